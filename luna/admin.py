@@ -1,0 +1,67 @@
+"""Admin pages of profiles and active modes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from luna.models import ActiveModeRow, ProfileRow
+from luna.presets import presets
+from orbsite.admin import RecordAdmin, excerpt
+
+
+class ModeFilter(admin.SimpleListFilter):
+    """Filters by the modes that have a preset; any other mode is found by search."""
+
+    title = "mode"
+    parameter_name = "mode_id"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """The modes, by their labels."""
+        return [(mode, preset.label) for mode, preset in presets().items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """The rows in the chosen mode."""
+        return queryset.filter(mode_id=self.value()) if self.value() else queryset
+
+
+@admin.register(ProfileRow)
+class ProfileAdmin(RecordAdmin):
+    """Profiles by user and mode."""
+
+    list_display = ("user_id", "mode_id", "shown_preferences", "shown_constraints", "updated_at")
+    list_display_links = ("user_id", "mode_id")
+    list_filter = (ModeFilter, "updated_at")
+    search_fields = ("=user_id", "=mode_id")
+    search_help_text = "a whole user id or mode id"
+    ordering = ("user_id", "mode_id")
+
+    @admin.display(description="preferences")
+    def shown_preferences(self, row: ProfileRow) -> str:
+        """The preferences in a line."""
+        return excerpt(", ".join(map(str, row.preferences)))
+
+    @admin.display(description="constraints")
+    def shown_constraints(self, row: ProfileRow) -> str:
+        """What each constraint says of itself."""
+        return excerpt(", ".join(map(_in_words, row.constraints)))
+
+
+@admin.register(ActiveModeRow)
+class ActiveModeAdmin(RecordAdmin):
+    """Which mode each user is in."""
+
+    list_display = ("user_id", "mode_id", "updated_at")
+    list_filter = (ModeFilter, "updated_at")
+    search_fields = ("=user_id", "=mode_id")
+    search_help_text = "a whole user id or mode id"
+    ordering = ("user_id",)
+
+
+def _in_words(constraint: Any) -> str:
+    if isinstance(constraint, dict):
+        return str(constraint.get("description") or constraint.get("type") or constraint.get("id"))
+    return str(constraint)

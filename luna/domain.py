@@ -1,0 +1,20 @@
+"""What Luna tells the kernel."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from luna.layout import ProfilesLayout
+from luna.models import ActiveModeRow, ProfileRow
+from luna.records import ActiveMode, Profile
+from orbsite.storage.domain import Domain, register
+
+DOMAIN = register(
+    Domain(
+        name="luna",
+        file=PurePosixPath("luna/profiles.json"),
+        layout=ProfilesLayout(),
+        models={Profile: ProfileRow, ActiveMode: ActiveModeRow},
+        facets={"users": (Profile, "user_id"), "modes": (Profile, "mode_id")},
+    )
+)

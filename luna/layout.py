@@ -1,0 +1,144 @@
+"""The layout of `luna/profiles.json`: users, their profiles by mode, and which mode is active."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from luna.records import ActiveMode, Profile
+from orbsite.storage.domain import Entry, Tree
+from orbsite.storage.errors import DocumentCorrupt, RecordUnreadable
+from orbsite.storage.finding import Finding, error, errors, path_to, step, warning
+from orbsite.storage.jsontext import count_keys, repeated_keys
+from orbsite.storage.reader import Piece, Reader, Reading, members, name_of, parsed, read
+from orbsite.storage.record import Record
+
+_ACTIVE = "activeMode"
+_PROFILES = "profiles"
+
+
+class ProfilesLayout:
+    """`{"<userId>": {"activeMode": "<modeId>", "profiles": {"<modeId>": {...}}}}`."""
+
+    def __init__(self) -> None:
+        self._reader = Reader(Profile)
+
+    def decode(self, data: bytes) -> Iterator[Entry]:
+        """Yield each user, and in it the active mode, the profiles, and whatever else stands there."""
+        users = members(msgspec.Raw(data))
+        if users is None:
+            raise DocumentCorrupt("$: expected an object with one member per user")
+        keys = len(users)
+        for user, piece in users.items():
+            for entry, count in self._user(user, piece):
+                keys += count
+                yield entry
+        yield Entry(place=(), findings=tuple(repeated_keys(data, keys)))
+
+    def put(self, tree: Tree, record: Record, old: Record | None) -> None:  # noqa: ARG002 -- a key has one place
+        """Put a profile or an active mode at the place that its key names."""
+        user = _object_in(tree, record.user_id, ())
+        profiles = _object_in(user, _PROFILES, (record.user_id,))
+        if isinstance(record, ActiveMode):
+            tree[record.user_id] = {_ACTIVE: record} | {name: part for name, part in user.items() if name != _ACTIVE}
+        elif isinstance(record, Profile):
+            profiles[record.mode_id] = record
+
+    def drop(self, tree: Tree, record: Record) -> None:
+        """Take a profile or an active mode out; a user of whom nothing is left goes too."""
+        user = tree[record.user_id]
+        if isinstance(record, ActiveMode):
+            del user[_ACTIVE]
+        elif isinstance(record, Profile):
+            del user[_PROFILES][record.mode_id]
+        if user == {_PROFILES: {}}:
+            del tree[record.user_id]
+
+    def encode(self, tree: Tree) -> Any:
+        """Return the tree as it stands in the file."""
+        return {user: _user_as_json(part) if isinstance(part, dict) else part for user, part in tree.items()}
+
+    def _user(self, user: str, piece: Piece) -> Iterator[tuple[Entry, int]]:
+        parts = members(piece)
+        if parts is None:
+            yield _refused((user,), piece, None, f"expected an object, got {name_of(parsed(piece))}"), 0
+            return
+        yield Entry(place=(user,), value={}), len(parts)
+        modes = members(parts.get(_PROFILES, {}))
+        for name, part in parts.items():
+            if name == _ACTIVE:
+                yield _active_mode(user, parsed(part), modes or {}), 0
+            elif name != _PROFILES:
+                yield Entry(place=(user, name), value=part), count_keys(parsed(part))
+            elif modes is None:
+                yield _refused((user, name), part, None, f"expected an object, got {name_of(parsed(part))}"), 0
+            else:
+                yield Entry(place=(user, name), value={}), len(modes)
+                yield from (self._profile(user, mode, profile) for mode, profile in modes.items())
+
+    def _profile(self, user: str, mode: str, piece: Piece) -> tuple[Entry, int]:
+        place = (user, _PROFILES, mode)
+        reading = self._reader.read(piece, path_to(place))
+        record, findings = _in_its_place(reading, place)
+        entry = Entry(
+            place=place, record=record, value=piece, kind=Profile, key=(user, mode), findings=tuple(findings)
+        )
+        return entry, reading.keys
+
+
+def _in_its_place(reading: Reading[Profile], place: tuple[str, str, str]) -> tuple[Profile | None, list[Finding]]:
+    record, findings = reading.record, list(reading.findings)
+    if record is None:
+        return None, findings
+    for name, inside, outside in (("userId", record.user_id, place[0]), ("modeId", record.mode_id, place[2])):
+        if inside != outside:
+            path = step(path_to(place), name)
+            findings.append(error(path, "the profile names another place than the one where it stands"))
+    return None if errors(findings) else record, findings
+
+
+def _active_mode(user: str, value: Any, modes: dict[str, Piece]) -> Entry:
+    place = (user, _ACTIVE)
+    path = path_to(place)
+    if value is None:
+        return Entry(place=place, findings=(warning(path, "is null; read as no active mode"),))
+    reading = read(ActiveMode, {"userId": user, "modeId": value}, path)
+    findings = [Finding(path, finding.severity, finding.message) for finding in reading.findings]
+    if reading.record and value not in modes:
+        findings.append(warning(path, "the user has no profile in this mode; it is kept"))
+    return Entry(
+        place=place,
+        record=reading.record,
+        value=value,
+        kind=ActiveMode,
+        key=(user,),
+        findings=tuple(findings),
+    )
+
+
+def _refused(place: tuple[str, ...], piece: Piece, key: tuple[str, ...] | None, message: str) -> Entry:
+    return Entry(place=place, value=piece, kind=Profile, key=key, findings=(error(path_to(place), message),))
+
+
+def _object_in(tree: Tree, name: str, place: tuple[str, ...]) -> Tree:
+    part = tree.setdefault(name, {})
+    if not isinstance(part, dict):
+        raise RecordUnreadable(
+            f"{path_to((*place, name))} is no object, so nothing can be saved there; "
+            "run validate_orb_files, and mend the file by hand"
+        )
+    return part
+
+
+def _user_as_json(user: Tree) -> Tree:
+    return {name: _part_as_json(part) for name, part in user.items()}
+
+
+def _part_as_json(part: Any) -> Any:
+    if isinstance(part, ActiveMode):
+        return part.mode_id
+    if isinstance(part, dict):
+        return {mode: item.as_json() if isinstance(item, Profile) else item for mode, item in part.items()}
+    return part

@@ -1,0 +1,55 @@
+"""The tables of profiles and active modes, with the earlier system's column names."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+
+from luna.records import ActiveMode, Profile
+from orbsite.storage.record import Record
+from orbsite.storage.rows import KeyField, Row
+from orbsite.storage.rules import id_rules, list_rules
+
+
+class ProfileRow(Row):
+    """A profile in SQL."""
+
+    kind: ClassVar[type[Record]] = Profile
+
+    id = models.BigAutoField(primary_key=True)
+    user_id = KeyField()
+    mode_id = KeyField()
+    preferences = models.JSONField(default=list, blank=True)
+    constraints = models.JSONField(default=list, blank=True)
+    updated_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "luna_profiles"
+        verbose_name = "profile"
+        constraints = [
+            models.UniqueConstraint(fields=["user_id", "mode_id"], name="luna_profiles_key"),
+            *id_rules("luna_profiles", "user_id", "mode_id"),
+            *list_rules("luna_profiles", "preferences", "constraints"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} in {self.mode_id}"
+
+
+class ActiveModeRow(Row):
+    """An active mode in SQL."""
+
+    kind: ClassVar[type[Record]] = ActiveMode
+
+    user_id = KeyField(primary_key=True)
+    mode_id = KeyField()
+    updated_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        db_table = "luna_active_modes"
+        verbose_name = "active mode"
+        constraints = [*id_rules("luna_active_modes", "user_id", "mode_id")]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} in {self.mode_id}"

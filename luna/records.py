@@ -1,0 +1,62 @@
+"""What a user wants: preferences and constraints per mode, and which mode is active."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, TypeAlias
+
+from orbsite.storage.record import Id, Instant, Maybe, Record, Text, Value
+
+
+class Constraint(Value, kw_only=True):
+    """A rule that the assistant keeps to in a mode; older files hold its description alone, as text."""
+
+    when_missing: ClassVar[dict[str, Any]] = {"type": "other", "active": True}
+
+    id: Text
+    type: Text
+    active: bool
+    tool_id: Maybe[Text] = None
+    max_risk: Maybe[Text] = None
+    applies_to_roles: Maybe[tuple[Text, ...]] = None
+    description: Maybe[Text] = None
+
+
+AnyConstraint: TypeAlias = Text | Constraint
+
+
+class Profile(Record, kw_only=True):
+    """What one user wants in one mode."""
+
+    plural: ClassVar[str] = "profiles"
+    key_fields: ClassVar[tuple[str, ...]] = ("user_id", "mode_id")
+    order_fields: ClassVar[tuple[str, ...]] = ("user_id", "mode_id")
+    time_field: ClassVar[str | None] = "updated_at"
+    version_field: ClassVar[str | None] = "updated_at"
+    tag_field: ClassVar[str | None] = "preferences"
+    text_fields: ClassVar[tuple[str, ...]] = ("preferences",)
+    when_missing: ClassVar[dict[str, Any]] = {"mode_id": "default"}
+
+    user_id: Id
+    mode_id: Id
+    preferences: tuple[Text, ...]
+    constraints: tuple[AnyConstraint, ...]
+    updated_at: Instant
+
+    def remarks(self) -> list[tuple[str, str]]:
+        """Return a remark where constraints of both forms stand side by side."""
+        forms = {isinstance(constraint, str) for constraint in self.constraints}
+        return [("constraints", "texts and objects stand side by side; both are kept")] if len(forms) > 1 else []
+
+
+class ActiveMode(Record, kw_only=True):
+    """Which mode a user is in. Files do not carry its time."""
+
+    plural: ClassVar[str] = "active_modes"
+    key_fields: ClassVar[tuple[str, ...]] = ("user_id",)
+    order_fields: ClassVar[tuple[str, ...]] = ("user_id",)
+    outside_digest: ClassVar[frozenset[str]] = frozenset({"updatedAt"})
+    takes_unknown_keys: ClassVar[bool] = False
+
+    user_id: Id
+    mode_id: Id
+    updated_at: Maybe[Instant] = None

@@ -1,0 +1,30 @@
+#!/usr/bin/env python3
+"""Run a command of the project."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import execute_from_command_line
+
+
+def main() -> None:
+    """Run the command that the arguments name; settings that do not add up end it with exit code 2."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orbsite.settings")
+    try:
+        execute_from_command_line(sys.argv)
+    except ImproperlyConfigured as problem:
+        sys.exit(_refuse(problem))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _refuse(problem: ImproperlyConfigured) -> int:
+    sys.stderr.write(f"The settings do not add up: {problem}\n")
+    return 2
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""What the admin pages of all records share, and the ledger."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from django import forms
+from django.contrib import admin
+from django.core.paginator import Paginator
+from django.db import models
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from orbsite.models import Run
+from orbsite.storage.rows import Row
+
+if TYPE_CHECKING:
+    ModelAdmin: TypeAlias = admin.ModelAdmin[Any]
+else:
+    ModelAdmin = admin.ModelAdmin
+
+MOST_COUNTED = 10_000
+
+
+class BoundedPaginator(Paginator):
+    """Counts, and pages, no further than 10,000 rows, so that a large table costs what a small one does."""
+
+    @cached_property
+    def count(self) -> int:
+        """How many rows there are, as far as it counts."""
+        rows: Any = self.object_list
+        return int(rows.order_by()[:MOST_COUNTED].count())
+
+
+class PrettyJSONField(forms.JSONField):
+    """JSON over several lines."""
+
+    def prepare_value(self, value: Any) -> Any:
+        """Return the value as indented text."""
+        if isinstance(value, forms.fields.InvalidJSONInput):
+            return value
+        return json.dumps(value, ensure_ascii=False, indent=2)
+
+
+class RecordAdmin(ModelAdmin):
+    """Pages for the rows of one kind of record. The record's own rules hold for its forms."""
+
+    paginator = BoundedPaginator
+    show_full_result_count = False
+    list_per_page = 50
+    formfield_overrides = {models.JSONField: {"form_class": PrettyJSONField}}
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """A row's key and owner never change once it is there."""
+        kept = ("unknown_keys", "run_id", "digest")
+        return kept if obj is None else ("user_id", *_without_owner(obj.kind.key_fields), *kept)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        """The record's fields, then what the row remembers."""
+        model: type[Row] = self.model
+        fields = [name for name in model.kind.__struct_fields__ if name != "extra"]
+        return [*fields, *(() if obj is None else ("unknown_keys", "run_id", "digest"))]
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
+        """Tell no text from empty text."""
+        if isinstance(db_field, models.TextField) and db_field.null:
+            options["empty_value"] = None
+        return super().formfield_for_dbfield(db_field, request, **options)
+
+    @admin.display(description="unknown keys")
+    def unknown_keys(self, row: Row) -> SafeString:
+        """Keys that this version does not know, kept for whoever wrote them."""
+        return pretty(row.extra)
+
+
+@admin.register(Run)
+class RunAdmin(ModelAdmin):
+    """The ledger, to read."""
+
+    list_display = ("id", "operation", "state", "source", "started_at", "finished_at")
+    list_filter = ("operation", "state", "started_at")
+    paginator = BoundedPaginator
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Runs are written by operations."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Run | None = None) -> bool:
+        """Runs are written by operations."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Run | None = None) -> bool:
+        """The ledger keeps what happened."""
+        return False
+
+
+def pretty(value: Any) -> SafeString:
+    """Return JSON as a page shows it."""
+    if value is None:
+        return format_html("{}", "–")
+    return format_html("<pre>{}</pre>", json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def excerpt(text: str, length: int = 80) -> str:
+    """Return the beginning of a text, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else f"{line[: length - 1]}…"
+
+
+def _without_owner(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if name != "user_id")

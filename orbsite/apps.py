@@ -1,0 +1,25 @@
+"""The project as an app."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig
+from django.utils.module_loading import autodiscover_modules
+
+
+class OrbsiteConfig(AppConfig):
+    """Finds each app's domain."""
+
+    name = "orbsite"
+    verbose_name = "Orb persistence"
+
+    def ready(self) -> None:
+        """Import each app's `domain.py`, which registers what the app keeps, and the checks."""
+        autodiscover_modules("domain")
+        autodiscover_modules("checks")
+
+
+class ConsoleConfig(AdminConfig):
+    """Django's admin, with our site."""
+
+    default_site = "orbsite.console.Console"

@@ -1,0 +1,33 @@
+"""The settings of this project, typed, and read when they are used."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+
+class Persistence(StrEnum):
+    """Which store the guide's functions use."""
+
+    MEMORY = "memory"
+    FILE = "file"
+    SQL = "sql"
+
+
+def persistence() -> Persistence:
+    """Return the store that ORB_PERSISTENCE names. Raises ImproperlyConfigured."""
+    name = str(settings.ORB_PERSISTENCE)
+    try:
+        return Persistence.SQL if name == "database" else Persistence(name)
+    except ValueError as problem:
+        raise ImproperlyConfigured(
+            f"ORB_PERSISTENCE is {name!r}; set it to memory, file or sql (database is another word for sql)"
+        ) from problem
+
+
+def data_directory() -> Path:
+    """Return the directory in which the files lie; it need not exist."""
+    return Path(settings.ORB_DATA_DIR)

@@ -1,0 +1,29 @@
+"""manage.py ensure_orb_admin: make sure that somebody can sign in."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.management.base import BaseCommand
+
+NAME = "admin"
+
+
+class Command(BaseCommand):
+    """Make a first superuser with a random password, shown once."""
+
+    help = "Make a first superuser with a random password, which is shown once, and kept as a hash alone."
+
+    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002
+        """Make the user, or say who there is."""
+        users = get_user_model()._default_manager
+        known = users.filter(is_superuser=True).order_by("pk").first()
+        if known is None:
+            password = secrets.token_urlsafe(12)
+            users.create_superuser(NAME, password=password)  # type: ignore[attr-defined]
+            self.stdout.write(self.style.SUCCESS(f"Sign in as {NAME} with the password {password} (shown only now)."))
+        else:
+            name = known.get_username()
+            self.stdout.write(f"Sign in as {name}; for a new password run: manage.py changepassword {name}")

@@ -1,0 +1,28 @@
+"""manage.py migrate_orb_files: move the files' records into SQL."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from orbsite.management.base import OrbCommand
+from orbsite.management.meter import Meter
+from orbsite.operations.migrate import migrate
+from orbsite.operations.report import Report
+from orbsite.storage.clock import utc_now
+from orbsite.storage.domain import Domain
+
+
+class Command(OrbCommand):
+    """Move the records of files into SQL, and account for every one."""
+
+    help = "Move the records of files into SQL: each one is new, unchanged, replaced, kept or rejected."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add --dry-run."""
+        super().add_arguments(parser)
+        parser.add_argument("--dry-run", action="store_true", help="tell what would become of each record; write nothing")
+
+    def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:
+        """Migrate."""
+        return migrate(domains, self.base(options), now=utc_now, dry_run=options["dry_run"], progress=progress)

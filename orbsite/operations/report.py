@@ -1,0 +1,74 @@
+"""What an operation has to say: counts per domain and kind, and findings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from orbsite.storage.finding import Finding
+
+
+@dataclass(slots=True)
+class Section:
+    """What became of one domain."""
+
+    counts: dict[str, Counter[str]] = field(default_factory=dict)
+    """Counts by kind of record, then by what is counted."""
+    facts: dict[str, int] = field(default_factory=dict)
+    """Numbers that belong to no kind of record."""
+    findings: list[Finding] = field(default_factory=list)
+
+    def count(self, kind: str, what: str, number: int = 1) -> None:
+        """Count something of a kind of record."""
+        self.counts.setdefault(kind, Counter())[what] += number
+
+    def total(self, what: str) -> int:
+        """Return a count over all kinds."""
+        return sum(counts[what] for counts in self.counts.values())
+
+
+@dataclass(slots=True)
+class Report:
+    """The outcome of one operation."""
+
+    columns: tuple[str, ...] = ()
+    """What was counted, in the order in which to show it."""
+    bad: tuple[str, ...] = ("rejected",)
+    """Counts that mean that not all is well."""
+    run: int | None = None
+    domains: dict[str, Section] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether all is well."""
+        return not any(section.total(what) for section in self.domains.values() for what in self.bad)
+
+    @property
+    def exit_code(self) -> int:
+        """0 where all is well, 1 where records were left out or differ."""
+        return 0 if self.ok else 1
+
+    def section(self, domain: str, kinds: Iterable[str]) -> Section:
+        """Return the part about a domain, begun with zero counts for its kinds."""
+        return self.domains.setdefault(domain, Section({kind: Counter() for kind in kinds}))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report as the commands print it with `--format json`."""
+        return {
+            "run": self.run,
+            "ok": self.ok,
+            "domains": {name: self._section_as_json(section) for name, section in self.domains.items()},
+            "findings": [
+                {"domain": name, "path": one.path, "severity": one.severity.value, "message": one.message}
+                for name, section in self.domains.items()
+                for one in section.findings
+            ],
+        }
+
+    def _section_as_json(self, section: Section) -> dict[str, Any]:
+        if not section.counts:
+            return dict(section.facts)
+        kinds = {kind: {what: counts[what] for what in self.columns} for kind, counts in section.counts.items()}
+        return {what: section.total(what) for what in self.columns} | section.facts | {"kinds": kinds}

@@ -1,0 +1,94 @@
+"""Checks records and whole files against the rules, and mends single records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from orbsite.operations.progress import Progress, silent
+from orbsite.operations.report import Report, Section
+from orbsite.operations.source import read_documents
+from orbsite.storage.content import entries
+from orbsite.storage.domain import Domain, Entry
+from orbsite.storage.errors import DocumentCorrupt
+from orbsite.storage.finding import ROOT, Finding, Severity, errors
+from orbsite.storage.javascript import stringify
+from orbsite.storage.mender import mend
+from orbsite.storage.reader import read
+from orbsite.storage.record import R, Record
+
+COLUMNS = ("read", "valid", "rejected")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether something is valid, and every finding."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def valid(self) -> bool:
+        """Whether there is no error; warnings leave a thing valid."""
+        return not errors(self.findings)
+
+    @property
+    def errors(self) -> list[str]:
+        """The errors, each with its path."""
+        return [f"{one.path}: {one.message}" for one in errors(self.findings)]
+
+    @property
+    def warnings(self) -> list[str]:
+        """The warnings, each with its path."""
+        return [f"{one.path}: {one.message}" for one in self.findings if one.severity is Severity.WARNING]
+
+
+def validate(domains: list[Domain], base: Path, *, progress: Progress = silent) -> Report:
+    """Check the files under a data directory. Raises DocumentError where one cannot be read at all."""
+    report = Report(columns=COLUMNS)
+    for name, found in read_documents(domains, base).items():
+        kinds = next(domain.kinds for domain in domains if domain.name == name)
+        _count(found, report.section(name, (kind.plural for kind in kinds)), progress)
+    return report
+
+
+def validate_record(kind: type[Record], value: Any) -> Verdict:
+    """Check one record, given as parsed JSON or as a record."""
+    return Verdict(tuple(read(kind, _parsed(value)).findings))
+
+
+def validate_document(domain: Domain, data: Any) -> Verdict:
+    """Check a whole file, given as its bytes or as parsed JSON."""
+    try:
+        content = data if isinstance(data, bytes) else data.encode() if isinstance(data, str) else stringify(data)
+        found = [finding for entry in entries(domain, content) for finding in entry.findings]
+    except (DocumentCorrupt, ValueError, TypeError) as problem:
+        found = [Finding(ROOT, Severity.ERROR, str(problem))]
+    return Verdict(tuple(found))
+
+
+def sanitize_record(
+    kind: type[R],
+    value: Any,
+    *,
+    new_id: Callable[[], object] | None,
+    now: Callable[[], datetime] | None,
+    changes: list[Finding] | None,
+) -> R | None:
+    """Return a clean record made of a value, or None where it cannot be one; appends what it changed to `changes`."""
+    return mend(kind, _parsed(value), new_id=new_id, now=now, changes=[] if changes is None else changes)
+
+
+def _parsed(value: Any) -> Any:
+    return value.as_json(spell=lambda moment: moment) if isinstance(value, Record) else value
+
+
+def _count(found: Iterable[Entry], section: Section, progress: Progress) -> None:
+    for entry in found:
+        section.findings += entry.findings
+        if entry.kind is not None:
+            section.count(entry.kind.plural, "read")
+            section.count(entry.kind.plural, "rejected" if entry.record is None else "valid")
+            progress(1)

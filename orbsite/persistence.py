@@ -1,0 +1,179 @@
+"""The public face: everything that the persistence guide names, in one import.
+
+    from orbsite.persistence import create_default_luna_store, migrate_all_file_to_sql
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+from luna.domain import DOMAIN as LUNA
+from luna.records import ActiveMode, Constraint, Profile
+from luna.stores import (
+    FileLunaPreferencesStore,
+    InMemoryLunaPreferencesStore,
+    SqlLunaPreferencesStore,
+    create_default_luna_store,
+)
+from orbsite.conf import data_directory as get_data_directory
+from orbsite.operations.migrate import migrate
+from orbsite.operations.report import Report
+from orbsite.operations.stats import measure
+from orbsite.operations.validate import Verdict, sanitize_record, validate_document, validate_record
+from orbsite.storage.clock import utc_now
+from orbsite.storage.domain import Domain
+from orbsite.storage.finding import Finding, Severity
+from orbsite.storage.jsonfile import read_json, write_json
+from orbsite.stores import open_store
+from te.domain import DOMAIN as TE
+from te.records import Reflection
+from te.stores import (
+    FileTeReflectionStore,
+    InMemoryTeReflectionStore,
+    SqlTeReflectionStore,
+    create_default_te_store,
+)
+
+__all__ = [
+    "ActiveMode",
+    "Constraint",
+    "FileLunaPreferencesStore",
+    "FileTeReflectionStore",
+    "InMemoryLunaPreferencesStore",
+    "InMemoryTeReflectionStore",
+    "Profile",
+    "Reflection",
+    "SqlLunaPreferencesStore",
+    "SqlTeReflectionStore",
+    "create_default_luna_store",
+    "create_default_te_store",
+    "get_data_directory",
+    "get_storage_stats",
+    "migrate_all_file_to_sql",
+    "migrate_luna_file_to_sql",
+    "migrate_te_file_to_sql",
+    "read_json",
+    "sanitize_luna_profile",
+    "sanitize_te_reflection",
+    "validate_luna_file_data",
+    "validate_luna_profile",
+    "validate_te_file_data",
+    "validate_te_reflection",
+    "write_json",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """What became of one domain: how many of its main records were written, and what was left out."""
+
+    migrated: int
+    errors: list[str]
+
+    @property
+    def success(self) -> bool:
+        """Whether nothing was left out."""
+        return not self.errors
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationOfAll:
+    """What became of both domains."""
+
+    luna: Migration
+    te: Migration
+
+    @property
+    def migrated(self) -> int:
+        """How many profiles and reflections were written."""
+        return self.luna.migrated + self.te.migrated
+
+    @property
+    def errors(self) -> list[str]:
+        """What was left out."""
+        return self.luna.errors + self.te.errors
+
+    @property
+    def success(self) -> bool:
+        """Whether nothing was left out."""
+        return not self.errors
+
+
+def migrate_luna_file_to_sql(data_dir: Path | None = None) -> Migration:
+    """Move the profiles and active modes of a data directory into SQL. Raises DocumentError and StoreUnavailable."""
+    return _outcome(_migrate([LUNA], data_dir), LUNA)
+
+
+def migrate_te_file_to_sql(data_dir: Path | None = None) -> Migration:
+    """Move the reflections of a data directory into SQL. Raises DocumentError and StoreUnavailable."""
+    return _outcome(_migrate([TE], data_dir), TE)
+
+
+def migrate_all_file_to_sql(data_dir: Path | None = None) -> MigrationOfAll:
+    """Move everything under a data directory into SQL, in one run. Raises DocumentError and StoreUnavailable."""
+    report = _migrate([LUNA, TE], data_dir)
+    return MigrationOfAll(luna=_outcome(report, LUNA), te=_outcome(report, TE))
+
+
+def validate_luna_profile(value: Any) -> Verdict:
+    """Check a profile, given as parsed JSON or as a record; the verdict has `.valid` and `.errors`."""
+    return validate_record(Profile, value)
+
+
+def validate_te_reflection(value: Any) -> Verdict:
+    """Check a reflection, given as parsed JSON or as a record; the verdict has `.valid` and `.errors`."""
+    return validate_record(Reflection, value)
+
+
+def validate_luna_file_data(data: Any) -> Verdict:
+    """Check the whole content of `luna/profiles.json`, parsed or as bytes."""
+    return validate_document(LUNA, data)
+
+
+def validate_te_file_data(data: Any) -> Verdict:
+    """Check the whole content of `te/reflections.json`, parsed or as bytes."""
+    return validate_document(TE, data)
+
+
+def sanitize_luna_profile(
+    value: Any,
+    *,
+    new_id: Callable[[], object] | None = uuid4,
+    now: Callable[[], datetime] | None = utc_now,
+    changes: list[Finding] | None = None,
+) -> Profile | None:
+    """Return a clean profile made of a value, or None where no user can be told; lists what it changed in `changes`."""
+    return sanitize_record(Profile, value, new_id=new_id, now=now, changes=changes)
+
+
+def sanitize_te_reflection(
+    value: Any,
+    *,
+    new_id: Callable[[], object] | None = uuid4,
+    now: Callable[[], datetime] | None = utc_now,
+    changes: list[Finding] | None = None,
+) -> Reflection | None:
+    """Return a clean reflection made of a value, or None where it cannot be one; lists what it changed in `changes`."""
+    return sanitize_record(Reflection, value, new_id=new_id, now=now, changes=changes)
+
+
+def get_storage_stats() -> SimpleNamespace:
+    """Return counts and bytes of the configured stores, as `.luna.users`, `.te.sessions`, `.te.size` and so on."""
+    return SimpleNamespace(**{domain.name: SimpleNamespace(**measure(open_store(domain))) for domain in (LUNA, TE)})
+
+
+def _migrate(domains: list[Domain], data_dir: Path | None) -> Report:
+    return migrate(domains, data_dir or get_data_directory(), now=utc_now)
+
+
+def _outcome(report: Report, domain: Domain) -> Migration:
+    section = report.domains[domain.name]
+    counts = section.counts[domain.kinds[0].plural]
+    left_out = [f"{one.path}: {one.message}" for one in section.findings if one.severity is Severity.ERROR]
+    return Migration(migrated=counts["new"] + counts["replaced"], errors=left_out)

@@ -1,0 +1,125 @@
+"""A document in memory: its tree with records in their places, and a view of the records alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import chain
+from typing import Any
+
+from orbsite.storage import jsontext
+from orbsite.storage.domain import Domain, Entry, Place, Tree
+from orbsite.storage.errors import DocumentCorrupt, RecordUnreadable
+from orbsite.storage.finding import error, warning
+from orbsite.storage.javascript import stringify
+from orbsite.storage.memory import MemoryStore
+from orbsite.storage.record import Key, R, Record, digest
+from orbsite.storage.store import last_of_each
+
+
+def entries(domain: Domain, data: bytes) -> Iterator[Entry]:
+    """Return what stands in a document, as its layout decodes it; a key that comes again is refused or, if equal, a copy.
+
+    Raises DocumentCorrupt, with line and column where the document is no JSON, before anything is returned.
+    """
+    data, remarks = jsontext.without_bom(data)
+    try:
+        jsontext.check(data)
+    except jsontext.Malformed as problem:
+        raise DocumentCorrupt(f"it is not valid JSON: {problem}") from problem
+    decoded = domain.layout.decode(data)
+    opening = next(decoded)  # what is wrong with the document as a whole shows here, before anybody acts on a part
+    return _first_of_each(chain([Entry(place=(), findings=tuple(remarks)), opening], decoded))
+
+
+def _first_of_each(decoded: Iterable[Entry]) -> Iterator[Entry]:
+    first: dict[tuple[type[Record], Key], Entry] = {}
+    for entry in decoded:
+        if entry.record is None:
+            yield entry
+            continue
+        before = first.setdefault((type(entry.record), entry.record.key), entry)
+        yield entry if before is entry else _again(entry, entry.record, before)
+
+
+def _again(entry: Entry, record: Record, before: Entry) -> Entry:
+    if before.record is not None and digest(before.record) == digest(record):
+        finding = warning(entry.path, f"an equal copy of {before.path}; the first one counts")
+        return replace(entry, copy=True, findings=(*entry.findings, finding))
+    finding = error(entry.path, f"its key is taken by another record at {before.path}, and the first one counts")
+    return replace(entry, record=None, value=record, key=record.key, findings=(*entry.findings, finding))
+
+
+class Content:
+    """What a document holds. Changes go to the tree and to the view together."""
+
+    def __init__(self, domain: Domain, data: bytes | None) -> None:
+        self._domain = domain
+        self.tree: Tree = {}
+        self.changed = False
+        self.view = MemoryStore(domain)
+        self._unreadable: dict[tuple[type[Record], Key], str] = {}
+        found = []
+        for entry in entries(domain, data) if data is not None else ():
+            if entry.place:
+                plant(self.tree, entry.place, entry.value if entry.record is None else entry.record)
+            if entry.record is not None and not entry.copy:
+                found.append(entry.record)
+            elif entry.kind is not None and entry.key is not None:
+                self._unreadable.setdefault((entry.kind, entry.key), entry.path)
+        self.view.fill(found)
+
+    def encode(self) -> bytes:
+        """Return the document's bytes."""
+        return stringify(self._domain.layout.encode(self.tree))
+
+    def add(self, record: R) -> tuple[R, bool]:
+        """Add as a store does."""
+        self._refuse_unreadable([record])
+        kept, added = self.view.add(record)
+        if added:
+            self._domain.layout.put(self.tree, kept, None)
+            self.changed = True
+        return kept, added
+
+    def put(self, records: Iterable[Record], expect: str | None) -> None:
+        """Put as a store does."""
+        wanted = last_of_each(records, expect)
+        self._refuse_unreadable(wanted)
+        old = {(type(one), one.key): self.view.fetch(type(one), [one.key]).get(one.key) for one in wanted}
+        self.view.put(wanted, expect=expect)
+        for record in wanted:
+            self._domain.layout.put(self.tree, record, old[type(record), record.key])
+            self.changed = True
+
+    def delete(self, kind: type[Record], keys: Iterable[Key], user_id: str | None) -> int:
+        """Delete as a store does."""
+        found = self.view.fetch(kind, keys, user_id=user_id)
+        for record in found.values():
+            self._domain.layout.drop(self.tree, record)
+            self.changed = True
+        return self.view.delete(kind, found)
+
+    def delete_where(self, kind: type[Record], where: Mapping[str, str]) -> int:
+        """Delete as a store does."""
+        return self.delete(kind, [record.key for record in self.view.find(kind, where)], None)
+
+    def _refuse_unreadable(self, records: Iterable[Record]) -> None:
+        for record in records:
+            path = self._unreadable.get((type(record), record.key))
+            if path is not None and not self.view.fetch(type(record), [record.key]):
+                raise RecordUnreadable(
+                    f"{path} holds an item that does not decode, and it was left as it is; "
+                    "run validate_orb_files to see why, and mend it"
+                )
+
+
+def plant(tree: Tree, place: Place, thing: Any) -> None:
+    """Put a thing at its place in a tree; lists grow by one."""
+    container: Any = tree
+    for key in place[:-1]:
+        container = container[key]
+    if isinstance(container, list):
+        container.append(thing)
+    else:
+        container[place[-1]] = thing

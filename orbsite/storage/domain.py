@@ -1,0 +1,103 @@
+"""What an app tells the kernel about its records, and the register of those who told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, Protocol, TypeAlias
+
+from orbsite.storage.finding import Finding, path_to
+from orbsite.storage.record import Key, Record
+
+Tree: TypeAlias = dict[str, Any]
+Place: TypeAlias = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One thing that stands in a document: a record, an item that does not decode, or a part that is neither.
+
+    Planted one after the other at their places, the entries of a document make up the whole of it again.
+    """
+
+    place: Place
+    """Keys and indexes from the top of the document."""
+    record: Record | None = None
+    value: Any = None
+    """The JSON of a thing that is no record, kept as it was read."""
+    kind: type[Record] | None = None
+    """What it is, or should be; None for a part of the document that is no item."""
+    key: Key | None = None
+    """The key of an item that does not decode, where it can be told."""
+    copy: bool = False
+    """Whether it only repeats, word for word, a record that came before."""
+    position: int | None = None
+    """Place within its list."""
+    owners: tuple[str, ...] = ()
+    """Who else may own a record that does not name its owner."""
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def path(self) -> str:
+        """The place as a JSON path."""
+        return path_to(self.place)
+
+
+class Layout(Protocol):
+    """How a JSON document becomes records and back."""
+
+    def decode(self, data: bytes) -> Iterator[Entry]:
+        """Yield what stands in a document, in its order. Raises DocumentCorrupt where the document has no such shape.
+
+        `data` is JSON, checked. What concerns the document as a whole comes as findings of a last entry without place.
+        """
+
+    def put(self, tree: Tree, record: Record, old: Record | None) -> None:
+        """Put a record into a tree with records in their places; `old` is the one that it replaces."""
+
+    def drop(self, tree: Tree, record: Record) -> None:
+        """Take a record out of a tree."""
+
+    def encode(self, tree: Tree) -> Any:
+        """Return the tree as JSON, each record as it stands in the file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Domain:
+    """One app's records: where they are kept, and how they are written."""
+
+    name: str
+    file: PurePosixPath
+    """The document's place under the data directory."""
+    layout: Layout
+    models: dict[type[Record], Any]
+    """Each kind of record, the main one first, and the Django model of its table."""
+    facets: dict[str, tuple[type[Record], str]] = field(default_factory=dict)
+    """What else statistics count: a name, and the field whose distinct values are counted."""
+
+    @property
+    def kinds(self) -> tuple[type[Record], ...]:
+        """The kinds of record, the main one first."""
+        return tuple(self.models)
+
+
+_registered: dict[str, Domain] = {}
+
+
+def register(domain: Domain) -> Domain:
+    """Make a domain known to every operation, command and surface."""
+    if domain.name in _registered:
+        raise ValueError(f"a domain named {domain.name!r} is registered already")
+    _registered[domain.name] = domain
+    return domain
+
+
+def registered(names: Iterable[str] | None = None) -> list[Domain]:
+    """Return the registered domains, by name; all where no names are given. Raises KeyError for unknown names."""
+    return [_registered[name] for name in sorted(_registered if names is None else set(names))]
+
+
+def get_domain(name: str) -> Domain:
+    """Return one registered domain. Raises KeyError."""
+    return _registered[name]

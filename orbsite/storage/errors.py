@@ -1,0 +1,76 @@
+"""Every error that this project raises on purpose, in one tree.
+
+OrbError
+├── InvalidRecord         a record breaks its own rules; nothing was written
+├── Conflict              the stored record is not what the caller expected; nothing was written
+│   └── OwnerConflict     the id belongs to another user
+├── RecordUnreadable      an item that does not decode holds the place; nothing was written
+├── StoreUnavailable      a store that was asked for cannot be opened
+│   └── LockTimeout       another process holds the lock
+├── DocumentError         a file cannot be used; its bytes stay as they are
+│   ├── DocumentCorrupt   it is not what the layout says
+│   └── DocumentRefused   it is no plain private file of ours
+├── SaveFailed            nothing was saved; the old content is whole
+└── SaveOutcomeUnknown    the new content is visible, and may not survive a power cut
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orbsite.storage.finding import Finding
+
+
+class OrbError(Exception):
+    """Something went wrong that a person can act on; the message says what, where and what to do."""
+
+
+class InvalidRecord(OrbError):
+    """A record breaks its own rules; `findings` has every problem with its path."""
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        self.findings = tuple(findings)
+        listed = "; ".join(f"{finding.path}: {finding.message}" for finding in self.findings)
+        super().__init__(f"The record was not saved, because it is not valid: {listed}")
+
+
+class Conflict(OrbError):
+    """The stored record is not what the caller expected; nothing was written. Read it again, then retry."""
+
+
+class OwnerConflict(Conflict):
+    """The id belongs to another user, and a record never changes hands; nothing was written."""
+
+
+class RecordUnreadable(OrbError):
+    """An item that does not decode holds the place of the record; it was left as it is."""
+
+
+class StoreUnavailable(OrbError):
+    """A store that was asked for cannot be opened."""
+
+
+class LockTimeout(StoreUnavailable):
+    """Another process held the lock until the deadline."""
+
+
+class DocumentError(OrbError):
+    """A file cannot be used; its bytes stay as they are."""
+
+
+class DocumentCorrupt(DocumentError):
+    """A file is not what its layout says."""
+
+
+class DocumentRefused(DocumentError):
+    """A file or directory is no plain private one of ours: a link, a pipe, somebody else's, open to all."""
+
+
+class SaveFailed(OrbError):
+    """Nothing was saved; the old content is whole."""
+
+
+class SaveOutcomeUnknown(OrbError):
+    """The new content is visible, but the disk did not confirm it: read it again before you retry."""

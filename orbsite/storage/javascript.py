@@ -1,0 +1,140 @@
+"""JSON as JavaScript prints it, so that a file never changes by passing through us.
+
+`stringify` is `JSON.stringify(value, null, 2)` and `canonical` is RFC 8785, both as UTF-8. The rules are ECMA-262's:
+numbers as `Number::toString` spells them, keys that look like array indexes first.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+EXACT_INTEGERS = 2**53
+_LARGEST_INDEX = 2**32 - 2
+_INDEX = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def stringify(value: Any) -> bytes:
+    """Return `value` as `JSON.stringify(value, null, 2)` prints it; integers keep all their digits."""
+    try:
+        return msgspec.json.format(msgspec.json.encode(_prepared(value)), indent=2)
+    except UnicodeEncodeError:  # a lone surrogate: only the slow printer can escape it
+        return _print(value, "\n").encode()
+
+
+def canonical(value: Any) -> bytes:
+    """Return the one spelling of `value` that RFC 8785 allows; equal JSON gives equal bytes.
+
+    Raises ValueError for texts with lone surrogates and for numbers that are not finite.
+    """
+    return _print(value, None).encode()
+
+
+def number(value: float) -> str:
+    """Return a number as JavaScript prints it; an integer that a double cannot hold keeps its digits."""
+    if isinstance(value, int):
+        if abs(value) < EXACT_INTEGERS or not is_exact(value):
+            return str(value)
+        value = float(value)
+    if value != value or value in (float("inf"), float("-inf")):
+        raise ValueError(f"JSON has no {value}")
+    return _spell(value)
+
+
+def is_exact(value: int) -> bool:
+    """Tell whether a double, JavaScript's only number, holds this integer exactly."""
+    try:
+        return int(float(value)) == value
+    except OverflowError:
+        return False
+
+
+def key_order(keys: Iterable[str]) -> list[str]:
+    """Return keys in the order in which JavaScript prints them: array indexes ascending, then as they came."""
+    keys = list(keys)
+    indexes = [key for key in keys if _is_index(key)]
+    if not indexes:
+        return keys
+    return sorted(indexes, key=int) + [key for key in keys if not _is_index(key)]
+
+
+def _is_index(key: str) -> bool:
+    return _INDEX.fullmatch(key) is not None and int(key) <= _LARGEST_INDEX
+
+
+def _spell(value: float) -> str:
+    # ECMA-262 Number::toString: the shortest digits, which repr finds, placed by other rules than Python's
+    if value == 0:
+        return "0"
+    sign = "-" if value < 0 else ""
+    mantissa, _, exponent = repr(abs(value)).partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    fraction = "" if fraction == "0" else fraction
+    point = len(whole) + int(exponent or 0)
+    digits = (whole + fraction).lstrip("0")
+    point -= len(whole + fraction) - len(digits)
+    digits = digits.rstrip("0")
+    return sign + _place(digits, point)
+
+
+def _place(digits: str, point: int) -> str:
+    if len(digits) <= point <= 21:  # noqa: PLR2004 -- ECMA-262's own limits, here and below
+        return digits + "0" * (point - len(digits))
+    if 0 < point <= 21:  # noqa: PLR2004
+        return f"{digits[:point]}.{digits[point:]}"
+    if -6 < point <= 0:  # noqa: PLR2004
+        return f"0.{'0' * -point}{digits}"
+    fraction = f".{digits[1:]}" if len(digits) > 1 else ""
+    return f"{digits[0]}{fraction}e{point - 1:+d}"
+
+
+def _prepared(value: Any) -> Any:
+    """Return a tree that msgspec, which is fast, prints as JavaScript does."""
+    if isinstance(value, bool | str | msgspec.Raw) or value is None:
+        return value
+    if isinstance(value, int | float):
+        return msgspec.Raw(number(value).encode())
+    if isinstance(value, Mapping):
+        return {key: _prepared(value[key]) for key in key_order(value)}
+    return [_prepared(item) for item in value]
+
+
+def _print(value: Any, line: str | None) -> str:
+    """Print `value` the slow way: over lines that start with `line`, or canonically where it is None."""
+    if isinstance(value, str):
+        return _text(value, escape=line is not None)
+    if isinstance(value, msgspec.Raw):
+        return bytes(value).decode()
+    if isinstance(value, bool) or value is None:
+        return json.dumps(value)
+    if isinstance(value, int | float):
+        return number(value)
+    inner = None if line is None else line + "  "
+    if isinstance(value, Mapping):
+        colon = ":" if line is None else ": "
+        escape = line is not None
+        keys = key_order(value) if escape else sorted(value, key=lambda key: key.encode("utf-16-be", "surrogatepass"))
+        return _join("{}", [_text(key, escape=escape) + colon + _print(value[key], inner) for key in keys], line)
+    return _join("[]", [_print(item, inner) for item in value], line)
+
+
+def _join(brackets: str, parts: list[str], line: str | None) -> str:
+    if not parts:
+        return brackets
+    if line is None:
+        return brackets[0] + ",".join(parts) + brackets[1]
+    return f"{brackets[0]}{line}  {f',{line}  '.join(parts)}{line}{brackets[1]}"
+
+
+def _text(text: str, *, escape: bool) -> str:
+    printed = json.dumps(text, ensure_ascii=False)
+    if escape:
+        return _LONE_SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", printed)
+    if _LONE_SURROGATE.search(printed):
+        raise ValueError("a text holds a lone surrogate, which UTF-8 cannot")
+    return printed

@@ -1,0 +1,42 @@
+"""A JSON file that is read and written as a whole, by the guide's names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from orbsite.storage import jsontext
+from orbsite.storage.directory import Directory
+from orbsite.storage.document import LOCK_TIMEOUT
+from orbsite.storage.errors import DocumentCorrupt
+from orbsite.storage.javascript import stringify
+
+
+def read_json(path: str | Path, default: Any) -> Any:
+    """Return what a JSON file holds, or `default` where there is no file.
+
+    A file that is there and is no JSON is an error, never the default. Raises DocumentCorrupt and DocumentRefused.
+    """
+    path = Path(path)
+    try:
+        with Directory.open(path.parent) as directory:
+            data = directory.read(path.name)
+    except FileNotFoundError:
+        return default
+    if data is None:
+        return default
+    try:
+        return jsontext.parse(jsontext.without_bom(data)[0])
+    except jsontext.Malformed as problem:
+        raise DocumentCorrupt(f"{path} is not valid JSON: {problem}; it was left as it is, mend it by hand") from problem
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Replace a JSON file as a whole, durably, in private directories that are made where they are missing.
+
+    Raises ValueError for what is no JSON, SaveFailed, SaveOutcomeUnknown and DocumentRefused.
+    """
+    path = Path(path)
+    data = stringify(value)
+    with Directory.make(path.parent) as directory, directory.locked(path.name, LOCK_TIMEOUT):
+        directory.replace(path.name, data)

@@ -1,0 +1,214 @@
+"""Strict JSON: what is read, what is refused, and where it went wrong.
+
+One loader for files, imports and requests. It accepts what RFC 8259 and UTF-8 allow, down to a hundred levels, and
+nothing else: no NaN, no Infinity, no number beyond a double.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import math
+import re
+from typing import Any, NoReturn
+
+import msgspec
+
+from orbsite.storage.finding import ROOT, Finding, error, step, warning
+from orbsite.storage.javascript import is_exact
+
+DEEPEST = 100
+UNCLEAN = re.compile("[\x00\ud800-\udfff]")
+_BOM = codecs.BOM_UTF8
+_PIECE = 1 << 20
+_NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"\\'))
+_TEXT = re.compile(rb'"[^"]*"')
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s\[\]{}:,"]+', re.DOTALL)
+_SPACED_KEY = re.compile(rb'"[ \t\r\n]+:')
+
+
+class Malformed(ValueError):
+    """Text that is not JSON; `line` and `column`, where known, count from 1, the column in characters."""
+
+    def __init__(self, reason: str, line: int | None = None, column: int | None = None) -> None:
+        super().__init__(reason if line is None else f"{reason} (line {line}, column {column})")
+        self.reason, self.line, self.column = reason, line, column
+
+
+class _RefusedNumber(ValueError):
+    """A number that is no JSON, or that no double holds; `token` is how it is spelled."""
+
+    def __init__(self, token: str, reason: str) -> None:
+        super().__init__(reason)
+        self.token = token
+
+
+class Repeating(dict[str, Any]):
+    """An object in which keys came more than once; the last value of a key counts, as for every JSON parser."""
+
+    keys_again: tuple[str, ...] = ()
+
+
+def without_bom(data: bytes) -> tuple[bytes, list[Finding]]:
+    """Return `data` without the byte order mark that some editors put in front, and a warning where one was."""
+    if data.startswith(_BOM):
+        return data[len(_BOM) :], [warning(ROOT, "the file starts with a byte order mark; it was ignored")]
+    return data, []
+
+
+def check(data: bytes) -> None:
+    """Raise Malformed where `data` is not UTF-8 or not JSON, with line and column; costs little and builds nothing."""
+    _check_utf8(data)
+    try:
+        msgspec.json.decode(data, type=msgspec.Raw)
+    except RecursionError:
+        _too_deep()
+    except msgspec.DecodeError:
+        parse(data)  # tells line and column; accepts lone surrogates, which spoil a record and not the file
+
+
+def parse(data: bytes) -> Any:
+    """Return the value that `data` holds; objects with repeated keys come as `Repeating`.
+
+    Raises Malformed. What strings and numbers may hold in a record is another question: see `problems`.
+    """
+    _check_utf8(data)
+    _check_depth(data)
+    try:
+        return json.loads(
+            data.decode(),
+            object_pairs_hook=_object,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+            parse_int=_integer,
+        )
+    except json.JSONDecodeError as problem:
+        raise Malformed(problem.msg, problem.lineno, problem.colno) from problem
+    except RecursionError:
+        _too_deep()
+    except _RefusedNumber as problem:
+        raise Malformed(str(problem), *_place_of(problem.token, data.decode())) from problem
+
+
+def problems(value: Any, path: str) -> list[Finding]:
+    """Return what no record may hold, at any depth: NUL, lone surrogates, integers that JavaScript would change."""
+    if isinstance(value, str):
+        return _unclean(value, path)
+    if isinstance(value, dict):
+        found = [finding for key in value for finding in _unclean(key, f"{step(path, key)} (the key)")]
+        return found + [finding for key, item in value.items() for finding in problems(item, step(path, key))]
+    if isinstance(value, list):
+        return [finding for index, item in enumerate(value) for finding in problems(item, step(path, index))]
+    if isinstance(value, int) and not is_exact(value):
+        return [error(path, f"the integer has {len(str(abs(value)))} digits and JavaScript would change it")]
+    return []
+
+
+def repetitions(value: Any, path: str = ROOT) -> list[Finding]:
+    """Return a warning for each key that came more than once in an object of a parsed tree."""
+    if isinstance(value, dict):
+        again = getattr(value, "keys_again", ())
+        found = [warning(step(path, key), "the key stands here more than once; the last one counts") for key in again]
+        return found + [finding for key, item in value.items() for finding in repetitions(item, step(path, key))]
+    if isinstance(value, list):
+        return [finding for index, item in enumerate(value) for finding in repetitions(item, step(path, index))]
+    return []
+
+
+def repeated_keys(data: bytes, keys: int) -> list[Finding]:
+    """Return a warning for each repeated key of a document from which a fast decoder took `keys` keys.
+
+    The fast decoder cannot see repetitions. A quote that is followed by a colon ends a key unless it is escaped, so a
+    document with no more such quotes than keys taken repeats none, and the slow parser need not look for them.
+    """
+    if data.count(b'":') - data.count(b'\\":') == keys and not _SPACED_KEY.search(data):
+        return []
+    try:
+        return repetitions(parse(data))
+    except Malformed:  # a number too large or a value too deep: its item has a finding of its own
+        return []
+
+
+def count_keys(value: Any) -> int:
+    """Return how many keys the objects of a parsed tree have."""
+    if isinstance(value, dict):
+        return len(value) + sum(count_keys(item) for item in value.values())
+    if isinstance(value, list):
+        return sum(count_keys(item) for item in value)
+    return 0
+
+
+def _unclean(text: str, path: str) -> list[Finding]:
+    match = UNCLEAN.search(text)
+    if match is None:
+        return []
+    what = "a NUL character" if match[0] == "\x00" else "a lone surrogate"
+    return [error(path, f"the text holds {what} at character {match.start()}")]
+
+
+def _check_utf8(data: bytes) -> None:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    view = memoryview(data)
+    try:
+        for at in range(0, len(data), _PIECE):
+            decoder.decode(view[at : at + _PIECE])
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as problem:
+        valid = data.decode(errors="surrogateescape").partition(_first_escape(data))[0]
+        raise Malformed(f"invalid UTF-8: {problem.reason}", *_line_and_column(valid)) from problem
+
+
+def _first_escape(data: bytes) -> str:
+    match = re.search("[\udc80-\udcff]", data.decode(errors="surrogateescape"))
+    return match[0] if match else ""
+
+
+def _check_depth(data: bytes) -> None:
+    """Refuse nesting that would exhaust the stack of a parser, without parsing."""
+    plain = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    depth = 0
+    for bracket in _TEXT.sub(b"", plain.translate(None, _NOT_STRUCTURE)):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > DEEPEST:
+            _too_deep()
+
+
+def _too_deep() -> NoReturn:
+    raise Malformed(f"nested deeper than {DEEPEST} levels")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    plain = dict(pairs)
+    if len(plain) == len(pairs):
+        return plain
+    repeating = Repeating(plain)
+    seen: set[str] = set()
+    repeating.keys_again = tuple(dict.fromkeys(key for key, _ in pairs if key in seen or seen.add(key)))  # type: ignore[func-returns-value]
+    return repeating
+
+
+def _no_constant(token: str) -> NoReturn:
+    raise _RefusedNumber(token, f"{token} is no JSON number")
+
+
+def _finite(token: str) -> float:
+    value = float(token)
+    if math.isinf(value):
+        raise _RefusedNumber(token, "a number is too large for a double")
+    return value
+
+
+def _integer(token: str) -> int:
+    try:
+        return int(token)
+    except ValueError:  # Python's own limit against slow conversions
+        raise _RefusedNumber(token, f"an integer has {len(token)} digits") from None
+
+
+def _place_of(token: str, text: str) -> tuple[int, int]:
+    starts = (match.start() for match in _TOKEN.finditer(text) if match[0] == token)
+    return _line_and_column(text[: next(starts, 0)])
+
+
+def _line_and_column(before: str) -> tuple[int, int]:
+    return before.count("\n") + 1, len(before) - before.rfind("\n")

@@ -1,0 +1,134 @@
+"""Records in memory: the store for tests, and the simplest statement of the contract."""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from typing import cast
+
+from orbsite.storage.domain import Domain
+from orbsite.storage.errors import Conflict, OwnerConflict
+from orbsite.storage.query import Query
+from orbsite.storage.reader import checked
+from orbsite.storage.record import Key, R, Record, digest
+from orbsite.storage.store import LedgerStore, Row, last_of_each
+
+
+class MemoryStore(LedgerStore):
+    """Keeps records in dictionaries, under one lock."""
+
+    def __init__(self, domain: Domain) -> None:
+        super().__init__(domain)
+        self._records: dict[type[Record], dict[Key, Record]] = {kind: {} for kind in domain.kinds}
+        self._runs: dict[tuple[type[Record], Key], tuple[int, str]] = {}
+        self._lock = threading.RLock()
+
+    def fetch(self, kind: type[R], keys: Iterable[Key], *, user_id: str | None = None) -> dict[Key, R]:
+        with self._lock:
+            kept = self._of(kind)
+            found = {key: kept[key] for key in keys if key in kept}
+        return {key: one for key, one in found.items() if user_id in (None, one.user_id)}
+
+    def select(self, kind: type[R], query: Query) -> list[R]:
+        with self._lock:
+            return query.select(self._of(kind).values())
+
+    def add(self, record: R) -> tuple[R, bool]:
+        record = checked(record)
+        with self._lock:
+            kept = self._of(type(record)).setdefault(record.key, record)
+        refuse_other_owner(record, kept)
+        return kept, kept is record
+
+    def put(self, records: Iterable[Record], *, expect: str | None = None) -> None:
+        checked_records = last_of_each(records, expect)
+        with self._lock:
+            for record in checked_records:
+                old = self._records[type(record)].get(record.key)
+                refuse_other_owner(record, old)
+                refuse_unexpected(old, expect)
+            self._set(checked_records)
+
+    def delete(self, kind: type[Record], keys: Iterable[Key], *, user_id: str | None = None) -> int:
+        with self._lock:
+            found = self.fetch(kind, keys, user_id=user_id)
+            for key in found:
+                del self._records[kind][key]
+                self._runs.pop((kind, key), None)
+            return len(found)
+
+    def delete_where(self, kind: type[Record], where: Mapping[str, str]) -> int:
+        with self._lock:
+            return self.delete(kind, [record.key for record in self.find(kind, where)])
+
+    def walk(self, kind: type[R], *, page: int = 1000) -> Iterator[R]:
+        last: Key = ()
+        while True:
+            with self._lock:
+                keys = sorted(self._records[kind])
+                keys = keys[bisect.bisect_right(keys, last) :][:page]
+                found = list(self.fetch(kind, keys).values())
+            if not keys:
+                return
+            yield from found
+            last = keys[-1]
+
+    def count(self, kind: type[Record], distinct: str | None = None) -> int:
+        with self._lock:
+            kept = self._records[kind]
+            return len(kept) if distinct is None else len({getattr(one, distinct) for one in kept.values()})
+
+    def size(self) -> int:
+        return 0
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        with self._lock:
+            before = {kind: dict(kept) for kind, kept in self._records.items()}, dict(self._runs)
+            try:
+                yield
+            except BaseException:
+                self._records, self._runs = before
+                raise
+
+    def rows(self, kind: type[R], keys: Iterable[Key], *, lock: bool = False) -> dict[Key, Row[R]]:  # noqa: ARG002
+        with self._lock:
+            return {key: self._row(kind, record) for key, record in self.fetch(kind, keys).items()}
+
+    def load(self, records: Iterable[tuple[Record, int | None]], run: int) -> None:
+        with self._lock:
+            loaded = [record for record, _ in records]
+            self.fill(loaded)
+            self._runs.update({(type(one), one.key): (run, digest(one)) for one in loaded})
+
+    def fill(self, records: Iterable[Record]) -> None:
+        """Take records that whoever read them has checked."""
+        with self._lock:
+            self._set(records)
+
+    def _of(self, kind: type[R]) -> dict[Key, R]:
+        return cast("dict[Key, R]", self._records[kind])
+
+    def _set(self, records: Iterable[Record]) -> None:
+        for record in records:
+            self._records[type(record)][record.key] = record
+            self._runs.pop((type(record), record.key), None)
+
+    def _row(self, kind: type[Record], record: R) -> Row[R]:
+        run, left = self._runs.get((kind, record.key), (None, ""))
+        return Row(record, run, as_left=run is not None and left == digest(record))
+
+
+def refuse_other_owner(record: Record, old: Record | None) -> None:
+    """Raise OwnerConflict where a record would change hands."""
+    if old is not None and old.user_id != record.user_id:
+        raise OwnerConflict(f"the id {record.key[0]!r} belongs to another user; use an id of its own")
+
+
+def refuse_unexpected(old: Record | None, expect: str | None) -> None:
+    """Raise Conflict where the stored record is not the one that the caller has read."""
+    if expect is not None and (old is None or digest(old) != expect):
+        what = "is gone" if old is None else "was changed by somebody else"
+        raise Conflict(f"the record {what} since it was read; read it again, then retry")

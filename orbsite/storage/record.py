@@ -1,0 +1,152 @@
+"""What a record is: a frozen value, declared once, that knows its key, its order and its JSON."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias, TypeVar
+
+import msgspec
+
+from orbsite.storage import instant
+from orbsite.storage.javascript import canonical
+
+if TYPE_CHECKING:
+    from typing import Optional as Maybe
+else:
+
+    class Maybe:
+        """`Maybe[X]` may be left out, but is never null in JSON: an explicit null is kept in `extra`, as it was read."""
+
+        def __class_getitem__(cls, item: Any) -> Any:
+            return item
+
+
+class Extra(dict[str, Any]):
+    """Unknown keys of a record, kept for whoever wrote them. A type of its own, so that no JSON decodes as one."""
+
+
+Text: TypeAlias = str
+Id: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+Instant: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
+Key: TypeAlias = tuple[str, ...]
+R = TypeVar("R", bound="Record")
+
+
+class Value(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    rename="camel",
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    gc=False,
+):
+    """An immutable value with declared fields and whatever unknown keys it was read with."""
+
+    when_missing: ClassVar[dict[str, Any]] = {}
+    """What mending puts in for fields that are missing, or that nothing can be made of."""
+
+    extra: Maybe[Extra] = None
+
+    def as_json(self, spell: Callable[[datetime], Any] = instant.spell) -> dict[str, Any]:
+        """Return the value as JSON: names as in the guide's files, absent fields left out, unknown keys last."""
+        printed = {}
+        for attribute, name in field_names(type(self)):
+            item = getattr(self, attribute)
+            if item is not None:
+                printed[name] = item if type(item) is str else plain(item, spell)
+        for name, item in (self.extra or {}).items():
+            printed.setdefault(name, item)
+        return printed
+
+
+class Record(Value):
+    """A value that a store keeps. Class variables say what the stores need to know, and nothing else does."""
+
+    plural: ClassVar[str]
+    """What reports and commands call these records."""
+    key_fields: ClassVar[tuple[str, ...]]
+    """Fields that together name one record."""
+    order_fields: ClassVar[tuple[str, ...]]
+    """Fields that order records; unique together, so that a cursor neither skips nor repeats."""
+    stored_fields: ClassVar[tuple[str, ...]] = ()
+    """Optional fields that must be set once the record is in a store."""
+    time_field: ClassVar[str | None] = None
+    """The instant that `since` and `until` compare."""
+    version_field: ClassVar[str | None] = None
+    """The instant that tells which of two versions is newer, where the records have one."""
+    tag_field: ClassVar[str | None] = None
+    text_fields: ClassVar[tuple[str, ...]] = ()
+    outside_digest: ClassVar[frozenset[str]] = frozenset()
+    """JSON names of fields that do not travel with the record, and so do not count when versions are compared."""
+    takes_unknown_keys: ClassVar[bool] = True
+    """Whether the record is an object in its file, which has room for keys that this version does not know."""
+
+    user_id: Maybe[Id] = None
+
+    def __post_init__(self) -> None:
+        for attribute in _instants(type(self)):
+            moment = getattr(self, attribute)
+            if moment is not None and moment.tzinfo not in (UTC, None):
+                msgspec.structs.force_setattr(self, attribute, _in_utc(moment))
+
+    @property
+    def key(self) -> Key:
+        """The record's key."""
+        return tuple([getattr(self, name) for name in self.key_fields])
+
+    @property
+    def order(self) -> tuple[Any, ...]:
+        """The record's place in its order: what a cursor holds."""
+        return tuple([getattr(self, name) for name in self.order_fields])
+
+    def remarks(self) -> list[tuple[str, str]]:
+        """Return what is valid but odd: a field's JSON name, and the remark."""
+        return []
+
+
+def digest(record: Record) -> str:
+    """Return the SHA-256, in hex, of the record's canonical JSON: equal records have equal digests."""
+    printed = record.as_json()
+    for name in record.outside_digest:
+        printed.pop(name, None)
+    if record.extra is None and _holds_texts_alone(type(record)):
+        return hashlib.sha256(msgspec.json.encode(printed, order="sorted")).hexdigest()
+    return hashlib.sha256(canonical(printed)).hexdigest()
+
+
+@cache
+def field_names(kind: type[Value]) -> tuple[tuple[str, str], ...]:
+    """Return the declared fields of a value as pairs of attribute and JSON name, in the order of the files."""
+    fields = [field for field in msgspec.structs.fields(kind) if field.name != "extra"]
+    return tuple((field.name, field.encode_name) for field in fields)
+
+
+def plain(item: Any, spell: Callable[[datetime], Any] = lambda moment: moment) -> Any:
+    """Return a field's value as JSON has it, but for instants, which stay what they are unless spelled."""
+    if isinstance(item, datetime):
+        return spell(item)
+    if isinstance(item, Value):
+        return item.as_json(spell)
+    return [plain(part, spell) for part in item] if isinstance(item, tuple | list) else item
+
+
+@cache
+def _instants(kind: type[Value]) -> tuple[str, ...]:
+    return tuple(field.name for field in msgspec.structs.fields(kind) if field.type == Instant)
+
+
+@cache
+def _holds_texts_alone(kind: type[Value]) -> bool:
+    texts = (Text, Id, Instant, tuple[Text, ...])
+    return all(field.type in texts for field in msgspec.structs.fields(kind) if field.name != "extra")
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as problem:
+        raise ValueError("is no time between the years 1 and 9999 in UTC") from problem

@@ -1,0 +1,103 @@
+"""What every table of records has: the model's base, its opaque keys, and a row's way back to its record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, ClassVar
+
+import msgspec
+from django.core.exceptions import ValidationError
+from django.db import models
+
+from orbsite.storage.finding import ROOT, error, errors
+from orbsite.storage.reader import Reader, Reading
+from orbsite.storage.record import R, Record, digest, field_names, plain
+from orbsite.storage.rules import ID_LENGTH
+
+
+class KeyField(models.CharField):
+    """Opaque text that is compared code point by code point on every database."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        options.setdefault("max_length", ID_LENGTH)
+        super().__init__(*args, **options)
+
+    def db_parameters(self, connection: Any) -> Any:
+        """Compare by code point: SQLite does, PostgreSQL has to be told."""
+        parameters: dict[str, Any] = dict(super().db_parameters(connection))
+        if connection.vendor == "postgresql":
+            parameters["collation"] = "C"
+        return parameters
+
+    def db_type(self, connection: Any) -> str | None:
+        """Spell varchar in full on PostgreSQL, where Django would add a second index, for LIKE, to it otherwise."""
+        kind = super().db_type(connection)
+        return kind.replace("varchar", "character varying") if kind and connection.vendor == "postgresql" else kind
+
+
+class Row(models.Model):
+    """One record as a row, with what the row remembers of where it came from."""
+
+    kind: ClassVar[type[Record]]
+
+    run_id = models.BigIntegerField(null=True, editable=False)
+    digest = models.CharField(max_length=64, editable=False)
+    extra = models.JSONField(null=True, blank=True, help_text="Keys of the record that this version does not know.")
+    position = models.IntegerField(null=True, editable=False)
+
+    class Meta:
+        abstract = True
+
+    def reading(self) -> Reading[Record]:
+        """Return the record that the columns hold, or what is wrong with them."""
+        return read_row(self.kind, {name: getattr(self, name) for name in columns(self.kind)})
+
+    def clean(self) -> None:
+        """Hold the row to the rules of its record. Raises ValidationError with every problem."""
+        if found := errors(self.reading().findings):
+            raise ValidationError([f"{finding.path}: {finding.message}" for finding in found])
+
+    def save(self, *args: Any, **options: Any) -> None:
+        """Save the row as a person's or a program's: no run has written it any more. Raises ValidationError."""
+        self.clean()
+        record = self.reading().record
+        self.digest, self.run_id = "" if record is None else digest(record), None
+        super().save(*args, **options)
+
+    def _do_update(self, base_qs: Any, using: Any, pk_val: Any, values: Any, *rest: Any, **named: Any) -> Any:
+        # A row's owner never changes, and a database that is distributed by owner refuses an UPDATE that sets it.
+        kept = [value for value in values if value[0].attname != "user_id"]
+        owned = base_qs.filter(user_id=getattr(self, "user_id"))  # noqa: B009 -- each table declares its own
+        return super()._do_update(owned, using, pk_val, kept, *rest, **named)  # type: ignore[misc]
+
+
+@cache
+def columns(kind: type[Record]) -> tuple[str, ...]:
+    """Return the columns that hold a record: its fields, then its unknown keys."""
+    return (*(attribute for attribute, _ in field_names(kind)), "extra")
+
+
+def read_row(kind: type[R], values: Mapping[str, Any]) -> Reading[R]:
+    """Return the record that the columns of a row hold, by the same rules as a file's."""
+    printed = {name: values[attribute] for attribute, name in field_names(kind) if values[attribute] is not None}
+    extra = values["extra"]
+    if extra is not None and not isinstance(extra, dict):
+        return Reading(None, [error(ROOT, "the column extra holds no object")], 0)
+    for name, item in (extra or {}).items():
+        printed.setdefault(name, item)
+    try:
+        return _reader(kind).read(msgspec.Raw(msgspec.json.encode(printed)), ROOT)
+    except (UnicodeEncodeError, TypeError, ValueError) as problem:
+        return Reading(None, [error(ROOT, f"the columns hold no JSON: {problem}")], 0)
+
+
+def row_values(record: Record) -> dict[str, Any]:
+    """Return a record as the values of its columns, its digest among them."""
+    values = {attribute: plain(getattr(record, attribute)) for attribute, _ in field_names(type(record))}
+    return values | {"extra": record.extra and dict(record.extra), "digest": digest(record)}
+
+
+@cache
+def _reader(kind: type[R]) -> Reader[R]:
+    return Reader(kind)

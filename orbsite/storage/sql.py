@@ -1,0 +1,215 @@
+"""Records in SQL tables, through Django's models, on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from itertools import groupby, islice
+from typing import Any, cast
+
+from django.db import connections, models, transaction
+from django.db.models import Q
+
+from orbsite.storage.domain import Domain
+from orbsite.storage.errors import OwnerConflict, RecordUnreadable
+from orbsite.storage.memory import refuse_other_owner, refuse_unexpected
+from orbsite.storage.query import Query
+from orbsite.storage.reader import Reading, checked
+from orbsite.storage.record import Key, R, Record, digest
+from orbsite.storage.rows import columns, read_row
+from orbsite.storage.store import LedgerStore, Row, last_of_each
+from orbsite.storage.upsert import Upsert
+
+_KEYS_AT_A_TIME = 500
+_PAGE = 500
+_ATTEMPTS = 5
+
+
+class SqlStore(LedgerStore):
+    """Keeps records in the tables of their domain's models. Reads return records, never model instances."""
+
+    def __init__(self, domain: Domain, using: str = "default") -> None:
+        super().__init__(domain)
+        self._using = using
+
+    def fetch(self, kind: type[R], keys: Iterable[Key], *, user_id: str | None = None) -> dict[Key, R]:
+        owned = Q() if user_id is None else Q(user_id=user_id)
+        found = {}
+        for condition in _by_keys(kind, keys):
+            for reading in self._readings(kind, self._rows(kind).filter(owned, condition)):
+                if reading.record is not None:
+                    found[reading.record.key] = reading.record
+        return found
+
+    def select(self, kind: type[R], query: Query) -> list[R]:
+        rows = self._rows(kind).filter(**query.where)
+        if kind.time_field and query.since:
+            rows = rows.filter(**{f"{kind.time_field}__gte": query.since})
+        if kind.time_field and query.until:
+            rows = rows.filter(**{f"{kind.time_field}__lt": query.until})
+        signs = "" if query.oldest_first else "-"
+        rows = rows.order_by(*(signs + name for name in kind.order_fields))
+        matching = (one for one in self._paged(kind, rows, query) if query.matches_content(one))
+        return list(islice(matching, query.limit))
+
+    def add(self, record: R) -> tuple[R, bool]:
+        record = checked(record)
+        upsert = self._upsert(type(record))
+        for _ in range(_ATTEMPTS):
+            with transaction.atomic(self._using):
+                if upsert.insert(record):
+                    return record, True
+                row = self.rows(type(record), [record.key]).get(record.key)
+            if row is not None:
+                refuse_other_owner(record, _readable(row.record, record))
+                return cast(R, row.record), False
+        raise OwnerConflict(f"the id {record.key[0]!r} is added and removed all the time; try again later")
+
+    def put(self, records: Iterable[Record], *, expect: str | None = None) -> None:
+        wanted = last_of_each(records, expect)
+        with transaction.atomic(self._using):
+            for kind, group in _by_kind(wanted):
+                owners = sorted({record.user_id or "" for record in group})  # they route the query to their shards
+                mine = self._rows(kind).filter(user_id__in=owners).select_for_update()
+                rows = self._remembered(kind, [record.key for record in group], mine)
+                for record in group:
+                    row = rows.get(record.key)
+                    old = None if row is None else _readable(row.record, record)
+                    if old is None and expect is not None:
+                        refuse_other_owner(record, self.fetch(kind, [record.key]).get(record.key))
+                    refuse_unexpected(old, expect)
+                self._write(kind, [(record, None) for record in group], None)
+
+    def delete(self, kind: type[Record], keys: Iterable[Key], *, user_id: str | None = None) -> int:
+        with transaction.atomic(self._using):
+            found = self.fetch(kind, keys, user_id=user_id)
+            return sum(
+                self._rows(kind).filter(condition).delete()[0] for condition in _by_keys(kind, found)
+            )
+
+    def delete_where(self, kind: type[Record], where: Mapping[str, str]) -> int:
+        with transaction.atomic(self._using):
+            return self.delete(kind, [record.key for record in self.find(kind, where)])
+
+    def walk(self, kind: type[R], *, page: int = 1000) -> Iterator[R]:
+        rows = self._rows(kind).order_by(*kind.key_fields)
+        last: Key | None = None
+        while True:
+            remaining = rows if last is None else rows.filter(_beyond(kind.key_fields, last, "gt"))
+            found = list(self._values(kind, remaining[:page]))
+            for values in found:
+                record = read_row(kind, values).record
+                if record is not None:
+                    yield record
+            if len(found) < page:
+                return
+            last = tuple(found[-1][name] for name in kind.key_fields)
+
+    def count(self, kind: type[Record], distinct: str | None = None) -> int:
+        rows = self._rows(kind)
+        return rows.count() if distinct is None else rows.values(distinct).distinct().count()
+
+    def size(self) -> int:
+        connection = connections[self._using]
+        with connection.cursor() as cursor:
+            if connection.vendor == "postgresql":
+                tables = [model._meta.db_table for model in self.domain.models.values()]
+                cursor.execute("SELECT SUM(pg_total_relation_size(to_regclass(t))) FROM unnest(%s::text[]) AS t", [tables])
+            else:  # SQLite tells the size of the whole file only
+                cursor.execute("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()")
+            return int(cursor.fetchone()[0])
+
+    def transaction(self) -> AbstractContextManager[None]:
+        return transaction.atomic(self._using)
+
+    def rows(self, kind: type[R], keys: Iterable[Key], *, lock: bool = False) -> dict[Key, Row[R]]:
+        return self._remembered(kind, keys, self._rows(kind).select_for_update() if lock else self._rows(kind))
+
+    def load(self, records: Iterable[tuple[Record, int | None]], run: int) -> None:
+        with transaction.atomic(self._using):
+            for kind, group in groupby(records, key=lambda item: type(item[0])):
+                self._write(kind, list(group), run)
+
+    def _rows(self, kind: type[Record]) -> models.QuerySet[Any]:
+        model: type[models.Model] = self.domain.models[kind]
+        return model._base_manager.using(self._using)
+
+    def _upsert(self, kind: type[Record]) -> Upsert:
+        return Upsert(self.domain.models[kind], self._using)
+
+    def _write(self, kind: type[Record], records: list[tuple[Record, int | None]], run: int | None) -> None:
+        if records and self._upsert(kind).write(records, run) != len(records):
+            raise OwnerConflict("an id belongs to another user, and a record never changes hands; nothing was written")
+
+    def _remembered(self, kind: type[R], keys: Iterable[Key], rows: models.QuerySet[Any]) -> dict[Key, Row[R]]:
+        found = {}
+        for condition in _by_keys(kind, keys):
+            for values in self._values(kind, rows.filter(condition), "digest", "run_id"):
+                found[tuple(values[name] for name in kind.key_fields)] = _row(kind, values)
+        return found
+
+    def _paged(self, kind: type[R], rows: models.QuerySet[Any], query: Query) -> Iterator[R]:
+        after, direction = query.after, "gt" if query.oldest_first else "lt"
+        content = query.tag is not None or query.text is not None
+        page = _PAGE if content or query.limit is None else query.limit
+        while page:
+            remaining = rows if after is None else rows.filter(_beyond(kind.order_fields, after, direction))
+            found = list(self._values(kind, remaining[:page]))
+            for values in found:
+                record = read_row(kind, values).record
+                if record is not None:
+                    yield record
+            if len(found) < page:
+                return
+            after = tuple(found[-1][name] for name in kind.order_fields)
+
+    def _readings(self, kind: type[R], rows: models.QuerySet[Any]) -> Iterator[Reading[R]]:
+        return (read_row(kind, values) for values in self._values(kind, rows))
+
+    def _values(self, kind: type[Record], rows: models.QuerySet[Any], *more: str) -> Iterator[dict[str, Any]]:
+        names = (*columns(kind), *more)
+        return (dict(zip(names, values, strict=True)) for values in rows.values_list(*names))
+
+
+def _row(kind: type[R], values: dict[str, Any]) -> Row[R]:
+    record, run = read_row(kind, values).record, values["run_id"]
+    return Row(record, run, as_left=run is not None and record is not None and values["digest"] == digest(record))
+
+
+def _readable(old: R | None, record: Record) -> R:
+    if old is None:
+        raise RecordUnreadable(
+            f"the row of {record.plural} with the key {record.key!r} does not decode, and it was left as it is; "
+            "mend it in the admin or in SQL"
+        )
+    return old
+
+
+def _by_kind(records: Iterable[Record]) -> Iterator[tuple[type[Record], list[Record]]]:
+    groups: dict[type[Record], list[Record]] = {}
+    for record in records:
+        groups.setdefault(type(record), []).append(record)
+    return iter(groups.items())
+
+
+def _by_keys(kind: type[Record], keys: Iterable[Key]) -> Iterator[Q]:
+    """Yield conditions that together select these keys, none of them too long for a database."""
+    *leading, last = kind.key_fields
+    groups: dict[Key, list[str]] = {}
+    for key in keys:
+        groups.setdefault(key[:-1], []).append(key[-1])
+    for prefix, values in groups.items():
+        fixed = dict(zip(leading, prefix, strict=True))
+        for start in range(0, len(values), _KEYS_AT_A_TIME):
+            yield Q(**fixed, **{f"{last}__in": values[start : start + _KEYS_AT_A_TIME]})
+
+
+def _beyond(names: tuple[str, ...], values: tuple[Any, ...], direction: str) -> Q:
+    """Return the condition that a row comes after a cursor: (a, b) > (x, y), spelled out for every database."""
+    beyond, equal = Q(), {}
+    for name, value in zip(names, values, strict=True):
+        beyond |= Q(**equal, **{f"{name}__{direction}": value})
+        equal[name] = value
+    return beyond
+
+

@@ -1,0 +1,138 @@
+"""The contract of every store: verbs over records, and what each of them promises.
+
+The contract suite proves these promises over memory, files and SQL alike. For all verbs:
+
+- What is wrong with a record is told before anything is written (InvalidRecord).
+- A record's owner, its `user_id`, never changes (OwnerConflict).
+- An item in the store that does not decode is never returned, replaced or removed (RecordUnreadable where it is in
+  the way).
+- Reading never writes. A write that has returned survives a crash of the process.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic
+
+from orbsite.storage.domain import Domain
+from orbsite.storage.query import Query
+from orbsite.storage.reader import checked
+from orbsite.storage.record import Key, R, Record
+
+
+class Store(ABC):
+    """Keeps the records of one domain."""
+
+    def __init__(self, domain: Domain) -> None:
+        self.domain = domain
+
+    @abstractmethod
+    def fetch(self, kind: type[R], keys: Iterable[Key], *, user_id: str | None = None) -> dict[Key, R]:
+        """Return the records with these keys; missing ones, and other users' where a user is given, are absent."""
+
+    def find(
+        self,
+        kind: type[R],
+        where: Mapping[str, str] | None = None,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        tag: str | None = None,
+        text: str | None = None,
+        after: tuple[Any, ...] | None = None,
+        limit: int | None = None,
+        oldest_first: bool = False,
+    ) -> list[R]:
+        """Return the records for which every condition holds, newest first by code point, at most `limit`.
+
+        `after` is the `order` of the last record of the page before: pages neither skip nor repeat while others write.
+        Raises ValueError for conditions that such records cannot answer.
+        """
+        query = Query(
+            where=where or {},
+            since=since,
+            until=until,
+            tag=tag,
+            text=text,
+            after=after,
+            limit=limit,
+            oldest_first=oldest_first,
+        )
+        query.check(kind)
+        return self.select(kind, query)
+
+    @abstractmethod
+    def select(self, kind: type[R], query: Query) -> list[R]:
+        """Return what `find` does, for a query that was checked."""
+
+    @abstractmethod
+    def add(self, record: R) -> tuple[R, bool]:
+        """Add a record where its key is free; return the record that is there then, and whether it is this one."""
+
+    @abstractmethod
+    def put(self, records: Iterable[Record], *, expect: str | None = None) -> None:
+        """Insert or replace records of any kinds, all or nothing; the last of a key wins.
+
+        With `expect`, the digest of what a single record replaces, nothing is written unless that is still there
+        (Conflict).
+        """
+
+    @abstractmethod
+    def delete(self, kind: type[Record], keys: Iterable[Key], *, user_id: str | None = None) -> int:
+        """Remove the records with these keys, all or nothing, and return how many there were."""
+
+    @abstractmethod
+    def delete_where(self, kind: type[Record], where: Mapping[str, str]) -> int:
+        """Remove the records whose fields equal these, all or nothing, and return how many there were."""
+
+    @abstractmethod
+    def walk(self, kind: type[R], *, page: int = 1000) -> Iterator[R]:
+        """Yield all records by key, a page at a time; one that is there all the while comes exactly once."""
+
+    @abstractmethod
+    def count(self, kind: type[Record], distinct: str | None = None) -> int:
+        """Return how many records there are, or how many values a field has among them."""
+
+    @abstractmethod
+    def size(self) -> int:
+        """Return the bytes that the store takes, as far as it can tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row(Generic[R]):
+    """What a store remembers of a record: the run that last wrote it, and whether it is still as that run left it."""
+
+    record: R | None
+    run: int | None
+    as_left: bool
+
+
+class LedgerStore(Store):
+    """A store that remembers which run wrote what, and so can be moved into, verified and rolled back."""
+
+    @abstractmethod
+    def transaction(self) -> AbstractContextManager[None]:
+        """Make everything written meanwhile all or nothing."""
+
+    @abstractmethod
+    def rows(self, kind: type[R], keys: Iterable[Key], *, lock: bool = False) -> dict[Key, Row[R]]:
+        """Return what is remembered of these keys, of items that do not decode too (their record is None).
+
+        With `lock`, nobody else can change those rows until the transaction ends.
+        """
+
+    @abstractmethod
+    def load(self, records: Iterable[tuple[Record, int | None]], run: int) -> None:
+        """Put records with their positions in the name of a run; the records were checked by whoever read them."""
+
+
+def last_of_each(records: Iterable[Record], expect: str | None = None) -> list[Record]:
+    """Return checked records, the last of each key. Raises InvalidRecord, and ValueError for a misplaced `expect`."""
+    last = {(type(record), record.key): record for record in map(checked, records)}
+    if expect is not None and len(last) != 1:
+        raise ValueError("expect goes with a single record")
+    return list(last.values())

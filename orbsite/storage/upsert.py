@@ -1,0 +1,61 @@
+"""The one statement that writes records: insert, or update what the same owner has under the same key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.db import connections
+
+from orbsite.storage.record import Record
+from orbsite.storage.rows import Row, columns, row_values
+
+
+def conflict_target(kind: type[Record]) -> tuple[str, ...]:
+    """Return the columns by which a row is recognised as the same.
+
+    The one place that decides: a database distributed by owner needs the owner among them.
+    """
+    return kind.key_fields
+
+
+class Upsert:
+    """Writes records into one table."""
+
+    def __init__(self, model: type[Row], using: str) -> None:
+        self._fields = [model._meta.get_field(name) for name in (*columns(model.kind), "digest", "run_id", "position")]
+        self._connection = connections[using]
+        quote = self._connection.ops.quote_name
+        self._table = quote(model._meta.db_table)
+        self._target = ", ".join(map(quote, conflict_target(model.kind)))
+        self._never_set = {"user_id", *model.kind.key_fields}
+        self._names = {field.attname: quote(field.column) for field in self._fields}
+
+    def insert(self, record: Record) -> bool:
+        """Insert a record where its key is free; tell whether it was."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(f"{self._insert()} DO NOTHING", self._values(record, None, None))
+            return bool(cursor.rowcount)
+
+    def write(self, records: Iterable[tuple[Record, int | None]], run: int | None) -> int:
+        """Insert or update records with their positions, and return how many rows were written.
+
+        It falls short of the number of records where a key belongs to another owner. Without a run, rows keep their
+        position.
+        """
+        kept = self._never_set if run is not None else {*self._never_set, "position"}
+        sets = ", ".join(f"{name} = EXCLUDED.{name}" for field, name in self._names.items() if field not in kept)
+        owner = self._names["user_id"]
+        statement = f"{self._insert()} DO UPDATE SET {sets} WHERE {self._table}.{owner} = EXCLUDED.{owner}"
+        with self._connection.cursor() as cursor:
+            cursor.executemany(statement, [self._values(record, position, run) for record, position in records])
+            return cursor.rowcount
+
+    def _insert(self) -> str:
+        names = ", ".join(self._names.values())
+        marks = ", ".join(["%s"] * len(self._names))
+        return f"INSERT INTO {self._table} ({names}) VALUES ({marks}) ON CONFLICT ({self._target})"
+
+    def _values(self, record: Record, position: int | None, run: int | None) -> list[Any]:
+        values = row_values(record) | {"run_id": run, "position": position}
+        return [field.get_db_prep_save(values[field.attname], self._connection) for field in self._fields]

@@ -1,0 +1,20 @@
+"""What Te tells the kernel."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from orbsite.storage.domain import Domain, register
+from te.layout import ReflectionsLayout
+from te.models import ReflectionRow
+from te.records import Reflection
+
+DOMAIN = register(
+    Domain(
+        name="te",
+        file=PurePosixPath("te/reflections.json"),
+        layout=ReflectionsLayout(),
+        models={Reflection: ReflectionRow},
+        facets={"users": (Reflection, "user_id"), "sessions": (Reflection, "session_id")},
+    )
+)

@@ -1,0 +1,44 @@
+"""The table of reflections, with the earlier system's column names."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+
+from orbsite.storage.record import Record
+from orbsite.storage.rows import KeyField, Row
+from orbsite.storage.rules import id_rules, list_rules, text_rules
+from te.records import Reflection
+
+
+class ReflectionRow(Row):
+    """A reflection in SQL. Its indexes answer: a user's latest, a session's latest, one by id, the oldest of all."""
+
+    kind: ClassVar[type[Record]] = Reflection
+
+    id = KeyField(primary_key=True)
+    user_id = KeyField()
+    session_id = KeyField()
+    input = models.TextField(blank=True)
+    output = models.TextField(blank=True)
+    tags = models.JSONField(default=list, blank=True)
+    notes = models.TextField(null=True, blank=True)  # noqa: DJ001 -- no notes and empty notes are two things
+    created_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "te_reflections"
+        verbose_name = "reflection"
+        indexes = [
+            models.Index(fields=["user_id", "created_at", "id"], name="te_reflections_user"),
+            models.Index(fields=["session_id", "created_at", "id"], name="te_reflections_session"),
+            models.Index(fields=["created_at", "id"], name="te_reflections_oldest"),
+        ]
+        constraints = [
+            *id_rules("te_reflections", "id", "user_id", "session_id"),
+            *text_rules("te_reflections", "input", "output", "notes"),
+            *list_rules("te_reflections", "tags"),
+        ]
+
+    def __str__(self) -> str:
+        return self.id

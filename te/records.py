@@ -1,0 +1,28 @@
+"""What the assistant reflected on after each run."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from orbsite.storage.record import Id, Instant, Maybe, Record, Text
+
+
+class Reflection(Record, kw_only=True):
+    """One reflection; user and session are None until it is saved."""
+
+    plural: ClassVar[str] = "reflections"
+    key_fields: ClassVar[tuple[str, ...]] = ("id",)
+    order_fields: ClassVar[tuple[str, ...]] = ("created_at", "id")
+    stored_fields: ClassVar[tuple[str, ...]] = ("user_id", "session_id")
+    time_field: ClassVar[str | None] = "created_at"
+    tag_field: ClassVar[str | None] = "tags"
+    text_fields: ClassVar[tuple[str, ...]] = ("input", "output", "notes")
+
+    id: Id
+    input: Text
+    output: Text
+    tags: tuple[Text, ...]
+    notes: Maybe[Text] = None
+    created_at: Instant
+    user_id: Maybe[Id] = None
+    session_id: Maybe[Id] = None

@@ -1,0 +1,64 @@
+"""What the contract suite needs to know of each kind of record. A new domain adds one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from luna.domain import DOMAIN as LUNA
+from luna.records import ActiveMode, Profile
+from orbsite.storage.domain import Domain
+from orbsite.storage.record import Record
+from te.domain import DOMAIN as TE
+from te.records import Reflection
+from tests.factories import ActionFactory, ActiveModeFactory, ProfileFactory, ReflectionFactory
+from tests.mav.domain import DOMAIN as MAV
+from tests.mav.records import Action
+
+
+@dataclass(frozen=True)
+class Case:
+    domain: Domain
+    kind: type[Record]
+    make: Callable[..., Any]
+    witness: str
+    """A field that tests change, and look at through the back door."""
+    values: tuple[Any, Any]
+    items: Callable[[Any], dict[tuple[str, ...], Any]]
+    """From the whole JSON of a file to the value of the witness by key."""
+
+    def many(self, number: int, **fields: Any) -> list[Any]:
+        return [self.make(**fields) for _ in range(number)]
+
+    def changed(self, record: Any, which: int = 0) -> Any:
+        return msgspec.structs.replace(record, **{self.witness: self.values[which]})
+
+    def stolen(self, record: Any) -> Any:
+        return msgspec.structs.replace(record, user_id="somebody-else")
+
+    @property
+    def id(self) -> str:
+        return self.kind.plural
+
+
+CASES = [
+    Case(
+        LUNA, Profile, ProfileFactory, "preferences", (("one",), ("two", "Größe")),
+        lambda tree: {(u, m): tuple(p["preferences"]) for u, e in tree.items() for m, p in e["profiles"].items()},
+    ),
+    Case(
+        LUNA, ActiveMode, ActiveModeFactory, "mode_id", ("mars", "用户"),
+        lambda tree: {(u,): e["activeMode"] for u, e in tree.items() if "activeMode" in e},
+    ),
+    Case(
+        TE, Reflection, ReflectionFactory, "input", ("one", "two\r\n\u2028 🚀"),
+        lambda tree: {(i["id"],): i["input"] for items in tree["sessions"].values() for i in items},
+    ),
+    Case(
+        MAV, Action, ActionFactory, "title", ("one", "two"),
+        lambda tree: {(name,): item["title"] for items in tree.values() for name, item in items.items()},
+    ),
+]  # fmt: skip

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from django.db import connections
+from hypothesis import settings as hypothesis_settings
+
+from tests import postgresql
+
+hypothesis_settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=True)
+hypothesis_settings.load_profile("repeatable")
+
+_missing: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> Iterator[None]:
+    """Start a PostgreSQL of our own, or take its alias away and remember why."""
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(postgresql.throwaway())
+        except postgresql.Unavailable as problem:
+            if os.environ.get("CI"):
+                raise
+            _missing.append(str(problem))
+            del connections.databases["postgresql"]
+        else:
+            place = {"HOST": server.host, "PORT": str(server.port), "USER": server.user}
+            connections.databases["postgresql"].update(place)
+            connections["postgresql"].settings_dict.update(place)
+        yield
+
+
+@pytest.fixture
+def postgresql_alias(db: None) -> str:
+    if _missing:
+        pytest.skip(_missing[0])
+    return "postgresql"
+
+
+@pytest.fixture
+def sample() -> Path:
+    return Path(__file__).parent.parent / "sample" / ".orb-data"
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    path = tmp_path / ".orb-data"
+    path.mkdir(mode=0o700)
+    return path

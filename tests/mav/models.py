@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from django.db import models
+
+from orbsite.storage.rows import KeyField, Row
+from orbsite.storage.rules import id_rules
+from tests.mav.records import Action
+
+
+class ActionRow(Row):
+    kind = Action
+
+    id = KeyField(primary_key=True)
+    user_id = KeyField()
+    title = models.TextField()
+    done_at = models.DateTimeField()
+
+    class Meta:
+        app_label = "mav"
+        db_table = "mav_actions"
+        constraints = [*id_rules("mav_actions", "id", "user_id")]
+
+    def __str__(self) -> str:
+        return self.id

@@ -1,0 +1,62 @@
+"""The stores under test, each with a back door past the store itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.db import connections
+
+from orbsite.storage.document import Document
+from orbsite.storage.domain import Domain
+from orbsite.storage.file import FileStore
+from orbsite.storage.memory import MemoryStore
+from orbsite.storage.sql import SqlStore
+from orbsite.storage.store import Store
+from tests.cases import Case
+
+
+@dataclass
+class Harness:
+    """Opens a store, opens it again as another process would, and looks behind it."""
+
+    name: str
+    open: Callable[[Domain], Store]
+    look: Callable[[Case], dict[tuple[str, ...], Any]]
+    """The witness of each record by key, without the store."""
+
+
+def memory() -> Harness:
+    kept: dict[str, MemoryStore] = {}
+
+    def look(case: Case) -> dict[tuple[str, ...], Any]:
+        records = vars(kept[case.domain.name])["_records"][case.kind]
+        return {key: getattr(record, case.witness) for key, record in records.items()}
+
+    return Harness("memory", lambda domain: kept.setdefault(domain.name, MemoryStore(domain)), look)
+
+
+def file(base: Path) -> Harness:
+    def look(case: Case) -> dict[tuple[str, ...], Any]:
+        path = base / case.domain.file
+        return case.items(json.loads(path.read_bytes())) if path.exists() else {}
+
+    return Harness("file", lambda domain: FileStore(domain, Document(base, domain.file)), look)
+
+
+def sql(alias: str) -> Harness:
+    def look(case: Case) -> dict[tuple[str, ...], Any]:
+        table = case.domain.models[case.kind]._meta.db_table
+        names = ", ".join((*case.kind.key_fields, case.witness))
+        with connections[alias].cursor() as cursor:
+            cursor.execute(f"SELECT {names} FROM {table}")
+            return {tuple(row[:-1]): _plain(case, row[-1]) for row in cursor.fetchall()}
+
+    return Harness(alias, lambda domain: SqlStore(domain, alias), look)
+
+
+def _plain(case: Case, value: Any) -> Any:
+    return tuple(json.loads(value)) if isinstance(case.values[0], tuple) else value

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cases import CASES, Case
+from tests.storage import harness
+from tests.storage.contract import PROMISES, Promise
+from tests.storage.harness import Harness
+
+pytestmark = pytest.mark.django_db(databases="__all__")
+
+
+@pytest.fixture(params=["memory", "file", "sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Harness:
+    match request.param:
+        case "memory":
+            return harness.memory()
+        case "file":
+            return harness.file(tmp_path / ".orb-data")
+        case "sqlite":
+            return harness.sql("default")
+        case _:
+            return harness.sql(request.getfixturevalue("postgresql_alias"))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
+def test_contract(promise: Promise, store: Harness, case: Case) -> None:
+    promise(store, case)

@@ -1,0 +1,230 @@
+"""The contract suite has teeth: stores that are broken in one way each fail it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import msgspec
+import pytest
+
+from orbsite.storage.domain import Domain
+from orbsite.storage.errors import OrbError
+from orbsite.storage.memory import MemoryStore
+from orbsite.storage.query import Query
+from orbsite.storage.store import Store
+from tests.cases import CASES, Case
+from tests.storage.contract import PROMISES
+from tests.storage.harness import Harness
+
+
+class PutKeepsTheFirstOfAKey(MemoryStore):
+    def put(self, records, *, expect=None):
+        super().put(reversed(list(records)), expect=expect)
+
+
+class PutStopsHalfWay(MemoryStore):
+    def put(self, records, *, expect=None):
+        for record in records:
+            super().put([record], expect=expect)
+
+
+class PutIgnoresTheDigest(MemoryStore):
+    def put(self, records, *, expect=None):
+        super().put(records)
+
+
+class PutChecksTheDigestOnlyOfWhatIsThere(MemoryStore):
+    def put(self, records, *, expect=None):
+        records = list(records)
+        super().put(records, expect=expect if self.fetch(type(records[0]), [records[0].key]) else None)
+
+
+class PutMovesOwners(MemoryStore):
+    def put(self, records, *, expect=None):
+        records = list(records)
+        for record in records:
+            self.delete(type(record), [record.key] if "user_id" not in record.key_fields else [])
+        super().put(records, expect=expect)
+
+
+class PutTakesWhatIsInvalid(MemoryStore):
+    def put(self, records, *, expect=None):
+        self.fill(records)
+
+
+class PutForgetsUnknownKeys(MemoryStore):
+    def put(self, records, *, expect=None):
+        super().put([msgspec.structs.replace(record, extra=None) for record in records], expect=expect)
+
+
+class PutForgetsMicroseconds(MemoryStore):
+    def put(self, records, *, expect=None):
+        super().put([_whole_milliseconds(record) for record in records], expect=expect)
+
+
+class PutAndFetchAgreeOnSomethingElse(MemoryStore):
+    def put(self, records, *, expect=None):
+        super().put([_reversed(record) for record in records], expect=expect)
+
+    def fetch(self, kind, keys, *, user_id=None):
+        return {key: _reversed(one) for key, one in super().fetch(kind, keys, user_id=user_id).items()}
+
+
+class AddReplaces(MemoryStore):
+    def add(self, record):
+        self.put([record])
+        return record, True
+
+
+class AddForgets(MemoryStore):
+    def add(self, record):
+        return self.fetch(type(record), [record.key]).get(record.key, record), True
+
+
+class FetchShowsOtherUsersRecords(MemoryStore):
+    def fetch(self, kind, keys, *, user_id=None):
+        return super().fetch(kind, keys)
+
+
+class FindIsOldestFirst(MemoryStore):
+    def select(self, kind, query):
+        return super().select(kind, _replaced(query, oldest_first=not query.oldest_first))
+
+
+class FindIgnoresTheLimit(MemoryStore):
+    def select(self, kind, query):
+        return super().select(kind, _replaced(query, limit=None))
+
+
+class FindIgnoresTheCursor(MemoryStore):
+    def select(self, kind, query):
+        found = super().select(kind, _replaced(query, after=None, limit=None))
+        return [one for one in found if query.after is None or one.order[0] != query.after[0]][: query.limit]
+
+
+class FindOrdersByLocale(MemoryStore):
+    def select(self, kind, query):
+        found = super().select(kind, query)
+        if query.limit is not None:
+            return found
+        return sorted(found, key=lambda one: [str(part).casefold() for part in one.order], reverse=not query.oldest_first)
+
+
+class FindLimitsBeforeItFilters(MemoryStore):
+    def select(self, kind, query):
+        found = super().select(kind, _replaced(query, tag=None, text=None))
+        return [one for one in found if query.matches_content(one)]
+
+
+class UntilIsWithin(MemoryStore):
+    def select(self, kind, query):
+        later = query.until and query.until + timedelta(microseconds=1)
+        return super().select(kind, _replaced(query, until=later))
+
+
+class TextIsFoundInOneCaseOnly(MemoryStore):
+    def select(self, kind, query):
+        found = super().select(kind, query)
+        return [one for one in found if query.text is None or query.text in str(one.as_json())]
+
+
+class TagMatchesAPart(MemoryStore):
+    def select(self, kind, query):
+        found = super().select(kind, _replaced(query, tag=None))
+        return [one for one in found if query.tag is None or query.tag in str(getattr(one, one.tag_field))]
+
+
+class FindTakesAnyCondition(MemoryStore):
+    def find(self, kind, where=None, **options):
+        return self.select(kind, Query(where=where or {}, **options)) if where != {"digest": "x"} else []
+
+
+class DeleteCountsWhatWasAsked(MemoryStore):
+    def delete(self, kind, keys, *, user_id=None):
+        keys = list(keys)
+        super().delete(kind, keys, user_id=user_id)
+        return len(keys)
+
+
+class DeleteTakesOtherUsersRecords(MemoryStore):
+    def delete(self, kind, keys, *, user_id=None):
+        return super().delete(kind, keys)
+
+
+class DeleteWhereDeletesAll(MemoryStore):
+    def delete_where(self, kind, where):
+        return super().delete_where(kind, {})
+
+
+class WalkSkipsAtPages(MemoryStore):
+    def walk(self, kind, *, page=1000):
+        return (one for number, one in enumerate(super().walk(kind)) if number % (page + 1) != page)
+
+
+class WalkIsASnapshotOfOffsets(MemoryStore):
+    def walk(self, kind, *, page=1000):
+        offset = 0
+        while found := list(super().walk(kind))[offset : offset + page]:
+            yield from found
+            offset += page
+
+
+class CountCountsValuesOnce(MemoryStore):
+    def count(self, kind, distinct=None):
+        return super().count(kind, distinct or "user_id")
+
+
+def _replaced(query: Query, **changes: object) -> Query:
+    return replace(query, **changes)
+
+
+def _whole_milliseconds(record):
+    name = record.time_field
+    if name is None:
+        return record
+    moment = getattr(record, name)
+    return msgspec.structs.replace(record, **{name: moment.replace(microsecond=moment.microsecond // 1000 * 1000)})
+
+
+def _reversed(record):
+    name = next(case.witness for case in CASES if case.kind is type(record))
+    return msgspec.structs.replace(record, **{name: getattr(record, name)[::-1]})
+
+
+MUTANTS = [
+    mutant
+    for mutant in list(globals().values())
+    if isinstance(mutant, type) and issubclass(mutant, MemoryStore) and mutant is not MemoryStore
+]
+
+
+def _harness(mutant: type[MemoryStore]) -> Harness:
+    kept: dict[str, MemoryStore] = {}
+
+    def open_one(domain: Domain) -> Store:
+        return kept.setdefault(domain.name, mutant(domain))
+
+    def look(case: Case) -> dict:
+        records = vars(kept[case.domain.name])["_records"][case.kind]
+        return {key: getattr(record, case.witness) for key, record in records.items()}
+
+    return Harness("mutant", open_one, look)
+
+
+def _fails(mutant: type[MemoryStore], promise, case: Case) -> bool:
+    try:
+        promise(_harness(mutant), case)
+    except (AssertionError, OrbError, pytest.fail.Exception, ValueError):
+        return True
+    return False
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
+def test_a_broken_store_fails_the_contract(mutant: type[MemoryStore]) -> None:
+    assert any(_fails(mutant, promise, case) for promise in PROMISES for case in CASES)
+
+
+def test_the_unbroken_store_does_not() -> None:
+    assert not any(_fails(MemoryStore, promise, case) for promise in PROMISES for case in CASES)
+    assert len(MUTANTS) >= 12
