@@ -1,0 +1,1 @@
+"""Luna: what a user wants, per mode."""

@@ -10,7 +10,7 @@ import msgspec
 from luna.records import ActiveMode, Profile
 from orbsite.storage.domain import Entry, Tree
 from orbsite.storage.errors import DocumentCorrupt, RecordUnreadable
-from orbsite.storage.finding import Finding, error, errors, path_to, step, warning
+from orbsite.storage.finding import ROOT, Finding, error, errors, path_to, step, warning
 from orbsite.storage.jsontext import count_keys, repeated_keys
 from orbsite.storage.reader import Piece, Reader, Reading, members, name_of, parsed, read
 from orbsite.storage.record import Record
@@ -29,7 +29,7 @@ class ProfilesLayout:
         """Yield each user, and in it the active mode, the profiles, and whatever else stands there."""
         users = members(msgspec.Raw(data))
         if users is None:
-            raise DocumentCorrupt("$: expected an object with one member per user")
+            raise DocumentCorrupt("expected an object with one member per user", ROOT)
         keys = len(users)
         for user, piece in users.items():
             for entry, count in self._user(user, piece):
@@ -39,22 +39,22 @@ class ProfilesLayout:
 
     def put(self, tree: Tree, record: Record, old: Record | None) -> None:  # noqa: ARG002 -- a key has one place
         """Put a profile or an active mode at the place that its key names."""
-        user = _object_in(tree, record.user_id, ())
-        profiles = _object_in(user, _PROFILES, (record.user_id,))
+        user = _object_in(tree, record.owner, ())
+        profiles = _object_in(user, _PROFILES, (record.owner,))
         if isinstance(record, ActiveMode):
-            tree[record.user_id] = {_ACTIVE: record} | {name: part for name, part in user.items() if name != _ACTIVE}
+            tree[record.owner] = {_ACTIVE: record} | {name: part for name, part in user.items() if name != _ACTIVE}
         elif isinstance(record, Profile):
             profiles[record.mode_id] = record
 
     def drop(self, tree: Tree, record: Record) -> None:
         """Take a profile or an active mode out; a user of whom nothing is left goes too."""
-        user = tree[record.user_id]
+        user = tree[record.owner]
         if isinstance(record, ActiveMode):
             del user[_ACTIVE]
         elif isinstance(record, Profile):
             del user[_PROFILES][record.mode_id]
         if user == {_PROFILES: {}}:
-            del tree[record.user_id]
+            del tree[record.owner]
 
     def encode(self, tree: Tree) -> Any:
         """Return the tree as it stands in the file."""
@@ -82,9 +82,7 @@ class ProfilesLayout:
         place = (user, _PROFILES, mode)
         reading = self._reader.read(piece, path_to(place))
         record, findings = _in_its_place(reading, place)
-        entry = Entry(
-            place=place, record=record, value=piece, kind=Profile, key=(user, mode), findings=tuple(findings)
-        )
+        entry = Entry(place=place, record=record, value=piece, kind=Profile, key=(user, mode), findings=tuple(findings))
         return entry, reading.keys
 
 

@@ -34,7 +34,7 @@ class Preferences:
     def get_active_mode(self, user_id: str) -> str | None:
         """Return the mode that a user is in, or None."""
         found = self._store.fetch(ActiveMode, [(user_id,)], user_id=user_id).get((user_id,))
-        return found and found.mode_id
+        return None if found is None else found.mode_id
 
     def set_active_mode(self, user_id: str, mode_id: str) -> None:
         """Put a user into a mode; the mode needs no profile."""

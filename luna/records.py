@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeAlias
 from orbsite.storage.record import Id, Instant, Maybe, Record, Text, Value
 
 
-class Constraint(Value, kw_only=True):
+class Constraint(Value, frozen=True, kw_only=True):
     """A rule that the assistant keeps to in a mode; older files hold its description alone, as text."""
 
     when_missing: ClassVar[dict[str, Any]] = {"type": "other", "active": True}
@@ -24,7 +24,7 @@ class Constraint(Value, kw_only=True):
 AnyConstraint: TypeAlias = Text | Constraint
 
 
-class Profile(Record, kw_only=True):
+class Profile(Record, frozen=True, kw_only=True):
     """What one user wants in one mode."""
 
     plural: ClassVar[str] = "profiles"
@@ -48,7 +48,7 @@ class Profile(Record, kw_only=True):
         return [("constraints", "texts and objects stand side by side; both are kept")] if len(forms) > 1 else []
 
 
-class ActiveMode(Record, kw_only=True):
+class ActiveMode(Record, frozen=True, kw_only=True):
     """Which mode a user is in. Files do not carry its time."""
 
     plural: ClassVar[str] = "active_modes"

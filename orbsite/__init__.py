@@ -1,0 +1,1 @@
+"""The project: kernel, operations and surfaces."""

@@ -19,13 +19,14 @@ from orbsite.storage.rows import Row
 
 if TYPE_CHECKING:
     ModelAdmin: TypeAlias = admin.ModelAdmin[Any]
-else:
-    ModelAdmin = admin.ModelAdmin
+    _Paginator: TypeAlias = Paginator[Any]
+else:  # Django's classes take no type arguments at run time
+    ModelAdmin, _Paginator = admin.ModelAdmin, Paginator
 
 MOST_COUNTED = 10_000
 
 
-class BoundedPaginator(Paginator):
+class BoundedPaginator(_Paginator):
     """Counts, and pages, no further than 10,000 rows, so that a large table costs what a small one does."""
 
     @cached_property
@@ -58,7 +59,7 @@ class RecordAdmin(ModelAdmin):
         kept = ("unknown_keys", "run_id", "digest")
         return kept if obj is None else ("user_id", *_without_owner(obj.kind.key_fields), *kept)
 
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """The record's fields, then what the row remembers."""
         model: type[Row] = self.model
         fields = [name for name in model.kind.__struct_fields__ if name != "extra"]
@@ -101,7 +102,7 @@ class RunAdmin(ModelAdmin):
 def pretty(value: Any) -> SafeString:
     """Return JSON as a page shows it."""
     if value is None:
-        return format_html("{}", "–")
+        return format_html("{}", "-")
     return format_html("<pre>{}</pre>", json.dumps(value, ensure_ascii=False, indent=2))
 
 

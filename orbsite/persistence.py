@@ -1,6 +1,6 @@
 """The public face: everything that the persistence guide names, in one import.
 
-    from orbsite.persistence import create_default_luna_store, migrate_all_file_to_sql
+from orbsite.persistence import create_default_luna_store, migrate_all_file_to_sql
 """
 
 from __future__ import annotations

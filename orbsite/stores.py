@@ -47,7 +47,9 @@ def open_sql_store(domain: Domain, using: str = "default") -> SqlStore:
     try:
         tables = connection.introspection.table_names()
     except DatabaseError as problem:
-        raise StoreUnavailable(f"{what} cannot be reached: {problem}; check DATABASE_URL, and that it runs") from problem
+        raise StoreUnavailable(
+            f"{what} cannot be reached: {problem}; check DATABASE_URL, and that it runs"
+        ) from problem
     missing = sorted({model._meta.db_table for model in domain.models.values()} - set(tables))
     if missing:
         raise StoreUnavailable(f"{what} has no table {', '.join(missing)}; run: manage.py migrate")

@@ -1,0 +1,1 @@
+"""Te: what the assistant reflected on."""

@@ -14,7 +14,7 @@ from msgspec import structs
 
 from orbsite.storage.domain import Entry, Tree
 from orbsite.storage.errors import DocumentCorrupt, RecordUnreadable
-from orbsite.storage.finding import Finding, error, errors, path_to, step, warning
+from orbsite.storage.finding import ROOT, Finding, error, errors, path_to, step, warning
 from orbsite.storage.javascript import key_order
 from orbsite.storage.jsontext import Malformed, count_keys, repeated_keys
 from orbsite.storage.reader import Piece, Reader, Walk, items, keys_of, members, name_of, parsed
@@ -38,7 +38,7 @@ class ReflectionsLayout:
         """Yield each session, in it each reflection, and whatever else stands in the document."""
         parts = members(msgspec.Raw(data))
         if parts is None:
-            raise DocumentCorrupt("$: expected an object with sessions and userSessions")
+            raise DocumentCorrupt("expected an object with sessions and userSessions", ROOT)
         sessions, index = _object(parts, _SESSIONS), _object(parts, _USERS)
         listed = {user: parsed(piece) for user, piece in index.items()}
         users = _users_of(listed)
@@ -164,7 +164,7 @@ def _ownership(users: list[str]) -> str:
 def _object(parts: dict[str, Piece], name: str) -> dict[str, Piece]:
     part = members(parts.get(name, {}))
     if part is None:
-        raise DocumentCorrupt(f"$.{name}: expected an object, got {name_of(parsed(parts[name]))}")
+        raise DocumentCorrupt(f"expected an object, got {name_of(parsed(parts[name]))}", step(ROOT, name))
     return part
 
 
@@ -203,19 +203,19 @@ def _content(tree: Tree, session: str) -> list[Any]:
 def _list_user(tree: Tree, record: Reflection, content: list[Any]) -> None:
     """List the record's owner for its session, and, where the listing changes, whoever else owns something there."""
     users = tree.setdefault(_USERS, {})
-    if record.session_id in _listed(users, record.user_id):
+    if record.session_id in _listed(users, record.owner):
         return
-    others = (item.user_id for item in content if isinstance(item, Reflection))
-    for user in dict.fromkeys((*others, record.user_id)):
+    others = (item.owner for item in content if isinstance(item, Reflection))
+    for user in dict.fromkeys((*others, record.owner)):
         listed = _listed(users, user)
         if record.session_id not in listed:
             listed.append(record.session_id)
 
 
-def _listed(users: Tree, user: str | None) -> list[Any]:
+def _listed(users: Tree, user: str) -> list[Any]:
     listed = users.setdefault(user, [])
     if not isinstance(listed, list):
-        raise _unreadable((_USERS, str(user)))
+        raise _unreadable((_USERS, user))
     return listed
 
 
@@ -226,9 +226,7 @@ def _unreadable(place: tuple[str, ...]) -> RecordUnreadable:
 
 
 def _index(content: list[Any], record: Record) -> int:
-    return next(
-        index for index, item in enumerate(content) if isinstance(item, Reflection) and item.key == record.key
-    )
+    return next(index for index, item in enumerate(content) if isinstance(item, Reflection) and item.key == record.key)
 
 
 def _items_as_json(content: list[Any], users: list[str]) -> list[Any]:

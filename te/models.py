@@ -41,4 +41,4 @@ class ReflectionRow(Row):
         ]
 
     def __str__(self) -> str:
-        return self.id
+        return str(self.id)

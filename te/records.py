@@ -7,7 +7,7 @@ from typing import ClassVar
 from orbsite.storage.record import Id, Instant, Maybe, Record, Text
 
 
-class Reflection(Record, kw_only=True):
+class Reflection(Record, frozen=True, kw_only=True):
     """One reflection; user and session are None until it is saved."""
 
     plural: ClassVar[str] = "reflections"

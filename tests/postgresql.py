@@ -13,7 +13,7 @@ from subprocess import DEVNULL, PIPE, STDOUT, CompletedProcess, Popen, run
 from typing import Any, Literal
 
 # Nobody cuts the power here, but a crash needs synchronous_commit to keep all data.
-FAST = {"fsync": "off",  "full_page_writes": "off"}
+FAST = {"fsync": "off", "full_page_writes": "off"}
 # ICU's order differs from that of code points, which reveals a missing COLLATE "C".
 ICU = ("--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en-US")
 # It waits for a line, or for the end of the file should the tests have been killed.

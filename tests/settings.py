@@ -8,8 +8,8 @@ import tempfile
 os.environ |= {"DEBUG": "false", "SECRET_KEY": "for-tests-alone-" + "x" * 50, "ALLOWED_HOSTS": "testserver,localhost"}
 os.environ.setdefault("ORB_PERSISTENCE", "memory")
 
-from orbsite.settings import *  # noqa: E402, F403
-from orbsite.settings import DATABASES, INSTALLED_APPS, env  # noqa: E402
+from orbsite.settings import *  # noqa: F403
+from orbsite.settings import DATABASES, INSTALLED_APPS, env
 
 DATABASES["default"] = env.db_url_config(f"sqlite:///{tempfile.gettempdir()}/unused-by-tests.sqlite3")
 DATABASES["default"]["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "timeout": 20}

@@ -35,7 +35,9 @@ class OrbCommand(BaseCommand):
         """Add the options that every command has."""
         names = [domain.name for domain in registered()]
         parser.add_argument("--format", choices=("text", "json"), default="text", help="how to print the report")
-        parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=f"one of: {', '.join(names)}")
+        parser.add_argument(
+            "--only", action="append", choices=names, metavar="NAME", help=f"one of: {', '.join(names)}"
+        )
         if self.reads_files:
             parser.add_argument("--data-dir", type=Path, help="the data directory (default: ORB_DATA_DIR)")
 
@@ -48,9 +50,11 @@ class OrbCommand(BaseCommand):
                 self._print_failure(problem)
             raise CommandError(str(problem), returncode=COULD_NOT_RUN) from problem
         except KeyboardInterrupt as problem:
-            raise CommandError("interrupted; what was written so far is kept, run it again", returncode=INTERRUPTED) from problem
+            raise CommandError(
+                "interrupted; what was written so far is kept, run it again", returncode=INTERRUPTED
+            ) from problem
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002
         """Run the operation, print its report, and end with its exit code."""
         with Meter(sys.stderr, self.unit) as progress:
             report = self.operate(registered(options["only"]), progress, **options)

@@ -13,7 +13,9 @@ _MOST_LINES = 20
 
 def as_text(report: Report, color: Any) -> str:
     """Return the report for a person; `color` is Django's command style."""
-    return "\n".join([*_aligned(_counts(report)), *_aligned(_facts(report)), *_findings(report, color), *_end(report, color)])
+    return "\n".join(
+        [*_aligned(_counts(report)), *_aligned(_facts(report)), *_findings(report, color), *_end(report, color)]
+    )
 
 
 def _counts(report: Report) -> list[list[str]]:

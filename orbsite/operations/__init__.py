@@ -1,0 +1,1 @@
+"""Use cases over any domain: one file, one operation, one report."""

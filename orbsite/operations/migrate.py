@@ -14,11 +14,11 @@ from orbsite.models import Run
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report, Section
 from orbsite.operations.source import read_documents
-from orbsite.stores import open_sql_store
 from orbsite.storage.domain import Domain, Entry
 from orbsite.storage.finding import Finding, error, warning
 from orbsite.storage.record import Record, digest
 from orbsite.storage.store import LedgerStore, Row
+from orbsite.stores import open_sql_store
 
 COLUMNS = ("read", "new", "unchanged", "replaced", "kept", "rejected")
 _BATCH = 500
@@ -40,7 +40,7 @@ def migrate(
     sources = read_documents(domains, base)
     report = Report(columns=COLUMNS)
     run = None if dry_run else Run.objects.create(operation="migrate", source=str(base), started_at=now())
-    report.run = run and run.pk
+    report.run = None if run is None else run.pk
     with _recorded(run, report, now):
         for domain in domains:
             section = report.section(domain.name, (kind.plural for kind in domain.kinds))

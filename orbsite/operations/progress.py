@@ -12,5 +12,5 @@ class Progress(Protocol):
         """Take note that so many more records are done."""
 
 
-def silent(records: int) -> None:  # noqa: ARG001 -- a Progress that nobody watches
+def silent(records: int) -> None:
     """Tell nobody."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from orbsite.stores import open_document
 from orbsite.storage.content import entries
 from orbsite.storage.document import require_directory
 from orbsite.storage.domain import Domain, Entry
 from orbsite.storage.errors import DocumentCorrupt
 from orbsite.storage.finding import ROOT, warning
+from orbsite.stores import open_document
 
 
 def read_documents(domains: list[Domain], base: Path) -> dict[str, Iterator[Entry]]:

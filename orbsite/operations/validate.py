@@ -14,7 +14,7 @@ from orbsite.operations.source import read_documents
 from orbsite.storage.content import entries
 from orbsite.storage.domain import Domain, Entry
 from orbsite.storage.errors import DocumentCorrupt
-from orbsite.storage.finding import ROOT, Finding, Severity, errors
+from orbsite.storage.finding import ROOT, Finding, Severity, error, errors
 from orbsite.storage.javascript import stringify
 from orbsite.storage.mender import mend
 from orbsite.storage.reader import read
@@ -64,8 +64,10 @@ def validate_document(domain: Domain, data: Any) -> Verdict:
     try:
         content = data if isinstance(data, bytes) else data.encode() if isinstance(data, str) else stringify(data)
         found = [finding for entry in entries(domain, content) for finding in entry.findings]
-    except (DocumentCorrupt, ValueError, TypeError) as problem:
-        found = [Finding(ROOT, Severity.ERROR, str(problem))]
+    except DocumentCorrupt as problem:
+        found = [error(problem.path or ROOT, problem.reason)]
+    except (ValueError, TypeError) as problem:
+        found = [error(ROOT, f"it is no JSON: {problem}")]
     return Verdict(tuple(found))
 
 

@@ -1,0 +1,1 @@
+"""The kernel: records, stores and documents; it knows no app, no settings and no web."""

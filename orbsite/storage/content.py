@@ -18,7 +18,7 @@ from orbsite.storage.store import last_of_each
 
 
 def entries(domain: Domain, data: bytes) -> Iterator[Entry]:
-    """Return what stands in a document, as its layout decodes it; a key that comes again is refused or, if equal, a copy.
+    """Return what stands in a document, as its layout decodes it; a key that comes again is refused, or a copy.
 
     Raises DocumentCorrupt, with line and column where the document is no JSON, before anything is returned.
     """

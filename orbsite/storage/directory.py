@@ -28,6 +28,7 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OPEN_TO_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+_PRIVATE = 0o700
 _LONGEST_PAUSE = 0.05
 
 _threads: dict[tuple[int, int, str], threading.RLock] = {}
@@ -86,9 +87,12 @@ class Directory:
             return None
         except OSError as problem:
             raise _refused(self.path / name, problem) from problem
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             _refuse_unless_plain(os.fstat(descriptor), self.path / name)
-            return file.read()
+            with open(descriptor, "rb", closefd=False) as file:
+                return file.read()
+        finally:
+            os.close(descriptor)
 
     def replace(self, name: str, data: bytes) -> None:
         """Replace a file as a whole: after this returns, the new content survives a power cut.
@@ -143,9 +147,9 @@ class Directory:
             raise DocumentRefused(f"{self.path} belongs to another user (id {status.st_uid}); run this as that user")
         if status.st_mode & _OPEN_TO_OTHERS:
             raise DocumentRefused(f"{self.path} can be written to by others; run: chmod go-w {self.path}")
-        if stat.S_IMODE(status.st_mode) != 0o700:
+        if stat.S_IMODE(status.st_mode) != _PRIVATE:
             logger.warning("made %s private (mode 0700)", self.path)
-            os.fchmod(self._descriptor, 0o700)
+            os.fchmod(self._descriptor, _PRIVATE)
 
     def _write(self, name: str, data: bytes) -> None:
         descriptor = os.open(name, _CREATE, 0o600, dir_fd=self._descriptor)
@@ -187,7 +191,8 @@ class Directory:
                     ) from problem
             time.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
-        hint = f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}"
+        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        hint = f"process {os.getpid()} on {socket.gethostname()} since {since}"
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, hint.encode(), 0)
 

@@ -61,7 +61,11 @@ class DocumentError(OrbError):
 
 
 class DocumentCorrupt(DocumentError):
-    """A file is not what its layout says."""
+    """A file is not what its layout says; `path` tells which part, where it is JSON at all."""
+
+    def __init__(self, reason: str, path: str | None = None) -> None:
+        self.reason, self.path = reason, path
+        super().__init__(reason if path is None else f"{path}: {reason}")
 
 
 class DocumentRefused(DocumentError):

@@ -7,6 +7,7 @@ numbers as `Number::toString` spells them, keys that look like array indexes fir
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -41,7 +42,7 @@ def number(value: float) -> str:
         if abs(value) < EXACT_INTEGERS or not is_exact(value):
             return str(value)
         value = float(value)
-    if value != value or value in (float("inf"), float("-inf")):
+    if not math.isfinite(value):
         raise ValueError(f"JSON has no {value}")
     return _spell(value)
 

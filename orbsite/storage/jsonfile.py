@@ -28,7 +28,9 @@ def read_json(path: str | Path, default: Any) -> Any:
     try:
         return jsontext.parse(jsontext.without_bom(data)[0])
     except jsontext.Malformed as problem:
-        raise DocumentCorrupt(f"{path} is not valid JSON: {problem}; it was left as it is, mend it by hand") from problem
+        raise DocumentCorrupt(
+            f"{path} is not valid JSON: {problem}; it was left as it is, mend it by hand"
+        ) from problem
 
 
 def write_json(path: str | Path, value: Any) -> None:

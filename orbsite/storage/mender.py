@@ -12,8 +12,8 @@ from typing import Annotated, Any
 from orbsite.storage import jsontext
 from orbsite.storage.finding import ROOT, Finding, errors, step, warning
 from orbsite.storage.javascript import number
-from orbsite.storage.reader import ABSENT, REFUSED, Declared, R, Walk, choice
-from orbsite.storage.record import Text, Value
+from orbsite.storage.reader import ABSENT, REFUSED, Declared, Walk, choice
+from orbsite.storage.record import R, Text, Value
 
 
 @dataclass(slots=True)

@@ -55,7 +55,8 @@ class Reader(Generic[R]):
 
     def read_many(self, piece: Piece) -> list[R] | None:
         """Return the records of a whole list, or None where one of them needs a closer look."""
-        return self._fast(self._many, piece)
+        records: list[R] | None = self._fast(self._many, piece)
+        return records
 
     def read(self, piece: Piece, path: str) -> Reading[R]:
         """Return the record that a piece holds, or every reason why it holds none."""
@@ -187,7 +188,9 @@ class Walk:
             return self.refuse(path, f"expected an object, got {name_of(raw)}")
         known, unknown = {}, dict(raw)
         for one in declarations(kind):
-            if one.required or raw.get(one.name) is not None:  # an explicit null where nothing is needed is kept as it is
+            if (
+                one.required or raw.get(one.name) is not None
+            ):  # an explicit null where nothing is needed is kept as it is
                 item = self.field(kind, one, unknown.pop(one.name, ABSENT), step(path, one.name))
                 known.update({} if item is ABSENT else {one.attribute: item})
         extra = Extra((name, item) for name, item in unknown.items() if self.keeps(name, item, path))

@@ -14,11 +14,12 @@ from orbsite.storage import instant
 from orbsite.storage.javascript import canonical
 
 if TYPE_CHECKING:
-    from typing import Optional as Maybe
+    _T = TypeVar("_T")
+    Maybe: TypeAlias = _T | None
 else:
 
     class Maybe:
-        """`Maybe[X]` may be left out, but is never null in JSON: an explicit null is kept in `extra`, as it was read."""
+        """`Maybe[X]` may be left out, but is never null in JSON: an explicit null is kept in `extra`."""
 
         def __class_getitem__(cls, item: Any) -> Any:
             return item
@@ -63,7 +64,7 @@ class Value(
         return printed
 
 
-class Record(Value):
+class Record(Value, frozen=True):
     """A value that a store keeps. Class variables say what the stores need to know, and nothing else does."""
 
     plural: ClassVar[str]
@@ -97,6 +98,11 @@ class Record(Value):
     def key(self) -> Key:
         """The record's key."""
         return tuple([getattr(self, name) for name in self.key_fields])
+
+    @property
+    def owner(self) -> str:
+        """The user to whom the record belongs; empty until it is saved."""
+        return self.user_id or ""
 
     @property
     def order(self) -> tuple[Any, ...]:

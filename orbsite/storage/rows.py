@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import msgspec
 from django.core.exceptions import ValidationError
@@ -15,8 +15,13 @@ from orbsite.storage.reader import Reader, Reading
 from orbsite.storage.record import R, Record, digest, field_names, plain
 from orbsite.storage.rules import ID_LENGTH
 
+if TYPE_CHECKING:
+    _CharField: TypeAlias = models.CharField[str, str]
+else:  # Django's fields take no type arguments at run time
+    _CharField = models.CharField
 
-class KeyField(models.CharField):
+
+class KeyField(_CharField):
     """Opaque text that is compared code point by code point on every database."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -49,6 +54,13 @@ class Row(models.Model):
     class Meta:
         abstract = True
 
+    def save(self, *args: Any, **options: Any) -> None:
+        """Save the row as a person's or a program's: no run has written it any more. Raises ValidationError."""
+        self.clean()
+        record = self.reading().record
+        self.digest, self.run_id = "" if record is None else digest(record), None
+        super().save(*args, **options)
+
     def reading(self) -> Reading[Record]:
         """Return the record that the columns hold, or what is wrong with them."""
         return read_row(self.kind, {name: getattr(self, name) for name in columns(self.kind)})
@@ -58,18 +70,11 @@ class Row(models.Model):
         if found := errors(self.reading().findings):
             raise ValidationError([f"{finding.path}: {finding.message}" for finding in found])
 
-    def save(self, *args: Any, **options: Any) -> None:
-        """Save the row as a person's or a program's: no run has written it any more. Raises ValidationError."""
-        self.clean()
-        record = self.reading().record
-        self.digest, self.run_id = "" if record is None else digest(record), None
-        super().save(*args, **options)
-
     def _do_update(self, base_qs: Any, using: Any, pk_val: Any, values: Any, *rest: Any, **named: Any) -> Any:
         # A row's owner never changes, and a database that is distributed by owner refuses an UPDATE that sets it.
         kept = [value for value in values if value[0].attname != "user_id"]
         owned = base_qs.filter(user_id=getattr(self, "user_id"))  # noqa: B009 -- each table declares its own
-        return super()._do_update(owned, using, pk_val, kept, *rest, **named)  # type: ignore[misc]
+        return super()._do_update(owned, using, pk_val, kept, *rest, **named)
 
 
 @cache

@@ -69,7 +69,7 @@ class SqlStore(LedgerStore):
         wanted = last_of_each(records, expect)
         with transaction.atomic(self._using):
             for kind, group in _by_kind(wanted):
-                owners = sorted({record.user_id or "" for record in group})  # they route the query to their shards
+                owners = sorted({record.owner for record in group})  # they route the query to their shards
                 mine = self._rows(kind).filter(user_id__in=owners).select_for_update()
                 rows = self._remembered(kind, [record.key for record in group], mine)
                 for record in group:
@@ -83,9 +83,7 @@ class SqlStore(LedgerStore):
     def delete(self, kind: type[Record], keys: Iterable[Key], *, user_id: str | None = None) -> int:
         with transaction.atomic(self._using):
             found = self.fetch(kind, keys, user_id=user_id)
-            return sum(
-                self._rows(kind).filter(condition).delete()[0] for condition in _by_keys(kind, found)
-            )
+            return sum(self._rows(kind).filter(condition).delete()[0] for condition in _by_keys(kind, found))
 
     def delete_where(self, kind: type[Record], where: Mapping[str, str]) -> int:
         with transaction.atomic(self._using):
@@ -114,7 +112,9 @@ class SqlStore(LedgerStore):
         with connection.cursor() as cursor:
             if connection.vendor == "postgresql":
                 tables = [model._meta.db_table for model in self.domain.models.values()]
-                cursor.execute("SELECT SUM(pg_total_relation_size(to_regclass(t))) FROM unnest(%s::text[]) AS t", [tables])
+                cursor.execute(
+                    "SELECT SUM(pg_total_relation_size(to_regclass(t))) FROM unnest(%s::text[]) AS t", [tables]
+                )
             else:  # SQLite tells the size of the whole file only
                 cursor.execute("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()")
             return int(cursor.fetchone()[0])
@@ -206,10 +206,9 @@ def _by_keys(kind: type[Record], keys: Iterable[Key]) -> Iterator[Q]:
 
 def _beyond(names: tuple[str, ...], values: tuple[Any, ...], direction: str) -> Q:
     """Return the condition that a row comes after a cursor: (a, b) > (x, y), spelled out for every database."""
-    beyond, equal = Q(), {}
+    beyond = Q()
+    equal: dict[str, Any] = {}
     for name, value in zip(names, values, strict=True):
         beyond |= Q(**equal, **{f"{name}__{direction}": value})
         equal[name] = value
     return beyond
-
-

@@ -23,7 +23,9 @@ class Upsert:
     """Writes records into one table."""
 
     def __init__(self, model: type[Row], using: str) -> None:
-        self._fields = [model._meta.get_field(name) for name in (*columns(model.kind), "digest", "run_id", "position")]
+        self._fields: list[Any] = [
+            model._meta.get_field(name) for name in (*columns(model.kind), "digest", "run_id", "position")
+        ]
         self._connection = connections[using]
         quote = self._connection.ops.quote_name
         self._table = quote(model._meta.db_table)
@@ -49,7 +51,7 @@ class Upsert:
         statement = f"{self._insert()} DO UPDATE SET {sets} WHERE {self._table}.{owner} = EXCLUDED.{owner}"
         with self._connection.cursor() as cursor:
             cursor.executemany(statement, [self._values(record, position, run) for record, position in records])
-            return cursor.rowcount
+            return int(cursor.rowcount)
 
     def _insert(self) -> str:
         names = ", ".join(self._names.values())

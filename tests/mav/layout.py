@@ -20,7 +20,7 @@ class ActionsLayout:
     def decode(self, data: bytes) -> Iterator[Entry]:
         users = members(msgspec.Raw(data))
         if users is None:
-            raise DocumentCorrupt("$: expected an object")
+            raise DocumentCorrupt("expected an object", "$")
         keys, reader = len(users), Reader(Action)
         for user, piece in users.items():
             yield Entry(place=(user,), value={})
@@ -28,7 +28,12 @@ class ActionsLayout:
                 reading = reader.read(item, path_to((user, name)))
                 keys += 1 + reading.keys
                 yield Entry(
-                    place=(user, name), record=reading.record, value=item, kind=Action, key=(name,), findings=tuple(reading.findings)
+                    place=(user, name),
+                    record=reading.record,
+                    value=item,
+                    kind=Action,
+                    key=(name,),
+                    findings=tuple(reading.findings),
                 )
         yield Entry(place=(), findings=tuple(repeated_keys(data, keys)))
 

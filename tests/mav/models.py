@@ -21,4 +21,4 @@ class ActionRow(Row):
         constraints = [*id_rules("mav_actions", "id", "user_id")]
 
     def __str__(self) -> str:
-        return self.id
+        return str(self.id)

@@ -7,7 +7,7 @@ from typing import ClassVar
 from orbsite.storage.record import Id, Instant, Maybe, Record, Text
 
 
-class Action(Record, kw_only=True):
+class Action(Record, frozen=True, kw_only=True):
     plural: ClassVar[str] = "actions"
     key_fields: ClassVar[tuple[str, ...]] = ("id",)
     order_fields: ClassVar[tuple[str, ...]] = ("done_at", "id")

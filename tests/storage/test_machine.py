@@ -91,7 +91,9 @@ class Machine(RuleBasedStateMachine):
         oldest_first=st.booleans(),
     )
     def find(self, data: st.DataObject, user: str | None, **options: Any) -> None:
-        options["after"] = data.draw(st.none() | st.sampled_from(self.seen).map(lambda one: one.order)) if self.seen else None
+        options["after"] = (
+            data.draw(st.none() | st.sampled_from(self.seen).map(lambda one: one.order)) if self.seen else None
+        )
         self._same("find", self.case.kind, {} if user is None else {"user_id": user}, **options)
 
     @rule(page=st.integers(1, 4))

@@ -108,7 +108,9 @@ class FindOrdersByLocale(MemoryStore):
         found = super().select(kind, query)
         if query.limit is not None:
             return found
-        return sorted(found, key=lambda one: [str(part).casefold() for part in one.order], reverse=not query.oldest_first)
+        return sorted(
+            found, key=lambda one: [str(part).casefold() for part in one.order], reverse=not query.oldest_first
+        )
 
 
 class FindLimitsBeforeItFilters(MemoryStore):

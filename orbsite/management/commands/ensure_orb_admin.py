@@ -22,7 +22,7 @@ class Command(BaseCommand):
         known = users.filter(is_superuser=True).order_by("pk").first()
         if known is None:
             password = secrets.token_urlsafe(12)
-            users.create_superuser(NAME, password=password)  # type: ignore[attr-defined]
+            users.create_superuser(NAME, password=password)
             self.stdout.write(self.style.SUCCESS(f"Sign in as {NAME} with the password {password} (shown only now)."))
         else:
             name = known.get_username()

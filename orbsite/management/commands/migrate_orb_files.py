@@ -21,7 +21,9 @@ class Command(OrbCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add --dry-run."""
         super().add_arguments(parser)
-        parser.add_argument("--dry-run", action="store_true", help="tell what would become of each record; write nothing")
+        parser.add_argument(
+            "--dry-run", action="store_true", help="tell what would become of each record; write nothing"
+        )
 
     def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:
         """Migrate."""

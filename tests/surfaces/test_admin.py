@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from luna.models import ProfileRow
+from orbsite.admin import BoundedPaginator
+from orbsite.persistence import migrate_all_file_to_sql
+from te.models import ReflectionRow
+
+pytestmark = pytest.mark.django_db
+LISTS = ("luna_profilerow", "luna_activemoderow", "te_reflectionrow", "orbsite_run")
+
+
+@pytest.fixture
+def admin(admin_client: Client, sample: Path) -> Client:
+    migrate_all_file_to_sql(sample)
+    return admin_client
+
+
+def _page(client: Client, name: str, *arguments: Any, **query: str) -> str:
+    response = client.get(reverse(f"admin:{name}", args=arguments), query)
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def test_every_list_shows_what_was_migrated(admin: Client) -> None:
+    assert "72 profiles" in _page(admin, "luna_profilerow_changelist")
+    assert "15 active modes" in _page(admin, "luna_activemoderow_changelist")
+    assert "142 reflections" in _page(admin, "te_reflectionrow_changelist")
+    assert "migrate" in _page(admin, "orbsite_run_changelist")
+    assert "c-358112" in _page(
+        admin, "luna_profilerow_change", ProfileRow.objects.get(user_id="ana-0", mode_id="default").pk
+    )
+
+
+def test_lists_are_filtered_and_searched(admin: Client) -> None:
+    assert (
+        "15 profiles" in _page(admin, "luna_profilerow_changelist", mode_id="default")
+        or ProfileRow.objects.filter(mode_id="default").count() != 15
+    )
+    assert "user/with/slash" in _page(admin, "luna_profilerow_changelist", q="user/with/slash")
+    assert "1 result" in _page(admin, "te_reflectionrow_changelist", q="6bd5d0e4-e752-4497-9f27-db2abd48d535")
+    assert "0 results" in _page(admin, "te_reflectionrow_changelist", q="nothing like that")
+    assert _page(admin, "te_reflectionrow_changelist", created_at__gte="2025-01-01 00:00:00+00:00")
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_counts_no_further_than_it_has_to(admin: Client, name: str, django_assert_max_num_queries: Any) -> None:
+    with django_assert_max_num_queries(6) as queries:
+        _page(admin, f"{name}_changelist")
+    counts = [one["sql"] for one in queries.captured_queries if "COUNT(" in one["sql"]]
+    assert counts
+    assert all("LIMIT 10000" in sql for sql in counts)
+
+
+def test_the_paginator_stops_counting(monkeypatch: pytest.MonkeyPatch, admin: Client) -> None:
+    monkeypatch.setattr("orbsite.admin.MOST_COUNTED", 100)
+    assert BoundedPaginator(ReflectionRow.objects.order_by("id"), 50).num_pages == 2
+
+
+def test_a_reflection_is_edited_by_the_rules_of_the_record(admin: Client) -> None:
+    row = ReflectionRow.objects.get(pk="6bd5d0e4-e752-4497-9f27-db2abd48d535")
+    url = reverse("admin:te_reflectionrow_change", args=[row.pk])
+    form = {
+        "session_id": "s",
+        "input": "new",
+        "output": "o",
+        "notes": "",
+        "created_at_0": "2024-01-01",
+        "created_at_1": "00:00:00",
+    }
+    response = admin.post(url, form | {"tags": "[1]"})
+    assert "$.tags[0]: expected text, got a number" in response.content.decode()
+    assert admin.post(url, form | {"tags": '["a"]', "user_id": "thief"}).status_code == 302
+    row.refresh_from_db()
+    assert (row.input, row.tags, row.notes, row.user_id, row.run_id) == ("new", ["a"], None, "ana-0", None)
+
+
+def test_ids_with_slashes_and_quotes_have_pages(admin: Client) -> None:
+    row = ReflectionRow.objects.first()
+    assert row is not None
+    ReflectionRow.objects.filter(pk=row.pk).update(id="a/b?c=d&e=\"'<x>")
+    assert "a/b?c=d&amp;e=&quot;&#x27;&lt;x&gt;" in _page(admin, "te_reflectionrow_changelist", q="a/b?c=d&e=\"'<x>")
+    assert admin.get(reverse("admin:te_reflectionrow_changelist")).content.count(b"<x>") == 0
+
+
+def test_the_ledger_is_read_only(admin: Client) -> None:
+    assert admin.get(reverse("admin:orbsite_run_add")).status_code == 403
+    assert b"Delete" not in admin.get(reverse("admin:orbsite_run_changelist")).content
+
+
+def test_a_notice_says_where_the_store_in_use_is_another(admin: Client, settings: Any) -> None:
+    settings.ORB_PERSISTENCE = "file"
+    assert "The store in use is file" in _page(admin, "index")
+    settings.ORB_PERSISTENCE = "sql"
+    assert "The store in use" not in _page(admin, "index")
+
+
+def test_pages_are_for_those_who_signed_in(client: Client) -> None:
+    for name in LISTS:
+        assert client.get(reverse(f"admin:{name}_changelist")).status_code == 302
