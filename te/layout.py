@@ -98,6 +98,13 @@ class ReflectionsLayout:
 
     def _session(self, session: str, piece: Piece, users: list[str]) -> Iterator[tuple[Entry, int]]:
         place = (_SESSIONS, session)
+        found = _id_problems(session, path_to(place))
+        whole = None if found else self._reader.read_many(piece)
+        if whole is not None and all(record.session_id is None for record in whole):
+            yield Entry(place=place, value=[]), sum(map(keys_of, whole))
+            for index, record in enumerate(whole):
+                yield _owned(record, (*place, index), users, []), 0
+            return
         content = items(piece)
         if content is None:
             message = f"expected a list, got {name_of(parsed(piece))}"
@@ -105,15 +112,8 @@ class ReflectionsLayout:
             yield refused, count_keys(parsed(piece))
             return
         yield Entry(place=place, value=[]), 0
-        found = _id_problems(session, path_to(place))
-        whole = None if found else self._reader.read_many(piece)
         for index, item in enumerate(content):
-            record = whole[index] if whole else None
-            if record is not None and record.session_id is None:
-                keys = keys_of(record)
-                yield _owned(record, (*place, index), users, []), keys
-            else:
-                yield self._item(item, (*place, index), users, found)
+            yield self._item(item, (*place, index), users, found)
 
     def _item(
         self, piece: Piece, place: tuple[str, str, int], users: list[str], found: list[Finding]

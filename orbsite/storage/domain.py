@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Protocol, TypeAlias
 
+import msgspec
+
 from orbsite.storage.finding import Finding, path_to
 from orbsite.storage.record import Key, Record
 
@@ -14,8 +16,7 @@ Tree: TypeAlias = dict[str, Any]
 Place: TypeAlias = tuple[str | int, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One thing that stands in a document: a record, an item that does not decode, or a part that is neither.
 
     Planted one after the other at their places, the entries of a document make up the whole of it again.

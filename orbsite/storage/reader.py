@@ -25,7 +25,8 @@ Piece: TypeAlias = Any
 V = TypeVar("V", bound=Value)
 
 # What the fast decoder lets through and the rules do not: an escaped NUL, and digits that it would round away.
-_DOUBTFUL = re.compile(rb"\\u0000|\.[0-9]{7}")
+_ESCAPED_NUL = b"\\u0000"
+_FINE_TIME = re.compile(rb"\.[0-9]{7}")
 
 
 class _Mark:
@@ -70,10 +71,13 @@ class Reader(Generic[R]):
         return read(self._kind, value, path)
 
     def _fast(self, decoder: msgspec.json.Decoder[Any], piece: Piece) -> Any:
-        if not isinstance(piece, msgspec.Raw) or _DOUBTFUL.search(piece):
+        if not isinstance(piece, msgspec.Raw):
+            return None
+        raw = bytes(piece)
+        if _ESCAPED_NUL in raw or _FINE_TIME.search(raw):
             return None
         try:
-            return decoder.decode(piece)
+            return decoder.decode(raw)
         except (msgspec.DecodeError, RecursionError):
             return None
 
@@ -107,14 +111,26 @@ def parsed(piece: Piece) -> Any:
 
 def keys_of(value: Value) -> int:
     """Return how many JSON keys a decoded value had, unknown ones aside."""
-    count = 0
-    for attribute, _ in field_names(type(value)):
-        item = getattr(value, attribute)
-        if item is not None:
+    count, optional, lists = _key_plan(type(value))
+    for name in optional:
+        if getattr(value, name) is not None:
             count += 1
-            if type(item) is tuple:
-                count += sum(keys_of(part) for part in item if isinstance(part, Value))
+    for name in lists:
+        count += sum(keys_of(part) for part in getattr(value, name) or () if isinstance(part, Value))
     return count
+
+
+@cache
+def _key_plan(kind: type[Value]) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
+    """Return how many fields are always there, which may be absent, and which hold lists of values."""
+    found = declarations(kind)
+    optional = tuple(one.attribute for one in found if not one.required)
+    lists = tuple(one.attribute for one in found if _holds_values(one.hint))
+    return len(found) - len(optional), optional, lists
+
+
+def _holds_values(hint: Any) -> bool:
+    return (isinstance(hint, type) and issubclass(hint, Value)) or any(map(_holds_values, typing.get_args(hint)))
 
 
 def read(kind: type[R], value: Any, path: str = ROOT) -> Reading[R]:

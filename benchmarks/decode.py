@@ -1,0 +1,101 @@
+"""How fast a file of reflections becomes checked records, beside msgspec's own decoding of the same bytes.
+
+python -m benchmarks.decode [NUMBER OF REFLECTIONS]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import random
+import sys
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from importlib.metadata import version
+from pathlib import Path
+
+import django
+import msgspec
+
+SEED = 7
+
+
+class Item(msgspec.Struct, gc=False):
+    """A reflection as msgspec alone would decode it."""
+
+    id: str
+    input: str
+    output: str
+    createdAt: str  # noqa: N815 -- as in the file
+    tags: list[str] = []
+    notes: str | None = None
+
+
+class File(msgspec.Struct):
+    """The file as msgspec alone would decode it."""
+
+    sessions: dict[str, list[Item]]
+    userSessions: dict[str, list[str]]  # noqa: N815
+
+
+def make(number: int) -> bytes:
+    """Return a file with so many reflections in sessions of fifty, of the size of real ones."""
+    from orbsite.storage.clock import utc_now
+    from orbsite.storage.instant import spell
+    from orbsite.storage.javascript import stringify
+
+    draw = random.Random(SEED)
+    words = "plan listing commit focus deploy création 予約 заказ kitchen merge output 🚀 review".split()
+    begin = utc_now() - timedelta(days=365)
+    sessions: dict[str, list[dict[str, object]]] = {}
+    for index in range(number):
+        item = {
+            "id": f"{draw.getrandbits(128):032x}",
+            "input": " ".join(draw.choices(words, k=20)),
+            "output": " ".join(draw.choices(words, k=40)),
+            "tags": draw.sample(words, 2),
+            "notes": "Task status: completed",
+            "createdAt": spell(begin + timedelta(seconds=index)),
+        }
+        sessions.setdefault(f"session-{index // 50}", []).append(item)
+    users = {f"user-{index}": [session] for index, session in enumerate(sessions)}
+    return stringify({"sessions": sessions, "userSessions": users})
+
+
+def best(call: Callable[[], object]) -> float:
+    """Return the shortest of three times, in seconds."""
+    times = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - begin)
+    return min(times)
+
+
+def main() -> None:
+    """Print the ratios."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+    django.setup()
+    from orbsite.storage.content import Content, entries
+    from te.domain import DOMAIN
+
+    number = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    data = make(number)
+    print(f"{number:,} reflections, {len(data) / 1e6:.0f} MB, seed {SEED}; msgspec {version('msgspec')}, ", end="")
+    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}")
+    raw = best(lambda: msgspec.json.decode(data, type=File))
+    rows = {
+        "msgspec alone": raw,
+        "json.loads": best(lambda: json.loads(data)),
+        "entries, checked": best(lambda: sum(1 for _ in entries(DOMAIN, data))),
+        "content, ready to answer": best(lambda: Content(DOMAIN, data)),
+    }
+    for name, seconds in rows.items():
+        print(f"{name:26} {seconds:8.3f} s  {seconds / raw:6.1f} x")
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    main()
