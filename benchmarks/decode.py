@@ -47,7 +47,7 @@ def make(number: int) -> bytes:
     from orbsite.storage.javascript import stringify
 
     draw = random.Random(SEED)
-    words = "plan listing commit focus deploy création 予約 заказ kitchen merge output 🚀 review".split()
+    words = ["plan", "listing", "commit", "focus", "création", "予約", "заказ", "kitchen", "merge", "output", "🚀"]
     begin = utc_now() - timedelta(days=365)
     sessions: dict[str, list[dict[str, object]]] = {}
     for index in range(number):

@@ -11,8 +11,8 @@ from luna.records import ActiveMode, Profile
 from orbsite.storage.domain import Entry, Tree
 from orbsite.storage.errors import DocumentCorrupt, RecordUnreadable
 from orbsite.storage.finding import ROOT, Finding, error, errors, path_to, step, warning
-from orbsite.storage.jsontext import count_keys, repeated_keys
-from orbsite.storage.reader import Piece, Reader, Reading, members, name_of, parsed, read
+from orbsite.storage.jsontext import repeated_keys
+from orbsite.storage.reader import Piece, Reader, Reading, keys_in, members, name_of_piece, peek, read
 from orbsite.storage.record import Record
 
 _ACTIVE = "activeMode"
@@ -63,17 +63,20 @@ class ProfilesLayout:
     def _user(self, user: str, piece: Piece) -> Iterator[tuple[Entry, int]]:
         parts = members(piece)
         if parts is None:
-            yield _refused((user,), piece, None, f"expected an object, got {name_of(parsed(piece))}"), 0
+            yield _refused((user,), piece, None, f"expected an object, got {name_of_piece(piece)}"), keys_in(piece)
             return
         yield Entry(place=(user,), value={}), len(parts)
         modes = members(parts.get(_PROFILES, {}))
         for name, part in parts.items():
             if name == _ACTIVE:
-                yield _active_mode(user, parsed(part), modes or {}), 0
+                yield _active_mode(user, peek(part), modes or {}), keys_in(part)
             elif name != _PROFILES:
-                yield Entry(place=(user, name), value=part), count_keys(parsed(part))
+                yield Entry(place=(user, name), value=part), keys_in(part)
             elif modes is None:
-                yield _refused((user, name), part, None, f"expected an object, got {name_of(parsed(part))}"), 0
+                yield (
+                    _refused((user, name), part, None, f"expected an object, got {name_of_piece(part)}"),
+                    keys_in(part),
+                )
             else:
                 yield Entry(place=(user, name), value={}), len(modes)
                 yield from (self._profile(user, mode, profile) for mode, profile in modes.items())

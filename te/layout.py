@@ -16,9 +16,10 @@ from orbsite.storage.domain import Entry, Tree
 from orbsite.storage.errors import DocumentCorrupt, RecordUnreadable
 from orbsite.storage.finding import ROOT, Finding, error, errors, path_to, step, warning
 from orbsite.storage.javascript import key_order
-from orbsite.storage.jsontext import Malformed, count_keys, repeated_keys
-from orbsite.storage.reader import Piece, Reader, Walk, items, keys_of, members, name_of, parsed
+from orbsite.storage.jsontext import count_keys, repeated_keys
+from orbsite.storage.reader import Piece, Reader, items, keys_in, keys_of, members, name_of_piece, peek
 from orbsite.storage.record import Extra, Id, Record
+from orbsite.storage.walk import Walk
 from te.records import Reflection
 
 NOBODY = "default-user"
@@ -40,14 +41,14 @@ class ReflectionsLayout:
         if parts is None:
             raise DocumentCorrupt("expected an object with sessions and userSessions", ROOT)
         sessions, index = _object(parts, _SESSIONS), _object(parts, _USERS)
-        listed = {user: parsed(piece) for user, piece in index.items()}
+        listed = {user: peek(piece) for user, piece in index.items()}
         users = _users_of(listed)
         keys = len(parts) + len(sessions) + count_keys(listed)
         for name, part in parts.items():
             if name == _USERS:
                 yield Entry(place=(_USERS,), value=listed, findings=tuple(_index_findings(listed)))
             elif name != _SESSIONS:
-                keys += count_keys(parsed(part))
+                keys += keys_in(part)
                 yield Entry(place=(name,), value=part)
             else:
                 yield Entry(place=(_SESSIONS,), value={})
@@ -69,13 +70,14 @@ class ReflectionsLayout:
         if old is None:
             content.append(record)
         else:
-            content[_index(content, old)] = record
+            content[content.index(old)] = record
+            _drop_from(content, old)
 
     def drop(self, tree: Tree, record: Record) -> None:
         """Take a reflection out; a session in which nothing is left goes too, and with it whoever is listed for it."""
         session = record.session_id if isinstance(record, Reflection) else None
         content = tree[_SESSIONS][session]
-        del content[_index(content, record)]
+        _drop_from(content, record)
         if content:
             return
         del tree[_SESSIONS][session]
@@ -107,9 +109,9 @@ class ReflectionsLayout:
             return
         content = items(piece)
         if content is None:
-            message = f"expected a list, got {name_of(parsed(piece))}"
+            message = f"expected a list, got {name_of_piece(piece)}"
             refused = Entry(place=place, value=piece, kind=Reflection, findings=(error(path_to(place), message),))
-            yield refused, count_keys(parsed(piece))
+            yield refused, keys_in(piece)
             return
         yield Entry(place=place, value=[]), 0
         for index, item in enumerate(content):
@@ -146,10 +148,7 @@ def _owned(record: Reflection, place: tuple[str, str, int], users: list[str], fi
 
 
 def _refused(piece: Piece, place: tuple[str, str, int], findings: list[Finding]) -> Entry:
-    try:
-        value = parsed(piece)
-    except Malformed:
-        value = None
+    value = peek(piece)
     name = value.get("id") if isinstance(value, dict) else None
     key = (name,) if isinstance(name, str) else None
     return Entry(place=place, value=piece, kind=Reflection, key=key, position=place[2], findings=tuple(findings))
@@ -164,7 +163,7 @@ def _ownership(users: list[str]) -> str:
 def _object(parts: dict[str, Piece], name: str) -> dict[str, Piece]:
     part = members(parts.get(name, {}))
     if part is None:
-        raise DocumentCorrupt(f"expected an object, got {name_of(parsed(parts[name]))}", step(ROOT, name))
+        raise DocumentCorrupt(f"expected an object, got {name_of_piece(parts[name])}", step(ROOT, name))
     return part
 
 
@@ -225,8 +224,9 @@ def _unreadable(place: tuple[str, ...]) -> RecordUnreadable:
     )
 
 
-def _index(content: list[Any], record: Record) -> int:
-    return next(index for index, item in enumerate(content) if isinstance(item, Reflection) and item.key == record.key)
+def _drop_from(content: list[Any], record: Record) -> None:
+    """Take a record and its equal copies out of a session."""
+    content[:] = [item for item in content if item != record]
 
 
 def _items_as_json(content: list[Any], users: list[str]) -> list[Any]:
@@ -241,9 +241,7 @@ def _items_as_json(content: list[Any], users: list[str]) -> list[Any]:
 
 def _item_as_json(record: Reflection, *, says_user: bool) -> Tree:
     printed = record.as_json()
-    user, session = printed.pop("userId"), printed.pop("sessionId")
-    if says_user:
-        printed["userId"] = user
-    if record.extra and "sessionId" in record.extra:
-        printed["sessionId"] = session
-    return printed
+    user = printed.pop("userId")
+    del printed["sessionId"]
+    said = {name: value for name, value in (record.extra or {}).items() if name in ("userId", "sessionId")}
+    return printed | said | ({"userId": user} if says_user else {})

@@ -60,7 +60,10 @@ def _time(match: re.Match[str]) -> timedelta:
 def _offset(match: re.Match[str]) -> timedelta:
     if not match["sign"]:
         return timedelta()
-    size = timedelta(hours=int(match["zhour"]), minutes=int(match["zminute"] or 0))
+    minutes = int(match["zminute"] or 0)
+    if minutes > 59:  # noqa: PLR2004 -- a clock's own limit
+        raise ValueError("no time zone is that far off")
+    size = timedelta(hours=int(match["zhour"]), minutes=minutes)
     timezone(size)  # refuses a day or more
     return size if match["sign"] == "+" else -size
 

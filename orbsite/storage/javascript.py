@@ -39,7 +39,7 @@ def canonical(value: Any) -> bytes:
 def number(value: float) -> str:
     """Return a number as JavaScript prints it; an integer that a double cannot hold keeps its digits."""
     if isinstance(value, int):
-        if abs(value) < EXACT_INTEGERS or not is_exact(value):
+        if abs(value) < EXACT_INTEGERS or not is_kept(value):
             return str(value)
         value = float(value)
     if not math.isfinite(value):
@@ -47,12 +47,13 @@ def number(value: float) -> str:
     return _spell(value)
 
 
-def is_exact(value: int) -> bool:
-    """Tell whether a double, JavaScript's only number, holds this integer exactly."""
+def is_kept(value: int) -> bool:
+    """Tell whether JavaScript, which has doubles alone, keeps an integer or at least prints it with the same digits."""
     try:
-        return int(float(value)) == value
+        double = float(value)
     except OverflowError:
         return False
+    return int(double) == value or _spell(double) == str(value)
 
 
 def key_order(keys: Iterable[str]) -> list[str]:

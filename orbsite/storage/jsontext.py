@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from orbsite.storage.finding import ROOT, Finding, error, step, warning
-from orbsite.storage.javascript import is_exact
+from orbsite.storage.javascript import is_kept
 
 DEEPEST = 100
 UNCLEAN = re.compile("[\x00\ud800-\udfff]")
@@ -99,9 +99,11 @@ def problems(value: Any, path: str) -> list[Finding]:
         return found + [finding for key, item in value.items() for finding in problems(item, step(path, key))]
     if isinstance(value, list):
         return [finding for index, item in enumerate(value) for finding in problems(item, step(path, index))]
-    if isinstance(value, int) and not is_exact(value):
-        return [error(path, f"the integer has {len(str(abs(value)))} digits and JavaScript would change it")]
-    return []
+    if isinstance(value, float) and not math.isfinite(value):
+        return [error(path, f"JSON has no number {value}")]
+    if isinstance(value, int) and not is_kept(value):
+        return [error(path, "the integer is so large that JavaScript would change it")]
+    return [] if isinstance(value, int | float | None) else [error(path, f"JSON has no {type(value).__name__}")]
 
 
 def repetitions(value: Any, path: str = ROOT) -> list[Finding]:
@@ -119,9 +121,11 @@ def repeated_keys(data: bytes, keys: int) -> list[Finding]:
     """Return a warning for each repeated key of a document from which a fast decoder took `keys` keys.
 
     The fast decoder cannot see repetitions. A quote that is followed by a colon ends a key unless it is escaped, so a
-    document with no more such quotes than keys taken repeats none, and the slow parser need not look for them.
+    document with as many such quotes as keys were taken repeats none, and the slow parser need not look for them;
+    nor can that be told where texts end in a backslash or white space follows a key.
     """
-    if data.count(b'":') - data.count(b'\\":') == keys and not _SPACED_KEY.search(data):
+    quotes_are_plain = b'\\\\"' not in data and not _SPACED_KEY.search(data)
+    if quotes_are_plain and data.count(b'":') - data.count(b'\\":') == keys:
         return []
     try:
         return repetitions(parse(data))

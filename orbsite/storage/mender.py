@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import contextlib
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,8 +12,8 @@ from typing import Annotated, Any
 from orbsite.storage import jsontext
 from orbsite.storage.finding import ROOT, Finding, errors, step, warning
 from orbsite.storage.javascript import number
-from orbsite.storage.reader import ABSENT, REFUSED, Declared, Walk, choice
 from orbsite.storage.record import R, Text, Value
+from orbsite.storage.walk import ABSENT, REFUSED, Declared, Walk, choice
 
 
 @dataclass(slots=True)
@@ -63,7 +63,8 @@ class Mender(Walk):
         wanted = choice(typing.get_args(hint) or (hint,), raw)
         if isinstance(raw, dict) and isinstance(wanted, type) and issubclass(wanted, Value):
             kept = self.members(wanted, raw, path)
-            return ABSENT if kept is REFUSED else kept
+            if kept is not REFUSED:
+                return kept
         text = _as_text(raw)
         mended = ABSENT if text is None else text
         self._note(path, errors(strict.findings)[0].message, mended)
@@ -78,9 +79,8 @@ class Mender(Walk):
         text = _as_text(raw)
         if text is not None and Walk().value(hint, text, ROOT) is not REFUSED:
             return text
-        if hint is Text and declared.required:
-            return ""
-        return self._made_up(kind, declared)
+        made_up = self._made_up(kind, declared)
+        return "" if made_up is REFUSED and hint is Text and declared.attribute != "id" else made_up
 
     def _made_up(self, kind: type[Value], declared: Declared) -> Any:
         if not declared.required:
@@ -113,6 +113,7 @@ def _as_text(raw: Any) -> str | None:
         return raw.replace("\x00", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(raw, bool):
         return str(raw).lower()
-    if isinstance(raw, int | float) and math.isfinite(raw):
-        return number(raw)
+    if isinstance(raw, int | float):
+        with contextlib.suppress(OverflowError, ValueError):  # beyond all bounds: no text is made of it
+            return number(raw)
     return None

@@ -99,6 +99,7 @@ def test_a_number_beyond_a_double_is_no_reason_to_fail(name: str, huge: Any) -> 
          ["[0].appliesToRoles[1]", "[0].appliesToRoles[2]"]),
         ([{"id": "c", "description": "d"}], [{"id": "c", "type": "other", "active": True, "description": "d"}],
          ["[0].type", "[0].active"]),
+        ([{"type": "t", "active": True}], [{"id": "new", "type": "t", "active": True}], ["[0].id"]),
         (None, [], [""]),
         ({"0": CONSTRAINT}, [], [""]),
     ],
@@ -133,6 +134,11 @@ def test_nothing_is_made_up_where_it_is_not_wanted() -> None:
     assert mend(Reflection, REFLECTION | {"id": ""}, new_id=None)[0] is None
     assert mend(Reflection, REFLECTION | {"createdAt": "?"}, now=None)[0] is None
     assert mend(Profile, PROFILE | {"updatedAt": None}, now=None)[0] is None
+    record, changes = mend(Profile, PROFILE | {"constraints": [{"type": "t"}, "x"]}, new_id=None)
+    assert (record.constraints, [one.path for one in changes if one.path.endswith("]")]) == (
+        ("x",),
+        ["$.constraints[0]"],
+    )
     assert mend(Reflection, REFLECTION | {"tags": 5}, new_id=None, now=None)[0].tags == ()
 
 

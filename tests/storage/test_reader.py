@@ -194,7 +194,14 @@ def test_checked_refuses_naive_times_and_lists_every_rule_that_is_broken() -> No
         checked(ActiveModeFactory(extra=Extra(a=1)))
 
 
-@pytest.mark.parametrize("unknown", [float("nan"), float("inf"), 2**53 + 1, "\x00", {"\ud800": 1}], ids=repr)
+DEEP = json.loads("[" * 100 + "]" * 100)
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [float("nan"), float("inf"), 2**53 + 1, "\x00", {"\ud800": 1}, BEGIN, DEEP],
+    ids=["nan", "inf", "integer", "NUL", "surrogate", "datetime", "deep"],
+)
 def test_checked_refuses_unknown_keys_that_no_file_can_hold(unknown: Any) -> None:
     with pytest.raises(InvalidRecord):
         checked(ReflectionFactory(extra=Extra(score=[unknown])))
