@@ -69,7 +69,7 @@ class ReflectionsLayout:
         _list_user(tree, record, content)
         if old is None:
             content.append(record)
-        else:
+        elif record != old:
             content[content.index(old)] = record
             _drop_from(content, old)
 

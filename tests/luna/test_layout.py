@@ -96,6 +96,12 @@ def test_a_value_beyond_all_bounds_does_not_keep_the_rest_from_being_read(user: 
     assert wrong in Content(DOMAIN, data).encode().replace(b" ", b"").replace(b"\n", b"")
 
 
+@pytest.mark.parametrize(("mode", "name"), [(b"5", "a number"), (b"1e400", "a number"), (b"[1e400]", "a list")])
+def test_a_finding_names_what_stands_there_in_words(mode: bytes, name: str) -> None:
+    found = [one for entry in entries(DOMAIN, b'{"ana":{"activeMode":%s}}' % mode) for one in entry.findings]
+    assert [one.message for one in found] == [f"expected text, got {name}"]
+
+
 def test_repeated_keys_are_warned_of_and_the_last_one_counts() -> None:
     one, two = (json.dumps(profile("ana", "m", preferences=[name])) for name in "ab")
     records, findings = decoded(f'{{"ana": {{"profiles": {{"m": {one}, "m": {two}}}}}}}'.encode())

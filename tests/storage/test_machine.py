@@ -99,7 +99,7 @@ class Machine(RuleBasedStateMachine):
     @rule(page=st.integers(1, 4))
     def walk(self, page: int) -> None:
         answers = {name: list(store.walk(self.case.kind, page=page)) for name, store in self.stores.items()}
-        assert all(answer == answers["memory"] for answer in answers.values()), answers
+        self._compare(answers, f"walk by {page}")
 
     @rule()
     def count(self) -> None:
@@ -125,7 +125,13 @@ class Machine(RuleBasedStateMachine):
 
     def _same(self, verb: str, *arguments: Any, **options: Any) -> None:
         answers = {name: _answer(getattr(store, verb), arguments, options) for name, store in self.stores.items()}
-        assert all(answer == answers["memory"] for answer in answers.values()), (verb, arguments, options, answers)
+        self._compare(answers, f"{verb} {arguments} {options}")
+
+    def _compare(self, answers: dict[str, Any], what: str) -> None:
+        expected = answers.pop("memory")
+        different = {name: answer for name, answer in answers.items() if answer != expected}
+        if different:
+            pytest.fail(f"{what}\nmemory: {expected!r}\n{different!r}")
 
 
 def _answer(call: Any, arguments: Any, options: Any) -> Any:
