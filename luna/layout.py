@@ -12,8 +12,9 @@ from orbsite.storage.domain import Entry, Tree
 from orbsite.storage.errors import DocumentCorrupt, RecordUnreadable
 from orbsite.storage.finding import ROOT, Finding, error, errors, path_to, step, warning
 from orbsite.storage.jsontext import repeated_keys
-from orbsite.storage.reader import Piece, Reader, Reading, keys_in, members, name_of_piece, peek, read
+from orbsite.storage.reader import Piece, Reader, Reading, keys_in, members, peek, read
 from orbsite.storage.record import Record
+from orbsite.storage.walk import name_of
 
 _ACTIVE = "activeMode"
 _PROFILES = "profiles"
@@ -63,7 +64,7 @@ class ProfilesLayout:
     def _user(self, user: str, piece: Piece) -> Iterator[tuple[Entry, int]]:
         parts = members(piece)
         if parts is None:
-            yield _refused((user,), piece, None, f"expected an object, got {name_of_piece(piece)}"), keys_in(piece)
+            yield _refused((user,), piece, None, f"expected an object, got {name_of(piece)}"), keys_in(piece)
             return
         yield Entry(place=(user,), value={}), len(parts)
         modes = members(parts.get(_PROFILES, {}))
@@ -74,7 +75,7 @@ class ProfilesLayout:
                 yield Entry(place=(user, name), value=part), keys_in(part)
             elif modes is None:
                 yield (
-                    _refused((user, name), part, None, f"expected an object, got {name_of_piece(part)}"),
+                    _refused((user, name), part, None, f"expected an object, got {name_of(part)}"),
                     keys_in(part),
                 )
             else:

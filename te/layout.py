@@ -17,9 +17,9 @@ from orbsite.storage.errors import DocumentCorrupt, RecordUnreadable
 from orbsite.storage.finding import ROOT, Finding, error, errors, path_to, step, warning
 from orbsite.storage.javascript import key_order
 from orbsite.storage.jsontext import count_keys, repeated_keys
-from orbsite.storage.reader import Piece, Reader, items, keys_in, keys_of, members, name_of_piece, peek
+from orbsite.storage.reader import Piece, Reader, items, keys_in, keys_of, members, peek
 from orbsite.storage.record import Extra, Id, Record
-from orbsite.storage.walk import Walk
+from orbsite.storage.walk import Walk, name_of
 from te.records import Reflection
 
 NOBODY = "default-user"
@@ -109,7 +109,7 @@ class ReflectionsLayout:
             return
         content = items(piece)
         if content is None:
-            message = f"expected a list, got {name_of_piece(piece)}"
+            message = f"expected a list, got {name_of(piece)}"
             refused = Entry(place=place, value=piece, kind=Reflection, findings=(error(path_to(place), message),))
             yield refused, keys_in(piece)
             return
@@ -163,7 +163,7 @@ def _ownership(users: list[str]) -> str:
 def _object(parts: dict[str, Piece], name: str) -> dict[str, Piece]:
     part = members(parts.get(name, {}))
     if part is None:
-        raise DocumentCorrupt(f"expected an object, got {name_of_piece(parts[name])}", step(ROOT, name))
+        raise DocumentCorrupt(f"expected an object, got {name_of(parts[name])}", step(ROOT, name))
     return part
 
 

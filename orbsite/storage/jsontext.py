@@ -90,15 +90,23 @@ def parse(data: bytes) -> Any:
         raise Malformed(str(problem), *_place_of(problem.token, data.decode())) from problem
 
 
-def problems(value: Any, path: str) -> list[Finding]:
-    """Return what no record may hold, at any depth: NUL, lone surrogates, integers that JavaScript would change."""
+def problems(value: Any, path: str, depth: int = 0) -> list[Finding]:
+    """Return what no record may hold, at any depth: NUL, lone surrogates, what JavaScript would change or refuse."""
     if isinstance(value, str):
         return _unclean(value, path)
+    if depth >= DEEPEST:
+        return [error(path, f"nested deeper than {DEEPEST} levels")]
     if isinstance(value, dict):
         found = [finding for key in value for finding in _unclean(key, f"{step(path, key)} (the key)")]
-        return found + [finding for key, item in value.items() for finding in problems(item, step(path, key))]
+        inner = [(item, step(path, key)) for key, item in value.items()]
+        return found + [finding for item, place in inner for finding in problems(item, place, depth + 1)]
     if isinstance(value, list):
-        return [finding for index, item in enumerate(value) for finding in problems(item, step(path, index))]
+        inner = [(item, step(path, index)) for index, item in enumerate(value)]
+        return [finding for item, place in inner for finding in problems(item, place, depth + 1)]
+    return _number_problems(value, path)
+
+
+def _number_problems(value: Any, path: str) -> list[Finding]:
     if isinstance(value, float) and not math.isfinite(value):
         return [error(path, f"JSON has no number {value}")]
     if isinstance(value, int) and not is_kept(value):

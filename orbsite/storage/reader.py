@@ -18,7 +18,7 @@ from orbsite.storage import jsontext
 from orbsite.storage.errors import InvalidRecord
 from orbsite.storage.finding import ROOT, Finding, error, errors, step, warning
 from orbsite.storage.record import R, Record, Value, field_names
-from orbsite.storage.walk import REFUSED, Walk, declarations, name_of
+from orbsite.storage.walk import REFUSED, Walk, declarations
 
 Piece: TypeAlias = Any
 
@@ -97,21 +97,6 @@ def items(piece: Piece) -> list[Piece] | None:
 def parsed(piece: Piece) -> Any:
     """Return the value of a piece; raises jsontext.Malformed for numbers and depths beyond all bounds."""
     return jsontext.parse(bytes(piece)) if isinstance(piece, msgspec.Raw) else piece
-
-
-def name_of_piece(piece: Piece) -> str:
-    """Return what a piece is, in words, without looking further into it."""
-    if not isinstance(piece, msgspec.Raw):
-        return name_of(piece)
-    names = {
-        b"{": "an object",
-        b"[": "a list",
-        b'"': "text",
-        b"t": "true or false",
-        b"f": "true or false",
-        b"n": "null",
-    }
-    return names.get(bytes(piece)[:1], "a number")
 
 
 def peek(piece: Piece) -> Any:

@@ -16,6 +16,14 @@ from orbsite.storage.finding import Finding, error, step, warning
 from orbsite.storage.record import Extra, Value
 
 V = TypeVar("V", bound=Value)
+_BEGINNINGS = {
+    b"{": "an object",
+    b"[": "a list",
+    b'"': "text",
+    b"t": "true or false",
+    b"f": "true or false",
+    b"n": "null",
+}
 
 
 class _Mark:
@@ -130,7 +138,9 @@ def choice(hints: tuple[Any, ...], raw: Any) -> Any:
 
 
 def name_of(raw: Any) -> str:
-    """Return what a JSON value is, in words."""
+    """Return what a JSON value is, in words; of one that is not parsed yet, by how it begins."""
+    if isinstance(raw, msgspec.Raw):
+        return _BEGINNINGS.get(bytes(raw)[:1], "a number")
     names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
     return names.get(type(raw), "a number" if isinstance(raw, int | float) else type(raw).__name__)
 

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from orbsite.storage.content import Content, entries
 from orbsite.storage.document import Document
 from orbsite.storage.errors import DocumentCorrupt, OwnerConflict, RecordUnreadable
 from orbsite.storage.file import FileStore
+from orbsite.storage.record import Extra
 from te.domain import DOMAIN
 from te.records import Reflection
 from tests.factories import ReflectionFactory, moment
@@ -163,6 +165,12 @@ def test_a_deleted_record_does_not_come_back_as_its_equal_copy() -> None:
     held = content(sessions={"s": [item("a"), item("b"), item("a")]}, userSessions={"ana": ["s"]})
     assert held.delete(Reflection, [("a",)], None) == 1
     assert [one.id for one in Content(DOMAIN, held.encode()).view.walk(Reflection)] == ["b"]
+
+
+def test_a_change_from_one_to_true_is_a_change() -> None:
+    held = content(sessions={"s": [item("a", score=1)]}, userSessions={"ana": ["s"]})
+    held.put([structs.replace(*held.view.walk(Reflection), extra=Extra(score=True))], None)
+    assert printed(held)["sessions"]["s"][0]["score"] is True
 
 
 @pytest.mark.parametrize("name", ["notes", "userId", "sessionId"])
