@@ -18,7 +18,7 @@ from orbsite.storage.finding import ROOT, Finding, error, errors, path_to, step,
 from orbsite.storage.javascript import key_order
 from orbsite.storage.jsontext import count_keys, repeated_keys
 from orbsite.storage.reader import Piece, Reader, items, keys_in, keys_of, members, peek
-from orbsite.storage.record import Extra, Id, Record
+from orbsite.storage.record import Extra, Id, Record, digest
 from orbsite.storage.walk import Walk, name_of
 from te.records import Reflection
 
@@ -69,15 +69,14 @@ class ReflectionsLayout:
         _list_user(tree, record, content)
         if old is None:
             content.append(record)
-        elif record != old:
-            content[content.index(old)] = record
-            _drop_from(content, old)
+        else:
+            _swap(content, old, [record])
 
     def drop(self, tree: Tree, record: Record) -> None:
         """Take a reflection out; a session in which nothing is left goes too, and with it whoever is listed for it."""
         session = record.session_id if isinstance(record, Reflection) else None
         content = tree[_SESSIONS][session]
-        _drop_from(content, record)
+        _swap(content, record, [])
         if content:
             return
         del tree[_SESSIONS][session]
@@ -224,9 +223,12 @@ def _unreadable(place: tuple[str, ...]) -> RecordUnreadable:
     )
 
 
-def _drop_from(content: list[Any], record: Record) -> None:
-    """Take a record and its equal copies out of a session."""
-    content[:] = [item for item in content if item != record]
+def _swap(content: list[Any], old: Record, new: list[Record]) -> None:
+    """Put something in the place of a record and its equal copies; a copy that differs was refused, and stays."""
+    same = [index for index, item in enumerate(content) if isinstance(item, Reflection) and item.key == old.key]
+    rest = [item for index, item in enumerate(content) if index not in same or digest(item) != digest(old)]
+    rest[same[0] : same[0]] = new
+    content[:] = rest
 
 
 def _items_as_json(content: list[Any], users: list[str]) -> list[Any]:

@@ -33,7 +33,7 @@ class Mender(Walk):
         kept = strict.field(kind, declared, raw, path)
         found = errors(strict.findings)
         if not found:
-            self.findings += strict.findings
+            self.changes += strict.findings  # a time without a zone, say, is read as one with it
             return kept
         if typing.get_origin(declared.hint) is tuple and isinstance(raw, list | tuple):
             return self._entries(declared.hint, raw, path)

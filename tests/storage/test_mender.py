@@ -64,7 +64,7 @@ MISSING = object()
         ("createdAt", "yesterday", PRINTED_NOW, ["$.createdAt"]),
         ("createdAt", 1704067200, PRINTED_NOW, ["$.createdAt"]),
         ("createdAt", "2024-01-01T24:00:00Z", PRINTED_NOW, ["$.createdAt"]),
-        ("createdAt", "2024-01-01", TIME, []),
+        ("createdAt", "2024-01-01", TIME, ["$.createdAt"]),
         ("score", 1.5, 1.5, []),
         ("score", {"a": ["\x00", "\x00"]}, MISSING, ["$.score.a[0]"]),
         ("score\ud800", 1, MISSING, ['$["score\\ud800"] (the key)']),

@@ -161,8 +161,9 @@ def test_of_an_id_that_comes_twice_the_first_counts_and_both_are_kept(again: Any
     assert printed(held)["sessions"]["s"][:3] == [item("a"), again, item("b")]
 
 
-def test_a_deleted_record_does_not_come_back_as_its_equal_copy() -> None:
-    held = content(sessions={"s": [item("a"), item("b"), item("a")]}, userSessions={"ana": ["s"]})
+@pytest.mark.parametrize("said", [{}, {"sessionId": "s"}, {"userId": "ana"}, {"createdAt": "2024-01-01T00:00:00Z"}])
+def test_a_deleted_record_does_not_come_back_as_its_equal_copy(said: dict[str, str]) -> None:
+    held = content(sessions={"s": [item("a"), item("b"), item("a", **said)]}, userSessions={"ana": ["s"]})
     assert held.delete(Reflection, [("a",)], None) == 1
     assert [one.id for one in Content(DOMAIN, held.encode()).view.walk(Reflection)] == ["b"]
 
