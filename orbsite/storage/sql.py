@@ -49,8 +49,11 @@ class SqlStore(LedgerStore):
             rows = rows.filter(**{f"{kind.time_field}__lt": query.until})
         signs = "" if query.oldest_first else "-"
         rows = rows.order_by(*(signs + name for name in kind.order_fields))
-        matching = (one for one in self._paged(kind, rows, query) if query.matches_content(one))
-        return list(islice(matching, query.limit))
+        content = query.tag is not None or query.text is not None
+        page = _PAGE if content or query.limit is None else query.limit
+        direction = "gt" if query.oldest_first else "lt"
+        found = self._keyset(kind, rows, kind.order_fields, direction, query.after, page)
+        return list(islice((one for one in found if query.matches_content(one)), query.limit))
 
     def add(self, record: R) -> tuple[R, bool]:
         record = checked(record)
@@ -91,17 +94,7 @@ class SqlStore(LedgerStore):
 
     def walk(self, kind: type[R], *, page: int = 1000) -> Iterator[R]:
         rows = self._rows(kind).order_by(*kind.key_fields)
-        last: Key | None = None
-        while True:
-            remaining = rows if last is None else rows.filter(_beyond(kind.key_fields, last, "gt"))
-            found = list(self._values(kind, remaining[:page]))
-            for values in found:
-                record = read_row(kind, values).record
-                if record is not None:
-                    yield record
-            if len(found) < page:
-                return
-            last = tuple(found[-1][name] for name in kind.key_fields)
+        return self._keyset(kind, rows, kind.key_fields, "gt", None, page)
 
     def count(self, kind: type[Record], distinct: str | None = None) -> int:
         rows = self._rows(kind)
@@ -148,12 +141,18 @@ class SqlStore(LedgerStore):
                 found[tuple(values[name] for name in kind.key_fields)] = _row(kind, values)
         return found
 
-    def _paged(self, kind: type[R], rows: models.QuerySet[Any], query: Query) -> Iterator[R]:
-        after, direction = query.after, "gt" if query.oldest_first else "lt"
-        content = query.tag is not None or query.text is not None
-        page = _PAGE if content or query.limit is None else query.limit
+    def _keyset(
+        self,
+        kind: type[R],
+        rows: models.QuerySet[Any],
+        names: tuple[str, ...],
+        direction: str,
+        after: tuple[Any, ...] | None,
+        page: int,
+    ) -> Iterator[R]:
+        """Yield the records of ordered rows, page by page; no transaction is held between pages."""
         while page:
-            remaining = rows if after is None else rows.filter(_beyond(kind.order_fields, after, direction))
+            remaining = rows if after is None else rows.filter(_beyond(names, after, direction))
             found = list(self._values(kind, remaining[:page]))
             for values in found:
                 record = read_row(kind, values).record
@@ -161,7 +160,7 @@ class SqlStore(LedgerStore):
                     yield record
             if len(found) < page:
                 return
-            after = tuple(found[-1][name] for name in kind.order_fields)
+            after = tuple(found[-1][name] for name in names)
 
     def _readings(self, kind: type[R], rows: models.QuerySet[Any]) -> Iterator[Reading[R]]:
         return (read_row(kind, values) for values in self._values(kind, rows))
