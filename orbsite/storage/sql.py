@@ -52,7 +52,7 @@ class SqlStore(LedgerStore):
         content = query.tag is not None or query.text is not None
         page = _PAGE if content or query.limit is None else query.limit
         direction = "gt" if query.oldest_first else "lt"
-        found = self._keyset(kind, rows, kind.order_fields, direction, query.after, page)
+        found = self._keyset(kind, rows, names=kind.order_fields, direction=direction, after=query.after, page=page)
         return list(islice((one for one in found if query.matches_content(one)), query.limit))
 
     def add(self, record: R) -> tuple[R, bool]:
@@ -94,7 +94,7 @@ class SqlStore(LedgerStore):
 
     def walk(self, kind: type[R], *, page: int = 1000) -> Iterator[R]:
         rows = self._rows(kind).order_by(*kind.key_fields)
-        return self._keyset(kind, rows, kind.key_fields, "gt", None, page)
+        return self._keyset(kind, rows, names=kind.key_fields, direction="gt", after=None, page=page)
 
     def count(self, kind: type[Record], distinct: str | None = None) -> int:
         rows = self._rows(kind)
@@ -145,6 +145,7 @@ class SqlStore(LedgerStore):
         self,
         kind: type[R],
         rows: models.QuerySet[Any],
+        *,
         names: tuple[str, ...],
         direction: str,
         after: tuple[Any, ...] | None,
