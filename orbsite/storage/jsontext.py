@@ -57,7 +57,10 @@ def without_bom(data: bytes) -> tuple[bytes, list[Finding]]:
 
 
 def check(data: bytes) -> None:
-    """Raise Malformed where `data` is not UTF-8 or not JSON, with line and column; costs little and builds nothing."""
+    """Raise Malformed where `data` is not UTF-8 or not JSON, with line and column; costs little and builds nothing.
+
+    How deep a part that nobody parses may be nested is up to the stack; whatever becomes a record goes through `parse`.
+    """
     _check_utf8(data)
     try:
         msgspec.json.decode(data, type=msgspec.Raw)
