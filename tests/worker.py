@@ -21,8 +21,9 @@ def save(base: Path, names: list[str]) -> None:
 
 def hold(base: Path, _: list[str]) -> None:
     from orbsite.storage.directory import Directory
+    from orbsite.storage.lock import locked
 
-    with Directory.open(base) as directory, directory.locked("x", 5):
+    with Directory.open(base) as directory, locked(directory, "x", 5):
         sys.stdout.write("held\n")
         sys.stdout.flush()
         time.sleep(60)

@@ -1,62 +1,46 @@
 """A directory of ours, held by descriptor, so that nobody can swap it for another while we work in it.
 
-Files are private (0600, in directories of 0700) and plain: links, pipes and devices are refused. A file is replaced
-as a whole or not at all: written beside its target, synced, renamed over it, and the directory synced.
+Files are private (0600, in directories of 0700) and plain: links, pipes and devices are refused.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import logging
 import os
-import secrets
-import socket
 import stat
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
-from orbsite.storage.errors import DocumentRefused, LockTimeout, SaveFailed, SaveOutcomeUnknown
+from orbsite.storage.errors import DocumentRefused
+from orbsite.storage.fsops import OS, FileSystem
 
 logger = logging.getLogger(__name__)
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OPEN_TO_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _PRIVATE = 0o700
-_LONGEST_PAUSE = 0.05
-
-_threads: dict[tuple[int, int, str], threading.RLock] = {}
-_threads_lock = threading.Lock()
 
 
 class Directory:
     """An open directory; use it as a context manager."""
 
-    def __init__(self, path: Path, descriptor: int) -> None:
-        self.path = path
-        self._descriptor = descriptor
+    def __init__(self, path: Path, descriptor: int, fs: FileSystem = OS) -> None:
+        self.path, self.descriptor, self.fs = path, descriptor, fs
 
     @classmethod
-    def open(cls, path: Path) -> Directory:
+    def open(cls, path: Path, fs: FileSystem = OS) -> Directory:
         """Open a directory for reading; nothing is created. Raises FileNotFoundError and DocumentRefused."""
-        return cls(path, _open_directory(path, None, path))
+        return cls(path, _open(fs, path, None, path), fs)
 
     @classmethod
-    def make(cls, path: Path) -> Directory:
+    def make(cls, path: Path, fs: FileSystem = OS) -> Directory:
         """Open a directory for writing; where it is missing, it and its parents are made, private."""
-        if not path.parent.is_dir():
-            with cls.make(path.parent):
-                pass
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(path, 0o700)
-            _sync_directory(path.parent)
-        directory = cls.open(path)
+        try:
+            directory = cls.open(path, fs)
+        except FileNotFoundError:
+            above = path.parent  # may well be reached through links: only what is ours is held to more
+            with cls.open(above.resolve(), fs) if above.is_dir() else cls.make(above, fs) as parent:
+                return parent.enter_or_make(path.name)
         directory._claim()
         return directory
 
@@ -64,17 +48,21 @@ class Directory:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
+        self.fs.close(self.descriptor)
 
     def enter(self, name: str) -> Directory:
         """Open a directory in this one for reading."""
-        return Directory(self.path / name, _open_directory(name, self._descriptor, self.path / name))
+        path = self.path / name
+        return Directory(path, _open(self.fs, name, self.descriptor, path), self.fs)
 
     def enter_or_make(self, name: str) -> Directory:
         """Open a directory in this one for writing, made where it is missing."""
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(name, 0o700, dir_fd=self._descriptor)
-            os.fsync(self._descriptor)
+        try:
+            with contextlib.suppress(FileExistsError):
+                self.fs.make_directory(name, self.descriptor)
+                self.fs.sync(self.descriptor)
+        except OSError as problem:
+            raise refused(self.path / name, problem) from problem
         directory = self.enter(name)
         directory._claim()
         return directory
@@ -82,151 +70,61 @@ class Directory:
     def read(self, name: str) -> bytes | None:
         """Return a file's bytes, or None where there is no such file. Raises DocumentRefused."""
         try:
-            descriptor = os.open(name, _READ, dir_fd=self._descriptor)
+            descriptor = self.fs.open_for_reading(name, self.descriptor)
         except FileNotFoundError:
             return None
         except OSError as problem:
-            raise _refused(self.path / name, problem) from problem
+            raise refused(self.path / name, problem) from problem
         try:
-            _refuse_unless_plain(os.fstat(descriptor), self.path / name)
-            with open(descriptor, "rb", closefd=False) as file:
-                return file.read()
+            refuse_unless_plain(self.fs.status(descriptor), self.path / name)
+            return self.fs.read(descriptor)
         finally:
-            os.close(descriptor)
+            self.fs.close(descriptor)
 
-    def replace(self, name: str, data: bytes) -> None:
-        """Replace a file as a whole: after this returns, the new content survives a power cut.
+    def sync(self) -> None:
+        """Wait until the disk has the directory's entries."""
+        self.fs.sync(self.descriptor)
 
-        Raises SaveFailed, and the old content is whole; or SaveOutcomeUnknown, and the new content is there but may not
-        survive a power cut.
-        """
-        temporary = f".{name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
-        try:
-            self._write(temporary, data)
-            os.rename(temporary, name, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
-        except OSError as problem:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary, dir_fd=self._descriptor)
-            raise SaveFailed(
-                f"{self.path / name} was not saved, and is as it was: {problem.strerror}; mend that, then save again"
-            ) from problem
-        try:
-            os.fsync(self._descriptor)
-        except OSError as problem:
-            raise SaveOutcomeUnknown(
-                f"{self.path / name} was replaced, but the disk did not confirm it: {problem.strerror}; "
-                "check the disk, and read the file again before you retry"
-            ) from problem
-
-    @contextlib.contextmanager
-    def locked(self, name: str, timeout: float) -> Iterator[None]:
-        """Hold the lock of a file of that name against other threads and processes.
-
-        The kernel frees the lock when its holder dies, so there are no stale ones. Raises LockTimeout after `timeout`
-        seconds.
-        """
-        deadline = time.monotonic() + timeout
-        lock = f".{name}.lock"
-        with self._thread_lock(lock, timeout):
-            try:
-                descriptor = os.open(lock, _LOCK, 0o600, dir_fd=self._descriptor)
-            except OSError as problem:
-                raise _refused(self.path / lock, problem) from problem
-            try:
-                _refuse_unless_plain(os.fstat(descriptor), self.path / lock)
-                self._acquire(descriptor, lock, deadline)
-                yield
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
-            finally:
-                os.close(descriptor)
+    def names(self) -> list[str]:
+        """Return the names of what lies in the directory."""
+        return self.fs.names(self.descriptor)
 
     def _claim(self) -> None:
         """Make the directory private, or refuse one that others can write to or that is somebody else's."""
-        status = os.fstat(self._descriptor)
+        status = self.fs.status(self.descriptor)
         if status.st_uid != os.geteuid():
             raise DocumentRefused(f"{self.path} belongs to another user (id {status.st_uid}); run this as that user")
         if status.st_mode & _OPEN_TO_OTHERS:
             raise DocumentRefused(f"{self.path} can be written to by others; run: chmod go-w {self.path}")
         if stat.S_IMODE(status.st_mode) != _PRIVATE:
             logger.warning("made %s private (mode 0700)", self.path)
-            os.fchmod(self._descriptor, _PRIVATE)
-
-    def _write(self, name: str, data: bytes) -> None:
-        descriptor = os.open(name, _CREATE, 0o600, dir_fd=self._descriptor)
-        try:
-            os.fchmod(descriptor, 0o600)
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
-            if os.fstat(descriptor).st_size != len(data):
-                raise OSError(errno.EIO, "the file has another size than what was written")
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-    @contextlib.contextmanager
-    def _thread_lock(self, name: str, timeout: float) -> Iterator[None]:
-        status = os.fstat(self._descriptor)
-        with _threads_lock:
-            lock = _threads.setdefault((status.st_dev, status.st_ino, name), threading.RLock())
-        if not lock.acquire(timeout=timeout):
-            raise LockTimeout(f"{self.path / name} is held by another thread of this process; try again later")
-        try:
-            yield
-        finally:
-            lock.release()
-
-    def _acquire(self, descriptor: int, name: str, deadline: float) -> None:
-        pause = 0.001
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as problem:
-                if time.monotonic() >= deadline:
-                    holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
-                    raise LockTimeout(
-                        f"{self.path / name} is held by {holder or 'another process'}; "
-                        "wait for it to end, or stop it, then try again"
-                    ) from problem
-            time.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
-        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        hint = f"process {os.getpid()} on {socket.gethostname()} since {since}"
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, hint.encode(), 0)
+            self.fs.narrow(self.descriptor)
 
 
-def _open_directory(name: str | Path, within: int | None, path: Path) -> int:
-    try:
-        return os.open(name, _DIRECTORY, dir_fd=within)
-    except FileNotFoundError:
-        raise
-    except OSError as problem:
-        raise _refused(path, problem) from problem
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _refuse_unless_plain(status: os.stat_result, path: Path) -> None:
+def refuse_unless_plain(status: os.stat_result, path: Path) -> None:
+    """Raise DocumentRefused for what is no regular file, or has a second name."""
     if not stat.S_ISREG(status.st_mode):
         raise DocumentRefused(f"{path} is no regular file but {_kind(status.st_mode)}; put a plain file there")
     if status.st_nlink > 1:
         raise DocumentRefused(f"{path} has a second name (a hard link); put a copy there instead")
 
 
-def _refused(path: Path, problem: OSError) -> DocumentRefused:
+def refused(path: Path, problem: OSError) -> DocumentRefused:
+    """Return what to say of a file or directory that the system does not open."""
     if path.is_symlink():
         return DocumentRefused(f"{path} is a symbolic link; put the real file or directory there")
     if problem.errno in (errno.EACCES, errno.EPERM):
         return DocumentRefused(f"{path} may not be opened: permission denied; run this as the user that owns it")
     return DocumentRefused(f"{path} cannot be opened: {problem.strerror}")
+
+
+def _open(fs: FileSystem, name: str | Path, within: int | None, path: Path) -> int:
+    try:
+        return fs.open_directory(name, within)
+    except FileNotFoundError:
+        raise
+    except OSError as problem:
+        raise refused(path, problem) from problem
 
 
 def _kind(mode: int) -> str:

@@ -10,6 +10,8 @@ from orbsite.storage.directory import Directory
 from orbsite.storage.document import LOCK_TIMEOUT
 from orbsite.storage.errors import DocumentCorrupt
 from orbsite.storage.javascript import stringify
+from orbsite.storage.lock import locked
+from orbsite.storage.replace import replace
 
 
 def read_json(path: str | Path, default: Any) -> Any:
@@ -40,5 +42,5 @@ def write_json(path: str | Path, value: Any) -> None:
     """
     path = Path(path)
     data = stringify(value)
-    with Directory.make(path.parent) as directory, directory.locked(path.name, LOCK_TIMEOUT):
-        directory.replace(path.name, data)
+    with Directory.make(path.parent) as directory, locked(directory, path.name, LOCK_TIMEOUT):
+        replace(directory, path.name, data, directory.read(path.name))

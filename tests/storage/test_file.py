@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -15,6 +16,8 @@ from orbsite.storage.directory import Directory
 from orbsite.storage.document import Document
 from orbsite.storage.errors import DocumentCorrupt, DocumentRefused, LockTimeout, SaveFailed, SaveOutcomeUnknown
 from orbsite.storage.file import FileStore
+from orbsite.storage.fsops import FileSystem
+from orbsite.storage.lock import locked
 from te.domain import DOMAIN as TE
 from te.records import Reflection
 from te.reflection_log import ReflectionLog
@@ -132,9 +135,9 @@ def test_a_save_that_fails_leaves_the_old_content_and_no_temporary_file(
     store = open_store(tmp_path)
     store.put([ReflectionFactory()])
     before = (tmp_path / "te/reflections.json").read_bytes()
-    for name in ("write", "fsync", "rename"):
+    for name in ("write", "status", "sync", "exchange"):
         with monkeypatch.context() as patch:
-            patch.setattr(os, name, _fail)
+            patch.setattr(FileSystem, name, _fail_on_files(getattr(FileSystem, name)))
             with pytest.raises(SaveFailed, match="as it was"):
                 store.put([ReflectionFactory()])
         assert (tmp_path / "te/reflections.json").read_bytes() == before
@@ -172,13 +175,13 @@ def test_a_lock_that_is_held_is_waited_for_until_the_deadline(tmp_path: Path) ->
         with (
             Directory.open(tmp_path) as directory,
             pytest.raises(LockTimeout, match=f"process {process.pid}"),
-            directory.locked("x", 0.1),
+            locked(directory, "x", 0.1),
         ):
             pass
     finally:
         process.kill()
         process.communicate(timeout=30)
-    with Directory.open(tmp_path) as directory, directory.locked("x", 5):
+    with Directory.open(tmp_path) as directory, locked(directory, "x", 5):
         pass
 
 
@@ -187,7 +190,7 @@ def test_a_lock_that_is_a_link_is_refused(tmp_path: Path) -> None:
     with (
         Directory.open(tmp_path) as directory,
         pytest.raises(DocumentRefused, match="symbolic link"),
-        directory.locked("x", 1),
+        locked(directory, "x", 1),
     ):
         pass
 
@@ -215,3 +218,82 @@ def test_a_save_without_a_session_goes_to_default_in_the_guides_layout(data_dir:
 
 def _fail(*_: Any, **__: Any) -> None:
     raise OSError(5, "Input/output error")
+
+
+def test_the_last_good_generation_is_kept(tmp_path: Path) -> None:
+    store, path = open_store(tmp_path), tmp_path / "te/reflections.json"
+    store.put([ReflectionFactory()])
+    before = path.read_bytes()
+    store.put([ReflectionFactory()])
+    assert (tmp_path / "te/reflections.json.prev").read_bytes() == before
+
+
+def test_what_somebody_else_writes_during_a_save_is_kept_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, path = open_store(tmp_path), tmp_path / "te/reflections.json"
+    store.put([ReflectionFactory()])
+    exchange = FileSystem.exchange
+
+    def late(fs: FileSystem, *names: Any) -> None:
+        path.write_text('{"sessions": {}, "theirs": true}')
+        exchange(fs, *names)
+
+    monkeypatch.setattr(FileSystem, "exchange", late)
+    store.put([ReflectionFactory()])
+    (aside,) = (tmp_path / "te").glob("reflections.json.conflict-*")
+    assert json.loads(aside.read_bytes())["theirs"] is True
+    assert store.count(Reflection) == 2
+
+
+def test_a_file_that_somebody_makes_during_the_first_save_is_kept_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, path, rename = open_store(tmp_path), tmp_path / "te/reflections.json", FileSystem.rename_to_free
+
+    def late(fs: FileSystem, *names: Any) -> None:
+        path.write_text('{"sessions": {}, "theirs": true}')
+        rename(fs, *names)
+
+    monkeypatch.setattr(FileSystem, "rename_to_free", late)
+    store.put([ReflectionFactory()])
+    (aside,) = (tmp_path / "te").glob("reflections.json.conflict-*")
+    assert json.loads(aside.read_bytes())["theirs"] is True
+
+
+def test_a_system_that_cannot_exchange_names_replaces_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: Any) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(FileSystem, "exchange", unknown)
+    monkeypatch.setattr(FileSystem, "rename_to_free", unknown)
+    store = open_store(tmp_path)
+    for _ in range(3):
+        store.put([ReflectionFactory()])
+    assert store.count(Reflection) == 3
+    names = sorted(path.name for path in (tmp_path / "te").iterdir())
+    assert names == [".reflections.json.lock", "reflections.json", "reflections.json.prev"]
+
+
+def test_a_file_that_is_gone_is_not_started_over_where_something_of_it_is_left(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    store.put([ReflectionFactory()])
+    store.put([ReflectionFactory()])
+    (tmp_path / "te/reflections.json").unlink()
+    for call in (lambda: store.put([ReflectionFactory()]), lambda: store.count(Reflection)):
+        with pytest.raises(DocumentCorrupt, match=r"reflections.json.prev beside it"):
+            call()
+    assert sorted(path.name for path in (tmp_path / "te").iterdir()) == [
+        ".reflections.json.lock",
+        "reflections.json.prev",
+    ]
+    (tmp_path / "te/reflections.json.prev").rename(tmp_path / "te/reflections.json")
+    assert store.count(Reflection) == 1
+
+
+def _fail_on_files(call: Any) -> Any:
+    def failing(fs: FileSystem, first: Any, *rest: Any) -> Any:
+        temporary = isinstance(first, str) or str(Path(f"/proc/self/fd/{first}").readlink()).endswith(".tmp")
+        return _fail() if temporary else call(fs, first, *rest)
+
+    return failing

@@ -1,0 +1,136 @@
+"""The system calls through which every file of ours is read and written: the seam where tests put faults.
+
+All names are relative to an open directory. Errors are OSError, as the system raises them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+_NOREPLACE, _EXCHANGE = 1, 2  # renameat2(2)
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_PRIVATE_FILE, _PRIVATE_DIRECTORY = 0o600, 0o700
+_HINT_LENGTH = 200
+
+
+class FileSystem:
+    """The real one."""
+
+    def open_directory(self, name: str | Path, within: int | None = None) -> int:
+        """Open a directory that is no link."""
+        return os.open(name, _DIRECTORY, dir_fd=within)
+
+    def make_directory(self, name: str | Path, within: int | None = None) -> None:
+        """Make a private directory."""
+        os.mkdir(name, _PRIVATE_DIRECTORY, dir_fd=within)
+
+    def open_for_reading(self, name: str, within: int) -> int:
+        """Open a file that is no link; a pipe does not block."""
+        return os.open(name, _READ, dir_fd=within)
+
+    def create(self, name: str, within: int) -> int:
+        """Create a private file that must not be there yet, whatever the umask."""
+        descriptor = os.open(name, _CREATE, _PRIVATE_FILE, dir_fd=within)
+        os.fchmod(descriptor, _PRIVATE_FILE)
+        return descriptor
+
+    def open_lock(self, name: str, within: int) -> int:
+        """Open a lock file, made where it is missing."""
+        return os.open(name, _LOCK, _PRIVATE_FILE, dir_fd=within)
+
+    def read(self, descriptor: int) -> bytes:
+        """Return the whole of an open file."""
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read()
+
+    def write(self, descriptor: int, data: memoryview) -> int:
+        """Write some of the data, and return how much."""
+        return os.write(descriptor, data)
+
+    def status(self, descriptor: int) -> os.stat_result:
+        """Return what is known of an open file or directory."""
+        return os.fstat(descriptor)
+
+    def sync(self, descriptor: int) -> None:
+        """Wait until the disk has an open file or directory."""
+        os.fsync(descriptor)
+
+    def close(self, descriptor: int) -> None:
+        """Close an open file or directory."""
+        os.close(descriptor)
+
+    def narrow(self, descriptor: int) -> None:
+        """Make an open directory private."""
+        os.fchmod(descriptor, _PRIVATE_DIRECTORY)
+
+    def rename(self, old: str, new: str, within: int) -> None:
+        """Give a file another name, over whatever had it."""
+        os.rename(old, new, src_dir_fd=within, dst_dir_fd=within)
+
+    def rename_to_free(self, old: str, new: str, within: int) -> None:
+        """Give a file a name that nobody has. Raises FileExistsError."""
+        _renameat2(old, new, within, _NOREPLACE)
+
+    def exchange(self, one: str, other: str, within: int) -> None:
+        """Swap the names of two files, at once. Raises FileNotFoundError where one is missing."""
+        _renameat2(one, other, within, _EXCHANGE)
+
+    def link(self, old: str, new: str, within: int) -> None:
+        """Give a file a second name."""
+        os.link(old, new, src_dir_fd=within, dst_dir_fd=within, follow_symlinks=False)
+
+    def unlink(self, name: str, within: int) -> None:
+        """Take a file's name away."""
+        os.unlink(name, dir_fd=within)
+
+    def names(self, descriptor: int) -> list[str]:
+        """Return the names in an open directory."""
+        return os.listdir(descriptor)
+
+    def lock(self, descriptor: int) -> None:
+        """Take an exclusive flock. Raises BlockingIOError where somebody else has it."""
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def unlock(self, descriptor: int) -> None:
+        """Give a flock back."""
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+    def leave_hint(self, descriptor: int, hint: bytes) -> None:
+        """Write into a lock file who holds it."""
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, hint, 0)
+
+    def read_hint(self, descriptor: int) -> bytes:
+        """Return who holds a lock, as far as it says."""
+        return os.pread(descriptor, _HINT_LENGTH, 0)
+
+    def nanoseconds(self) -> int:
+        """Return the time of day, for names that have to differ."""
+        return time.time_ns()
+
+
+OS = FileSystem()
+
+
+@cache
+def _libc() -> Any:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _renameat2(old: str, new: str, within: int, flags: int) -> None:
+    call = getattr(_libc(), "renameat2", None)
+    if call is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if call(within, os.fsencode(old), within, os.fsencode(new), flags):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), old, None, new)

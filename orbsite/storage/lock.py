@@ -1,0 +1,88 @@
+"""One writer at a time: a lock file per document, held by flock, that is never unlinked or renamed.
+
+The kernel frees the lock when its holder dies, so there are no stale ones. What stands in the file is a hint to people.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+from orbsite.storage.directory import Directory, refuse_unless_plain, refused
+from orbsite.storage.errors import LockTimeout
+
+_LONGEST_PAUSE = 0.05
+
+_threads: dict[tuple[int, int, str], threading.Lock] = {}
+_threads_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def locked(directory: Directory, name: str, timeout: float) -> Iterator[None]:
+    """Hold the lock of a file of that name against other threads and processes; wait for it for `timeout` seconds.
+
+    Raises LockTimeout, which names the holder.
+    """
+    deadline = time.monotonic() + timeout
+    lock = f".{name}.lock"
+    with _thread_lock(directory, lock, timeout):
+        try:
+            descriptor = directory.fs.open_lock(lock, directory.descriptor)
+        except OSError as problem:
+            raise refused(directory.path / lock, problem) from problem
+        try:
+            refuse_unless_plain(directory.fs.status(descriptor), directory.path / lock)
+            _acquire(directory, descriptor, lock, deadline)
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # closing frees it too, unless a forked child holds the descriptor
+                directory.fs.unlock(descriptor)
+            directory.fs.close(descriptor)
+
+
+@contextlib.contextmanager
+def _thread_lock(directory: Directory, name: str, timeout: float) -> Iterator[None]:
+    status = directory.fs.status(directory.descriptor)
+    with _threads_lock:
+        lock = _threads.setdefault((status.st_dev, status.st_ino, name), threading.Lock())
+    if not lock.acquire(timeout=timeout):
+        raise LockTimeout(f"{directory.path / name} is held by another thread of this process; try again later")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _acquire(directory: Directory, descriptor: int, name: str, deadline: float) -> None:
+    pause = 0.001
+    while True:
+        try:
+            directory.fs.lock(descriptor)
+        except BlockingIOError as problem:
+            if time.monotonic() >= deadline:
+                holder = directory.fs.read_hint(descriptor).decode(errors="replace").strip()
+                raise LockTimeout(
+                    f"{directory.path / name} is held by {holder or 'another process'}; "
+                    "wait for it to end, or stop it, then try again"
+                ) from problem
+            time.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+        else:
+            return directory.fs.leave_hint(descriptor, _hint())
+
+
+def _hint() -> bytes:
+    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return f"process {os.getpid()} on {socket.gethostname()} since {since}".encode()
+
+
+def _forget_threads() -> None:
+    """Start a forked child with locks of its own: those of its parent's threads would never be released in it."""
+    _threads.clear()
+
+
+os.register_at_fork(after_in_child=_forget_threads)
