@@ -1,0 +1,38 @@
+"""Writers killed with -9 at random moments: nothing that they acknowledged is lost, and the file is always whole.
+
+ORB_ROUNDS and ORB_SEED make it longer, or the same again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SEED = int(os.environ.get("ORB_SEED", "11"))
+ROUNDS = int(os.environ.get("ORB_ROUNDS", "40"))
+
+
+def _run(base: Path, rounds: int, *mutant: str) -> dict[str, int]:
+    command = [sys.executable, "-m", "tests.kill", str(base), str(rounds), str(SEED), *mutant]
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+    root = Path(__file__).parents[2]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=root, env=environment, check=True)
+    return json.loads(ended.stdout)
+
+
+def test_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
+    result = _run(tmp_path / "data", ROUNDS)
+    sys.stdout.write(f"kill -9: seed {SEED}, {ROUNDS} rounds, {result}\n")
+    assert result["acknowledged"] > ROUNDS
+    assert (result["lost"], result["unreadable"]) == (0, 0)
+
+
+@pytest.mark.parametrize("mutant", ["no-lock", "in-place"])
+def test_a_store_without_its_guard_loses_something(tmp_path: Path, mutant: str) -> None:
+    result = _run(tmp_path / "data", 60, mutant)
+    assert result["lost"] + result["unreadable"] > 0
