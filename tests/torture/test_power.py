@@ -1,0 +1,38 @@
+"""The power goes at random moments, on real file systems: bar R9 for documents, with its teeth."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.torture
+
+SEED = int(os.environ.get("ORB_SEED", "11"))
+ROUNDS = int(os.environ.get("ORB_ROUNDS", "100"))
+
+
+def _run(kind: str, work: Path, rounds: int, *mutant: str) -> dict[str, int]:
+    command = [sys.executable, "-m", "tests.torture.power", kind, str(work), str(rounds), str(SEED), *mutant]
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+    root = Path(__file__).parents[2]
+    result = json.loads(subprocess.run(command, stdout=subprocess.PIPE, cwd=root, env=environment, check=True).stdout)
+    sys.stdout.write(f"power cut: {kind} {' '.join(mutant)}, seed {SEED}, {rounds} rounds, {result}\n")
+    return result
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+def test_nothing_acknowledged_is_lost(kind: str, tmp_path: Path) -> None:
+    result = _run(kind, tmp_path, ROUNDS)
+    assert result["acknowledged"] > ROUNDS
+    assert (result["lost"], result["unreadable"]) == (0, 0)
+
+
+@pytest.mark.parametrize("mutant", ["no-sync", "no-directory-sync"])
+def test_a_store_that_does_not_sync_loses_something(mutant: str, tmp_path: Path) -> None:
+    result = _run("ext4", tmp_path, 20, mutant)
+    assert result["lost"] + result["unreadable"] > 0
