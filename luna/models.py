@@ -8,7 +8,7 @@ from django.db import models
 
 from luna.records import ActiveMode, Profile
 from orbsite.storage.record import Record
-from orbsite.storage.rows import KeyField, Row
+from orbsite.storage.rows import JSONColumn, KeyField, Row
 from orbsite.storage.rules import id_rules, list_rules
 
 
@@ -20,8 +20,8 @@ class ProfileRow(Row):
     id = models.BigAutoField(primary_key=True)
     user_id = KeyField()
     mode_id = KeyField()
-    preferences = models.JSONField(default=list, blank=True)
-    constraints = models.JSONField(default=list, blank=True)
+    preferences = JSONColumn(default=list, blank=True)
+    constraints = JSONColumn(default=list, blank=True)
     updated_at = models.DateTimeField()
 
     class Meta:

@@ -22,8 +22,9 @@ if not SECRET_KEY:
     )
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
 
-ORB_PERSISTENCE = env.str("ORB_PERSISTENCE", default="sql" if "DATABASE_URL" in env.ENVIRON else "file")
-ORB_DATA_DIR = BASE_DIR / env.str("ORB_DATA_DIR", default=".orb-data")
+# An empty variable is one that is not set.
+ORB_PERSISTENCE = env.str("ORB_PERSISTENCE", default="") or ("sql" if env.str("DATABASE_URL", default="") else "file")
+ORB_DATA_DIR = BASE_DIR / (env.str("ORB_DATA_DIR", default="") or ".orb-data")
 
 INSTALLED_APPS = [
     "orbsite.apps.OrbsiteConfig",  # before the admin, whose templates it extends
@@ -64,7 +65,16 @@ TEMPLATES = [
     },
 ]
 
-DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
+try:
+    DATABASES = {
+        "default": env.db_url_config(env.str("DATABASE_URL", default="") or f"sqlite:///{BASE_DIR}/db.sqlite3")
+    }
+    DATABASES["default"]["ENGINE"]
+except (KeyError, ValueError) as problem:
+    raise ImproperlyConfigured(
+        "DATABASE_URL is no address of a database; write it as postgres://user:password@host:5432/name "
+        "or sqlite:////path/to/file"
+    ) from problem
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # Django's own choice loses acknowledged commits when the power goes; EXTRA syncs the directory too.
     DATABASES["default"]["OPTIONS"] = {

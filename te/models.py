@@ -7,7 +7,7 @@ from typing import ClassVar
 from django.db import models
 
 from orbsite.storage.record import Record
-from orbsite.storage.rows import KeyField, Row
+from orbsite.storage.rows import JSONColumn, KeyField, Row
 from orbsite.storage.rules import id_rules, list_rules, text_rules
 from te.records import Reflection
 
@@ -22,7 +22,7 @@ class ReflectionRow(Row):
     session_id = KeyField()
     input = models.TextField(blank=True)
     output = models.TextField(blank=True)
-    tags = models.JSONField(default=list, blank=True)
+    tags = JSONColumn(default=list, blank=True)
     notes = models.TextField(null=True, blank=True)  # noqa: DJ001 -- no notes and empty notes are two things
     created_at = models.DateTimeField()
 

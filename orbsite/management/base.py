@@ -30,6 +30,7 @@ class OrbCommand(BaseCommand):
     """
 
     reads_files = True
+    unit = "records"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the options that every command has."""
@@ -50,9 +51,10 @@ class OrbCommand(BaseCommand):
                 self._print_failure(problem)
             raise CommandError(str(problem), returncode=COULD_NOT_RUN) from problem
         except KeyboardInterrupt as problem:
-            raise CommandError(
-                "interrupted; what was written so far is kept, run it again", returncode=INTERRUPTED
-            ) from problem
+            stopped = CommandError("interrupted; what was written so far is kept, run it again", returncode=INTERRUPTED)
+            if options.get("format") == "json":
+                self._print_failure(stopped)
+            raise stopped from problem
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002
         """Run the operation, print its report, and end with its exit code."""
@@ -64,8 +66,6 @@ class OrbCommand(BaseCommand):
             self.stdout.write(as_text(report, color=self.style))
         if report.exit_code:
             sys.exit(report.exit_code)
-
-    unit = "records"
 
     def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:
         """Call the operation; each command has its own."""

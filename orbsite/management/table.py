@@ -46,7 +46,9 @@ def _aligned(rows: list[list[str]]) -> Iterator[str]:
 def _findings(report: Report, color: Any) -> Iterator[str]:
     for name, section in report.domains.items():
         for severity, paint in ((Severity.ERROR, color.ERROR), (Severity.WARNING, color.WARNING)):
-            lines = list(_grouped([one for one in section.findings if one.severity is severity]))
+            found = [one for one in section.findings if one.severity is severity]
+            each = (f"{one.path}: {one.message}" for one in found)
+            lines = list(each if severity is Severity.ERROR else _grouped(found))
             yield from (paint(f"{name} {severity.value}: {line}") for line in lines[:_MOST_LINES])
             if len(lines) > _MOST_LINES:
                 yield f"... and {len(lines) - _MOST_LINES} more; --format json lists all of them"

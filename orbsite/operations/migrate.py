@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from itertools import islice
@@ -15,6 +16,7 @@ from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report, Section
 from orbsite.operations.source import read_documents
 from orbsite.storage.domain import Domain, Entry
+from orbsite.storage.errors import Conflict
 from orbsite.storage.finding import Finding, error, warning
 from orbsite.storage.record import Record, digest
 from orbsite.storage.store import LedgerStore, Row
@@ -22,6 +24,7 @@ from orbsite.stores import open_sql_store
 
 COLUMNS = ("read", "new", "unchanged", "replaced", "kept", "rejected")
 _BATCH = 500
+_ATTEMPTS = 5
 
 
 def migrate(
@@ -39,7 +42,13 @@ def migrate(
     targets = {domain.name: open_sql_store(domain) for domain in domains}
     sources = read_documents(domains, base)
     report = Report(columns=COLUMNS)
-    run = None if dry_run else Run.objects.create(operation="migrate", source=str(base), started_at=now())
+    run = (
+        None
+        if dry_run
+        else Run.objects.create(
+            operation="migrate", source=os.fsencode(base).decode(errors="backslashreplace"), started_at=now()
+        )
+    )
     report.run = None if run is None else run.pk
     with _recorded(run, report, now):
         for domain in domains:
@@ -54,14 +63,28 @@ def move(
     """Move entries into a store in the name of a run, batch by batch; without a run, only tell what would become."""
     iterator = iter(source)
     while batch := list(islice(iterator, _BATCH)):
-        with target.transaction():
-            _move_batch(batch, target, run, section)
+        section.take(_move_batch(batch, target, run))
         progress(sum(entry.kind is not None for entry in batch))
 
 
-def _move_batch(batch: list[Entry], target: LedgerStore, run: int | None, section: Section) -> None:
+def _move_batch(batch: list[Entry], target: LedgerStore, run: int | None) -> Section:
+    """Move a batch in one transaction; where somebody takes a key in the same moment, weigh everything again."""
+    for _ in range(_ATTEMPTS - 1):
+        with contextlib.suppress(Conflict):
+            return _weighed(batch, target, run)
+    return _weighed(batch, target, run)
+
+
+def _weighed(batch: list[Entry], target: LedgerStore, run: int | None) -> Section:
+    section = Section()
+    with target.transaction():
+        _load(batch, target, run, section)
+    return section
+
+
+def _load(batch: list[Entry], target: LedgerStore, run: int | None, section: Section) -> None:
     rows = _rows(batch, target)
-    loaded = []
+    loaded: dict[str, list[tuple[Record, int | None]]] = {"new": [], "replaced": []}
     for entry in batch:
         section.findings += entry.findings
         if entry.kind is None:
@@ -71,10 +94,11 @@ def _move_batch(batch: list[Entry], target: LedgerStore, run: int | None, sectio
         section.findings += findings
         section.count(entry.kind.plural, "read")
         section.count(entry.kind.plural, outcome)
-        if record is not None and outcome in ("new", "replaced"):
-            loaded.append((record, entry.position))
+        if record is not None and outcome in loaded:
+            loaded[outcome].append((record, entry.position))
     if run is not None:
-        target.load(loaded, run)
+        target.load(loaded["new"], run, free=True)
+        target.load(loaded["replaced"], run)
 
 
 def weigh(entry: Entry, row: Row[Record] | None) -> tuple[str, Record | None, list[Finding]]:
@@ -82,7 +106,7 @@ def weigh(entry: Entry, row: Row[Record] | None) -> tuple[str, Record | None, li
     record, path = entry.record, entry.path
     if record is None:
         return "rejected", None, []
-    if row is None:
+    if entry.copy or row is None:
         return ("unchanged" if entry.copy else "new"), record, []
     if row.record is None:
         return "rejected", None, [error(path, "the row in SQL does not decode, and was left as it is")]

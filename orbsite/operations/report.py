@@ -24,6 +24,12 @@ class Section:
         """Count something of a kind of record."""
         self.counts.setdefault(kind, Counter())[what] += number
 
+    def take(self, part: Section) -> None:
+        """Add what became of a part."""
+        self.findings += part.findings
+        for kind, counts in part.counts.items():
+            self.counts.setdefault(kind, Counter()).update(counts)
+
     def total(self, what: str) -> int:
         """Return a count over all kinds."""
         return sum(counts[what] for counts in self.counts.values())

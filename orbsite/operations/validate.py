@@ -11,6 +11,7 @@ from typing import Any
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report, Section
 from orbsite.operations.source import read_documents
+from orbsite.storage import jsontext
 from orbsite.storage.content import entries
 from orbsite.storage.domain import Domain, Entry
 from orbsite.storage.errors import DocumentCorrupt
@@ -56,7 +57,10 @@ def validate(domains: list[Domain], base: Path, *, progress: Progress = silent) 
 
 def validate_record(kind: type[Record], value: Any) -> Verdict:
     """Check one record, given as parsed JSON or as a record."""
-    return Verdict(tuple(read(kind, _parsed(value)).findings))
+    try:
+        return Verdict(tuple(read(kind, _parsed(value)).findings))
+    except ValueError as problem:
+        return Verdict((error(ROOT, str(problem)),))
 
 
 def validate_document(domain: Domain, data: Any) -> Verdict:
@@ -80,11 +84,20 @@ def sanitize_record(
     changes: list[Finding] | None,
 ) -> R | None:
     """Return a clean record made of a value, or None where it cannot be one; appends what it changed to `changes`."""
-    return mend(kind, _parsed(value), new_id=new_id, now=now, changes=[] if changes is None else changes)
+    noted = [] if changes is None else changes
+    try:
+        return mend(kind, _parsed(value), new_id=new_id, now=now, changes=noted)
+    except ValueError as problem:
+        noted.append(error(ROOT, f"{problem}; nothing could be made of it"))
+        return None
 
 
 def _parsed(value: Any) -> Any:
-    return value.as_json(spell=lambda moment: moment) if isinstance(value, Record) else value
+    """Return the JSON of a record or of a parsed value. Raises ValueError for what no parser would have returned."""
+    if isinstance(value, Record):
+        return value.as_json(spell=lambda moment: moment)
+    jsontext.refuse_no_tree(value)
+    return value
 
 
 def _count(found: Iterable[Entry], section: Section, progress: Progress) -> None:

@@ -60,6 +60,7 @@ class Content:
         self.changed = False
         self.view = MemoryStore(domain)
         self._unreadable: dict[tuple[type[Record], Key], str] = {}
+        self._covered: dict[tuple[type[Record], Key], str] = {}  # records whose key an earlier one has
         found = []
         for entry in entries(domain, data) if data is not None else ():
             if entry.place:
@@ -67,7 +68,8 @@ class Content:
             if entry.record is not None and not entry.copy:
                 found.append(entry.record)
             elif entry.kind is not None and entry.key is not None:
-                self._unreadable.setdefault((entry.kind, entry.key), entry.path)
+                known = self._covered if isinstance(entry.value, Record) else self._unreadable
+                known.setdefault((entry.kind, entry.key), entry.path)
         self.view.fill(found)
 
     def encode(self) -> bytes:
@@ -87,6 +89,7 @@ class Content:
         """Put as a store does."""
         wanted = last_of_each(records, expect)
         self._refuse_unreadable(wanted)
+        self._refuse_to_uncover(wanted)
         old = {(type(one), one.key): self.view.fetch(type(one), [one.key]).get(one.key) for one in wanted}
         self.view.put(wanted, expect=expect)
         for record in wanted:
@@ -96,6 +99,7 @@ class Content:
     def delete(self, kind: type[Record], keys: Iterable[Key], user_id: str | None) -> int:
         """Delete as a store does."""
         found = self.view.fetch(kind, keys, user_id=user_id)
+        self._refuse_to_uncover(found.values(), goes=True)
         for record in found.values():
             self._domain.layout.drop(self.tree, record)
             self.changed = True
@@ -112,6 +116,18 @@ class Content:
                 raise RecordUnreadable(
                     f"{path} holds an item that does not decode, and it was left as it is; "
                     "run validate_orb_files to see why, and mend it"
+                )
+
+    def _refuse_to_uncover(self, records: Iterable[Record], *, goes: bool = False) -> None:
+        """Refuse to take a record from its place where another item has its key: that one would count then."""
+        for record in records:
+            path = self._covered.get((type(record), record.key))
+            old = self.view.fetch(type(record), [record.key]).get(record.key)
+            moves = old is not None and any(getattr(old, one) != getattr(record, one) for one in record.stored_fields)
+            if path is not None and old is not None and (goes or moves):
+                raise RecordUnreadable(
+                    f"{path} holds another item with the key of this record, which would count once this one is gone; "
+                    "nothing was written. Mend the file by hand: run validate_orb_files to see both"
                 )
 
 

@@ -111,7 +111,10 @@ def refuse_unless_plain(status: os.stat_result, path: Path) -> None:
 
 def refused(path: Path, problem: OSError) -> DocumentRefused:
     """Return what to say of a file or directory that the system does not open."""
-    if path.is_symlink():
+    is_link = False
+    with contextlib.suppress(OSError):  # where the path leads through what may not be read, nobody can tell
+        is_link = path.is_symlink()
+    if is_link:
         return DocumentRefused(f"{path} is a symbolic link; put the real file or directory there")
     if problem.errno in (errno.EACCES, errno.EPERM):
         return DocumentRefused(f"{path} may not be opened: permission denied; run this as the user that owns it")

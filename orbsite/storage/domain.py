@@ -97,8 +97,3 @@ def register(domain: Domain) -> Domain:
 def registered(names: Iterable[str] | None = None) -> list[Domain]:
     """Return the registered domains, by name; all where no names are given. Raises KeyError for unknown names."""
     return [_registered[name] for name in sorted(_registered if names is None else set(names))]
-
-
-def get_domain(name: str) -> Domain:
-    """Return one registered domain. Raises KeyError."""
-    return _registered[name]

@@ -21,9 +21,14 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def stringify(value: Any) -> bytes:
-    """Return `value` as `JSON.stringify(value, null, 2)` prints it; integers keep all their digits."""
+    """Return `value` as `JSON.stringify(value, null, 2)` prints it; integers keep all their digits.
+
+    Raises ValueError for what is no JSON.
+    """
     try:
         return msgspec.json.format(msgspec.json.encode(_prepared(value)), indent=2)
+    except RecursionError as problem:
+        raise ValueError("JSON has no values that hold themselves, and none so deep") from problem
     except UnicodeEncodeError:  # a lone surrogate: only the slow printer can escape it
         return _print(value, "\n").encode()
 
@@ -101,9 +106,11 @@ def _prepared(value: Any) -> Any:
         return value
     if isinstance(value, int | float):
         return msgspec.Raw(number(value).encode())
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
         return {key: _prepared(value[key]) for key in key_order(value)}
-    return [_prepared(item) for item in value]
+    if isinstance(value, list | tuple):
+        return [_prepared(item) for item in value]
+    raise ValueError(f"JSON has no {type(value).__name__}, or not with such keys")
 
 
 def _print(value: Any, line: str | None) -> str:

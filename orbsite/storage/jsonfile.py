@@ -42,5 +42,13 @@ def write_json(path: str | Path, value: Any) -> None:
     """
     path = Path(path)
     data = stringify(value)
-    with Directory.make(path.parent) as directory, locked(directory, path.name, LOCK_TIMEOUT):
+    with _directory(path.parent) as directory, locked(directory, path.name, LOCK_TIMEOUT):
         replace(directory, path.name, data, directory.read(path.name))
+
+
+def _directory(path: Path) -> Directory:
+    """Open a directory, which may be anybody's; one that is missing is made, private."""
+    try:
+        return Directory.open(path)
+    except FileNotFoundError:
+        return Directory.make(path)

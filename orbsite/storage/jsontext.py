@@ -10,6 +10,7 @@ import codecs
 import json
 import math
 import re
+from collections import Counter
 from typing import Any, NoReturn
 
 import msgspec
@@ -99,6 +100,8 @@ def problems(value: Any, path: str, depth: int = 0) -> list[Finding]:
         return _unclean(value, path)
     if depth >= DEEPEST:
         return [error(path, f"nested deeper than {DEEPEST} levels")]
+    if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
+        return [error(path, "the keys of an object are texts")]
     if isinstance(value, dict):
         found = [finding for key in value for finding in _unclean(key, f"{step(path, key)} (the key)")]
         inner = [(item, step(path, key)) for key, item in value.items()]
@@ -115,6 +118,20 @@ def _number_problems(value: Any, path: str) -> list[Finding]:
     if isinstance(value, int) and not is_kept(value):
         return [error(path, "the integer is so large that JavaScript would change it")]
     return [] if isinstance(value, int | float | None) else [error(path, f"JSON has no {type(value).__name__}")]
+
+
+def refuse_no_tree(value: Any, depth: int = 0) -> None:
+    """Raise ValueError for a value that no parser returns: too deep, holding itself, or with keys that are no texts."""
+    if depth > DEEPEST:
+        raise ValueError(f"nested deeper than {DEEPEST} levels")
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise ValueError("the keys of an object are texts")
+        for item in value.values():
+            refuse_no_tree(item, depth + 1)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            refuse_no_tree(item, depth + 1)
 
 
 def repetitions(value: Any, path: str = ROOT) -> list[Finding]:
@@ -197,8 +214,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(plain) == len(pairs):
         return plain
     repeating = Repeating(plain)
-    seen: set[str] = set()
-    repeating.keys_again = tuple(dict.fromkeys(key for key, _ in pairs if key in seen or seen.add(key)))  # type: ignore[func-returns-value]
+    repeating.keys_again = tuple(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
     return repeating
 
 

@@ -72,7 +72,9 @@ def _acquire(directory: Directory, descriptor: int, name: str, deadline: float) 
             time.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
         else:
-            return directory.fs.leave_hint(descriptor, _hint())
+            with contextlib.suppress(OSError):  # a full disk keeps nobody from holding the lock
+                directory.fs.leave_hint(descriptor, _hint())
+            return
 
 
 def _hint() -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import cast
 
 from orbsite.storage.domain import Domain
@@ -97,8 +97,10 @@ class MemoryStore(LedgerStore):
         with self._lock:
             return {key: self._row(kind, record) for key, record in self.fetch(kind, keys).items()}
 
-    def load(self, records: Iterable[tuple[Record, int | None]], run: int) -> None:
+    def load(self, records: Sequence[tuple[Record, int | None]], run: int, *, free: bool = False) -> None:
         with self._lock:
+            if free and any(record.key in self._records[type(record)] for record, _ in records):
+                raise Conflict("somebody else has taken a key meanwhile")
             loaded = [record for record, _ in records]
             self.fill(loaded)
             self._runs.update({(type(one), one.key): (run, digest(one)) for one in loaded})

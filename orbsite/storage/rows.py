@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
@@ -11,14 +12,16 @@ from django.core.exceptions import ValidationError
 from django.db import models
 
 from orbsite.storage.finding import ROOT, error, errors
+from orbsite.storage.javascript import is_kept
 from orbsite.storage.reader import Reader, Reading
-from orbsite.storage.record import R, Record, digest, field_names, plain
+from orbsite.storage.record import Extra, R, Record, digest, field_names, plain
 from orbsite.storage.rules import ID_LENGTH
 
 if TYPE_CHECKING:
     _CharField: TypeAlias = models.CharField[str, str]
+    _JSONField: TypeAlias = models.JSONField[Any, Any]
 else:  # Django's fields take no type arguments at run time
-    _CharField = models.CharField
+    _CharField, _JSONField = models.CharField, models.JSONField
 
 
 class KeyField(_CharField):
@@ -41,6 +44,20 @@ class KeyField(_CharField):
         return kind.replace("varchar", "character varying") if kind and connection.vendor == "postgresql" else kind
 
 
+class StoredJSON(json.JSONDecoder):
+    """Reads JSON columns: PostgreSQL prints 1e23 with 24 digits, which are that double again and no integer."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "parse_int": _whole_or_double})
+
+
+class JSONColumn(_JSONField):
+    """JSON that gives back the numbers it was given."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{**options, "decoder": StoredJSON})
+
+
 class Row(models.Model):
     """One record as a row, with what the row remembers of where it came from."""
 
@@ -48,7 +65,7 @@ class Row(models.Model):
 
     run_id = models.BigIntegerField(null=True, editable=False)
     digest = models.CharField(max_length=64, editable=False)
-    extra = models.JSONField(null=True, blank=True, help_text="Keys of the record that this version does not know.")
+    extra = JSONColumn(null=True, blank=True, help_text="Keys of the record that this version does not know.")
     position = models.IntegerField(null=True, editable=False)
 
     class Meta:
@@ -92,15 +109,23 @@ def read_row(kind: type[R], values: Mapping[str, Any]) -> Reading[R]:
     for name, item in (extra or {}).items():
         printed.setdefault(name, item)
     try:
-        return _reader(kind).read(msgspec.Raw(msgspec.json.encode(printed)), ROOT)
+        reading = _reader(kind).read(msgspec.Raw(msgspec.json.encode(printed)), ROOT)
     except (UnicodeEncodeError, TypeError, ValueError) as problem:
         return Reading(None, [error(ROOT, f"the columns hold no JSON: {problem}")], 0)
+    if reading.record is not None and extra:  # explicit nulls of fields that the row knows better, for example
+        msgspec.structs.force_setattr(reading.record, "extra", Extra(extra))
+    return reading
 
 
 def row_values(record: Record) -> dict[str, Any]:
     """Return a record as the values of its columns, its digest among them."""
     values = {attribute: plain(getattr(record, attribute)) for attribute, _ in field_names(type(record))}
     return values | {"extra": record.extra and dict(record.extra), "digest": digest(record)}
+
+
+def _whole_or_double(digits: str) -> int | float:
+    whole = int(digits)
+    return whole if is_kept(whole) else float(digits)
 
 
 @cache

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from itertools import groupby, islice
+from itertools import islice
 from typing import Any, cast
 
 from django.db import connections, models, transaction
 from django.db.models import Q
 
 from orbsite.storage.domain import Domain
-from orbsite.storage.errors import OwnerConflict, RecordUnreadable
+from orbsite.storage.errors import Conflict, OwnerConflict, RecordUnreadable
+from orbsite.storage.jsontext import UNCLEAN
 from orbsite.storage.memory import refuse_other_owner, refuse_unexpected
 from orbsite.storage.query import Query
-from orbsite.storage.reader import Reading, checked
+from orbsite.storage.reader import checked
 from orbsite.storage.record import Key, R, Record, digest
 from orbsite.storage.rows import columns, read_row
 from orbsite.storage.store import LedgerStore, Row, last_of_each
 from orbsite.storage.upsert import Upsert
 
 _KEYS_AT_A_TIME = 500
-_PAGE = 500
+_PAGE = 1000
 _ATTEMPTS = 5
 
 
@@ -33,15 +34,20 @@ class SqlStore(LedgerStore):
         self._using = using
 
     def fetch(self, kind: type[R], keys: Iterable[Key], *, user_id: str | None = None) -> dict[Key, R]:
+        if user_id is not None and not _can_be_stored(user_id):
+            return {}
         owned = Q() if user_id is None else Q(user_id=user_id)
         found = {}
         for condition in _by_keys(kind, keys):
-            for reading in self._readings(kind, self._rows(kind).filter(owned, condition)):
-                if reading.record is not None:
-                    found[reading.record.key] = reading.record
+            for values in self._values(kind, self._rows(kind).filter(owned, condition)):
+                record = read_row(kind, values).record
+                if record is not None:
+                    found[record.key] = record
         return found
 
     def select(self, kind: type[R], query: Query) -> list[R]:
+        if not all(map(_can_be_stored, query.where.values())):
+            return []
         rows = self._rows(kind).filter(**query.where)
         if kind.time_field and query.since:
             rows = rows.filter(**{f"{kind.time_field}__gte": query.since})
@@ -50,7 +56,7 @@ class SqlStore(LedgerStore):
         signs = "" if query.oldest_first else "-"
         rows = rows.order_by(*(signs + name for name in kind.order_fields))
         content = query.tag is not None or query.text is not None
-        page = _PAGE if content or query.limit is None else query.limit
+        page = _PAGE if content or query.limit is None else min(query.limit, _PAGE)
         direction = "gt" if query.oldest_first else "lt"
         found = self._keyset(kind, rows, names=kind.order_fields, direction=direction, after=query.after, page=page)
         return list(islice((one for one in found if query.matches_content(one)), query.limit))
@@ -66,7 +72,7 @@ class SqlStore(LedgerStore):
             if row is not None:
                 refuse_other_owner(record, _readable(row.record, record))
                 return cast(R, row.record), False
-        raise OwnerConflict(f"the id {record.key[0]!r} is added and removed all the time; try again later")
+        raise Conflict(f"the key {record.key!r} is added and removed all the time; try again later")
 
     def put(self, records: Iterable[Record], *, expect: str | None = None) -> None:
         wanted = last_of_each(records, expect)
@@ -118,10 +124,11 @@ class SqlStore(LedgerStore):
     def rows(self, kind: type[R], keys: Iterable[Key], *, lock: bool = False) -> dict[Key, Row[R]]:
         return self._remembered(kind, keys, self._rows(kind).select_for_update() if lock else self._rows(kind))
 
-    def load(self, records: Iterable[tuple[Record, int | None]], run: int) -> None:
+    def load(self, records: Sequence[tuple[Record, int | None]], run: int, *, free: bool = False) -> None:
+        positions = {(type(record), record.key): position for record, position in records}
         with transaction.atomic(self._using):
-            for kind, group in groupby(records, key=lambda item: type(item[0])):
-                self._write(kind, list(group), run)
+            for kind, group in _by_kind(record for record, _ in records):
+                self._write(kind, [(one, positions[kind, one.key]) for one in group], run, free=free)
 
     def _rows(self, kind: type[Record]) -> models.QuerySet[Any]:
         model: type[models.Model] = self.domain.models[kind]
@@ -130,14 +137,20 @@ class SqlStore(LedgerStore):
     def _upsert(self, kind: type[Record]) -> Upsert:
         return Upsert(self.domain.models[kind], self._using)
 
-    def _write(self, kind: type[Record], records: list[tuple[Record, int | None]], run: int | None) -> None:
-        if records and self._upsert(kind).write(records, run) != len(records):
-            raise OwnerConflict("an id belongs to another user, and a record never changes hands; nothing was written")
+    def _write(
+        self, kind: type[Record], records: list[tuple[Record, int | None]], run: int | None, *, free: bool = False
+    ) -> None:
+        if records and self._upsert(kind).write(records, run, free=free) != len(records):
+            raise OwnerConflict(
+                f"among {len(records)} keys from {records[0][0].key!r} on, somebody else has taken one meanwhile; "
+                "nothing was written. Read again, then retry"
+            )
 
     def _remembered(self, kind: type[R], keys: Iterable[Key], rows: models.QuerySet[Any]) -> dict[Key, Row[R]]:
         found = {}
         for condition in _by_keys(kind, keys):
-            for values in self._values(kind, rows.filter(condition), "digest", "run_id"):
+            ordered = rows.filter(condition).order_by(*kind.key_fields)
+            for values in self._values(kind, ordered, "digest", "run_id"):
                 found[tuple(values[name] for name in kind.key_fields)] = _row(kind, values)
         return found
 
@@ -163,9 +176,6 @@ class SqlStore(LedgerStore):
                 return
             after = tuple(found[-1][name] for name in names)
 
-    def _readings(self, kind: type[R], rows: models.QuerySet[Any]) -> Iterator[Reading[R]]:
-        return (read_row(kind, values) for values in self._values(kind, rows))
-
     def _values(self, kind: type[Record], rows: models.QuerySet[Any], *more: str) -> Iterator[dict[str, Any]]:
         names = (*columns(kind), *more)
         return (dict(zip(names, values, strict=True)) for values in rows.values_list(*names))
@@ -187,7 +197,7 @@ def _readable(old: R | None, record: Record) -> R:
 
 def _by_kind(records: Iterable[Record]) -> Iterator[tuple[type[Record], list[Record]]]:
     groups: dict[type[Record], list[Record]] = {}
-    for record in records:
+    for record in sorted(records, key=lambda one: one.key):  # one order for all writers: no deadlock
         groups.setdefault(type(record), []).append(record)
     return iter(groups.items())
 
@@ -196,12 +206,17 @@ def _by_keys(kind: type[Record], keys: Iterable[Key]) -> Iterator[Q]:
     """Yield conditions that together select these keys, none of them too long for a database."""
     *leading, last = kind.key_fields
     groups: dict[Key, list[str]] = {}
-    for key in keys:
+    for key in sorted(key for key in keys if all(map(_can_be_stored, key))):  # one order for all: no deadlock
         groups.setdefault(key[:-1], []).append(key[-1])
     for prefix, values in groups.items():
         fixed = dict(zip(leading, prefix, strict=True))
         for start in range(0, len(values), _KEYS_AT_A_TIME):
             yield Q(**fixed, **{f"{last}__in": values[start : start + _KEYS_AT_A_TIME]})
+
+
+def _can_be_stored(name: Any) -> bool:
+    """Tell whether a database can be asked for a text at all; what cannot be stored is not there."""
+    return isinstance(name, str) and UNCLEAN.search(name) is None
 
 
 def _beyond(names: tuple[str, ...], values: tuple[Any, ...], direction: str) -> Q:

@@ -12,7 +12,7 @@ The contract suite proves these promises over memory, files and SQL alike. For a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -126,8 +126,11 @@ class LedgerStore(Store):
         """
 
     @abstractmethod
-    def load(self, records: Iterable[tuple[Record, int | None]], run: int) -> None:
-        """Put records with their positions in the name of a run; the records were checked by whoever read them."""
+    def load(self, records: Sequence[tuple[Record, int | None]], run: int, *, free: bool = False) -> None:
+        """Put records with their positions in the name of a run; the records were checked by whoever read them.
+
+        With `free`, only where their keys are free. Raises Conflict, and then the transaction has to be given up.
+        """
 
 
 def last_of_each(records: Iterable[Record], expect: str | None = None) -> list[Record]:

@@ -39,8 +39,8 @@ class Upsert:
             cursor.execute(f"{self._insert()} DO NOTHING", self._values(record, None, None))
             return bool(cursor.rowcount)
 
-    def write(self, records: Iterable[tuple[Record, int | None]], run: int | None) -> int:
-        """Insert or update records with their positions, and return how many rows were written.
+    def write(self, records: Iterable[tuple[Record, int | None]], run: int | None, *, free: bool = False) -> int:
+        """Insert or update records with their positions, or only insert where `free`; return how many were written.
 
         It falls short of the number of records where a key belongs to another owner. Without a run, rows keep their
         position.
@@ -48,7 +48,8 @@ class Upsert:
         kept = self._never_set if run is not None else {*self._never_set, "position"}
         sets = ", ".join(f"{name} = EXCLUDED.{name}" for field, name in self._names.items() if field not in kept)
         owner = self._names["user_id"]
-        statement = f"{self._insert()} DO UPDATE SET {sets} WHERE {self._table}.{owner} = EXCLUDED.{owner}"
+        update = f"DO UPDATE SET {sets} WHERE {self._table}.{owner} = EXCLUDED.{owner}"
+        statement = f"{self._insert()} {'DO NOTHING' if free else update}"
         with self._connection.cursor() as cursor:
             cursor.executemany(statement, [self._values(record, position, run) for record, position in records])
             return int(cursor.rowcount)

@@ -128,8 +128,8 @@ def test_the_same_id_twice_counts_once_and_a_copy_that_differs_is_rejected() -> 
 
 def test_a_batch_is_all_or_nothing() -> None:
     class Failing(MemoryStore):
-        def load(self, records: Any, run: int) -> None:
-            super().load(records, run)
+        def load(self, records: Any, run: int, **options: Any) -> None:
+            super().load(records, run, **options)
             raise OSError("no space")
 
     target = Failing(TE)

@@ -181,7 +181,14 @@ def delete_where_removes_what_matches(harness: Harness, case: Case) -> None:
 
 @promise
 def unknown_keys_are_kept(harness: Harness, case: Case) -> None:
-    extra = Extra(score=1e16, ratio=0.1, nested={"b": [None, True, {"é": "x"}], "a": 5e-324}, notes=None, minus=-0.0)
+    extra = Extra(
+        score=1e16,
+        large=[1e23, 1.5e300, 1.7976931348623157e308],
+        ratio=0.1,
+        nested={"b": [None, True, {"é": "x"}], "a": 5e-324},
+        notes=None,
+        minus=-0.0,
+    )
     record = msgspec.structs.replace(case.make(), extra=extra)
     if not case.kind.takes_unknown_keys:
         with pytest.raises(InvalidRecord, match="no room"):

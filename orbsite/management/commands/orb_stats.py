@@ -8,6 +8,7 @@ from orbsite.management.base import OrbCommand
 from orbsite.management.meter import Meter
 from orbsite.operations.report import Report
 from orbsite.operations.stats import stats
+from orbsite.storage.document import require_directory
 from orbsite.storage.domain import Domain
 from orbsite.stores import open_file_store, open_store
 
@@ -20,4 +21,6 @@ class Command(OrbCommand):
     def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:  # noqa: ARG002
         """Count."""
         base = options["data_dir"]
+        if base is not None:
+            require_directory(base)
         return stats([open_store(domain) if base is None else open_file_store(domain, base) for domain in domains])
