@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 
@@ -22,7 +23,11 @@ def main() -> None:
 
 
 def _refuse(problem: ImproperlyConfigured) -> int:
-    sys.stderr.write(f"The settings do not add up: {problem}\n")
+    message = f"The settings do not add up: {problem}"
+    sys.stderr.write(f"{message}\n")
+    if "--format=json" in sys.argv or ["--format", "json"] in [sys.argv[at : at + 2] for at in range(len(sys.argv))]:
+        finding = {"path": "$", "severity": "error", "message": message}
+        sys.stdout.write(json.dumps({"run": None, "ok": False, "domains": {}, "findings": [finding]}, indent=2) + "\n")
     return 2
 
 

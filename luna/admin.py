@@ -35,7 +35,7 @@ class ProfileAdmin(RecordAdmin):
     list_display = ("user_id", "mode_id", "shown_preferences", "shown_constraints", "updated_at")
     list_display_links = ("user_id", "mode_id")
     list_filter = (ModeFilter, "updated_at")
-    search_fields = ("=user_id", "=mode_id")
+    search_fields = ("user_id", "mode_id")
     search_help_text = "a whole user id or mode id"
     ordering = ("user_id", "mode_id")
 
@@ -56,7 +56,7 @@ class ActiveModeAdmin(RecordAdmin):
 
     list_display = ("user_id", "mode_id", "updated_at")
     list_filter = (ModeFilter, "updated_at")
-    search_fields = ("=user_id", "=mode_id")
+    search_fields = ("user_id", "mode_id")
     search_help_text = "a whole user id or mode id"
     ordering = ("user_id",)
 

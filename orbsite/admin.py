@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import or_
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from django import forms
 from django.contrib import admin
+from django.contrib.admin.views.main import SEARCH_VAR
+from django.contrib.admin.widgets import AdminTextInputWidget
 from django.core.paginator import Paginator
 from django.db import models
-from django.http import HttpRequest
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponseRedirect
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from orbsite.forms import ExactTextField, InstantField, RecordForm, TreeField
 from orbsite.models import Run
+from orbsite.storage.jsontext import UNCLEAN
 from orbsite.storage.rows import Row
 
 if TYPE_CHECKING:
@@ -36,23 +41,19 @@ class BoundedPaginator(_Paginator):
         return int(rows.order_by()[:MOST_COUNTED].count())
 
 
-class PrettyJSONField(forms.JSONField):
-    """JSON over several lines."""
-
-    def prepare_value(self, value: Any) -> Any:
-        """Return the value as indented text."""
-        if isinstance(value, forms.fields.InvalidJSONInput):
-            return value
-        return json.dumps(value, ensure_ascii=False, indent=2)
-
-
 class RecordAdmin(ModelAdmin):
     """Pages for the rows of one kind of record. The record's own rules hold for its forms."""
 
     paginator = BoundedPaginator
     show_full_result_count = False
     list_per_page = 50
-    formfield_overrides = {models.JSONField: {"form_class": PrettyJSONField}}
+    form = RecordForm
+    formfield_overrides = {
+        models.JSONField: {"form_class": TreeField},
+        models.CharField: {"form_class": ExactTextField},
+        models.TextField: {"form_class": ExactTextField},
+        models.DateTimeField: {"form_class": InstantField, "widget": AdminTextInputWidget},
+    }
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """A row's key and owner never change once it is there."""
@@ -70,6 +71,25 @@ class RecordAdmin(ModelAdmin):
         if isinstance(db_field, models.TextField) and db_field.null:
             options["empty_value"] = None
         return super().formfield_for_dbfield(db_field, request, **options)
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        """Find rows by a whole id, code point by code point: ids are opaque, and an index answers that."""
+        term = request.GET.get(SEARCH_VAR, "")
+        if not term:
+            return queryset, False
+        if UNCLEAN.search(term):
+            return queryset.none(), False
+        return queryset.filter(reduce(or_, (Q(**{name: term}) for name in self.search_fields))), False
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Return a row; an id that nothing can have has none."""
+        return None if UNCLEAN.search(object_id) else super().get_object(request, object_id, from_field)
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        """Refuse conditions that no database can be asked."""
+        if any(UNCLEAN.search(value) for values in request.GET.lists() for value in values[1]):
+            return HttpResponseRedirect(request.path)
+        return super().changelist_view(request, extra_context)
 
     @admin.display(description="unknown keys")
     def unknown_keys(self, row: Row) -> SafeString:

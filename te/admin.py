@@ -17,7 +17,7 @@ class ReflectionAdmin(RecordAdmin):
     list_display = ("created_at", "user_id", "session_id", "shown_input", "shown_tags", "id")
     list_display_links = ("created_at", "id")
     list_filter = ("created_at",)
-    search_fields = ("=id", "=user_id", "=session_id")
+    search_fields = ("id", "user_id", "session_id")
     search_help_text = "a whole id, user id or session id"
     ordering = ("-created_at", "-id")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
@@ -59,7 +60,8 @@ class SqlStore(LedgerStore):
         page = _PAGE if content or query.limit is None else min(query.limit, _PAGE)
         direction = "gt" if query.oldest_first else "lt"
         found = self._keyset(kind, rows, names=kind.order_fields, direction=direction, after=query.after, page=page)
-        return list(islice((one for one in found if query.matches_content(one)), query.limit))
+        matching = (one for one in found if query.matches_content(one))
+        return list(matching if query.limit is None else islice(matching, min(query.limit, sys.maxsize)))
 
     def add(self, record: R) -> tuple[R, bool]:
         record = checked(record)

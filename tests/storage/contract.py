@@ -396,3 +396,16 @@ def instants_keep_their_microseconds(harness: Harness, case: Case) -> None:
     records = [case.make(**{name: moment}) for moment in moments]
     store.put(records)
     assert store.fetch(case.kind, _keys(records)) == {record.key: record for record in records}
+
+
+@promise
+def what_no_store_can_hold_is_absent(harness: Harness, case: Case) -> None:
+    store, record = harness.open(case.domain), case.make()
+    store.put([record])
+    for name in ("\x00", "a\ud800", ""):
+        key = (*record.key[:-1], name)
+        assert store.fetch(case.kind, [key, record.key]) == {record.key: record}
+        assert store.fetch(case.kind, [record.key], user_id=name) == {}
+        assert store.find(case.kind, {"user_id": name}) == []
+        assert store.delete(case.kind, [key]) == store.delete_where(case.kind, {"user_id": name}) == 0
+    assert store.find(case.kind, limit=2**70) == [record]

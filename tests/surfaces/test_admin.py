@@ -10,6 +10,7 @@ from django.urls import reverse
 from luna.models import ProfileRow
 from orbsite.admin import BoundedPaginator
 from orbsite.persistence import migrate_all_file_to_sql
+from orbsite.storage.record import digest
 from te.models import ReflectionRow
 
 pytestmark = pytest.mark.django_db
@@ -38,15 +39,62 @@ def test_every_list_shows_what_was_migrated(admin: Client) -> None:
     )
 
 
-def test_lists_are_filtered_and_searched(admin: Client) -> None:
-    assert (
-        "15 profiles" in _page(admin, "luna_profilerow_changelist", mode_id="default")
-        or ProfileRow.objects.filter(mode_id="default").count() != 15
-    )
+def test_lists_are_filtered(admin: Client) -> None:
+    number = ProfileRow.objects.filter(mode_id="forge").count()
+    assert 0 < number < 72
+    assert f"{number} profiles" in _page(admin, "luna_profilerow_changelist", mode_id="forge")
+    assert "0 reflections" in _page(admin, "te_reflectionrow_changelist", created_at__gte="2090-01-01 00:00:00+00:00")
+
+
+def test_search_is_for_a_whole_id_code_point_by_code_point(admin: Client) -> None:
+    row = ReflectionRow.objects.get(pk="6bd5d0e4-e752-4497-9f27-db2abd48d535")
+    for name in ("a b", "a\nb", "Größe", "'", '"', " "):
+        ReflectionRow.objects.filter(pk=row.pk).update(session_id=name)
+        assert "1 result" in _page(admin, "te_reflectionrow_changelist", q=name)
+    assert "0 results" in _page(admin, "te_reflectionrow_changelist", q=row.pk.upper())
     assert "user/with/slash" in _page(admin, "luna_profilerow_changelist", q="user/with/slash")
-    assert "1 result" in _page(admin, "te_reflectionrow_changelist", q="6bd5d0e4-e752-4497-9f27-db2abd48d535")
-    assert "0 results" in _page(admin, "te_reflectionrow_changelist", q="nothing like that")
-    assert _page(admin, "te_reflectionrow_changelist", created_at__gte="2025-01-01 00:00:00+00:00")
+
+
+@pytest.mark.parametrize("query", [{"q": "\x00"}, {"user_id__exact": "\x00"}])
+def test_what_no_database_can_be_asked_is_no_error(admin: Client, query: dict[str, str]) -> None:
+    for name in ("luna_profilerow", "te_reflectionrow"):
+        assert admin.get(reverse(f"admin:{name}_changelist"), query).status_code in (200, 302)
+    assert admin.get("/admin/te/reflectionrow/%00/change/").status_code == 302
+
+
+def _form(page: Any) -> dict[str, Any]:
+    fields = page.context["adminform"].form
+    return {name: fields[name].value() if fields[name].value() is not None else "" for name in fields.fields}
+
+
+def test_a_form_that_nobody_changed_changes_nothing(admin: Client) -> None:
+    row = ReflectionRow.objects.get(pk="6bd5d0e4-e752-4497-9f27-db2abd48d535")
+    row.input, row.output, row.notes, row.session_id = "  a \nb\n", "\r\nx ", "", " "
+    row.created_at = row.created_at.replace(microsecond=123_456)
+    row.save()
+    url = reverse("admin:te_reflectionrow_change", args=[row.pk])
+    form = _form(admin.get(url))
+    sent = {name: value.replace("\r\n", "\n").replace("\n", "\r\n") for name, value in form.items()}
+    before = row.digest
+    assert admin.post(url, sent).status_code == 302
+    row.refresh_from_db()
+    record = row.reading().record
+    assert record is not None
+    assert (row.digest, digest(record)) == (before, before)
+    assert admin.post(url, sent | {"output": "new\r\nlines "}).status_code == 302
+    row.refresh_from_db()
+    assert (row.input, row.output, row.notes, row.created_at.microsecond) == ("  a \nb\n", "new\nlines ", "", 123_456)
+
+
+@pytest.mark.parametrize(
+    "text", ['["\\ud800"]', "[" * 2000, "[" + "9" * 5000 + "]", "[1e400]", "{", '{"a": 1, "a": 2}']
+)
+def test_json_that_no_record_may_hold_is_an_error_of_the_form(admin: Client, text: str) -> None:
+    row = ProfileRow.objects.get(user_id="ana-0", mode_id="mars")
+    url = reverse("admin:luna_profilerow_change", args=[row.pk])
+    response = admin.post(url, _form(admin.get(url)) | {"constraints": text})
+    assert response.status_code == 200
+    assert response.context["errors"]
 
 
 @pytest.mark.parametrize("name", LISTS)
@@ -71,8 +119,7 @@ def test_a_reflection_is_edited_by_the_rules_of_the_record(admin: Client) -> Non
         "input": "new",
         "output": "o",
         "notes": "",
-        "created_at_0": "2024-01-01",
-        "created_at_1": "00:00:00",
+        "created_at": "2024-01-01T00:00:00Z",
     }
     response = admin.post(url, form | {"tags": "[1]"})
     assert "$.tags[0]: expected text, got a number" in response.content.decode()

@@ -247,6 +247,40 @@ def test_a_command_ends_without_a_traceback_as_a_program_too(tmp_path: Path) -> 
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [{"DATABASE_URL": "foo"}, {"DATABASE_URL": "postgres://u:p@h:port/d"}, {"SECRET_KEY": "", "DEBUG": "false"}],
+    ids=str,
+)
+def test_settings_that_do_not_add_up_end_every_command_alike(setting: dict[str, str]) -> None:
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "orbsite.settings", "DEBUG": "true", **setting}
+    command = [sys.executable, "manage.py", "orb_stats", "--format", "json"]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=_ROOT, env=environment, check=False)
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+    assert json.loads(ended.stdout)["ok"] is False
+
+
+def test_ctrl_c_is_130_and_one_json_object(sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("orbsite.operations.migrate._load", interrupt)
+    code, report = migrate(sample)
+    assert (code, report["ok"]) == (130, False)
+    assert Run.objects.get().state == "failed"
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "\udcff"])
+def test_a_directory_that_nothing_can_have_as_a_name_is_an_error(tmp_path: Path, name: str) -> None:
+    code, report = migrate(tmp_path / name)
+    assert (code, report["ok"]) == (2, False)
+
+
+def test_a_count_of_a_missing_directory_is_an_error(tmp_path: Path) -> None:
+    assert run("orb_stats", "--data-dir", tmp_path / "nowhere")[0] == 2
+
+
 _ROOT = Path(__file__).parents[2]
 
 

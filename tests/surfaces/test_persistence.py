@@ -230,3 +230,24 @@ def test_a_store_of_ones_own_takes_a_clock(tmp_path: Path) -> None:
     from tests.factories import BEGIN
 
     assert Preferences(MemoryStore(DOMAIN), now=lambda: BEGIN).get_or_create_profile("ana", "sol").updated_at == BEGIN
+
+
+def test_a_directory_of_somebody_elses_making_keeps_its_mode(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir(mode=0o755)
+    write_json(tmp_path / "x" / "y.json", 1)
+    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o755
+    for value in (b"abc", {1}, {5: 1}, float("inf")):
+        with pytest.raises(ValueError, match="JSON has no"):
+            write_json(tmp_path / "x" / "y.json", value)
+
+
+def test_values_that_no_parser_returns_are_answered_not_raised() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    for value in (endless, {5: 1}, {"a": {5: 1}}):
+        assert not validate_luna_profile(value).valid
+        assert not validate_te_reflection(value).valid
+        assert not validate_luna_file_data(value).valid
+        changes: list[Any] = []
+        assert sanitize_te_reflection(value, changes=changes) is None
+        assert changes

@@ -258,3 +258,16 @@ def test_what_was_put_and_not_deleted_is_there_after_a_round_trip(
     assert {one.key: one for one in again.view.walk(Reflection)} == expected
     assert printed(again)["sessions"]["odd"] == [{"id": "bad"}]
     assert again.encode() == held.encode()
+
+
+def test_a_record_is_not_taken_away_where_a_refused_copy_would_count_then() -> None:
+    held = content(
+        sessions={"s": [item("a", input="v1")], "r": [item("a", input="v2")]}, userSessions={"ana": ["s", "r"]}
+    )
+    first = held.view.fetch(Reflection, [("a",)])["a",]
+    with pytest.raises(RecordUnreadable, match=r"\$.sessions.r\[0\]"):
+        held.put([structs.replace(first, session_id="z")], None)
+    with pytest.raises(RecordUnreadable):
+        held.delete(Reflection, [("a",)], None)
+    held.put([structs.replace(first, input="v3")], None)
+    assert [one["input"] for items in printed(held)["sessions"].values() for one in items] == ["v3", "v2"]

@@ -1,0 +1,112 @@
+"""Form fields that change nothing but what a person changed."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+
+from orbsite.storage import instant, jsontext
+from orbsite.storage.finding import ROOT
+from orbsite.storage.javascript import canonical
+from orbsite.storage.jsontext import UNCLEAN
+
+
+class ExactTextField(forms.CharField):
+    """Text with its white space; browsers send CR LF at line ends, which is taken as LF."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "strip": False})
+
+    def to_python(self, value: Any) -> Any:
+        """Return the text. Raises ValidationError for what no record may hold."""
+        text = super().to_python(value)
+        if isinstance(text, str) and UNCLEAN.search(text):
+            raise ValidationError("The text holds a NUL character or a lone surrogate.")
+        return text.replace("\r\n", "\n") if isinstance(text, str) else text
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        """Tell whether a person changed the text."""
+        return _lines(initial) != _lines(data)
+
+
+class InstantField(forms.CharField):
+    """An instant, spelled as in the files."""
+
+    def prepare_value(self, value: Any) -> Any:
+        """Return the instant as text."""
+        return instant.spell(value) if isinstance(value, datetime) else value
+
+    def to_python(self, value: Any) -> Any:
+        """Return the instant. Raises ValidationError."""
+        text = super().to_python(value)
+        if not text:
+            return None
+        try:
+            return instant.parse(text)[0]
+        except ValueError as problem:
+            raise ValidationError(f"The text {problem}.") from problem
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        """Tell whether a person changed the instant."""
+        return bool(self.prepare_value(initial) != data)
+
+
+class TreeField(forms.JSONField):
+    """JSON over several lines, read by the same strict loader as files."""
+
+    def prepare_value(self, value: Any) -> Any:
+        """Return the value as indented text."""
+        if isinstance(value, forms.fields.InvalidJSONInput):
+            return str(value)
+        return json.dumps(value, ensure_ascii=False, indent=2)
+
+    def to_python(self, value: Any) -> Any:
+        """Return the parsed value. Raises ValidationError."""
+        if self.disabled or value in self.empty_values:
+            return None if value in self.empty_values else value
+        return _tree(value)
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        """Return what to show again: the text as it was sent, where it was sent."""
+        if self.disabled:
+            return initial
+        try:
+            return _tree(data)
+        except ValidationError:
+            return forms.fields.InvalidJSONInput(str(data).encode("utf-8", "replace").decode())
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        """Tell whether a person changed the value."""
+        try:
+            return canonical(self.to_python(data)) != canonical(initial)
+        except ValidationError:
+            return True
+
+
+class RecordForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A form of a row: whatever nobody changed keeps its value to the last space."""
+
+    def clean(self) -> dict[str, Any] | None:
+        """Put the row's own values back where nothing was changed."""
+        cleaned = super().clean()
+        if cleaned is not None and self.instance.pk is not None:
+            cleaned |= {name: self.initial[name] for name in self.fields if name not in self.changed_data}
+        return cleaned
+
+
+def _tree(text: Any) -> Any:
+    try:
+        tree = jsontext.parse(str(text).encode())
+    except (jsontext.Malformed, UnicodeEncodeError) as problem:
+        raise ValidationError(f"This is not valid JSON: {problem}") from problem
+    if found := [*jsontext.problems(tree, ROOT), *jsontext.repetitions(tree)]:
+        raise ValidationError([f"{finding.path}: {finding.message}" for finding in found])
+    return tree
+
+
+def _lines(text: Any) -> str:
+    return "" if text is None else str(text).replace("\r\n", "\n")
