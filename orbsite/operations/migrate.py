@@ -42,13 +42,7 @@ def migrate(
     targets = {domain.name: open_sql_store(domain) for domain in domains}
     sources = read_documents(domains, base)
     report = Report(columns=COLUMNS)
-    run = (
-        None
-        if dry_run
-        else Run.objects.create(
-            operation="migrate", source=os.fsencode(base).decode(errors="backslashreplace"), started_at=now()
-        )
-    )
+    run = None if dry_run else _begin(base, now())
     report.run = None if run is None else run.pk
     with _recorded(run, report, now):
         for domain in domains:
@@ -140,6 +134,11 @@ def _rows(batch: list[Entry], target: LedgerStore) -> dict[tuple[type[Record], t
         (kind, target.rows(kind, wanted, lock=True)) for kind, wanted in keys.items()
     )
     return {(kind, key): row for kind, rows in found for key, row in rows.items()}
+
+
+def _begin(base: Path, moment: datetime) -> Run:
+    name = os.fsencode(base).decode(errors="backslashreplace")  # a path may hold bytes that no text has
+    return Run.objects.create(operation="migrate", source=name, started_at=moment)
 
 
 @contextlib.contextmanager
