@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 
 from orbsite.storage.directory import Directory, refuse_unless_plain, refused
-from orbsite.storage.errors import LockTimeout
+from orbsite.storage.errors import DocumentRefused, LockTimeout
 
 _LONGEST_PAUSE = 0.05
 
@@ -71,6 +71,11 @@ def _acquire(directory: Directory, descriptor: int, name: str, deadline: float) 
                 ) from problem
             time.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
+        except OSError as problem:
+            raise DocumentRefused(
+                f"{directory.path / name} cannot be locked: {problem.strerror}; "
+                "keep the data directory on a local disk, where locks work"
+            ) from problem
         else:
             with contextlib.suppress(OSError):  # a full disk keeps nobody from holding the lock
                 directory.fs.leave_hint(descriptor, _hint())

@@ -26,7 +26,7 @@ class Upsert:
         self._fields: list[Any] = [
             model._meta.get_field(name) for name in (*columns(model.kind), "digest", "run_id", "position")
         ]
-        self._connection = connections[using]
+        self._model, self._connection = model, connections[using]
         quote = self._connection.ops.quote_name
         self._table = quote(model._meta.db_table)
         self._target = ", ".join(map(quote, conflict_target(model.kind)))
@@ -43,16 +43,23 @@ class Upsert:
         """Insert or update records with their positions, or only insert where `free`; return how many were written.
 
         It falls short of the number of records where a key belongs to another owner. Without a run, rows keep their
-        position.
+        position as long as they stay in their session.
         """
-        kept = self._never_set if run is not None else {*self._never_set, "position"}
-        sets = ", ".join(f"{name} = EXCLUDED.{name}" for field, name in self._names.items() if field not in kept)
+        values = {name: f"EXCLUDED.{name}" for field, name in self._names.items() if field not in self._never_set}
+        if run is None:
+            values[self._names["position"]] = self._kept_position()
+        sets = ", ".join(f"{name} = {value}" for name, value in values.items())
         owner = self._names["user_id"]
         update = f"DO UPDATE SET {sets} WHERE {self._table}.{owner} = EXCLUDED.{owner}"
         statement = f"{self._insert()} {'DO NOTHING' if free else update}"
         with self._connection.cursor() as cursor:
             cursor.executemany(statement, [self._values(record, position, run) for record, position in records])
             return int(cursor.rowcount)
+
+    def _kept_position(self) -> str:
+        places = [self._names[name] for name in self._model.kind.stored_fields if name != "user_id"]
+        stays = " AND ".join(f"{self._table}.{place} = EXCLUDED.{place}" for place in places) or "TRUE"
+        return f"CASE WHEN {stays} THEN {self._table}.{self._names['position']} END"
 
     def _insert(self) -> str:
         names = ", ".join(self._names.values())

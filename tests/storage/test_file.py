@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import stat
 import subprocess
 import sys
@@ -297,3 +298,29 @@ def _fail_on_files(call: Any) -> Any:
         return _fail() if temporary else call(fs, first, *rest)
 
     return failing
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
+def test_a_disk_without_locks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def unlockable(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(FileSystem, "lock", unlockable)
+    with pytest.raises(DocumentRefused, match="local disk"):
+        open_store(tmp_path).put([ReflectionFactory()])
+    assert not (tmp_path / "te/reflections.json").exists()
+
+
+def test_a_limit_on_the_size_of_files_leaves_the_old_content(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    store.put([ReflectionFactory()])
+    before = (tmp_path / "te/reflections.json").read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, hard))
+    try:
+        with pytest.raises(SaveFailed, match="File too large"):
+            store.put([ReflectionFactory(input="x" * 10_000)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (tmp_path / "te/reflections.json").read_bytes() == before
+    assert not list((tmp_path / "te").glob(".*.tmp"))

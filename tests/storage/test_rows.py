@@ -60,6 +60,9 @@ def test_a_put_forgets_the_run_and_keeps_the_position(alias: str) -> None:
     SqlStore(TE, alias).put([ReflectionFactory(id=row.id)])
     row.refresh_from_db()
     assert (row.run_id, row.position) == (None, 7)
+    SqlStore(TE, alias).put([ReflectionFactory(id=row.id, session_id="another")])
+    row.refresh_from_db()
+    assert (row.session_id, row.position) == ("another", None)
 
 
 def test_a_row_edited_by_raw_sql_is_seen_as_edited(alias: str) -> None:
