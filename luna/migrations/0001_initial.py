@@ -8,48 +8,155 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='ActiveModeRow',
+            name="ActiveModeRow",
             fields=[
-                ('run_id', models.BigIntegerField(editable=False, null=True)),
-                ('digest', models.CharField(editable=False, max_length=64)),
-                ('extra', orbsite.storage.rows.JSONColumn(blank=True, decoder=orbsite.storage.rows.StoredJSON, help_text='Keys of the record that this version does not know.', null=True)),
-                ('position', models.IntegerField(editable=False, null=True)),
-                ('user_id', orbsite.storage.rows.KeyField(max_length=255, primary_key=True, serialize=False)),
-                ('mode_id', orbsite.storage.rows.KeyField(max_length=255)),
-                ('updated_at', models.DateTimeField(blank=True, null=True)),
+                ("run_id", models.BigIntegerField(editable=False, null=True)),
+                ("digest", models.CharField(editable=False, max_length=64)),
+                (
+                    "extra",
+                    orbsite.storage.rows.JSONColumn(
+                        blank=True,
+                        decoder=orbsite.storage.rows.StoredJSON,
+                        help_text="Keys of the record that this version does not know.",
+                        null=True,
+                    ),
+                ),
+                ("position", models.IntegerField(editable=False, null=True)),
+                ("user_id", orbsite.storage.rows.KeyField(max_length=255, primary_key=True, serialize=False)),
+                ("mode_id", orbsite.storage.rows.KeyField(max_length=255)),
+                ("updated_at", models.DateTimeField(blank=True, null=True)),
             ],
             options={
-                'verbose_name': 'active mode',
-                'db_table': 'luna_active_modes',
-                'constraints': [models.CheckConstraint(condition=models.Q(django.db.models.lookups.GreaterThan(django.db.models.functions.text.Length(models.F('user_id')), 0), django.db.models.lookups.LessThanOrEqual(django.db.models.functions.text.Length(models.F('user_id')), 255)), name='luna_active_modes_user_id_length'), models.CheckConstraint(condition=models.Q(django.db.models.lookups.GreaterThan(django.db.models.functions.text.Length(models.F('mode_id')), 0), django.db.models.lookups.LessThanOrEqual(django.db.models.functions.text.Length(models.F('mode_id')), 255)), name='luna_active_modes_mode_id_length'), orbsite.storage.rules.SQLiteCheck(condition=models.Q(django.db.models.lookups.Exact(orbsite.storage.rules.NulPosition(models.F('user_id')), 0)), name='luna_active_modes_user_id_no_nul'), orbsite.storage.rules.SQLiteCheck(condition=models.Q(django.db.models.lookups.Exact(orbsite.storage.rules.NulPosition(models.F('mode_id')), 0)), name='luna_active_modes_mode_id_no_nul')],
+                "verbose_name": "active mode",
+                "db_table": "luna_active_modes",
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            django.db.models.lookups.GreaterThan(
+                                django.db.models.functions.text.Length(models.F("user_id")), 0
+                            ),
+                            django.db.models.lookups.LessThanOrEqual(
+                                django.db.models.functions.text.Length(models.F("user_id")), 255
+                            ),
+                        ),
+                        name="luna_active_modes_user_id_length",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            django.db.models.lookups.GreaterThan(
+                                django.db.models.functions.text.Length(models.F("mode_id")), 0
+                            ),
+                            django.db.models.lookups.LessThanOrEqual(
+                                django.db.models.functions.text.Length(models.F("mode_id")), 255
+                            ),
+                        ),
+                        name="luna_active_modes_mode_id_length",
+                    ),
+                    orbsite.storage.rules.SQLiteCheck(
+                        condition=models.Q(
+                            django.db.models.lookups.Exact(orbsite.storage.rules.NulPosition(models.F("user_id")), 0)
+                        ),
+                        name="luna_active_modes_user_id_no_nul",
+                    ),
+                    orbsite.storage.rules.SQLiteCheck(
+                        condition=models.Q(
+                            django.db.models.lookups.Exact(orbsite.storage.rules.NulPosition(models.F("mode_id")), 0)
+                        ),
+                        name="luna_active_modes_mode_id_no_nul",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='ProfileRow',
+            name="ProfileRow",
             fields=[
-                ('run_id', models.BigIntegerField(editable=False, null=True)),
-                ('digest', models.CharField(editable=False, max_length=64)),
-                ('extra', orbsite.storage.rows.JSONColumn(blank=True, decoder=orbsite.storage.rows.StoredJSON, help_text='Keys of the record that this version does not know.', null=True)),
-                ('position', models.IntegerField(editable=False, null=True)),
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('user_id', orbsite.storage.rows.KeyField(max_length=255)),
-                ('mode_id', orbsite.storage.rows.KeyField(max_length=255)),
-                ('preferences', orbsite.storage.rows.JSONColumn(blank=True, decoder=orbsite.storage.rows.StoredJSON, default=list)),
-                ('constraints', orbsite.storage.rows.JSONColumn(blank=True, decoder=orbsite.storage.rows.StoredJSON, default=list)),
-                ('updated_at', models.DateTimeField()),
+                ("run_id", models.BigIntegerField(editable=False, null=True)),
+                ("digest", models.CharField(editable=False, max_length=64)),
+                (
+                    "extra",
+                    orbsite.storage.rows.JSONColumn(
+                        blank=True,
+                        decoder=orbsite.storage.rows.StoredJSON,
+                        help_text="Keys of the record that this version does not know.",
+                        null=True,
+                    ),
+                ),
+                ("position", models.IntegerField(editable=False, null=True)),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("user_id", orbsite.storage.rows.KeyField(max_length=255)),
+                ("mode_id", orbsite.storage.rows.KeyField(max_length=255)),
+                (
+                    "preferences",
+                    orbsite.storage.rows.JSONColumn(blank=True, decoder=orbsite.storage.rows.StoredJSON, default=list),
+                ),
+                (
+                    "constraints",
+                    orbsite.storage.rows.JSONColumn(blank=True, decoder=orbsite.storage.rows.StoredJSON, default=list),
+                ),
+                ("updated_at", models.DateTimeField()),
             ],
             options={
-                'verbose_name': 'profile',
-                'db_table': 'luna_profiles',
-                'constraints': [models.UniqueConstraint(fields=('user_id', 'mode_id'), name='luna_profiles_key'), models.CheckConstraint(condition=models.Q(django.db.models.lookups.GreaterThan(django.db.models.functions.text.Length(models.F('user_id')), 0), django.db.models.lookups.LessThanOrEqual(django.db.models.functions.text.Length(models.F('user_id')), 255)), name='luna_profiles_user_id_length'), models.CheckConstraint(condition=models.Q(django.db.models.lookups.GreaterThan(django.db.models.functions.text.Length(models.F('mode_id')), 0), django.db.models.lookups.LessThanOrEqual(django.db.models.functions.text.Length(models.F('mode_id')), 255)), name='luna_profiles_mode_id_length'), orbsite.storage.rules.SQLiteCheck(condition=models.Q(django.db.models.lookups.Exact(orbsite.storage.rules.NulPosition(models.F('user_id')), 0)), name='luna_profiles_user_id_no_nul'), orbsite.storage.rules.SQLiteCheck(condition=models.Q(django.db.models.lookups.Exact(orbsite.storage.rules.NulPosition(models.F('mode_id')), 0)), name='luna_profiles_mode_id_no_nul'), models.CheckConstraint(condition=models.Q(django.db.models.lookups.Exact(orbsite.storage.rules.JsonType(models.F('preferences')), 'array')), name='luna_profiles_preferences_list'), models.CheckConstraint(condition=models.Q(django.db.models.lookups.Exact(orbsite.storage.rules.JsonType(models.F('constraints')), 'array')), name='luna_profiles_constraints_list')],
+                "verbose_name": "profile",
+                "db_table": "luna_profiles",
+                "constraints": [
+                    models.UniqueConstraint(fields=("user_id", "mode_id"), name="luna_profiles_key"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            django.db.models.lookups.GreaterThan(
+                                django.db.models.functions.text.Length(models.F("user_id")), 0
+                            ),
+                            django.db.models.lookups.LessThanOrEqual(
+                                django.db.models.functions.text.Length(models.F("user_id")), 255
+                            ),
+                        ),
+                        name="luna_profiles_user_id_length",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            django.db.models.lookups.GreaterThan(
+                                django.db.models.functions.text.Length(models.F("mode_id")), 0
+                            ),
+                            django.db.models.lookups.LessThanOrEqual(
+                                django.db.models.functions.text.Length(models.F("mode_id")), 255
+                            ),
+                        ),
+                        name="luna_profiles_mode_id_length",
+                    ),
+                    orbsite.storage.rules.SQLiteCheck(
+                        condition=models.Q(
+                            django.db.models.lookups.Exact(orbsite.storage.rules.NulPosition(models.F("user_id")), 0)
+                        ),
+                        name="luna_profiles_user_id_no_nul",
+                    ),
+                    orbsite.storage.rules.SQLiteCheck(
+                        condition=models.Q(
+                            django.db.models.lookups.Exact(orbsite.storage.rules.NulPosition(models.F("mode_id")), 0)
+                        ),
+                        name="luna_profiles_mode_id_no_nul",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            django.db.models.lookups.Exact(
+                                orbsite.storage.rules.JsonType(models.F("preferences")), "array"
+                            )
+                        ),
+                        name="luna_profiles_preferences_list",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            django.db.models.lookups.Exact(
+                                orbsite.storage.rules.JsonType(models.F("constraints")), "array"
+                            )
+                        ),
+                        name="luna_profiles_constraints_list",
+                    ),
+                ],
             },
         ),
     ]

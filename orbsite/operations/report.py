@@ -43,18 +43,22 @@ class Report:
     """What was counted, in the order in which to show it."""
     bad: tuple[str, ...] = ("rejected",)
     """Counts that mean that not all is well."""
+    unreadable: bool = False
+    """Whether a whole file could not be read; its section says why."""
     run: int | None = None
     domains: dict[str, Section] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
         """Whether all is well."""
-        return not any(section.total(what) for section in self.domains.values() for what in self.bad)
+        return not self.unreadable and not any(
+            section.total(what) for section in self.domains.values() for what in self.bad
+        )
 
     @property
     def exit_code(self) -> int:
-        """0 where all is well, 1 where records were left out or differ."""
-        return 0 if self.ok else 1
+        """0 where all is well, 1 where records were left out or differ, 2 where a whole file could not be read."""
+        return 2 if self.unreadable else 0 if self.ok else 1
 
     def section(self, domain: str, kinds: Iterable[str]) -> Section:
         """Return the part about a domain, begun with zero counts for its kinds."""

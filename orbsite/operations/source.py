@@ -20,10 +20,11 @@ def read_documents(domains: list[Domain], base: Path) -> dict[str, Iterator[Entr
     directory is missing.
     """
     require_directory(base)
-    return {domain.name: _read(domain, base) for domain in domains}
+    return {domain.name: read_document(domain, base) for domain in domains}
 
 
-def _read(domain: Domain, base: Path) -> Iterator[Entry]:
+def read_document(domain: Domain, base: Path) -> Iterator[Entry]:
+    """Return what stands in one domain's document. Raises DocumentError."""
     document = open_document(domain, base)
     data = document.read()
     if data is None:

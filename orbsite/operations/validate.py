@@ -10,11 +10,12 @@ from typing import Any
 
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report, Section
-from orbsite.operations.source import read_documents
+from orbsite.operations.source import read_document
 from orbsite.storage import jsontext
 from orbsite.storage.content import entries
+from orbsite.storage.document import require_directory
 from orbsite.storage.domain import Domain, Entry
-from orbsite.storage.errors import DocumentCorrupt
+from orbsite.storage.errors import DocumentCorrupt, DocumentError
 from orbsite.storage.finding import ROOT, Finding, Severity, error, errors
 from orbsite.storage.javascript import stringify
 from orbsite.storage.mender import mend
@@ -47,11 +48,19 @@ class Verdict:
 
 
 def validate(domains: list[Domain], base: Path, *, progress: Progress = silent) -> Report:
-    """Check the files under a data directory. Raises DocumentError where one cannot be read at all."""
+    """Check the files under a data directory; one that cannot be read at all does not keep the others from it.
+
+    Raises DocumentError where the directory is missing.
+    """
+    require_directory(base)
     report = Report(columns=COLUMNS)
-    for name, found in read_documents(domains, base).items():
-        kinds = next(domain.kinds for domain in domains if domain.name == name)
-        _count(found, report.section(name, (kind.plural for kind in kinds)), progress)
+    for domain in domains:
+        section = report.section(domain.name, (kind.plural for kind in domain.kinds))
+        try:
+            _count(read_document(domain, base), section, progress)
+        except DocumentError as problem:
+            report.unreadable = True
+            section.findings.append(error(ROOT, str(problem)))
     return report
 
 

@@ -8,34 +8,123 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='ReflectionRow',
+            name="ReflectionRow",
             fields=[
-                ('run_id', models.BigIntegerField(editable=False, null=True)),
-                ('digest', models.CharField(editable=False, max_length=64)),
-                ('extra', orbsite.storage.rows.JSONColumn(blank=True, decoder=orbsite.storage.rows.StoredJSON, help_text='Keys of the record that this version does not know.', null=True)),
-                ('position', models.IntegerField(editable=False, null=True)),
-                ('id', orbsite.storage.rows.KeyField(max_length=255, primary_key=True, serialize=False)),
-                ('user_id', orbsite.storage.rows.KeyField(max_length=255)),
-                ('session_id', orbsite.storage.rows.KeyField(max_length=255)),
-                ('input', models.TextField(blank=True)),
-                ('output', models.TextField(blank=True)),
-                ('tags', orbsite.storage.rows.JSONColumn(blank=True, decoder=orbsite.storage.rows.StoredJSON, default=list)),
-                ('notes', models.TextField(blank=True, null=True)),
-                ('created_at', models.DateTimeField()),
+                ("run_id", models.BigIntegerField(editable=False, null=True)),
+                ("digest", models.CharField(editable=False, max_length=64)),
+                (
+                    "extra",
+                    orbsite.storage.rows.JSONColumn(
+                        blank=True,
+                        decoder=orbsite.storage.rows.StoredJSON,
+                        help_text="Keys of the record that this version does not know.",
+                        null=True,
+                    ),
+                ),
+                ("position", models.IntegerField(editable=False, null=True)),
+                ("id", orbsite.storage.rows.KeyField(max_length=255, primary_key=True, serialize=False)),
+                ("user_id", orbsite.storage.rows.KeyField(max_length=255)),
+                ("session_id", orbsite.storage.rows.KeyField(max_length=255)),
+                ("input", models.TextField(blank=True)),
+                ("output", models.TextField(blank=True)),
+                (
+                    "tags",
+                    orbsite.storage.rows.JSONColumn(blank=True, decoder=orbsite.storage.rows.StoredJSON, default=list),
+                ),
+                ("notes", models.TextField(blank=True, null=True)),
+                ("created_at", models.DateTimeField()),
             ],
             options={
-                'verbose_name': 'reflection',
-                'db_table': 'te_reflections',
-                'indexes': [models.Index(fields=['user_id', 'created_at', 'id'], name='te_reflections_user'), models.Index(fields=['session_id', 'created_at', 'id'], name='te_reflections_session'), models.Index(fields=['created_at', 'id'], name='te_reflections_oldest')],
-                'constraints': [models.CheckConstraint(condition=models.Q(django.db.models.lookups.GreaterThan(django.db.models.functions.text.Length(models.F('id')), 0), django.db.models.lookups.LessThanOrEqual(django.db.models.functions.text.Length(models.F('id')), 255)), name='te_reflections_id_length'), models.CheckConstraint(condition=models.Q(django.db.models.lookups.GreaterThan(django.db.models.functions.text.Length(models.F('user_id')), 0), django.db.models.lookups.LessThanOrEqual(django.db.models.functions.text.Length(models.F('user_id')), 255)), name='te_reflections_user_id_length'), models.CheckConstraint(condition=models.Q(django.db.models.lookups.GreaterThan(django.db.models.functions.text.Length(models.F('session_id')), 0), django.db.models.lookups.LessThanOrEqual(django.db.models.functions.text.Length(models.F('session_id')), 255)), name='te_reflections_session_id_length'), orbsite.storage.rules.SQLiteCheck(condition=models.Q(django.db.models.lookups.Exact(orbsite.storage.rules.NulPosition(models.F('id')), 0)), name='te_reflections_id_no_nul'), orbsite.storage.rules.SQLiteCheck(condition=models.Q(django.db.models.lookups.Exact(orbsite.storage.rules.NulPosition(models.F('user_id')), 0)), name='te_reflections_user_id_no_nul'), orbsite.storage.rules.SQLiteCheck(condition=models.Q(django.db.models.lookups.Exact(orbsite.storage.rules.NulPosition(models.F('session_id')), 0)), name='te_reflections_session_id_no_nul'), orbsite.storage.rules.SQLiteCheck(condition=models.Q(django.db.models.lookups.Exact(orbsite.storage.rules.NulPosition(models.F('input')), 0)), name='te_reflections_input_no_nul'), orbsite.storage.rules.SQLiteCheck(condition=models.Q(django.db.models.lookups.Exact(orbsite.storage.rules.NulPosition(models.F('output')), 0)), name='te_reflections_output_no_nul'), orbsite.storage.rules.SQLiteCheck(condition=models.Q(django.db.models.lookups.Exact(orbsite.storage.rules.NulPosition(models.F('notes')), 0)), name='te_reflections_notes_no_nul'), models.CheckConstraint(condition=models.Q(django.db.models.lookups.Exact(orbsite.storage.rules.JsonType(models.F('tags')), 'array')), name='te_reflections_tags_list')],
+                "verbose_name": "reflection",
+                "db_table": "te_reflections",
+                "indexes": [
+                    models.Index(fields=["user_id", "created_at", "id"], name="te_reflections_user"),
+                    models.Index(fields=["session_id", "created_at", "id"], name="te_reflections_session"),
+                    models.Index(fields=["created_at", "id"], name="te_reflections_oldest"),
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            django.db.models.lookups.GreaterThan(
+                                django.db.models.functions.text.Length(models.F("id")), 0
+                            ),
+                            django.db.models.lookups.LessThanOrEqual(
+                                django.db.models.functions.text.Length(models.F("id")), 255
+                            ),
+                        ),
+                        name="te_reflections_id_length",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            django.db.models.lookups.GreaterThan(
+                                django.db.models.functions.text.Length(models.F("user_id")), 0
+                            ),
+                            django.db.models.lookups.LessThanOrEqual(
+                                django.db.models.functions.text.Length(models.F("user_id")), 255
+                            ),
+                        ),
+                        name="te_reflections_user_id_length",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            django.db.models.lookups.GreaterThan(
+                                django.db.models.functions.text.Length(models.F("session_id")), 0
+                            ),
+                            django.db.models.lookups.LessThanOrEqual(
+                                django.db.models.functions.text.Length(models.F("session_id")), 255
+                            ),
+                        ),
+                        name="te_reflections_session_id_length",
+                    ),
+                    orbsite.storage.rules.SQLiteCheck(
+                        condition=models.Q(
+                            django.db.models.lookups.Exact(orbsite.storage.rules.NulPosition(models.F("id")), 0)
+                        ),
+                        name="te_reflections_id_no_nul",
+                    ),
+                    orbsite.storage.rules.SQLiteCheck(
+                        condition=models.Q(
+                            django.db.models.lookups.Exact(orbsite.storage.rules.NulPosition(models.F("user_id")), 0)
+                        ),
+                        name="te_reflections_user_id_no_nul",
+                    ),
+                    orbsite.storage.rules.SQLiteCheck(
+                        condition=models.Q(
+                            django.db.models.lookups.Exact(orbsite.storage.rules.NulPosition(models.F("session_id")), 0)
+                        ),
+                        name="te_reflections_session_id_no_nul",
+                    ),
+                    orbsite.storage.rules.SQLiteCheck(
+                        condition=models.Q(
+                            django.db.models.lookups.Exact(orbsite.storage.rules.NulPosition(models.F("input")), 0)
+                        ),
+                        name="te_reflections_input_no_nul",
+                    ),
+                    orbsite.storage.rules.SQLiteCheck(
+                        condition=models.Q(
+                            django.db.models.lookups.Exact(orbsite.storage.rules.NulPosition(models.F("output")), 0)
+                        ),
+                        name="te_reflections_output_no_nul",
+                    ),
+                    orbsite.storage.rules.SQLiteCheck(
+                        condition=models.Q(
+                            django.db.models.lookups.Exact(orbsite.storage.rules.NulPosition(models.F("notes")), 0)
+                        ),
+                        name="te_reflections_notes_no_nul",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            django.db.models.lookups.Exact(orbsite.storage.rules.JsonType(models.F("tags")), "array")
+                        ),
+                        name="te_reflections_tags_list",
+                    ),
+                ],
             },
         ),
     ]

@@ -133,6 +133,13 @@ def test_a_file_that_is_no_json_stops_everything_and_stays_as_it_is(
     assert _rows() == []
 
 
+def test_a_file_that_cannot_be_read_does_not_keep_the_others_from_being_checked(data_dir: Path, sample: Path) -> None:
+    shutil.copytree(sample / "te", data_dir / "te")
+    _write(data_dir / "luna/profiles.json", "{")
+    code, report = run("validate_orb_files", "--data-dir", data_dir)
+    assert (code, report["ok"], report["domains"]["te"]["valid"]) == (2, False, 142)
+
+
 def test_a_missing_file_is_no_records_and_says_so(data_dir: Path) -> None:
     code, report = migrate(data_dir)
     assert code == 0
