@@ -9,6 +9,7 @@ from typing import TextIO
 from tqdm import tqdm
 
 _SECONDS_BETWEEN_LINES = 1.0
+_SECONDS_UNTIL_A_BAR = 0.5
 
 
 class Meter:
@@ -16,7 +17,7 @@ class Meter:
 
     def __init__(self, stream: TextIO, unit: str) -> None:
         self._stream = stream
-        self._bar = tqdm(file=stream, unit=f" {unit}", leave=False, disable=None, delay=0.5)
+        self._bar = tqdm(file=stream, unit=f" {unit}", leave=False, disable=None, delay=_SECONDS_UNTIL_A_BAR)
         self._done = 0
         self._told = time.monotonic()
 

@@ -151,3 +151,25 @@ def test_a_notice_says_where_the_store_in_use_is_another(admin: Client, settings
 def test_pages_are_for_those_who_signed_in(client: Client) -> None:
     for name in LISTS:
         assert client.get(reverse(f"admin:{name}_changelist")).status_code == 302
+
+
+def test_a_time_that_cannot_be_read_is_an_error_of_the_form(admin: Client) -> None:
+    url = reverse("admin:te_reflectionrow_change", args=["6bd5d0e4-e752-4497-9f27-db2abd48d535"])
+    form = _form(admin.get(url))
+    for text in ("", "yesterday", "2024-01-01T24:00:00Z"):
+        response = admin.post(url, form | {"created_at": text})
+        assert response.context["adminform"].form.errors["created_at"]
+
+
+def test_a_row_is_added_by_the_rules_of_the_record(admin: Client) -> None:
+    url = reverse("admin:luna_profilerow_add")
+    form = {
+        "user_id": "new",
+        "mode_id": "mars",
+        "preferences": '["a"]',
+        "constraints": "[]",
+        "updated_at": "2024-01-01T00:00:00Z",
+    }
+    assert admin.post(url, form | {"user_id": ""}).status_code == 200
+    assert admin.post(url, form).status_code == 302
+    assert ProfileRow.objects.get(user_id="new").reading().record is not None

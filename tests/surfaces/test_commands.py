@@ -304,3 +304,19 @@ def _rows() -> list[Any]:
             cursor.execute(f"SELECT * FROM {table}")
             found += cursor.fetchall()
         return found
+
+
+def test_a_first_superuser_is_made_once_and_the_password_is_shown_once(client: Any) -> None:
+    first, second = StringIO(), StringIO()
+    call_command("ensure_orb_admin", stdout=first, no_color=True)
+    call_command("ensure_orb_admin", stdout=second, no_color=True)
+    password = first.getvalue().split()[7]
+    assert client.login(username="admin", password=password)
+    assert password not in second.getvalue()
+    assert "manage.py changepassword admin" in second.getvalue()
+
+
+def test_a_store_that_nobody_knows_is_found_by_check(settings: Any) -> None:
+    settings.ORB_PERSISTENCE = "cloud"
+    with pytest.raises(CommandError, match="set it to memory, file or sql"):
+        call_command("check")
