@@ -138,26 +138,29 @@ def _holds_values(hint: Any) -> bool:
 
 def read(kind: type[R], value: Any, path: str = ROOT) -> Reading[R]:
     """Return the record that a parsed value holds, or every problem with its path."""
-    walk = Walk()
-    record = walk.value(kind, value, path)
-    keys = jsontext.count_keys(value)
-    if record is REFUSED or errors(walk.findings):
-        return Reading(None, walk.findings, keys)
-    return Reading(record, walk.findings + remarks(record, path), keys)
+    record, findings = _walked(kind, value, path)
+    noted = [] if record is None else remarks(record, path)
+    return Reading(record, findings + noted, jsontext.count_keys(value))
 
 
 def checked(record: R) -> R:
     """Return the record as a store keeps it. Raises InvalidRecord with every rule that it breaks."""
     kind = type(record)
-    reading = read(kind, record.as_json(spell=lambda moment: moment), ROOT)
-    found = errors(reading.findings)
+    kept, findings = _walked(kind, record.as_json(spell=lambda moment: moment), ROOT)
+    found = errors(findings)
     names = dict(field_names(kind))
     found += [error(step(ROOT, names[name]), "is missing") for name in kind.stored_fields if not getattr(record, name)]
     if record.extra and not kind.takes_unknown_keys:
         found.append(error(ROOT, f"{kind.plural} have no room for unknown keys"))
-    if found or reading.record is None:
+    if found or kept is None:
         raise InvalidRecord(found)
-    return reading.record
+    return kept
+
+
+def _walked(kind: type[R], value: Any, path: str) -> tuple[R | None, list[Finding]]:
+    walk = Walk()
+    record = walk.value(kind, value, path)
+    return None if record is REFUSED or errors(walk.findings) else record, walk.findings
 
 
 def remarks(record: Record, path: str) -> list[Finding]:

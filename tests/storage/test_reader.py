@@ -248,3 +248,10 @@ def test_the_time_of_an_active_mode_is_outside_its_digest() -> None:
     mode = ActiveMode(user_id="ana", mode_id="mars", updated_at=datetime(2024, 1, 1, tzinfo=UTC))
     assert digest(mode) == digest(msgspec.structs.replace(mode, updated_at=None))
     assert digest(mode) != digest(msgspec.structs.replace(mode, mode_id="x"))
+
+
+def test_checked_refuses_unknown_keys_that_hold_themselves() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    with pytest.raises(InvalidRecord, match="nested deeper"):
+        checked(ReflectionFactory(extra=Extra(x=endless)))
