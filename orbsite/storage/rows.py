@@ -73,9 +73,7 @@ class Row(models.Model):
 
     def save(self, *args: Any, **options: Any) -> None:
         """Save the row as a person's or a program's: no run has written it any more. Raises ValidationError."""
-        self.clean()
-        record = self.reading().record
-        self.digest, self.run_id = "" if record is None else digest(record), None
+        self.digest, self.run_id = digest(self._record()), None
         super().save(*args, **options)
 
     def reading(self) -> Reading[Record]:
@@ -84,8 +82,13 @@ class Row(models.Model):
 
     def clean(self) -> None:
         """Hold the row to the rules of its record. Raises ValidationError with every problem."""
-        if found := errors(self.reading().findings):
-            raise ValidationError([f"{finding.path}: {finding.message}" for finding in found])
+        self._record()
+
+    def _record(self) -> Record:
+        reading = self.reading()
+        if reading.record is None:
+            raise ValidationError([f"{finding.path}: {finding.message}" for finding in errors(reading.findings)])
+        return reading.record
 
     def _do_update(self, base_qs: Any, using: Any, pk_val: Any, values: Any, *rest: Any, **named: Any) -> Any:
         # A row's owner never changes, and a database that is distributed by owner refuses an UPDATE that sets it.
