@@ -10,6 +10,8 @@ import sys
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
 
+from orbsite.operations.report import failure_as_json
+
 
 def main() -> None:
     """Run the command that the arguments name; settings that do not add up end it with exit code 2."""
@@ -26,8 +28,7 @@ def _refuse(problem: ImproperlyConfigured) -> int:
     message = f"The settings do not add up: {problem}"
     sys.stderr.write(f"{message}\n")
     if "--format=json" in sys.argv or ["--format", "json"] in [sys.argv[at : at + 2] for at in range(len(sys.argv))]:
-        finding = {"path": "$", "severity": "error", "message": message}
-        sys.stdout.write(json.dumps({"run": None, "ok": False, "domains": {}, "findings": [finding]}, indent=2) + "\n")
+        sys.stdout.write(json.dumps(failure_as_json(message), indent=2) + "\n")
     return 2
 
 

@@ -15,7 +15,7 @@ from django.db import DatabaseError
 from orbsite import conf
 from orbsite.management.meter import Meter
 from orbsite.management.table import as_text
-from orbsite.operations.report import Report
+from orbsite.operations.report import Report, failure_as_json
 from orbsite.storage.domain import Domain, registered
 from orbsite.storage.errors import OrbError
 
@@ -76,5 +76,4 @@ class OrbCommand(BaseCommand):
         return options["data_dir"] or conf.data_directory()
 
     def _print_failure(self, problem: Exception) -> None:
-        finding = {"path": "$", "severity": "error", "message": str(problem)}
-        self.stdout.write(json.dumps({"run": None, "ok": False, "domains": {}, "findings": [finding]}, indent=2))
+        self.stdout.write(json.dumps(failure_as_json(str(problem)), indent=2))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from orbsite.storage.finding import Finding
+from orbsite.storage.finding import ROOT, Finding, Severity
 
 
 @dataclass(slots=True)
@@ -33,6 +33,12 @@ class Section:
     def total(self, what: str) -> int:
         """Return a count over all kinds."""
         return sum(counts[what] for counts in self.counts.values())
+
+
+def failure_as_json(message: str) -> dict[str, Any]:
+    """Return what stands in for a report where an operation could not run."""
+    finding = {"path": ROOT, "severity": Severity.ERROR.value, "message": message}
+    return {"run": None, "ok": False, "domains": {}, "findings": [finding]}
 
 
 @dataclass(slots=True)

@@ -79,7 +79,7 @@ def validate_document(domain: Domain, data: Any) -> Verdict:
         found = [finding for entry in entries(domain, content) for finding in entry.findings]
     except DocumentCorrupt as problem:
         found = [error(problem.path or ROOT, problem.reason)]
-    except (ValueError, TypeError) as problem:
+    except ValueError as problem:
         found = [error(ROOT, f"it is no JSON: {problem}")]
     return Verdict(tuple(found))
 
