@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from luna.records import ActiveMode, Profile
-from orbsite.storage.domain import Entry, Tree
+from orbsite.storage.domain import Entry, Layout, Tree
 from orbsite.storage.errors import DocumentCorrupt, RecordUnreadable
 from orbsite.storage.finding import ROOT, Finding, error, errors, path_to, step, warning
 from orbsite.storage.jsontext import repeated_keys
@@ -20,7 +20,7 @@ _ACTIVE = "activeMode"
 _PROFILES = "profiles"
 
 
-class ProfilesLayout:
+class ProfilesLayout(Layout):
     """`{"<userId>": {"activeMode": "<modeId>", "profiles": {"<modeId>": {...}}}}`."""
 
     def __init__(self) -> None:
@@ -38,10 +38,18 @@ class ProfilesLayout:
                 yield entry
         yield Entry(place=(), findings=tuple(repeated_keys(data, keys)))
 
+    def admit(self, tree: Tree, record: Record) -> None:
+        """Refuse where the user, or the user's profiles, are no object."""
+        user = tree.get(record.owner, {})
+        if not isinstance(user, dict):
+            raise _unreadable((record.owner,))
+        if not isinstance(user.get(_PROFILES, {}), dict):
+            raise _unreadable((record.owner, _PROFILES))
+
     def put(self, tree: Tree, record: Record, old: Record | None) -> None:  # noqa: ARG002 -- a key has one place
         """Put a profile or an active mode at the place that its key names."""
-        user = _object_in(tree, record.owner, ())
-        profiles = _object_in(user, _PROFILES, (record.owner,))
+        user = tree.setdefault(record.owner, {})
+        profiles = user.setdefault(_PROFILES, {})
         if isinstance(record, ActiveMode):
             tree[record.owner] = {_ACTIVE: record} | {name: part for name, part in user.items() if name != _ACTIVE}
         elif isinstance(record, Profile):
@@ -124,14 +132,11 @@ def _refused(place: tuple[str, ...], piece: Piece, key: tuple[str, ...] | None, 
     return Entry(place=place, value=piece, kind=Profile, key=key, findings=(error(path_to(place), message),))
 
 
-def _object_in(tree: Tree, name: str, place: tuple[str, ...]) -> Tree:
-    part = tree.setdefault(name, {})
-    if not isinstance(part, dict):
-        raise RecordUnreadable(
-            f"{path_to((*place, name))} is no object, so nothing can be saved there; "
-            "run validate_orb_files, and mend the file by hand"
-        )
-    return part
+def _unreadable(place: tuple[str, ...]) -> RecordUnreadable:
+    return RecordUnreadable(
+        f"{path_to(place)} is no object, so nothing can be saved there; "
+        "run validate_orb_files, and mend the file by hand"
+    )
 
 
 def _user_as_json(user: Tree) -> Tree:

@@ -8,6 +8,8 @@ from pathlib import Path
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from orbsite.storage.writer import SMALL
+
 
 class Persistence(StrEnum):
     """Which store the guide's functions use."""
@@ -31,3 +33,23 @@ def persistence() -> Persistence:
 def data_directory() -> Path:
     """Return the directory in which the files lie; it need not exist."""
     return Path(settings.ORB_DATA_DIR)
+
+
+def journal_above() -> int | None:
+    """Return the size in bytes up to which a document is rewritten by every save; None where always.
+
+    Raises ImproperlyConfigured.
+    """
+    value = str(settings.ORB_JOURNAL).strip()
+    if value == "never":
+        return None
+    if value and not value.isdecimal():
+        raise ImproperlyConfigured(
+            f"ORB_JOURNAL is {value!r}; set it to a number of bytes, or to never where other programs share the files"
+        )
+    return int(value) if value else SMALL
+
+
+def allow_network_fs() -> bool:
+    """Return whether files may lie where locks cannot be trusted."""
+    return bool(settings.ORB_ALLOW_NETWORK_FS)

@@ -25,6 +25,8 @@ ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[:
 # An empty variable is one that is not set.
 ORB_PERSISTENCE = env.str("ORB_PERSISTENCE", default="") or ("sql" if env.str("DATABASE_URL", default="") else "file")
 ORB_DATA_DIR = BASE_DIR / (env.str("ORB_DATA_DIR", default="") or ".orb-data")
+ORB_JOURNAL = env.str("ORB_JOURNAL", default="")
+ORB_ALLOW_NETWORK_FS = env.bool("ORB_ALLOW_NETWORK_FS", default=False)
 
 INSTALLED_APPS = [
     "orbsite.apps.OrbsiteConfig",  # before the admin, whose templates it extends

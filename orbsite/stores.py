@@ -1,7 +1,9 @@
-"""Opens the store or document that the settings ask for: the one place where they meet the kernel."""
+"""Opens the store that the settings ask for: the one place where they meet the kernel."""
 
 from __future__ import annotations
 
+import atexit
+import logging
 from pathlib import Path
 
 from django.db import DatabaseError, connections
@@ -11,13 +13,16 @@ from orbsite.conf import Persistence
 from orbsite.models import Run
 from orbsite.storage.document import Document
 from orbsite.storage.domain import Domain
-from orbsite.storage.errors import StoreUnavailable
+from orbsite.storage.errors import OrbError, StoreUnavailable
 from orbsite.storage.file import FileStore
 from orbsite.storage.memory import MemoryStore
 from orbsite.storage.sql import SqlStore
 from orbsite.storage.store import Store
 
+logger = logging.getLogger(__name__)
+
 _of_this_process: dict[str, MemoryStore] = {}
+_files: dict[tuple[object, ...], FileStore] = {}
 
 
 def open_store(domain: Domain) -> Store:
@@ -31,14 +36,29 @@ def open_store(domain: Domain) -> Store:
             return open_sql_store(domain)
 
 
-def open_document(domain: Domain, base: Path | None = None) -> Document:
-    """Return a domain's document under a data directory, the configured one by default."""
-    return Document(base or conf.data_directory(), domain.file)
-
-
 def open_file_store(domain: Domain, base: Path | None = None) -> FileStore:
-    """Return the store over a domain's document."""
-    return FileStore(domain, open_document(domain, base))
+    """Return this process's store over a domain's document, under the configured data directory by default."""
+    base = (base or conf.data_directory()).absolute()
+    key = (domain.name, base, conf.journal_above(), conf.allow_network_fs())
+    return _files.setdefault(key, file_store(domain, base))
+
+
+def file_store(domain: Domain, base: Path) -> FileStore:
+    """Return a store over a domain's document for one use, whoever keeps it."""
+    document = Document(base, domain.file, allow_network=conf.allow_network_fs())
+    return FileStore(domain, document, journal_above=conf.journal_above())
+
+
+def close_file_stores() -> None:
+    """Fold the journals that have grown, and let go of what is in memory."""
+    for store in _files.values():
+        try:
+            store.close()
+        except OrbError as problem:  # everything is saved; the journal stays for the next process
+            logger.warning("a journal was not folded at the end: %s", problem)
+
+
+atexit.register(close_file_stores)
 
 
 def open_sql_store(domain: Domain, using: str = "default") -> SqlStore:

@@ -6,47 +6,52 @@ item says `userId`, and only there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec
 from msgspec import structs
 
-from orbsite.storage.domain import Entry, Tree
+from orbsite.storage.domain import Entry, Layout, Tree
 from orbsite.storage.errors import DocumentCorrupt, RecordUnreadable
 from orbsite.storage.finding import ROOT, Finding, error, errors, path_to, step, warning
-from orbsite.storage.javascript import key_order
 from orbsite.storage.jsontext import count_keys, repeated_keys
-from orbsite.storage.reader import Piece, Reader, items, keys_in, keys_of, members, peek
-from orbsite.storage.record import Extra, Id, Record, digest
-from orbsite.storage.walk import Walk, name_of
+from orbsite.storage.reader import Piece, Reader, decoded, items, keys_in, keys_of, members, peek
+from orbsite.storage.record import Extra, Record, digest
+from orbsite.storage.walk import name_of
+from te.owners import NOBODY, USERS, id_problems, index_findings, ownership, to_list, users_of
 from te.records import Reflection
 
-NOBODY = "default-user"
-"""Who owns what stands in a session that no user is listed for."""
-
 _SESSIONS = "sessions"
-_USERS = "userSessions"
+_USUAL_ORDER = re.compile(rb'\{\s*"sessions"')
 
 
-class ReflectionsLayout:
+class _Whole(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    sessions: dict[str, list[Reflection]]
+    userSessions: dict[str, list[str]]  # noqa: N815 -- as in the file
+
+
+class ReflectionsLayout(Layout):
     """`{"sessions": {"<sessionId>": [{...}]}, "userSessions": {"<userId>": ["<sessionId>"]}}`."""
 
     def __init__(self) -> None:
         self._reader = Reader(Reflection)
+        self._whole = msgspec.json.Decoder(_Whole)
 
     def decode(self, data: bytes) -> Iterator[Entry]:
         """Yield each session, in it each reflection, and whatever else stands in the document."""
         parts = members(msgspec.Raw(data))
         if parts is None:
             raise DocumentCorrupt("expected an object with sessions and userSessions", ROOT)
-        sessions, index = _object(parts, _SESSIONS), _object(parts, _USERS)
+        sessions, index = _object(parts, _SESSIONS), _object(parts, USERS)
         listed = {user: peek(piece) for user, piece in index.items()}
-        users = _users_of(listed)
+        users = users_of(listed)
         keys = len(parts) + len(sessions) + count_keys(listed)
         for name, part in parts.items():
-            if name == _USERS:
-                yield Entry(place=(_USERS,), value=listed, findings=tuple(_index_findings(listed)))
+            if name == USERS:
+                yield Entry(place=(USERS,), value=listed, findings=tuple(index_findings(listed)))
             elif name != _SESSIONS:
                 keys += keys_in(part)
                 yield Entry(place=(name,), value=part)
@@ -58,15 +63,44 @@ class ReflectionsLayout:
                         yield entry
         yield Entry(place=(), findings=tuple(repeated_keys(data, keys)))
 
+    def load(self, data: bytes) -> tuple[Tree, Sequence[Record]] | None:
+        """Return the whole document at once, where its reflections say nothing that their place does not say too."""
+        whole: _Whole | None = decoded(self._whole, data) if _USUAL_ORDER.match(data) else None
+        if whole is None:
+            return None
+        users, records = users_of(whole.userSessions), [*chain.from_iterable(whole.sessions.values())]
+        if any(id_problems(name, "") for name in (*whole.sessions, *whole.userSessions)):
+            return None
+        if any(record.session_id is not None or record.extra is not None for record in records):
+            return None
+        for session, content in whole.sessions.items():
+            owner = users.get(session, [NOBODY])[0]
+            for record in content:
+                structs.force_setattr(record, "session_id", session)
+                if record.user_id is None:
+                    structs.force_setattr(record, "user_id", owner)
+        return {_SESSIONS: whole.sessions, USERS: whole.userSessions}, records
+
+    def admit(self, tree: Tree, record: Record) -> None:
+        """Refuse where the session, or a user's listing that would change, is no list."""
+        session = _session_of(record)
+        content, users = tree.get(_SESSIONS, {}).get(session, []), tree.get(USERS, {})
+        if not isinstance(content, list):
+            raise _unreadable((_SESSIONS, session))
+        for user in to_list(users, record.owner, session, content):
+            if not isinstance(users.get(user, []), list):
+                raise _unreadable((USERS, user))
+
     def put(self, tree: Tree, record: Record, old: Record | None) -> None:
         """Put a reflection at the end of its session, or where the one it replaces stood."""
-        if not isinstance(record, Reflection) or record.session_id is None:
-            raise TypeError(record)
-        if isinstance(old, Reflection) and old.session_id != record.session_id:
+        session = _session_of(record)
+        if isinstance(old, Reflection) and old.session_id != session:
             self.drop(tree, old)
             old = None
-        content = _content(tree, record.session_id)
-        _list_user(tree, record, content)
+        content = tree.setdefault(_SESSIONS, {}).setdefault(session, [])
+        users = tree.setdefault(USERS, {})
+        for user in to_list(users, record.owner, session, content):
+            users.setdefault(user, []).append(session)
         if old is None:
             content.append(record)
         else:
@@ -80,7 +114,7 @@ class ReflectionsLayout:
         if content:
             return
         del tree[_SESSIONS][session]
-        users = tree.get(_USERS, {})
+        users = tree.get(USERS, {})
         for user in [user for user, listed in users.items() if isinstance(listed, list) and session in listed]:
             users[user] = [name for name in users[user] if name != session]
             if not users[user]:
@@ -88,18 +122,18 @@ class ReflectionsLayout:
 
     def encode(self, tree: Tree) -> Any:
         """Return the tree as it stands in the file."""
-        users = _users_of(tree.get(_USERS, {}))
+        users = users_of(tree.get(USERS, {}))
         printed = dict(tree)
         printed[_SESSIONS] = {
             session: _items_as_json(content, users.get(session, [])) if isinstance(content, list) else content
             for session, content in tree.get(_SESSIONS, {}).items()
         }
-        printed.setdefault(_USERS, {})
+        printed.setdefault(USERS, {})
         return printed
 
     def _session(self, session: str, piece: Piece, users: list[str]) -> Iterator[tuple[Entry, int]]:
         place = (_SESSIONS, session)
-        found = _id_problems(session, path_to(place))
+        found = id_problems(session, path_to(place))
         whole = None if found else self._reader.read_many(piece)
         if whole is not None and all(record.session_id is None for record in whole):
             yield Entry(place=place, value=[]), sum(map(keys_of, whole))
@@ -140,7 +174,7 @@ def _owned(record: Reflection, place: tuple[str, str, int], users: list[str], fi
         structs.force_setattr(record, "user_id", users[0] if users else NOBODY)
         if len(users) != 1:
             owners = tuple(users)
-            findings = [*findings, warning(path_to(place), _ownership(users))]
+            findings = [*findings, warning(path_to(place), ownership(users))]
     return Entry(
         place=place, record=record, kind=Reflection, position=place[2], owners=owners, findings=tuple(findings)
     )
@@ -153,12 +187,6 @@ def _refused(piece: Piece, place: tuple[str, str, int], findings: list[Finding])
     return Entry(place=place, value=piece, kind=Reflection, key=key, position=place[2], findings=tuple(findings))
 
 
-def _ownership(users: list[str]) -> str:
-    if not users:
-        return f"no user is listed for the session; taken as a reflection of {NOBODY}"
-    return f"{len(users)} users share the session; taken as a reflection of the first one listed"
-
-
 def _object(parts: dict[str, Piece], name: str) -> dict[str, Piece]:
     part = members(parts.get(name, {}))
     if part is None:
@@ -166,55 +194,10 @@ def _object(parts: dict[str, Piece], name: str) -> dict[str, Piece]:
     return part
 
 
-def _users_of(listed: Tree) -> dict[str, list[str]]:
-    """Return the users of each session, in the order in which JavaScript goes through the index."""
-    users: dict[str, list[str]] = {}
-    for user in key_order(listed):
-        sessions = listed[user] if isinstance(listed[user], list) else []
-        if not _id_problems(user, ""):
-            for session in dict.fromkeys(name for name in sessions if isinstance(name, str)):
-                users.setdefault(session, []).append(user)
-    return users
-
-
-def _index_findings(listed: Tree) -> Iterator[Finding]:
-    for user, sessions in listed.items():
-        path = path_to((_USERS, user))
-        yield from (warning(path, f"{finding.message}; the entry was ignored") for finding in _id_problems(user, path))
-        if not isinstance(sessions, list) or not all(isinstance(name, str) for name in sessions):
-            yield warning(path, "expected a list of session ids; whatever else stands there was ignored")
-
-
-def _id_problems(name: str, path: str) -> list[Finding]:
-    walk = Walk()
-    walk.value(Id, name, path)
-    return walk.findings
-
-
-def _content(tree: Tree, session: str) -> list[Any]:
-    content = tree.setdefault(_SESSIONS, {}).setdefault(session, [])
-    if not isinstance(content, list):
-        raise _unreadable((_SESSIONS, session))
-    return content
-
-
-def _list_user(tree: Tree, record: Reflection, content: list[Any]) -> None:
-    """List the record's owner for its session, and, where the listing changes, whoever else owns something there."""
-    users = tree.setdefault(_USERS, {})
-    if record.session_id in _listed(users, record.owner):
-        return
-    others = (item.owner for item in content if isinstance(item, Reflection))
-    for user in dict.fromkeys((*others, record.owner)):
-        listed = _listed(users, user)
-        if record.session_id not in listed:
-            listed.append(record.session_id)
-
-
-def _listed(users: Tree, user: str) -> list[Any]:
-    listed = users.setdefault(user, [])
-    if not isinstance(listed, list):
-        raise _unreadable((_USERS, user))
-    return listed
+def _session_of(record: Record) -> str:
+    if not isinstance(record, Reflection) or record.session_id is None:
+        raise TypeError(record)
+    return record.session_id
 
 
 def _unreadable(place: tuple[str, ...]) -> RecordUnreadable:

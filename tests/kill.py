@@ -1,4 +1,6 @@
-"""Forks writers and kills them with -9 at random moments: python -m tests.kill DIRECTORY ROUNDS SEED [MUTANT].
+"""Forks writers and kills them with -9 at random moments: python -m tests.kill DIRECTORY ROUNDS SEED MODE [MUTANT].
+
+MODE is file, where every save rewrites the document, or journal.
 
 Prints, as JSON, how many saves were acknowledged, how many of those are lost, and how often the file was unreadable.
 """
@@ -15,7 +17,6 @@ import time
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import django
 
@@ -58,12 +59,15 @@ def one_round(base: Path, number: int, draw: random.Random) -> set[str]:
 
 
 def kept(base: Path) -> set[str] | None:
-    path = base / "te/reflections.json"
+    from orbsite.storage.errors import OrbError
+    from orbsite.stores import file_store
+    from te.domain import DOMAIN
+    from te.records import Reflection
+
     try:
-        tree = json.loads(path.read_bytes()) if path.exists() else {"sessions": {}}
-    except ValueError:
+        return {one.id for one in file_store(DOMAIN, base).find(Reflection)}
+    except OrbError:
         return None
-    return {item["id"] for items in tree["sessions"].values() for item in items}
 
 
 def no_lock() -> None:
@@ -73,19 +77,26 @@ def no_lock() -> None:
 
 
 def in_place() -> None:
-    from orbsite.storage import document
+    from orbsite.storage.replace import Successor
 
-    def write_over(directory: Any, name: str, data: bytes, base: bytes | None) -> None:
-        with (directory.path / name).open("wb", buffering=0) as file:
+    def write_over(self: Successor, base: str | None) -> os.stat_result:
+        path, data = self._directory.path / self._name, self._directory.read(self._temporary) or b""
+        with path.open("wb", buffering=0) as file:
             for begin in range(0, len(data), 512):
                 file.write(data[begin : begin + 512])
+                time.sleep(0.0005)
+        return path.stat()
 
-    document.replace = write_over
+    Successor.swap = write_over
 
 
 def main() -> None:
     base, rounds, draw = Path(sys.argv[1]), int(sys.argv[2]), random.Random(int(sys.argv[3]))
-    {"no-lock": no_lock, "in-place": in_place}.get("".join(sys.argv[4:]), lambda: None)()
+    os.environ["ORB_JOURNAL"] = {"file": "never", "journal": "0"}[sys.argv[4]]
+    django.setup()
+    import te.stores  # noqa: F401 -- once, before the forks
+
+    {"no-lock": no_lock, "in-place": in_place}.get("".join(sys.argv[5:]), lambda: None)()
     acknowledged: set[str] = set()
     lost: set[str] = set()
     unreadable = 0
@@ -102,7 +113,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    django.setup()
-    import te.stores  # noqa: F401 -- once, before the forks
-
     main()

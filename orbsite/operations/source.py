@@ -10,7 +10,7 @@ from orbsite.storage.document import require_directory
 from orbsite.storage.domain import Domain, Entry
 from orbsite.storage.errors import DocumentCorrupt
 from orbsite.storage.finding import ROOT, warning
-from orbsite.stores import open_document
+from orbsite.stores import file_store
 
 
 def read_documents(domains: list[Domain], base: Path) -> dict[str, Iterator[Entry]]:
@@ -25,8 +25,7 @@ def read_documents(domains: list[Domain], base: Path) -> dict[str, Iterator[Entr
 
 def read_document(domain: Domain, base: Path) -> Iterator[Entry]:
     """Return what stands in one domain's document. Raises DocumentError."""
-    document = open_document(domain, base)
-    data = document.read()
+    data = file_store(domain, base).snapshot()
     if data is None:
         remark = warning(ROOT, f"there is no file {domain.file}, and so there are no records")
         return iter([Entry(place=(), findings=(remark,))])
@@ -34,5 +33,6 @@ def read_document(domain: Domain, base: Path) -> Iterator[Entry]:
         return entries(domain, data)
     except DocumentCorrupt as problem:
         raise DocumentCorrupt(
-            f"{document.path}: {problem}; nothing was written, and the file is as it was. Mend it, then run this again"
+            f"{base / domain.file}: {problem}; nothing was written, and the file is as it was. "
+            "Mend it, then run this again"
         ) from problem

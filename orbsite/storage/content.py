@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
-from msgspec.structs import replace
+from msgspec import structs
 
 from orbsite.storage import jsontext
 from orbsite.storage.domain import Domain, Entry, Place, Tree
@@ -14,7 +16,8 @@ from orbsite.storage.errors import DocumentCorrupt, RecordUnreadable
 from orbsite.storage.finding import error, warning
 from orbsite.storage.javascript import stringify
 from orbsite.storage.memory import MemoryStore
-from orbsite.storage.record import Key, R, Record, digest
+from orbsite.storage.record import Key, R, Record, digest, field_names
+from orbsite.storage.steps import Delete, Put, Step
 from orbsite.storage.store import last_of_each
 
 
@@ -46,23 +49,40 @@ def _first_of_each(decoded: Iterable[Entry]) -> Iterator[Entry]:
 def _again(entry: Entry, record: Record, before: Entry) -> Entry:
     if before.record is not None and digest(before.record) == digest(record):
         finding = warning(entry.path, f"an equal copy of {before.path}; the first one counts")
-        return replace(entry, copy=True, findings=(*entry.findings, finding))
+        return structs.replace(entry, copy=True, findings=(*entry.findings, finding))
     finding = error(entry.path, f"its key is taken by another record at {before.path}, and the first one counts")
-    return replace(entry, record=None, value=record, key=record.key, findings=(*entry.findings, finding))
+    return structs.replace(entry, record=None, value=record, key=record.key, findings=(*entry.findings, finding))
 
 
 class Content:
-    """What a document holds. Changes go to the tree and to the view together."""
+    """What a document holds. Changes go to the tree and to the view together, and are noted as steps."""
 
     def __init__(self, domain: Domain, data: bytes | None) -> None:
         self._domain = domain
         self.tree: Tree = {}
-        self.changed = False
         self.view = MemoryStore(domain)
+        self._steps: list[Step] = []
         self._unreadable: dict[tuple[type[Record], Key], str] = {}
         self._covered: dict[tuple[type[Record], Key], str] = {}  # records whose key an earlier one has
+        with _no_collection():
+            if data is not None and not self._load(data):
+                self._decode(data)
+
+    def _load(self, data: bytes) -> bool:
+        loaded = self._domain.layout.load(data)
+        if loaded is None:
+            return False
+        tree, records = loaded
+        self.view.fill(records)
+        if sum(map(self.view.count, self._domain.kinds)) < len(records):  # some key comes twice
+            self.view = MemoryStore(self._domain)
+            return False
+        self.tree = tree
+        return True
+
+    def _decode(self, data: bytes) -> None:
         found = []
-        for entry in entries(domain, data) if data is not None else ():
+        for entry in entries(self._domain, data):
             if entry.place:
                 plant(self.tree, entry.place, entry.value if entry.record is None else entry.record)
             if entry.record is not None and not entry.copy:
@@ -74,40 +94,62 @@ class Content:
 
     def encode(self) -> bytes:
         """Return the document's bytes."""
-        return stringify(self._domain.layout.encode(self.tree))
+        with _no_collection():
+            return stringify(self._domain.layout.encode(self.tree))
+
+    def take_steps(self) -> list[Step]:
+        """Return what was changed since this was asked last."""
+        steps, self._steps = self._steps, []
+        return steps
+
+    def replay(self, steps: Iterable[Step]) -> None:
+        """Do again what a store did. Raises OrbError where the document has no place for it any more."""
+        for step in steps:
+            if isinstance(step, Put):
+                self.put([step.record], None)
+            else:
+                self.delete(step.kind, [step.key], None)
+        self._steps.clear()
 
     def add(self, record: R) -> tuple[R, bool]:
         """Add as a store does."""
+        record = _as_in_file(record)
         self._refuse_unreadable([record])
+        if not self.view.fetch(type(record), [record.key]):
+            self._domain.layout.admit(self.tree, record)
         kept, added = self.view.add(record)
         if added:
-            self._domain.layout.put(self.tree, kept, None)
-            self.changed = True
+            self._put(kept, None)
         return kept, added
 
     def put(self, records: Iterable[Record], expect: str | None) -> None:
         """Put as a store does."""
-        wanted = last_of_each(records, expect)
+        wanted = last_of_each(map(_as_in_file, records), expect)
         self._refuse_unreadable(wanted)
         self._refuse_to_uncover(wanted)
-        old = {(type(one), one.key): self.view.fetch(type(one), [one.key]).get(one.key) for one in wanted}
-        self.view.put(wanted, expect=expect)
         for record in wanted:
-            self._domain.layout.put(self.tree, record, old[type(record), record.key])
-            self.changed = True
+            self._domain.layout.admit(self.tree, record)
+        old = {(type(one), one.key): self.view.fetch(type(one), [one.key]).get(one.key) for one in wanted}
+        self.view.put_checked(wanted, expect)
+        for record in wanted:
+            self._put(record, old[type(record), record.key])
 
     def delete(self, kind: type[Record], keys: Iterable[Key], user_id: str | None) -> int:
         """Delete as a store does."""
         found = self.view.fetch(kind, keys, user_id=user_id)
         self._refuse_to_uncover(found.values(), goes=True)
-        for record in found.values():
+        for key, record in found.items():
             self._domain.layout.drop(self.tree, record)
-            self.changed = True
+            self._steps.append(Delete(kind, key))
         return self.view.delete(kind, found)
 
     def delete_where(self, kind: type[Record], where: Mapping[str, str]) -> int:
         """Delete as a store does."""
         return self.delete(kind, [record.key for record in self.view.find(kind, where)], None)
+
+    def _put(self, record: Record, old: Record | None) -> None:
+        self._domain.layout.put(self.tree, record, old)
+        self._steps.append(Put(record))
 
     def _refuse_unreadable(self, records: Iterable[Record]) -> None:
         for record in records:
@@ -129,6 +171,24 @@ class Content:
                     f"{path} holds another item with the key of this record, which would count once this one is gone; "
                     "nothing was written. Mend the file by hand: run validate_orb_files to see both"
                 )
+
+
+def _as_in_file(record: R) -> R:
+    """Return a record without the fields that its file does not carry."""
+    left_out = {name: None for name, json_name in field_names(type(record)) if json_name in record.outside_digest}
+    return structs.replace(record, **left_out) if left_out else record
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep Python from looking for cycles among many objects that make none: that takes as long as making them."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def plant(tree: Tree, place: Place, thing: Any) -> None:

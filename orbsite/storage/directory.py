@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 from orbsite.storage.errors import DocumentRefused
@@ -19,6 +20,16 @@ logger = logging.getLogger(__name__)
 
 _OPEN_TO_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _PRIVATE = 0o700
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file as it was read."""
+
+    data: bytes
+    status: os.stat_result
+    stamp: str | None
+    """The SHA-256 that whoever of us wrote it left on it, and that stays on it when others change the content."""
 
 
 class Directory:
@@ -58,17 +69,31 @@ class Directory:
     def enter_or_make(self, name: str) -> Directory:
         """Open a directory in this one for writing, made where it is missing."""
         try:
+            directory = self.enter(name)
+        except FileNotFoundError:
+            self._make(name)
+            directory = self.enter(name)
+        directory._claim()
+        return directory
+
+    def _make(self, name: str) -> None:
+        try:
             with contextlib.suppress(FileExistsError):
                 self.fs.make_directory(name, self.descriptor)
                 self.fs.sync(self.descriptor)
         except OSError as problem:
             raise refused(self.path / name, problem) from problem
-        directory = self.enter(name)
-        directory._claim()
-        return directory
 
     def read(self, name: str) -> bytes | None:
         """Return a file's bytes, or None where there is no such file. Raises DocumentRefused."""
+        found = self.look(name)
+        return None if found is None else found.data
+
+    def look(self, name: str, offset: int = 0) -> Found | None:
+        """Return a file from an offset on, or None where there is no such file. Raises DocumentRefused.
+
+        The status is from before the content, so that a file that grows meanwhile shows as changed later.
+        """
         try:
             descriptor = self.fs.open_for_reading(name, self.descriptor)
         except FileNotFoundError:
@@ -76,10 +101,30 @@ class Directory:
         except OSError as problem:
             raise refused(self.path / name, problem) from problem
         try:
-            refuse_unless_plain(self.fs.status(descriptor), self.path / name)
-            return self.fs.read(descriptor)
+            status = self.fs.status(descriptor)
+            refuse_unless_plain(status, self.path / name)
+            return Found(self.fs.read(descriptor, offset), status, self._stamp_of(descriptor))
+        except OSError as problem:
+            raise refused(self.path / name, problem) from problem
         finally:
             self.fs.close(descriptor)
+
+    def status_of(self, name: str) -> os.stat_result | None:
+        """Return what is known of a file by its name, or None where there is none."""
+        try:
+            return self.fs.status_of(name, self.descriptor)
+        except FileNotFoundError:
+            return None
+
+    def _stamp_of(self, descriptor: int) -> str | None:
+        try:
+            return self.fs.read_stamp(descriptor).decode("ascii", "replace")
+        except OSError:  # nobody stamped it, or the file system has no room for stamps
+            return None
+
+    def move(self, name: str, to: Directory, new: str) -> None:
+        """Give a file another name in another directory."""
+        self.fs.move(name, self.descriptor, new, to.descriptor)
 
     def sync(self) -> None:
         """Wait until the disk has the directory's entries."""

@@ -1,87 +1,112 @@
-"""One JSON file: where it is, how it is locked, read and replaced."""
+"""Where a document and its journal lie, and how one reads or writes there."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from orbsite.storage.directory import Directory
 from orbsite.storage.envelope import Envelope, Plain
-from orbsite.storage.errors import DocumentCorrupt, DocumentError
+from orbsite.storage.errors import DocumentCorrupt, DocumentError, DocumentRefused
 from orbsite.storage.fsops import OS, FileSystem
 from orbsite.storage.lock import locked
-from orbsite.storage.replace import replace
+from orbsite.storage.mounts import network_file_system
+
+logger = logging.getLogger(__name__)
 
 LOCK_TIMEOUT = 20.0
 """Seconds to wait for another process before giving up."""
+LOST_AND_FOUND = "lost+found"
 
 
 class Document:
-    """A JSON file at its place under a data directory."""
+    """A JSON file at its place under a data directory, and what lies beside it."""
 
-    def __init__(self, base: Path, file: PurePosixPath, envelope: Envelope | None = None, fs: FileSystem = OS) -> None:
+    def __init__(
+        self,
+        base: Path,
+        file: PurePosixPath,
+        envelope: Envelope | None = None,
+        fs: FileSystem = OS,
+        *,
+        allow_network: bool = False,
+    ) -> None:
         self.base = base
         self.path = base / file
+        self.name = file.name
+        self.journal = f"{file.name}.journal"
+        self.envelope = envelope or Plain()
         self._within = file.parent.name
-        self._envelope = envelope or Plain()
         self._fs = fs
+        self._allow_network = allow_network
 
-    def read(self) -> bytes | None:
-        """Return the document's bytes, or None where there is none yet. Creates nothing, and takes no lock.
-
-        A file that is replaced meanwhile is read as it was, or as it is then: never in between. Raises DocumentRefused,
-        and DocumentCorrupt where the file is gone and what was kept of it is not.
-        """
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Directory | None]:
+        """Open the document's directory, None where there is none yet. Creates nothing, and takes no lock."""
         with contextlib.ExitStack() as stack:
             try:
                 base = stack.enter_context(Directory.open(self.base, self._fs))
                 directory = stack.enter_context(base.enter(self._within))
             except FileNotFoundError:
-                return None
-            kept = self._read(directory)
-            return None if kept is None else self._envelope.open(kept)
+                directory = None
+            yield directory
 
     @contextlib.contextmanager
-    def editing(self) -> Iterator[Edit]:
-        """Hold the document's lock; what is read meanwhile is what will be replaced."""
+    def writing(self) -> Iterator[Directory]:
+        """Open the document's directory, made where it is missing, and hold the document's lock."""
         with (
             Directory.make(self.base, self._fs) as base,
             base.enter_or_make(self._within) as directory,
-            locked(directory, self.path.name, LOCK_TIMEOUT),
         ):
-            kept = self._read(directory)
-            if kept is None:  # the directories may be as new as the file, and another process may have made them
-                base.sync()
-                with Directory.open(self.base.parent.resolve(), self._fs) as above:
-                    above.sync()
-            yield Edit(directory, self.path.name, self._envelope, kept)
+            self._refuse_network(directory)
+            with locked(directory, self.name, LOCK_TIMEOUT):
+                if directory.status_of(self.name) is None:
+                    self._sync_above(base)
+                yield directory
 
-    def _read(self, directory: Directory) -> bytes | None:
-        kept = directory.read(self.path.name)
-        if kept is None:
-            self._refuse_to_start_over(directory)
-        return kept
-
-    def _refuse_to_start_over(self, directory: Directory) -> None:
-        beside = sorted(name for name in directory.names() if name.startswith(f"{self.path.name}."))
-        if beside and directory.read(self.path.name) is None:
+    def refuse_to_start_over(self, directory: Directory) -> None:
+        """Raise DocumentCorrupt where the document is gone, and what was kept of it is not."""
+        beside = sorted(name for name in directory.names() if name.startswith(f"{self.name}."))
+        if beside and directory.status_of(self.name) is None:
             raise DocumentCorrupt(
                 f"{self.path} is missing, but {', '.join(beside)} beside it says that there was one; "
                 "rename the one that you want to go on with, or move all of them away to start empty"
             )
 
+    def leftovers(self, directory: Directory) -> list[str]:
+        """Return the temporary files beside the document; while its lock is held, those of the dead."""
+        return [name for name in directory.names() if name.startswith(f".{self.name}.") and ".tmp" in name]
 
-class Edit:
-    """A document under its lock."""
+    def clear_leftovers(self, directory: Directory) -> None:
+        """Move what dead processes left, which may be what somebody else wrote, out of the way."""
+        leftovers = self.leftovers(directory)
+        if not leftovers:
+            return
+        with directory.enter_or_make(LOST_AND_FOUND) as lost:
+            for name in leftovers:
+                directory.move(name, lost, f"{directory.fs.nanoseconds()}{name}")
+        logger.warning("moved %d temporary files of dead processes to %s", len(leftovers), lost.path)
 
-    def __init__(self, directory: Directory, name: str, envelope: Envelope, kept: bytes | None) -> None:
-        self.data = None if kept is None else envelope.open(kept)
-        self._directory, self._name, self._envelope, self._kept = directory, name, envelope, kept
+    def _refuse_network(self, directory: Directory) -> None:
+        device = directory.fs.status(directory.descriptor).st_dev
+        kind = None if self._allow_network else _network_file_system(device)
+        if kind is not None:
+            raise DocumentRefused(
+                f"{directory.path} is on a network file system ({kind}), where locks cannot be trusted; "
+                "keep the data directory on a local disk, or set ORB_ALLOW_NETWORK_FS=true at your own risk"
+            )
 
-    def replace(self, data: bytes) -> None:
-        """Replace the document. Raises SaveFailed and SaveOutcomeUnknown."""
-        replace(self._directory, self._name, self._envelope.close(data), self._kept)
+    def _sync_above(self, base: Directory) -> None:
+        """Sync the directories, which may be as new as the file, and which another process may have made."""
+        base.sync()
+        with Directory.open(self.base.parent.resolve(), self._fs) as above:
+            above.sync()
+
+
+_network_file_system = functools.lru_cache(maxsize=16)(network_file_system)
 
 
 def require_directory(base: Path) -> None:

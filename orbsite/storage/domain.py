@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -45,21 +46,36 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return path_to(self.place)
 
 
-class Layout(Protocol):
+class Layout(ABC):
     """How a JSON document becomes records and back."""
 
+    @abstractmethod
     def decode(self, data: bytes) -> Iterator[Entry]:
         """Yield what stands in a document, in its order. Raises DocumentCorrupt where the document has no such shape.
 
         `data` is JSON, checked. What concerns the document as a whole comes as findings of a last entry without place.
         """
 
-    def put(self, tree: Tree, record: Record, old: Record | None) -> None:
-        """Put a record into a tree with records in their places; `old` is the one that it replaces."""
+    def load(self, data: bytes) -> tuple[Tree, Sequence[Record]] | None:  # noqa: ARG002
+        """Return a document's tree with records in their places, and the records, all at once.
 
+        This is a shortcut for documents in which every item decodes, and nothing needs a closer look; None for any
+        other. A key that comes twice is the caller's to see.
+        """
+        return None
+
+    def admit(self, tree: Tree, record: Record) -> None:  # noqa: B027 -- most layouts have room for every record
+        """Raise RecordUnreadable where something that does not decode leaves no place for a record."""
+
+    @abstractmethod
+    def put(self, tree: Tree, record: Record, old: Record | None) -> None:
+        """Put a record that was admitted into a tree with records in their places; `old` is the one it replaces."""
+
+    @abstractmethod
     def drop(self, tree: Tree, record: Record) -> None:
         """Take a record out of a tree."""
 
+    @abstractmethod
     def encode(self, tree: Tree) -> Any:
         """Return the tree as JSON, each record as it stands in the file."""
 

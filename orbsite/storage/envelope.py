@@ -1,4 +1,4 @@
-"""How a document's bytes are kept: as they are."""
+"""How the bytes of documents and journals are kept: as they are."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ from typing import Protocol
 
 
 class Envelope(Protocol):
-    """Wraps a document's bytes for the disk."""
+    """Wraps bytes for the disk: those of a document as a whole, those of a journal line by line."""
 
     def close(self, data: bytes) -> bytes:
         """Return the bytes to keep."""
 
     def open(self, kept: bytes) -> bytes:
         """Return the document's bytes. Raises DocumentCorrupt where they were changed."""
+
+    def close_line(self, line: bytes) -> bytes:
+        """Return the bytes to keep of a line without its end; they hold no line feed either."""
+
+    def open_line(self, kept: bytes) -> bytes:
+        """Return the line. Raises DocumentCorrupt where it was changed."""
 
 
 class Plain:
@@ -24,4 +30,12 @@ class Plain:
 
     def open(self, kept: bytes) -> bytes:
         """Return the document's bytes."""
+        return kept
+
+    def close_line(self, line: bytes) -> bytes:
+        """Return the line."""
+        return line
+
+    def open_line(self, kept: bytes) -> bytes:
+        """Return the line."""
         return kept

@@ -1,73 +1,180 @@
-"""Records in a JSON file: every change reads the document under its lock and replaces it as a whole."""
+"""Records in a JSON file, with a journal beside it: saves cost the same at any size, reads by what they return."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
-from orbsite.storage.content import Content
+from orbsite.storage.batch import Batches, Job
+from orbsite.storage.directory import Directory
 from orbsite.storage.document import Document
 from orbsite.storage.domain import Domain
-from orbsite.storage.errors import DocumentCorrupt
+from orbsite.storage.errors import OrbError
+from orbsite.storage.memory import MemoryStore
 from orbsite.storage.query import Query
 from orbsite.storage.record import Key, R, Record
+from orbsite.storage.replace import failing_whole
+from orbsite.storage.replica import Replica, load
 from orbsite.storage.store import Store
+from orbsite.storage.writer import SMALL, Writer
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class FileStore(Store):
-    """Keeps records in the document of their domain, in the guide's layout."""
+    """Keeps records in the document of their domain, in the guide's layout; one for each document in a process."""
 
-    def __init__(self, domain: Domain, document: Document) -> None:
+    def __init__(self, domain: Domain, document: Document, *, journal_above: int | None = SMALL) -> None:
         super().__init__(domain)
         self._document = document
+        self._journal_above = journal_above
+        self._start()
+        _open_stores.add(self)
+
+    def _start(self) -> None:
+        """Begin with nothing in memory and no lock held: at first, and in a forked child."""
+        self._guard = threading.RLock()
+        self._batches = Batches(self._commit)
+        self._replica: Replica | None = None
+        self._journal_is_suspect = False
+        self._fold_failed_at = 0
 
     def fetch(self, kind: type[R], keys: Iterable[Key], *, user_id: str | None = None) -> dict[Key, R]:
-        return self._read().view.fetch(kind, keys, user_id=user_id)
+        return self._view().fetch(kind, keys, user_id=user_id)
 
     def select(self, kind: type[R], query: Query) -> list[R]:
-        return self._read().view.select(kind, query)
+        return self._view().select(kind, query)
 
     def add(self, record: R) -> tuple[R, bool]:
-        with self._editing() as content:
-            return content.add(record)
+        return self._batches.run(lambda content: content.add(record))
 
     def put(self, records: Iterable[Record], *, expect: str | None = None) -> None:
-        with self._editing() as content:
-            content.put(records, expect)
+        wanted = list(records)
+        self._batches.run(lambda content: content.put(wanted, expect))
 
     def delete(self, kind: type[Record], keys: Iterable[Key], *, user_id: str | None = None) -> int:
-        with self._editing() as content:
-            return content.delete(kind, keys, user_id)
+        wanted = list(keys)
+        return self._batches.run(lambda content: content.delete(kind, wanted, user_id))
 
     def delete_where(self, kind: type[Record], where: Mapping[str, str]) -> int:
-        with self._editing() as content:
-            return content.delete_where(kind, where)
+        return self._batches.run(lambda content: content.delete_where(kind, where))
 
     def walk(self, kind: type[R], *, page: int = 1000) -> Iterator[R]:
-        return self._read().view.walk(kind, page=page)
+        return self._view().walk(kind, page=page)
 
     def count(self, kind: type[Record], distinct: str | None = None) -> int:
-        return self._read().view.count(kind, distinct)
+        return self._view().count(kind, distinct)
 
     def size(self) -> int:
-        return len(self._document.read() or b"")
+        with self._guard:
+            replica = self._kept_up()
+            return replica.size + (replica.journal_size or 0)
 
-    def _read(self) -> Content:
-        return self._parse(self._document.read())
+    def snapshot(self) -> bytes | None:
+        """Return the document's bytes with everything in them that was saved, or None where there is none yet."""
+        with self._guard, self._document.reading() as directory:
+            if directory is None:
+                return None
+            if directory.status_of(self._document.journal) is None:
+                data = directory.read(self._document.name)
+                if data is not None:
+                    return self._document.envelope.open(data)
+            replica = self._refreshed(directory)
+            return None if replica.digest is None else replica.content.encode()
+
+    def fold(self) -> bool:
+        """Write what the journal holds into the document and remove the journal; tell whether there was one."""
+        return self._fold_where(lambda _: True)
+
+    def close(self) -> None:
+        """Let go of what is in memory; a journal that has grown much is folded first."""
+        replica, self._replica = self._replica, None
+        if replica is not None and replica.journal is not None:
+            self._fold_where(lambda writer: writer.is_due(closing=True))
+            self._replica = None
+
+    def _view(self) -> MemoryStore:
+        with self._guard:
+            return self._kept_up().content.view
+
+    def _kept_up(self) -> Replica:
+        with self._document.reading() as directory:
+            return self._refreshed(directory)
+
+    def _refreshed(self, directory: Directory | None, *, locked: bool = False) -> Replica:
+        before, self._replica = self._replica, None  # whatever goes wrong, it is read again
+        if before is None or directory is None or not before.keeps_up(directory):
+            before = load(self.domain, self._document, directory, before, locked=locked)
+        self._replica = before
+        return before
+
+    def _commit(self, jobs: Sequence[Job[Any]], acknowledge: Callable[[], None]) -> None:
+        with failing_whole(self._document.path), self._document.writing() as directory:
+            with self._writer(directory) as writer:
+                for job in jobs:
+                    job.run(writer.content)
+                writer.save(self._journal_above)
+            acknowledge()
+            if writer.is_due() and writer.journal_size > self._fold_failed_at:
+                self._fold_after_save(writer)
 
     @contextlib.contextmanager
-    def _editing(self) -> Iterator[Content]:
-        with self._document.editing() as edit:
-            content = self._parse(edit.data)
-            yield content
-            if content.changed:
-                edit.replace(content.encode())
+    def _writer(self, directory: Directory) -> Iterator[Writer]:
+        """Return a writer for what lies in the directory; nobody reads until what it writes is there."""
+        with self._guard:
+            before, replica = self._replica, self._refreshed(directory, locked=True)
+            writer = Writer(self._document, directory, replica, is_suspect=self._journal_is_suspect)
+            self._replica = None
+            try:
+                if replica is not before or replica.rest:
+                    writer.tidy()
+                yield writer
+            finally:
+                self._journal_is_suspect = writer.is_suspect
+            self._replica = replica
 
-    def _parse(self, data: bytes | None) -> Content:
+    def _fold_after_save(self, writer: Writer) -> None:
+        """Fold on behalf of everybody who saved; they have what they wanted, so that it may fail."""
         try:
-            return Content(self.domain, data)
-        except DocumentCorrupt as problem:
-            raise DocumentCorrupt(
-                f"{self._document.path} cannot be read, and was left as it is: {problem}; "
-                "run validate_orb_files, then mend it or put a backup in its place"
-            ) from problem
+            self._fold(writer)
+        except (OrbError, OSError, MemoryError) as problem:
+            self._fold_failed_at = 2 * writer.journal_size
+            logger.warning("%s was not folded, and will be later: %s", self._document.journal, problem)
+
+    def _fold_where(self, wanted: Callable[[Writer], bool]) -> bool:
+        with self._document.reading() as directory:
+            if directory is None:
+                return False
+        with failing_whole(self._document.path), self._document.writing() as directory:
+            with self._writer(directory) as writer:
+                pass
+            if not writer.journal_size or not wanted(writer):
+                return False
+            self._fold(writer)
+            return True
+
+    def _fold(self, writer: Writer) -> None:
+        try:
+            writer.fold(self._guard)
+        except BaseException:
+            self._replica = None
+            raise
+        finally:
+            self._journal_is_suspect = writer.is_suspect
+        self._fold_failed_at = 0
+
+
+def _forget_what_the_parent_was_doing() -> None:
+    for store in _open_stores:
+        store._start()
+
+
+_open_stores: weakref.WeakSet[FileStore] = weakref.WeakSet()
+os.register_at_fork(after_in_child=_forget_what_the_parent_was_doing)

@@ -18,9 +18,11 @@ _NOREPLACE, _EXCHANGE = 1, 2  # renameat2(2)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _PRIVATE_FILE, _PRIVATE_DIRECTORY = 0o600, 0o700
 _HINT_LENGTH = 200
+_STAMP = "user.orb"
 
 
 class FileSystem:
@@ -44,13 +46,18 @@ class FileSystem:
         os.fchmod(descriptor, _PRIVATE_FILE)
         return descriptor
 
+    def open_for_appending(self, name: str, within: int) -> int:
+        """Open a file that is there, to write at its end."""
+        return os.open(name, _APPEND, dir_fd=within)
+
     def open_lock(self, name: str, within: int) -> int:
         """Open a lock file, made where it is missing."""
         return os.open(name, _LOCK, _PRIVATE_FILE, dir_fd=within)
 
-    def read(self, descriptor: int) -> bytes:
-        """Return the whole of an open file."""
+    def read(self, descriptor: int, offset: int = 0) -> bytes:
+        """Return an open file from an offset to its end."""
         with open(descriptor, "rb", closefd=False) as file:
+            file.seek(offset)
             return file.read()
 
     def write(self, descriptor: int, data: memoryview) -> int:
@@ -61,9 +68,29 @@ class FileSystem:
         """Return what is known of an open file or directory."""
         return os.fstat(descriptor)
 
+    def status_of(self, name: str, within: int) -> os.stat_result:
+        """Return what is known of a file by its name, of a link itself."""
+        return os.stat(name, dir_fd=within, follow_symlinks=False)
+
+    def truncate(self, descriptor: int, size: int) -> None:
+        """Cut an open file."""
+        os.ftruncate(descriptor, size)
+
+    def stamp(self, descriptor: int, value: bytes) -> None:
+        """Write a note on an open file that travels with it, not with its content."""
+        os.setxattr(descriptor, _STAMP, value)
+
+    def read_stamp(self, descriptor: int) -> bytes:
+        """Return that note. Raises OSError where there is none."""
+        return os.getxattr(descriptor, _STAMP)
+
     def sync(self, descriptor: int) -> None:
         """Wait until the disk has an open file or directory."""
         os.fsync(descriptor)
+
+    def sync_data(self, descriptor: int) -> None:
+        """Wait until the disk has an open file's content and size."""
+        getattr(os, "fdatasync", os.fsync)(descriptor)  # which macOS lacks
 
     def close(self, descriptor: int) -> None:
         """Close an open file or directory."""
@@ -76,6 +103,10 @@ class FileSystem:
     def rename(self, old: str, new: str, within: int) -> None:
         """Give a file another name, over whatever had it."""
         os.rename(old, new, src_dir_fd=within, dst_dir_fd=within)
+
+    def move(self, old: str, within: int, new: str, to: int) -> None:
+        """Give a file another name in another directory."""
+        os.rename(old, new, src_dir_fd=within, dst_dir_fd=to)
 
     def rename_to_free(self, old: str, new: str, within: int) -> None:
         """Give a file a name that nobody has. Raises FileExistsError."""
@@ -106,9 +137,8 @@ class FileSystem:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
     def leave_hint(self, descriptor: int, hint: bytes) -> None:
-        """Write into a lock file who holds it."""
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, hint, 0)
+        """Write into a lock file who holds it; always the same length, so that the disk has nothing to rearrange."""
+        os.pwrite(descriptor, hint.ljust(_HINT_LENGTH), 0)
 
     def read_hint(self, descriptor: int) -> bytes:
         """Return who holds a lock, as far as it says."""

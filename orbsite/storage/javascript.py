@@ -33,6 +33,11 @@ def stringify(value: Any) -> bytes:
         return _print(value, "\n").encode()
 
 
+def compact(value: Any) -> bytes:
+    """Return `value`, which holds no lone surrogates, on one line as `JSON.stringify(value)` prints it."""
+    return msgspec.json.encode(_prepared(value))
+
+
 def canonical(value: Any) -> bytes:
     """Return the one spelling of `value` that RFC 8785 allows; equal JSON gives equal bytes.
 
@@ -101,15 +106,16 @@ def _place(digits: str, point: int) -> str:
 
 
 def _prepared(value: Any) -> Any:
-    """Return a tree that msgspec, which is fast, prints as JavaScript does."""
-    if isinstance(value, bool | str | msgspec.Raw) or value is None:
+    """Return a tree that msgspec, which is fast, prints as JavaScript does; texts, the most of it, as they are."""
+    if isinstance(value, str | bool | msgspec.Raw) or value is None:
         return value
     if isinstance(value, int | float):
         return msgspec.Raw(number(value).encode())
-    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {key: _prepared(value[key]) for key in key_order(value)}
+    if isinstance(value, (dict, Mapping)) and all(isinstance(key, str) for key in value):
+        items = [(key, value[key]) for key in key_order(value)] if any(map(str.isdecimal, value)) else value.items()
+        return {key: item if type(item) is str else _prepared(item) for key, item in items}
     if isinstance(value, list | tuple):
-        return [_prepared(item) for item in value]
+        return [item if type(item) is str else _prepared(item) for item in value]
     raise ValueError(f"JSON has no {type(value).__name__}, or not with such keys")
 
 

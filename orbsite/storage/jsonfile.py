@@ -11,7 +11,7 @@ from orbsite.storage.document import LOCK_TIMEOUT
 from orbsite.storage.errors import DocumentCorrupt
 from orbsite.storage.javascript import stringify
 from orbsite.storage.lock import locked
-from orbsite.storage.replace import replace
+from orbsite.storage.replace import digest_of, replace
 
 
 def read_json(path: str | Path, default: Any) -> Any:
@@ -43,7 +43,7 @@ def write_json(path: str | Path, value: Any) -> None:
     path = Path(path)
     data = stringify(value)
     with _directory(path.parent) as directory, locked(directory, path.name, LOCK_TIMEOUT):
-        replace(directory, path.name, data, directory.read(path.name))
+        replace(directory, path.name, data, digest_of(directory.read(path.name)))
 
 
 def _directory(path: Path) -> Directory:

@@ -6,6 +6,7 @@ The kernel frees the lock when its holder dies, so there are no stale ones. What
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import socket
 import threading
@@ -83,8 +84,13 @@ def _acquire(directory: Directory, descriptor: int, name: str, deadline: float) 
 
 
 def _hint() -> bytes:
-    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return f"process {os.getpid()} on {socket.gethostname()} since {since}".encode()
+    return _hint_of(os.getpid(), int(time.time()))
+
+
+@functools.lru_cache(maxsize=1)
+def _hint_of(pid: int, second: int) -> bytes:
+    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
+    return f"process {pid} on {socket.gethostname()} since {since}".encode()
 
 
 def _forget_threads() -> None:

@@ -2,60 +2,58 @@
 
 from __future__ import annotations
 
-import bisect
 import contextlib
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import cast
+from typing import Any
 
 from orbsite.storage.domain import Domain
 from orbsite.storage.errors import Conflict, OwnerConflict
 from orbsite.storage.query import Query
 from orbsite.storage.reader import checked
 from orbsite.storage.record import Key, R, Record, digest
+from orbsite.storage.shelf import Shelf
 from orbsite.storage.store import LedgerStore, Row, last_of_each
 
 
 class MemoryStore(LedgerStore):
-    """Keeps records in dictionaries, under one lock."""
+    """Keeps records on shelves, under one lock."""
 
     def __init__(self, domain: Domain) -> None:
         super().__init__(domain)
-        self._records: dict[type[Record], dict[Key, Record]] = {kind: {} for kind in domain.kinds}
+        self._shelves: dict[type[Record], Shelf[Any]] = {kind: Shelf() for kind in domain.kinds}
         self._runs: dict[tuple[type[Record], Key], tuple[int, str]] = {}
         self._lock = threading.RLock()
 
     def fetch(self, kind: type[R], keys: Iterable[Key], *, user_id: str | None = None) -> dict[Key, R]:
         with self._lock:
-            kept = self._of(kind)
+            kept = self._of(kind).records
             found = {key: kept[key] for key in keys if key in kept}
         return {key: one for key, one in found.items() if user_id in (None, one.user_id)}
 
     def select(self, kind: type[R], query: Query) -> list[R]:
         with self._lock:
-            return query.select(self._of(kind).values())
+            return query.select(kind, self._of(kind).among(query.where))
 
     def add(self, record: R) -> tuple[R, bool]:
         record = checked(record)
         with self._lock:
-            kept = self._of(type(record)).setdefault(record.key, record)
+            shelf = self._of(type(record))
+            kept = shelf.records.get(record.key)
+            if kept is None:
+                shelf.put(record)
+                return record, True
         refuse_other_owner(record, kept)
-        return kept, kept is record
+        return kept, False
 
     def put(self, records: Iterable[Record], *, expect: str | None = None) -> None:
-        checked_records = last_of_each(records, expect)
-        with self._lock:
-            for record in checked_records:
-                old = self._records[type(record)].get(record.key)
-                refuse_other_owner(record, old)
-                refuse_unexpected(old, expect)
-            self._set(checked_records)
+        self.put_checked(last_of_each(records, expect), expect)
 
     def delete(self, kind: type[Record], keys: Iterable[Key], *, user_id: str | None = None) -> int:
         with self._lock:
             found = self.fetch(kind, keys, user_id=user_id)
             for key in found:
-                del self._records[kind][key]
+                self._of(kind).drop(key)
                 self._runs.pop((kind, key), None)
             return len(found)
 
@@ -64,20 +62,14 @@ class MemoryStore(LedgerStore):
             return self.delete(kind, [record.key for record in self.find(kind, where)])
 
     def walk(self, kind: type[R], *, page: int = 1000) -> Iterator[R]:
-        last: Key = ()
-        while True:
-            with self._lock:
-                keys = sorted(self._records[kind])
-                keys = keys[bisect.bisect_right(keys, last) :][:page]
-                found = list(self.fetch(kind, keys).values())
-            if not keys:
-                return
-            yield from found
-            last = keys[-1]
+        with self._lock:
+            keys = sorted(self._of(kind).records)
+        for start in range(0, len(keys), page):
+            yield from self.fetch(kind, keys[start : start + page]).values()
 
     def count(self, kind: type[Record], distinct: str | None = None) -> int:
         with self._lock:
-            kept = self._records[kind]
+            kept = self._of(kind).records
             return len(kept) if distinct is None else len({getattr(one, distinct) for one in kept.values()})
 
     def size(self) -> int:
@@ -86,11 +78,15 @@ class MemoryStore(LedgerStore):
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         with self._lock:
-            before = {kind: dict(kept) for kind, kept in self._records.items()}, dict(self._runs)
+            before = {kind: dict(shelf.records) for kind, shelf in self._shelves.items()}
+            runs = dict(self._runs)
             try:
                 yield
             except BaseException:
-                self._records, self._runs = before
+                self._shelves = {kind: Shelf() for kind in before}
+                for kind, kept in before.items():
+                    self._of(kind).fill(kept.values())
+                self._runs = runs
                 raise
 
     def rows(self, kind: type[R], keys: Iterable[Key], *, lock: bool = False) -> dict[Key, Row[R]]:  # noqa: ARG002
@@ -99,24 +95,39 @@ class MemoryStore(LedgerStore):
 
     def load(self, records: Sequence[tuple[Record, int | None]], run: int, *, free: bool = False) -> None:
         with self._lock:
-            if free and any(record.key in self._records[type(record)] for record, _ in records):
+            if free and any(record.key in self._of(type(record)).records for record, _ in records):
                 raise Conflict("somebody else has taken a key meanwhile")
             loaded = [record for record, _ in records]
-            self.fill(loaded)
+            self.take(loaded)
             self._runs.update({(type(one), one.key): (run, digest(one)) for one in loaded})
 
     def fill(self, records: Iterable[Record]) -> None:
-        """Take records that whoever read them has checked."""
+        """Take many records of a store that was empty; whoever read them has checked them."""
         with self._lock:
-            self._set(records)
+            by_kind: dict[type[Record], list[Record]] = {}
+            for record in records:
+                by_kind.setdefault(type(record), []).append(record)
+            for kind, found in by_kind.items():
+                self._of(kind).fill(found)
 
-    def _of(self, kind: type[R]) -> dict[Key, R]:
-        return cast("dict[Key, R]", self._records[kind])
+    def put_checked(self, records: Sequence[Record], expect: str | None) -> None:
+        """Put records, each key once, that were checked."""
+        with self._lock:
+            for record in records:
+                old = self._of(type(record)).records.get(record.key)
+                refuse_other_owner(record, old)
+                refuse_unexpected(old, expect)
+            self.take(records)
 
-    def _set(self, records: Iterable[Record]) -> None:
-        for record in records:
-            self._records[type(record)][record.key] = record
-            self._runs.pop((type(record), record.key), None)
+    def take(self, records: Iterable[Record]) -> None:
+        """Put records that were checked; a record that a run left is not that run's any more."""
+        with self._lock:
+            for record in records:
+                self._of(type(record)).put(record)
+                self._runs.pop((type(record), record.key), None)
+
+    def _of(self, kind: type[R]) -> Shelf[R]:
+        return self._shelves[kind]
 
     def _row(self, kind: type[Record], record: R) -> Row[R]:
         run, left = self._runs.get((kind, record.key), (None, ""))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
+from operator import attrgetter
 from typing import Any
 
 from orbsite.storage.record import R, Record
+
+_order = attrgetter("order")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,22 +64,34 @@ class Query:
             return False
         return self.text is None or any(self.text.casefold() in part.casefold() for part in _texts(record))
 
-    def select(self, records: Iterable[R]) -> list[R]:
-        """Return the records that match, in order, from the cursor on, up to the limit."""
-        found = sorted((one for one in records if self.matches(one)), key=_order, reverse=not self.oldest_first)
-        if self.after is not None:
-            found = [one for one in found if (one.order > self.after if self.oldest_first else one.order < self.after)]
-        return found[: self.limit]
+    def select(self, kind: type[R], ordered: Sequence[R]) -> list[R]:
+        """Return the records that match, from the cursor on, up to the limit; looks at no more of them than it must.
+
+        `ordered` is in ascending order.
+        """
+        span = self._span(kind, ordered)
+        matching = (ordered[index] for index in (span if self.oldest_first else reversed(span)))
+        limit = len(span) if self.limit is None else min(self.limit, len(span))
+        return list(islice((one for one in matching if self.matches(one)), limit))
+
+    def _span(self, kind: type[Record], ordered: Sequence[Record]) -> range:
+        """Return where in `ordered` the cursor and the time leave something to look for."""
+        first, last = 0, len(ordered)
+        if self.after is not None and self.oldest_first:
+            first = bisect_right(ordered, self.after, key=_order)
+        elif self.after is not None:
+            last = bisect_left(ordered, self.after, key=_order)
+        if kind.time_field is not None and kind.order_fields[0] == kind.time_field:
+            moment = attrgetter(kind.time_field)
+            first = first if self.since is None else max(first, bisect_left(ordered, self.since, key=moment))
+            last = last if self.until is None else min(last, bisect_left(ordered, self.until, key=moment))
+        return range(first, last)
 
     def _in_time(self, record: Record) -> bool:
         if self.since is None and self.until is None:
             return True
         moment = getattr(record, record.time_field or "")
         return (self.since is None or moment >= self.since) and (self.until is None or moment < self.until)
-
-
-def _order(record: Record) -> tuple[Any, ...]:
-    return record.order
 
 
 def _texts(record: Record) -> Iterable[str]:

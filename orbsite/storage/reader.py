@@ -61,15 +61,17 @@ class Reader(Generic[R]):
         return read(self._kind, value, path)
 
     def _fast(self, decoder: msgspec.json.Decoder[Any], piece: Piece) -> Any:
-        if not isinstance(piece, msgspec.Raw):
-            return None
-        raw = bytes(piece)
-        if _ESCAPED_NUL in raw or _FINE_TIME.search(raw):
-            return None
-        try:
-            return decoder.decode(raw)
-        except (msgspec.DecodeError, RecursionError):
-            return None
+        return decoded(decoder, bytes(piece)) if isinstance(piece, msgspec.Raw) else None
+
+
+def decoded(decoder: msgspec.json.Decoder[Any], data: bytes) -> Any:
+    """Return what a strict decoder of records makes of JSON, or None where something in it needs a closer look."""
+    if _ESCAPED_NUL in data or _FINE_TIME.search(data):
+        return None
+    try:
+        return decoder.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 def members(piece: Piece) -> dict[str, Piece] | None:
@@ -146,7 +148,10 @@ def read(kind: type[R], value: Any, path: str = ROOT) -> Reading[R]:
 def checked(record: R) -> R:
     """Return the record as a store keeps it. Raises InvalidRecord with every rule that it breaks."""
     kind = type(record)
-    kept, findings = _walked(kind, record.as_json(spell=lambda moment: moment), ROOT)
+    kept = _as_is(record)
+    findings: list[Finding] = []
+    if kept is None:
+        kept, findings = _walked(kind, record.as_json(spell=lambda moment: moment), ROOT)
     found = errors(findings)
     names = dict(field_names(kind))
     found += [error(step(ROOT, names[name]), "is missing") for name in kind.stored_fields if not getattr(record, name)]
@@ -155,6 +160,22 @@ def checked(record: R) -> R:
     if found or kept is None:
         raise InvalidRecord(found)
     return kept
+
+
+def _as_is(record: R) -> R | None:
+    """Return a record as a strict decoder makes it of what it is in JSON, or None where it needs a closer look."""
+    if record.extra is not None:
+        return None
+    try:
+        kept: R | None = decoded(_decoder_of(type(record)), msgspec.json.encode(record))
+    except (TypeError, ValueError, OverflowError, RecursionError):  # it holds what is no JSON
+        return None
+    return kept
+
+
+@cache
+def _decoder_of(kind: type[Record]) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
 
 
 def _walked(kind: type[R], value: Any, path: str) -> tuple[R | None, list[Finding]]:

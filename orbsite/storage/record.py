@@ -137,7 +137,9 @@ def plain(item: Any, spell: Callable[[datetime], Any] = lambda moment: moment) -
         return spell(item)
     if isinstance(item, Value):
         return item.as_json(spell)
-    return [plain(part, spell) for part in item] if isinstance(item, tuple | list) else item
+    if isinstance(item, tuple | list):
+        return [part if type(part) is str else plain(part, spell) for part in item]
+    return item
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Replacing a file as a whole, durably: the one function through which every document is written.
+"""Replacing a file as a whole, durably: the one way in which every document is written.
 
 Written beside its target, synced, swapped with it, and the directory synced. What was swapped out is looked at: the
 content that the caller has read becomes `NAME.prev`, the last good generation; anything else is what somebody wrote in
@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import logging
 import os
 import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from orbsite.storage.directory import Directory
 from orbsite.storage.errors import DocumentRefused, SaveFailed, SaveOutcomeUnknown
@@ -21,44 +24,130 @@ logger = logging.getLogger(__name__)
 _NO_RENAMEAT2 = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
 
 
-def replace(directory: Directory, name: str, data: bytes, base: bytes | None) -> None:
-    """Replace a file's content `base`, None where there is no file, by `data`; then it survives a power cut.
+def replace(directory: Directory, name: str, data: bytes, base: str | None) -> None:
+    """Replace a file's content, whose SHA-256 is `base`, None where there is no file; then it survives a power cut.
 
     Raises SaveFailed, and the old content is whole; or SaveOutcomeUnknown, and the new content is there but may not
     survive a power cut.
     """
-    temporary = f".{name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
-    try:
-        _write(directory, temporary, data)
-        swapped = _swap(directory, temporary, name, exists=base is not None)
-    except OSError as problem:
-        with contextlib.suppress(OSError):
-            directory.fs.unlink(temporary, directory.descriptor)
-        raise SaveFailed(
-            f"{directory.path / name} was not saved, and is as it was: {problem.strerror}; mend that, then save again"
-        ) from problem
-    try:
-        if swapped:
-            _put_aside(directory, temporary, name, base)
-        directory.fs.sync(directory.descriptor)
-    except OSError as problem:
-        raise SaveOutcomeUnknown(
-            f"{directory.path / name} was replaced, but the disk did not confirm it: {problem.strerror}; "
-            "check the disk, and read the file again before you retry"
-        ) from problem
+    with prepared(directory, name, data) as successor:
+        successor.swap(base)
 
 
-def _write(directory: Directory, name: str, data: bytes) -> None:
-    fs, descriptor = directory.fs, directory.fs.create(name, directory.descriptor)
+@contextlib.contextmanager
+def prepared(directory: Directory, name: str, data: bytes) -> Iterator[Successor]:
+    """Write a file's next content beside it and sync it: that takes long, and changes nothing. Raises SaveFailed."""
+    temporary = temporary_name(name)
+    with failing_whole(directory.path / name):
+        try:
+            descriptor = directory.fs.create(temporary, directory.descriptor)
+            try:
+                digest = _fill(directory, descriptor, data)
+            except BaseException:
+                directory.fs.close(descriptor)
+                raise
+        except OSError:
+            _forget(directory, temporary)
+            raise
+    successor = Successor(directory, name, temporary, descriptor, digest)
     try:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[fs.write(descriptor, rest) :]
-        if fs.status(descriptor).st_size != len(data):
-            raise OSError(errno.EIO, "the file has another size than what was written")
-        fs.sync(descriptor)
+        yield successor
     finally:
-        fs.close(descriptor)
+        directory.fs.close(descriptor)
+        if not successor.swapped:
+            _forget(directory, temporary)
+
+
+class Successor:
+    """A file's next content, synced under a temporary name."""
+
+    def __init__(self, directory: Directory, name: str, temporary: str, descriptor: int, digest: str) -> None:
+        self.digest = digest
+        self.swapped = False
+        self._directory, self._name, self._temporary, self._descriptor = directory, name, temporary, descriptor
+
+    def take_over(self) -> None:
+        """Put it in the place of the old content, which the caller has kept elsewhere. Raises as `swap` does."""
+        directory = self._directory
+        with failing_whole(directory.path / self._name):
+            directory.fs.rename(self._temporary, self._name, directory.descriptor)
+            self.swapped = True
+        self._confirm()
+
+    def swap(self, base: str | None) -> os.stat_result:
+        """Put it in the place of the old content, and return what it looks like there; see `replace`."""
+        directory, name = self._directory, self._name
+        with failing_whole(directory.path / name):
+            exists = _swap(directory, self._temporary, name, exists=base is not None)
+            self.swapped = True
+        return self._confirm(lambda: _put_aside(directory, self._temporary, name, base) if exists else None)
+
+    def _confirm(self, first: Callable[[], None] = lambda: None) -> os.stat_result:
+        """Sync the directory, and return what the file looks like in its place."""
+        directory = self._directory
+        try:
+            first()
+            directory.fs.sync(directory.descriptor)
+            return directory.fs.status(self._descriptor)
+        except OSError as problem:
+            raise SaveOutcomeUnknown(
+                f"{directory.path / self._name} was replaced, but the disk did not confirm it: {problem.strerror}; "
+                "check the disk, and read the file again before you retry"
+            ) from problem
+
+
+@contextlib.contextmanager
+def failing_whole(path: Path) -> Iterator[None]:
+    """Turn an error of the system into SaveFailed: so far nothing was changed."""
+    try:
+        yield
+    except OSError as problem:
+        raise SaveFailed(
+            f"{path} was not saved, and is as it was: {problem.strerror or problem}; mend that, then save again"
+        ) from problem
+
+
+def digest_of(data: bytes | None) -> str | None:
+    """Return the SHA-256, in hex, of a file's bytes, or None for no file."""
+    return None if data is None else hashlib.sha256(data).hexdigest()
+
+
+def temporary_name(name: str) -> str:
+    """Return a name that nobody has, for a file on its way to another name."""
+    return f".{name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+
+
+def write_new(directory: Directory, name: str, data: bytes) -> None:
+    """Write a file that is not there yet, and sync it; its name is synced with the directory."""
+    descriptor = directory.fs.create(name, directory.descriptor)
+    try:
+        write_all(directory, descriptor, data)
+        directory.fs.sync(descriptor)
+    finally:
+        directory.fs.close(descriptor)
+
+
+def write_all(directory: Directory, descriptor: int, data: bytes) -> None:
+    """Write to an open file until all of it is taken."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[directory.fs.write(descriptor, rest) :]
+
+
+def _fill(directory: Directory, descriptor: int, data: bytes) -> str:
+    fs, digest = directory.fs, hashlib.sha256(data).hexdigest()
+    write_all(directory, descriptor, data)
+    if fs.status(descriptor).st_size != len(data):
+        raise OSError(errno.EIO, "the file has another size than what was written")
+    with contextlib.suppress(OSError):  # not every file system has room for stamps
+        fs.stamp(descriptor, digest.encode())
+    fs.sync(descriptor)
+    return digest
+
+
+def _forget(directory: Directory, temporary: str) -> None:
+    with contextlib.suppress(OSError):
+        directory.fs.unlink(temporary, directory.descriptor)
 
 
 def _swap(directory: Directory, temporary: str, name: str, *, exists: bool) -> bool:
@@ -97,10 +186,10 @@ def _swap_by_links(directory: Directory, temporary: str, name: str) -> bool:
     return True
 
 
-def _put_aside(directory: Directory, temporary: str, name: str, base: bytes | None) -> None:
+def _put_aside(directory: Directory, temporary: str, name: str, base: str | None) -> None:
     fs, within = directory.fs, directory.descriptor
     with contextlib.suppress(DocumentRefused):  # somebody put a link or the like in the place: kept as well
-        if directory.read(temporary) == base:
+        if digest_of(directory.read(temporary)) == base:
             fs.rename(temporary, f"{name}.prev", within)
             return
     aside = f"{name}.conflict-{fs.nanoseconds()}"

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from orbsite.storage.domain import Entry, Tree
+from orbsite.storage.domain import Entry, Layout, Tree
 from orbsite.storage.errors import DocumentCorrupt
 from orbsite.storage.finding import path_to
 from orbsite.storage.jsontext import repeated_keys
@@ -16,7 +16,7 @@ from orbsite.storage.record import Record
 from tests.mav.records import Action
 
 
-class ActionsLayout:
+class ActionsLayout(Layout):
     def decode(self, data: bytes) -> Iterator[Entry]:
         users = members(msgspec.Raw(data))
         if users is None:

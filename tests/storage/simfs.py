@@ -22,11 +22,19 @@ ROOT = Path("/simulated")
 class File:
     cached: bytes = b""
     durable: set[bytes] = field(default_factory=lambda: {b""})
+    stamp: bytes | None = None
+    changes: int = 0
 
     def write(self, data: bytes) -> None:
         whole, half = self.cached + data, self.cached + data[: len(data) // 2]
         self.durable |= {whole, half, self.cached + b"\0" * len(data), half + b"\0" * (len(data) - len(data) // 2)}
         self.cached = whole
+        self.changes += 1
+
+    def truncate(self, size: int) -> None:
+        self.cached = self.cached[:size]
+        self.durable.add(self.cached)
+        self.changes += 1
 
     def sync(self) -> None:
         self.durable = {self.cached}
@@ -52,6 +60,8 @@ class _Status:
     st_nlink: int = 1
     st_dev: int = 0
     st_ino: int = 0
+    st_mtime_ns: int = 0
+    st_ctime_ns: int = 0
 
 
 class SimFS(FileSystem):
@@ -83,11 +93,14 @@ class SimFS(FileSystem):
     def create(self, name: str, within: int) -> int:
         return self._open(self._add(within, name, File()))
 
+    def open_for_appending(self, name: str, within: int) -> int:
+        return self._open(self.open_ones[within].entries.get(name))
+
     def open_lock(self, name: str, within: int) -> int:
         return self._open(self.open_ones[within].entries.get(name) or self._add(within, name, File()))
 
-    def read(self, descriptor: int) -> bytes:
-        return bytes(self.open_ones[descriptor].cached)
+    def read(self, descriptor: int, offset: int = 0) -> bytes:
+        return bytes(self.open_ones[descriptor].cached[offset:])
 
     def write(self, descriptor: int, data: memoryview) -> int:
         part = bytes(data[: max(1, len(data) // 2)])
@@ -96,10 +109,28 @@ class SimFS(FileSystem):
         return len(part)
 
     def status(self, descriptor: int) -> Any:
-        node = self.open_ones[descriptor]
-        if isinstance(node, Folder):
-            return _Status(stat.S_IFDIR | 0o700, st_ino=id(node))
-        return _Status(stat.S_IFREG | 0o600, len(node.cached), st_ino=id(node))
+        return _status(self.open_ones[descriptor])
+
+    def status_of(self, name: str, within: int) -> Any:
+        entries = self.open_ones[within].entries
+        if name not in entries:
+            raise FileNotFoundError(name)
+        return _status(entries[name])
+
+    def truncate(self, descriptor: int, size: int) -> None:
+        self.open_ones[descriptor].truncate(size)
+        self.after_each()
+
+    def stamp(self, descriptor: int, value: bytes) -> None:
+        self.open_ones[descriptor].stamp = value
+
+    def read_stamp(self, descriptor: int) -> bytes:
+        if self.open_ones[descriptor].stamp is None:
+            raise OSError
+        return self.open_ones[descriptor].stamp
+
+    def sync_data(self, descriptor: int) -> None:
+        self.sync(descriptor)
 
     def sync(self, descriptor: int) -> None:
         self.open_ones[descriptor].sync()
@@ -116,6 +147,11 @@ class SimFS(FileSystem):
         folder.entries[new] = folder.entries.pop(old)
         self._changed(folder)
 
+    def move(self, old: str, within: int, new: str, to: int) -> None:
+        self.open_ones[to].entries[new] = self.open_ones[within].entries.pop(old)
+        self.open_ones[to].changed()
+        self._changed(self.open_ones[within])
+
     def rename_to_free(self, old: str, new: str, within: int) -> None:
         if new in self.open_ones[within].entries:
             raise FileExistsError(new)
@@ -129,6 +165,8 @@ class SimFS(FileSystem):
         self._changed(folder)
 
     def unlink(self, name: str, within: int) -> None:
+        if name not in self.open_ones[within].entries:
+            raise FileNotFoundError(name)
         del self.open_ones[within].entries[name]
         self._changed(self.open_ones[within])
 
@@ -168,9 +206,15 @@ class SimFS(FileSystem):
         self.after_each()
 
 
+def _status(node: Any) -> _Status:
+    if isinstance(node, Folder):
+        return _Status(stat.S_IFDIR | 0o700, st_ino=id(node))
+    return _Status(stat.S_IFREG | 0o600, len(node.cached), st_ino=id(node), st_ctime_ns=node.changes)
+
+
 def _states(node: Any) -> Iterator[Any]:
     if isinstance(node, File):
-        yield from (File(content, {content}) for content in sorted(node.durable))
+        yield from (File(content, {content}, node.stamp) for content in sorted(node.durable))
         return
     for entries in node.states:
         names = sorted(entries)

@@ -12,13 +12,15 @@ from tests.storage.harness import Harness
 pytestmark = pytest.mark.django_db(databases="__all__")
 
 
-@pytest.fixture(params=["memory", "file", "sqlite", "postgresql"])
+@pytest.fixture(params=["memory", "file", "journal", "sqlite", "postgresql"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Harness:
     match request.param:
         case "memory":
             return harness.memory()
         case "file":
             return harness.file(tmp_path / ".orb-data")
+        case "journal":
+            return harness.journal(tmp_path / ".orb-data")
         case "sqlite":
             return harness.sql("default")
         case _:

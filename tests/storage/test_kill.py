@@ -17,22 +17,23 @@ SEED = int(os.environ.get("ORB_SEED", "11"))
 ROUNDS = int(os.environ.get("ORB_ROUNDS", "40"))
 
 
-def _run(base: Path, rounds: int, *mutant: str) -> dict[str, int]:
-    command = [sys.executable, "-m", "tests.kill", str(base), str(rounds), str(SEED), *mutant]
+def _run(base: Path, rounds: int, *mode: str) -> dict[str, int]:
+    command = [sys.executable, "-m", "tests.kill", str(base), str(rounds), str(SEED), *mode]
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
     root = Path(__file__).parents[2]
     ended = subprocess.run(command, capture_output=True, text=True, cwd=root, env=environment, check=True)
     return json.loads(ended.stdout)
 
 
-def test_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
-    result = _run(tmp_path / "data", ROUNDS)
-    sys.stdout.write(f"kill -9: seed {SEED}, {ROUNDS} rounds, {result}\n")
+@pytest.mark.parametrize("mode", ["file", "journal"])
+def test_nothing_acknowledged_is_lost(tmp_path: Path, mode: str) -> None:
+    result = _run(tmp_path / "data", ROUNDS, mode)
+    sys.stdout.write(f"kill -9: seed {SEED}, {mode}, {ROUNDS} rounds, {result}\n")
     assert result["acknowledged"] > ROUNDS
     assert (result["lost"], result["unreadable"]) == (0, 0)
 
 
-@pytest.mark.parametrize("mutant", ["no-lock", "in-place"])
-def test_a_store_without_its_guard_loses_something(tmp_path: Path, mutant: str) -> None:
-    result = _run(tmp_path / "data", 60, mutant)
+@pytest.mark.parametrize("mutant", [("file", "no-lock"), ("file", "in-place"), ("journal", "no-lock")], ids="-".join)
+def test_a_store_without_its_guard_loses_something(tmp_path: Path, mutant: tuple[str, str]) -> None:
+    result = _run(tmp_path / "data", 60, *mutant)
     assert result["lost"] + result["unreadable"] > 0

@@ -35,13 +35,38 @@ class Machine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.directory = tempfile.TemporaryDirectory()
-        harnesses = [harness.memory(), harness.file(Path(self.directory.name) / ".orb-data")]
-        harnesses += [harness.sql(alias) for alias in self.aliases]
-        self.stores = {one.name: one.open(self.case.domain) for one in harnesses}
+        self.base = Path(self.directory.name)
+        self.harnesses = [harness.memory(), harness.file(self.base / "file"), harness.journal(self.base / "journal")]
+        self.harnesses += [harness.sql(alias) for alias in self.aliases]
+        self.stores: dict[str, Any] = {}
+        self.reopen()
         self.seen: list[Any] = []
         for alias in self.aliases:
             for model in self.case.domain.models.values():
                 model._base_manager.using(alias).all().delete()
+
+    @rule()
+    def reopen(self) -> None:
+        """As after a crash of the process: what was in memory is gone, and nobody has closed anything."""
+        self.stores = {one.name: one.open(self.case.domain) for one in self.harnesses}
+
+    @rule()
+    def fold(self) -> None:
+        self.stores["journal"].fold()
+
+    @rule(data=st.data())
+    def tear_the_end_off(self, data: st.DataObject) -> None:
+        """As after a power cut in the middle of a save that was never acknowledged."""
+        path = self.base / f"journal/{self.case.domain.file}.journal"
+        if path.exists():
+            end = data.draw(st.sampled_from([b'{"journal":', b"\0" * 70, b'{"journal":"0","seq":1}\n']))
+            with path.open("ab") as journal:
+                journal.write(end)
+
+    @rule()
+    def look_behind(self) -> None:
+        answers = {one.name: one.look(self.case) for one in self.harnesses if one.name in ("memory", "file")}
+        self._compare(answers, "what lies there")
 
     def teardown(self) -> None:
         self.directory.cleanup()

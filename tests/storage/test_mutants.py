@@ -50,7 +50,7 @@ class PutMovesOwners(MemoryStore):
 
 class PutTakesWhatIsInvalid(MemoryStore):
     def put(self, records, *, expect=None):
-        self.fill(records)
+        self.take(records)
 
 
 class PutForgetsUnknownKeys(MemoryStore):
@@ -208,7 +208,7 @@ def _harness(mutant: type[MemoryStore]) -> Harness:
         return kept.setdefault(domain.name, mutant(domain))
 
     def look(case: Case) -> dict:
-        records = vars(kept[case.domain.name])["_records"][case.kind]
+        records = vars(kept[case.domain.name])["_shelves"][case.kind].records
         return {key: getattr(record, case.witness) for key, record in records.items()}
 
     return Harness("mutant", open_one, look)

@@ -1,6 +1,6 @@
 """Cuts the power of a real file system: a loop device is shut down while a process saves.
 
-python -m tests.torture.power ext4|xfs DIRECTORY ROUNDS SEED [MUTANT], as root. Prints a JSON object. Only saves that were
+python -m tests.torture.power ext4|xfs DIRECTORY ROUNDS SEED MODE [MUTANT], as root; MODE is file or journal. Prints a JSON object. Only saves that were
 acknowledged before the cut began are counted: a few that return while it goes on are lost by the harness's own race.
 """
 
@@ -89,7 +89,7 @@ def kept(base: Path) -> set[str] | None:
 def no_file_sync() -> None:
     from orbsite.storage.fsops import FileSystem
 
-    FileSystem.sync = lambda *_: None
+    FileSystem.sync = FileSystem.sync_data = lambda *_: None
 
 
 def no_directory_sync() -> None:
@@ -101,7 +101,7 @@ def no_directory_sync() -> None:
 
 def main() -> None:
     kind, work, rounds, draw = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), random.Random(int(sys.argv[4]))
-    {"no-sync": no_file_sync, "no-directory-sync": no_directory_sync}.get("".join(sys.argv[5:]), lambda: None)()
+    {"no-sync": no_file_sync, "no-directory-sync": no_directory_sync}.get("".join(sys.argv[6:]), lambda: None)()
     image, place = work / f"{kind}.img", work / "mnt"
     place.mkdir(parents=True)
     run("truncate", "-s", "320M", image)
@@ -125,6 +125,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    os.environ["ORB_JOURNAL"] = {"file": "never", "journal": "0"}[sys.argv[5]]
     django.setup()
     import te.stores  # noqa: F401 -- once, before the forks
 

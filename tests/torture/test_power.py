@@ -16,23 +16,26 @@ SEED = int(os.environ.get("ORB_SEED", "11"))
 ROUNDS = int(os.environ.get("ORB_ROUNDS", "100"))
 
 
-def _run(kind: str, work: Path, rounds: int, *mutant: str) -> dict[str, int]:
-    command = [sys.executable, "-m", "tests.torture.power", kind, str(work), str(rounds), str(SEED), *mutant]
+def _run(kind: str, work: Path, rounds: int, *mode: str) -> dict[str, int]:
+    command = [sys.executable, "-m", "tests.torture.power", kind, str(work), str(rounds), str(SEED), *mode]
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
     root = Path(__file__).parents[2]
     result = json.loads(subprocess.run(command, stdout=subprocess.PIPE, cwd=root, env=environment, check=True).stdout)
-    sys.stdout.write(f"power cut: {kind} {' '.join(mutant)}, seed {SEED}, {rounds} rounds, {result}\n")
+    sys.stdout.write(f"power cut: {kind} {' '.join(mode)}, seed {SEED}, {rounds} rounds, {result}\n")
     return result
 
 
+@pytest.mark.parametrize("mode", ["file", "journal"])
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])
-def test_nothing_acknowledged_is_lost(kind: str, tmp_path: Path) -> None:
-    result = _run(kind, tmp_path, ROUNDS)
+def test_nothing_acknowledged_is_lost(kind: str, mode: str, tmp_path: Path) -> None:
+    result = _run(kind, tmp_path, ROUNDS, mode)
     assert result["acknowledged"] > ROUNDS
     assert (result["lost"], result["unreadable"]) == (0, 0)
 
 
-@pytest.mark.parametrize("mutant", ["no-sync", "no-directory-sync"])
-def test_a_store_that_does_not_sync_loses_something(mutant: str, tmp_path: Path) -> None:
-    result = _run("ext4", tmp_path, 20, mutant)
+@pytest.mark.parametrize(
+    "mutant", [("file", "no-sync"), ("file", "no-directory-sync"), ("journal", "no-sync")], ids="-".join
+)
+def test_a_store_that_does_not_sync_loses_something(mutant: tuple[str, str], tmp_path: Path) -> None:
+    result = _run("ext4", tmp_path, 20, *mutant)
     assert result["lost"] + result["unreadable"] > 0

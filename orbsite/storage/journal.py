@@ -1,0 +1,172 @@
+"""The journal of a document: what was saved since the document was written, a line a save, readable by a person.
+
+The first line names the journal and the document that it stands on. Every line carries a checksum of itself, so that
+an end that was torn off by a crash is told from damage: after a torn end nothing good follows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from orbsite.storage.envelope import Envelope
+from orbsite.storage.errors import DocumentCorrupt
+from orbsite.storage.javascript import compact
+
+VERSION = 1
+_BEGIN = b'{"journal":'
+_SUM = b',"sum":"'
+_SUM_LENGTH = 32
+
+
+class Line(msgspec.Struct):
+    """One line, as it is written but for its checksum."""
+
+    journal: str
+    """The journal's random name: a line from another one does not count."""
+    seq: int
+    """0 for the first line, then one more with each."""
+    version: int | None = None
+    base: str | None = None
+    """On the first line: the SHA-256 of the document that the journal stands on."""
+    steps: list[msgspec.Raw] = []
+    fold: str | None = None
+    """The SHA-256 of the document that is to replace the one before, with everything up to here in it."""
+    sum: str = ""
+
+
+_decoder = msgspec.json.Decoder(Line)
+
+
+@dataclass(slots=True)
+class Journal:
+    """A journal as far as it was read."""
+
+    name: str
+    base: str
+    head: bytes
+    """The first line: while it stays the same, the file is the same journal."""
+    seq: int = 0
+    end: int = 0
+    """Where in the file the next line goes."""
+
+    def line(self, envelope: Envelope, **content: Any) -> bytes:
+        """Return the next line, with its end."""
+        return _line(envelope, {"journal": self.name, "seq": self.seq + 1, **content})
+
+    def took(self, line: bytes) -> None:
+        """Note that a line was written at the end."""
+        self.seq, self.end = self.seq + 1, self.end + len(line)
+
+
+@dataclass(slots=True)
+class Scan:
+    """What a journal's bytes hold."""
+
+    journal: Journal | None
+    """None where not even the first line is whole."""
+    lines: list[Line] = field(default_factory=list)
+    rest: bytes = b""
+    """What follows the last good line: an end that is not written yet, or was torn off."""
+    damage: str | None = None
+    """What is wrong, where good lines follow bad ones."""
+    salvage: list[Line] = field(default_factory=list)
+    """Good lines after the damage."""
+
+    def since(self, document: str) -> list[Line] | None:
+        """Return the lines that a document of this SHA-256 does not hold yet, or None where it is another document."""
+        if self.journal is None or document == self.journal.base:
+            return self.lines
+        folds = [number for number, line in enumerate(self.lines, 1) if line.fold == document]
+        return self.lines[folds[-1] :] if folds else None
+
+
+def begun(envelope: Envelope, base: str) -> Journal:
+    """Return a new journal that stands on a document; its first line is yet to be written."""
+    name = secrets.token_hex(4)
+    head = _line(envelope, {"journal": name, "seq": 0, "version": VERSION, "base": base})
+    return Journal(name, base, head, end=len(head))
+
+
+def scan(data: bytes, envelope: Envelope) -> Scan:
+    """Return what a whole journal holds. Raises DocumentCorrupt where a newer version of the program wrote it."""
+    head, _, _ = data.partition(b"\n")
+    first = _parsed(head, envelope) if b"\n" in data else None
+    if first is not None and first.version not in (None, VERSION):
+        raise DocumentCorrupt(
+            f"the journal has format {first.version}, and this program knows {VERSION}; run the newer program"
+        )
+    if first is None or first.base is None or first.seq:
+        return _stopped(Scan(None), data, 0, envelope)
+    journal = Journal(first.journal, first.base, head + b"\n", end=len(head) + 1)
+    return follow(journal, data[journal.end :], envelope)
+
+
+def follow(journal: Journal, data: bytes, envelope: Envelope) -> Scan:
+    """Return what the bytes after the known end of a journal hold, and move that end."""
+    found, position = Scan(journal), 0
+    while (feed := data.find(b"\n", position)) >= 0:
+        line = _parsed(data[position:feed], envelope)
+        if line is None or line.journal != journal.name or line.seq != journal.seq + 1:
+            break
+        journal.took(data[position : feed + 1])
+        found.lines.append(line)
+        position = feed + 1
+    return _stopped(found, data, position, envelope)
+
+
+def _stopped(found: Scan, data: bytes, position: int, envelope: Envelope) -> Scan:
+    """Look at what follows the last good line: where anything in it is good, what came before was damaged."""
+    found.rest = data[position:]
+    found.salvage = list(_good_lines(found.rest, envelope))
+    if found.salvage:
+        number = found.journal.seq + 2 if found.journal else 1
+        found.damage = f"line {number} is damaged or missing, and good lines follow it"
+    return found
+
+
+def _good_lines(rest: bytes, envelope: Envelope) -> Iterator[Line]:
+    for piece in rest.split(b"\n")[:-1]:
+        for start in _starts(piece):
+            line = _parsed(piece[start:], envelope)
+            if line is not None:
+                yield line
+                break
+
+
+def _starts(piece: bytes) -> Iterable[int]:
+    """Return where in a piece a line may begin: at its start, or where the end of the line before it was damaged."""
+    yield 0
+    at = piece.find(_BEGIN, 1)
+    while at > 0:
+        yield at
+        at = piece.find(_BEGIN, at + 1)
+
+
+def _line(envelope: Envelope, content: dict[str, Any]) -> bytes:
+    try:
+        body = msgspec.json.encode(content)[:-1]
+    except OverflowError:  # an integer beyond 64 bits
+        body = compact(content)[:-1]
+    return envelope.close_line(body + _SUM + _sum(body) + b'"}') + b"\n"
+
+
+def _parsed(kept: bytes, envelope: Envelope) -> Line | None:
+    """Return a line that is whole, or None."""
+    try:
+        text = envelope.open_line(kept)
+        body, sign, end = text[: -_SUM_LENGTH - len(_SUM) - 2], text[-_SUM_LENGTH - len(_SUM) - 2 :], text[-2:]
+        if not sign.startswith(_SUM) or end != b'"}' or sign[len(_SUM) : -2] != _sum(body):
+            return None
+        return _decoder.decode(text)
+    except (DocumentCorrupt, msgspec.DecodeError):
+        return None
+
+
+def _sum(body: bytes) -> bytes:
+    return hashlib.sha256(body).hexdigest()[:_SUM_LENGTH].encode()

@@ -1,0 +1,165 @@
+"""How what was saved reaches the disk: as a line of the journal, or as a new document with everything in it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from contextlib import AbstractContextManager
+
+from orbsite.storage.content import Content
+from orbsite.storage.directory import Directory
+from orbsite.storage.document import Document
+from orbsite.storage.errors import OrbError, SaveFailed, SaveOutcomeUnknown
+from orbsite.storage.journal import Journal, begun
+from orbsite.storage.replace import Successor, failing_whole, prepared, replace, write_all, write_new
+from orbsite.storage.replica import Replica
+from orbsite.storage.sight import Sight
+from orbsite.storage.steps import as_json
+
+logger = logging.getLogger(__name__)
+
+SMALL = 256 * 1024
+"""Up to so many bytes, a document is rewritten by every save."""
+_FOLD_AT, _FOLD_AT_CLOSE = 4, 16
+"""The part of the document's size, one in so many, from which the journal is folded."""
+
+
+class Writer:
+    """Writes for a replica; whoever has one holds the document's lock, and the replica has kept up."""
+
+    def __init__(self, document: Document, directory: Directory, replica: Replica, *, is_suspect: bool) -> None:
+        self.is_suspect = is_suspect
+        """Whether the journal was left in a state that nobody should append to."""
+        self._document, self._directory, self._replica = document, directory, replica
+        self._fs = directory.fs
+
+    def tidy(self) -> None:
+        """Clear away what a crash left: temporary files, and the torn end of the journal, which is kept aside."""
+        self._document.clear_leftovers(self._directory)
+        replica = self._replica
+        if not replica.rest:
+            return
+        aside = f"{self._document.journal}.torn-{self._fs.nanoseconds()}"
+        write_new(self._directory, aside, replica.rest)
+        if replica.journal is None:
+            self._fs.unlink(self._document.journal, self._directory.descriptor)
+        else:
+            self._cut_journal(replica.journal.end)
+        self._directory.sync()
+        replica.rest = b""
+        logger.warning("%s had a torn end, kept as %s; it was never acknowledged", self._document.journal, aside)
+
+    @property
+    def content(self) -> Content:
+        """What is to be changed, and then saved."""
+        return self._replica.content
+
+    @property
+    def journal_size(self) -> int:
+        """The bytes of the journal, 0 where there is none."""
+        return 0 if self._replica.journal is None else self._replica.journal.end
+
+    def save(self, above: int | None) -> None:
+        """Save what was changed in the replica's content: in the journal, for documents larger than `above`.
+
+        Raises SaveFailed and SaveOutcomeUnknown; the replica is of no use then.
+        """
+        replica = self._replica
+        steps = replica.content.take_steps()
+        if not steps:
+            return
+        is_large = above is not None and replica.digest is not None and replica.size > above
+        if self.is_suspect or replica.is_foreign or not is_large:
+            self.fold(contextlib.nullcontext())
+            return
+        written = [as_json(step) for step in steps]
+        if replica.journal is None:
+            self._begin(written)
+        else:
+            self._append(replica.journal, replica.journal.line(self._document.envelope, steps=written))
+
+    def is_due(self, *, closing: bool = False) -> bool:
+        """Tell whether the journal has grown so long beside the document that it should be folded."""
+        part = _FOLD_AT_CLOSE if closing else _FOLD_AT
+        return self.journal_size > max(self._replica.size, SMALL) // part
+
+    def fold(self, quiet: AbstractContextManager[object]) -> None:
+        """Write everything into the document, and remove the journal; readers wait only for the last part, `quiet`."""
+        replica, document = self._replica, self._document
+        data = document.envelope.close(replica.content.encode())
+        with prepared(self._directory, document.name, data) as successor, quiet:
+            if replica.journal is not None:
+                self._announce(replica.journal, successor)
+            status = successor.swap(replica.digest)
+            replica.saw(Sight.of(status, self._fs.nanoseconds()), successor.digest, len(data))
+            replica.is_foreign, replica.stamped = False, True
+            if replica.journal is not None:
+                self._remove_journal()
+            replica.journal, self.is_suspect = None, False
+
+    def _announce(self, journal: Journal, successor: Successor) -> None:
+        """Write into the journal what is going to replace the document, so that it is known for folded then."""
+        line = journal.line(self._document.envelope, fold=successor.digest)
+        if not self.is_suspect:
+            self._append(journal, line)
+            return
+        known = (self._directory.read(self._document.journal) or b"")[: journal.end]
+        with prepared(self._directory, self._document.journal, known + line) as renewed:
+            renewed.take_over()
+
+    def _begin(self, written: list[dict[str, object]]) -> None:
+        """Start a journal: with its first save in it, it appears as a whole or not at all."""
+        replica, envelope = self._replica, self._document.envelope
+        journal = begun(envelope, replica.digest or "")
+        line = journal.line(envelope, steps=written)
+        replace(self._directory, self._document.journal, journal.head + line, None)
+        journal.took(line)
+        replica.journal = journal
+
+    def _append(self, journal: Journal, line: bytes) -> None:
+        name = self._document.journal
+        with failing_whole(self._directory.path / name):
+            descriptor = self._fs.open_for_appending(name, self._directory.descriptor)
+        try:
+            size = self._fs.status(descriptor).st_size
+            if size != journal.end:
+                raise SaveFailed(f"{name} has changed under its lock, by {size - journal.end} bytes; try again")
+            write_all(self._directory, descriptor, line)
+            self._fs.sync_data(descriptor)
+        except OSError as problem:
+            self.is_suspect = True  # what the disk has of the line, nobody knows
+            try:
+                self._fs.truncate(descriptor, journal.end)
+            except OSError:
+                raise self._unknown(problem) from problem
+            with failing_whole(self._directory.path / name):
+                raise
+        finally:
+            self._fs.close(descriptor)
+        journal.took(line)
+
+    def _cut_journal(self, size: int) -> None:
+        descriptor = self._fs.open_for_appending(self._document.journal, self._directory.descriptor)
+        try:
+            self._fs.truncate(descriptor, size)
+            self._fs.sync(descriptor)
+        finally:
+            self._fs.close(descriptor)
+
+    def _remove_journal(self) -> None:
+        """Remove the folded journal; where it stays, its last line says that it was folded."""
+        try:
+            self._fs.unlink(self._document.journal, self._directory.descriptor)
+        except FileNotFoundError:
+            return
+        except OSError as problem:
+            logger.warning(
+                "%s was folded, but not removed: %s", self._document.journal, os.strerror(problem.errno or 0)
+            )
+
+    def _unknown(self, problem: OSError) -> OrbError:
+        return SaveOutcomeUnknown(
+            f"{self._document.path} may or may not have been saved: the disk did not confirm it: {problem.strerror}; "
+            "check the disk, and read again before you retry"
+        )

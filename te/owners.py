@@ -1,0 +1,64 @@
+"""Who owns a reflection: `userSessions` lists which user used which session, and nothing else says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from orbsite.storage.domain import Tree
+from orbsite.storage.finding import Finding, path_to, warning
+from orbsite.storage.javascript import key_order
+from orbsite.storage.record import Id
+from orbsite.storage.walk import Walk
+from te.records import Reflection
+
+NOBODY = "default-user"
+"""Who owns what stands in a session that no user is listed for."""
+USERS = "userSessions"
+
+
+def users_of(listed: Tree) -> dict[str, list[str]]:
+    """Return the users of each session, in the order in which JavaScript goes through the index."""
+    users: dict[str, list[str]] = {}
+    for user in key_order(listed):
+        sessions = listed[user] if isinstance(listed[user], list) else []
+        if not id_problems(user, ""):
+            for session in dict.fromkeys(name for name in sessions if isinstance(name, str)):
+                users.setdefault(session, []).append(user)
+    return users
+
+
+def index_findings(listed: Tree) -> Iterator[Finding]:
+    """Return what is wrong with the listing itself."""
+    for user, sessions in listed.items():
+        path = path_to((USERS, user))
+        yield from (warning(path, f"{finding.message}; the entry was ignored") for finding in id_problems(user, path))
+        if not isinstance(sessions, list) or not all(isinstance(name, str) for name in sessions):
+            yield warning(path, "expected a list of session ids; whatever else stands there was ignored")
+
+
+def id_problems(name: str, path: str) -> list[Finding]:
+    """Return why a text is no id of a user or a session."""
+    walk = Walk()
+    walk.value(Id, name, path)
+    return walk.findings
+
+
+def to_list(users: Tree, owner: str, session: str, content: list[Any]) -> list[str]:
+    """Return for whom a session is yet to be listed: where its new owner is not, whoever owns something there."""
+    if _lists(users, owner, session):
+        return []
+    others = (item.owner for item in content if isinstance(item, Reflection))
+    return [user for user in dict.fromkeys((*others, owner)) if not _lists(users, user, session)]
+
+
+def _lists(users: Tree, user: str, session: str) -> bool:
+    listed = users.get(user)
+    return isinstance(listed, list) and session in listed
+
+
+def ownership(users: list[str]) -> str:
+    """Return what to say of a reflection whose owner its session does not tell."""
+    if not users:
+        return f"no user is listed for the session; taken as a reflection of {NOBODY}"
+    return f"{len(users)} users share the session; taken as a reflection of the first one listed"
