@@ -8,18 +8,16 @@ from __future__ import annotations
 import json
 import os
 import platform
-import random
 import sys
 import time
 from collections.abc import Callable
-from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 
 import django
 import msgspec
 
-SEED = 7
+from benchmarks.reflections import SEED, make
 
 
 class Item(msgspec.Struct, gc=False):
@@ -38,30 +36,6 @@ class File(msgspec.Struct):
 
     sessions: dict[str, list[Item]]
     userSessions: dict[str, list[str]]  # noqa: N815
-
-
-def make(number: int) -> bytes:
-    """Return a file with so many reflections in sessions of fifty, of the size of real ones."""
-    from orbsite.storage.clock import utc_now
-    from orbsite.storage.instant import spell
-    from orbsite.storage.javascript import stringify
-
-    draw = random.Random(SEED)
-    words = ["plan", "listing", "commit", "focus", "création", "予約", "заказ", "kitchen", "merge", "output", "🚀"]
-    begin = utc_now() - timedelta(days=365)
-    sessions: dict[str, list[dict[str, object]]] = {}
-    for index in range(number):
-        item = {
-            "id": f"{draw.getrandbits(128):032x}",
-            "input": " ".join(draw.choices(words, k=20)),
-            "output": " ".join(draw.choices(words, k=40)),
-            "tags": draw.sample(words, 2),
-            "notes": "Task status: completed",
-            "createdAt": spell(begin + timedelta(seconds=index)),
-        }
-        sessions.setdefault(f"session-{index // 50}", []).append(item)
-    users = {f"user-{index}": [session] for index, session in enumerate(sessions)}
-    return stringify({"sessions": sessions, "userSessions": users})
 
 
 def best(call: Callable[[], object]) -> float:

@@ -1,0 +1,208 @@
+"""What the file store costs, beside TinyDB and beside the disk itself, all in one run.
+
+python -m benchmarks.file_store [NUMBER OF REFLECTIONS ...]
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import django
+import msgspec
+
+from benchmarks.decode import File
+from benchmarks.reflections import SEED, make
+
+if TYPE_CHECKING:
+    from orbsite.storage.file import FileStore
+
+SIZES = (1_000, 10_000, 100_000)
+SAVES, TINY_SAVES, READS, MANY_SAVES = 300, 5, 300, 10_000
+TINYDB_FROM_SIZE = {1_000: 20, 10_000: 7, 100_000: 3}
+
+
+def times(calls: Iterable[Callable[[], object]]) -> list[float]:
+    """Return how long each call took, in seconds."""
+    found = []
+    for call in calls:
+        begin = time.perf_counter()
+        call()
+        found.append(time.perf_counter() - begin)
+    return found
+
+
+def fresh(index: int) -> Any:
+    """Return a reflection of the usual size."""
+    from orbsite.storage.clock import utc_now
+    from te.records import Reflection
+
+    return Reflection(
+        id=f"fresh-{index}",
+        input="x" * 120,
+        output="y" * 300,
+        tags=("success", "io"),
+        notes="Task status: completed",
+        created_at=utc_now(),
+        user_id="user-0",
+        session_id="session-0",
+    )
+
+
+def open_store(base: Path) -> FileStore:
+    """Return the store with nothing in memory."""
+    from orbsite.storage.document import Document
+    from orbsite.storage.file import FileStore
+    from te.domain import DOMAIN
+
+    return FileStore(DOMAIN, Document(base, DOMAIN.file))
+
+
+def appends(base: Path, line: bytes, number: int) -> list[float]:
+    """Return what the disk itself takes for a line, appended and synced."""
+    descriptor = os.open(base / "limit", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+    def append() -> None:
+        os.write(descriptor, line)
+        os.fdatasync(descriptor)
+
+    try:
+        return times([append] * number)
+    finally:
+        os.close(descriptor)
+
+
+def tiny(base: Path, data: bytes, number: int) -> float:
+    """Return what TinyDB takes for a save."""
+    import tinydb
+
+    path = base / "tiny.json"
+    items = [item for items in msgspec.json.decode(data)["sessions"].values() for item in items]
+    path.write_bytes(msgspec.json.encode({"_default": {str(at): item for at, item in enumerate(items, 1)}}))
+    database = tinydb.TinyDB(path)
+    found = times([lambda: database.insert(items[0])] * number)
+    path.unlink()
+    return statistics.median(found)
+
+
+def resident() -> int:
+    """Return the bytes that this process has in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def memory(base: Path) -> None:
+    """Print what an open store takes, in a process of its own, over what the process took before."""
+    store = open_store(base)
+    from te.records import Reflection
+
+    gc.collect()
+    before = resident()
+    store.find(Reflection, {"user_id": "user-0"}, limit=100)
+    gc.collect()
+    print(before, resident())
+
+
+def measure(size: int, base: Path) -> dict[str, float]:
+    """Measure one size."""
+    from te.records import Reflection
+
+    data = make(size)
+    path = base / "te/reflections.json"
+    path.parent.mkdir(mode=0o700, parents=True)
+    base.chmod(0o700)
+    path.write_bytes(data)
+    path.chmod(0o600)
+    found: dict[str, float] = {"bytes": len(data)}
+    found["msgspec decodes"] = min(times([lambda: msgspec.json.decode(data, type=File)] * 3))
+    found["hashing alone"] = min(times([lambda: hashlib.sha256(data).digest()] * 3))
+
+    def cold() -> None:
+        open_store(base).find(Reflection, {"user_id": "user-0"}, limit=100)
+
+    found["cold open and find"] = min(times([cold] * 3))
+    store = open_store(base)
+    store.put([fresh(0)])
+    line = (
+        (base / "te/reflections.json.journal").read_bytes().splitlines(keepends=True)[-1]
+        if size > SIZES[0]
+        else b"x" * 700
+    )
+    saved: list[float] = []
+    limit: list[float] = []
+    for start in range(0, SAVES, 50):  # in turns, for the disk is not the same from one second to the next
+        saved += times([lambda index=index: store.put([fresh(index)]) for index in range(start, start + 50)])
+        limit += appends(base, line, 50)
+    found["save, median"], found["append, median"] = statistics.median(saved), statistics.median(limit)
+    reads = times([lambda: store.find(Reflection, {"user_id": "user-0"}, limit=100)] * READS)
+    found["warm latest 100"] = statistics.median(reads)
+    found["warm one by id"] = statistics.median(times([lambda: store.fetch(Reflection, [("fresh-1",)])] * READS))
+    found["fold"] = times([store.fold])[0]
+    found["TinyDB save"] = tiny(base, data, TINYDB_FROM_SIZE.get(size, 3))
+    command = [sys.executable, "-m", "benchmarks.file_store", "memory", str(base)]
+    before, after = map(int, subprocess.run(command, capture_output=True, check=True, text=True).stdout.split())
+    found["resident, over the file"] = (after - before) / path.stat().st_size
+    found["resident with the process, over the file"] = after / path.stat().st_size
+    return found
+
+
+def many_saves(base: Path) -> None:
+    """Print how 10,000 saves one after the other spread, with a fold among them."""
+    store = open_store(base)
+    while (base / "te/reflections.json.journal").exists() is False:
+        store.put([fresh(0)])
+    saved = sorted(times([lambda index=index: store.put([fresh(index)]) for index in range(MANY_SAVES)]))
+    p50, p99, worst = saved[MANY_SAVES // 2], saved[MANY_SAVES * 99 // 100], saved[-1]
+    print(f"{MANY_SAVES:,} saves at {SIZES[-1]:,}: p50 {p50 * 1e3:.2f}, p99 {p99 * 1e3:.2f}, max {worst * 1e3:.2f} ms")
+
+
+def main() -> None:
+    """Print the figures and their ratios."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+    django.setup()
+    if sys.argv[1:2] == ["memory"]:
+        memory(Path(sys.argv[2]))
+        return
+    sizes = [int(size) for size in sys.argv[1:]] or list(SIZES)
+    print(
+        f"seed {SEED}; msgspec {version('msgspec')}, TinyDB {version('tinydb')}, Python {platform.python_version()}, ",
+        end="",
+    )
+    print(f"{os.cpu_count()} cores, {platform.machine()}")
+    results = {}
+    with tempfile.TemporaryDirectory(dir=".") as work:
+        for size in sizes:
+            base = Path(work) / str(size)
+            results[size] = measure(size, base)
+            if size == sizes[-1]:
+                many_saves(base)
+            shutil.rmtree(base)
+    for name in results[sizes[0]]:
+        values = [results[size][name] for size in sizes]
+        print(f"{name:42}", *(f"{value:14,.6g}" for value in values))
+    for size in sizes:
+        one = results[size]
+        print(
+            f"{size:>9,}: save {one['save, median'] / one['append, median']:.2f} x append; "
+            f"TinyDB {one['TinyDB save'] / one['save, median']:,.0f} x save; "
+            f"cold open {one['cold open and find'] / one['msgspec decodes']:.2f} x msgspec"
+        )
+    if len(sizes) > 1:
+        growth = results[sizes[-1]]["save, median"] / results[sizes[-2]]["save, median"]
+        print(f"save at {sizes[-1]:,}: {growth:.2f} x at {sizes[-2]:,}")
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    main()

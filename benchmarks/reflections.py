@@ -1,0 +1,70 @@
+"""Files of reflections of the size and the kind of real ones."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+
+SEED = 7
+SESSION, SESSIONS_OF_A_USER = 50, 10
+_WORDS = [
+    "plan",
+    "listing",
+    "commit",
+    "focus",
+    "kitchen",
+    "merge",
+    "output",
+    "retry",
+    "budget",
+    "draft",
+    "review",
+    "calendar",
+    "invoice",
+    "summary",
+    "search",
+    "travel",
+    "deadline",
+    "note",
+    "reminder",
+    "meeting",
+    "groceries",
+    "report",
+    "lesson",
+    "follow-up",
+    "schedule",
+    "status",
+    "update",
+    "question",
+]
+_ELSEWHERE = ["création", "予約", "заказ", "résumé", "🚀"]
+
+
+def make(number: int) -> bytes:
+    """Return a file with so many reflections: fifty a session, ten sessions a user, one text in ten not ASCII."""
+    from orbsite.storage.clock import utc_now
+    from orbsite.storage.instant import spell
+    from orbsite.storage.javascript import stringify
+
+    draw = random.Random(SEED)
+    begin = utc_now() - timedelta(days=365)
+    sessions: dict[str, list[dict[str, object]]] = {}
+    for index in range(number):
+        item = {
+            "id": f"{draw.getrandbits(128):032x}",
+            "input": _text(draw, 20),
+            "output": _text(draw, 40),
+            "tags": draw.sample(_WORDS, 2),
+            "notes": "Task status: completed",
+            "createdAt": spell(begin + timedelta(seconds=index)),
+        }
+        sessions.setdefault(f"session-{index // SESSION}", []).append(item)
+    users: dict[str, list[str]] = {}
+    for index, session in enumerate(sessions):
+        users.setdefault(f"user-{index // SESSIONS_OF_A_USER}", []).append(session)
+    return stringify({"sessions": sessions, "userSessions": users})
+
+
+def _text(draw: random.Random, words: int) -> str:
+    text = " ".join(draw.choices(_WORDS, k=words))
+    return text if draw.randrange(10) else f"{text} {draw.choice(_ELSEWHERE)}"
