@@ -45,8 +45,12 @@ def open_file_store(domain: Domain, base: Path | None = None) -> FileStore:
 
 def file_store(domain: Domain, base: Path) -> FileStore:
     """Return a store over a domain's document for one use, whoever keeps it."""
-    document = Document(base, domain.file, allow_network=conf.allow_network_fs())
-    return FileStore(domain, document, journal_above=conf.journal_above())
+    return FileStore(domain, open_document(domain, base), journal_above=conf.journal_above())
+
+
+def open_document(domain: Domain, base: Path) -> Document:
+    """Return a domain's document under a data directory."""
+    return Document(base, domain.file, allow_network=conf.allow_network_fs())
 
 
 def close_file_stores() -> None:

@@ -1,0 +1,100 @@
+"""Mends what a check-up finds, as far as that needs no guessing: whatever is replaced is kept aside first."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from orbsite.storage import journal as journals
+from orbsite.storage.checkup import Symptom, Trouble
+from orbsite.storage.content import Content
+from orbsite.storage.directory import Directory
+from orbsite.storage.document import Document
+from orbsite.storage.domain import Domain
+from orbsite.storage.errors import DocumentCorrupt
+from orbsite.storage.replace import digest_of, prepared, write_new
+from orbsite.storage.replica import load
+from orbsite.storage.writer import Writer
+
+MENDED = (Trouble.DAMAGED, Trouble.TORN, Trouble.LEFTOVER, Trouble.OPEN)
+"""What can be mended without asking."""
+RESTORED = (Trouble.MISSING, Trouble.CORRUPT)
+"""What is mended by going back to the last good generation, for somebody who asks for that."""
+
+
+def plan(symptom: Symptom, *, restore: bool) -> str | None:
+    """Return what would be done about a symptom; None where nothing can be, or is not asked for."""
+    if symptom.trouble in RESTORED:
+        return "keep it aside, and put the last good generation (.prev) in its place" if restore else None
+    return {
+        Trouble.DAMAGED: "keep it aside, and go on with its good lines",
+        Trouble.TORN: "keep the end aside, and cut it off",
+        Trouble.LEFTOVER: "move it to lost+found",
+        Trouble.OPEN: "make it private",
+    }.get(symptom.trouble)
+
+
+def mend(domain: Domain, document: Document, symptoms: Iterable[Symptom], *, restore: bool) -> None:
+    """Do what was planned. Raises OrbError; whatever was done until then is whole, and nothing is lost."""
+    wanted = {symptom.trouble for symptom in symptoms if plan(symptom, restore=restore)}
+    with document.writing() as directory:
+        if wanted & set(RESTORED):
+            _restore(domain, document, directory)
+        if Trouble.DAMAGED in wanted:
+            _salvage(document, directory)
+        if wanted & {Trouble.TORN, Trouble.LEFTOVER}:
+            replica = load(domain, document, directory, locked=True)
+            Writer(document, directory, replica, is_suspect=False).tidy()
+        for symptom in symptoms:
+            if symptom.trouble is Trouble.OPEN:
+                _narrow(directory, symptom.name)
+
+
+def _restore(domain: Domain, document: Document, directory: Directory) -> None:
+    """Put the last good generation in the place of the document, which is kept aside."""
+    good = directory.read(f"{document.name}.prev")
+    if good is None:
+        raise DocumentCorrupt(f"there is no {document.path}.prev to go back to; put a backup in its place")
+    try:
+        Content(domain, document.envelope.open(good))
+    except DocumentCorrupt as problem:
+        message = f"{document.path}.prev is not good either: {problem}; put a backup in its place"
+        raise DocumentCorrupt(message) from problem
+    if directory.status_of(document.name) is not None:
+        aside = f"{document.name}.corrupt-{directory.fs.nanoseconds()}"
+        directory.fs.rename_to_free(document.name, aside, directory.descriptor)
+        directory.sync()
+    with prepared(directory, document.name, good) as successor:
+        successor.swap(None)
+
+
+def _salvage(document: Document, directory: Directory) -> None:
+    """Write a new journal with all good lines of the damaged one, which is kept aside."""
+    damaged = directory.read(document.journal) or b""
+    scan = journals.scan(damaged, document.envelope)
+    if not scan.damage:
+        return
+    digest = digest_of(directory.read(document.name)) or ""
+    lines = [*scan.lines, *scan.salvage]
+    folded = [number for number, line in enumerate(lines, 1) if line.fold == digest]
+    lines = lines[folded[-1] if folded else 0 :]
+    base = digest if folded or scan.journal is None else scan.journal.base
+    journal = journals.begun(document.envelope, base)
+    written = [journal.head]
+    for line in lines:
+        if line.steps:
+            written.append(journal.line(document.envelope, steps=line.steps))
+            journal.took(written[-1])
+    aside = f"{document.journal}.corrupt-{directory.fs.nanoseconds()}"
+    write_new(directory, aside, damaged)
+    directory.sync()
+    with prepared(directory, document.journal, b"".join(written)) as successor:
+        successor.take_over()
+
+
+def _narrow(directory: Directory, name: str) -> None:
+    descriptor = directory.fs.open_for_reading(name, directory.descriptor)
+    try:
+        os.fchmod(descriptor, 0o600)
+    finally:
+        directory.fs.close(descriptor)
