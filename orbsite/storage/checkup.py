@@ -108,7 +108,7 @@ def _of_journal(document: Document, scan: Scan) -> Iterator[Symptom]:
     if scan.damage:
         message = f"{scan.damage}; {len(scan.lines)} good lines before and {len(scan.salvage)} after"
         yield Symptom(Trouble.DAMAGED, document.journal, message)
-    elif scan.rest:
+    elif scan.rest or scan.journal is None:
         message = f"ends in {len(scan.rest)} bytes that are no whole line; no save that was acknowledged ends so"
         yield Symptom(Trouble.TORN, document.journal, message)
 

@@ -150,7 +150,7 @@ class FileStore(Store):
 
     def _fold_where(self, wanted: Callable[[Writer], bool]) -> bool:
         with self._document.reading() as directory:
-            if directory is None:
+            if directory is None or directory.status_of(self._document.journal) is None:
                 return False
         with failing_whole(self._document.path), self._document.writing() as directory:
             with self._writer(directory) as writer:

@@ -164,7 +164,7 @@ def _parsed(kept: bytes, envelope: Envelope) -> Line | None:
         if not sign.startswith(_SUM) or end != b'"}' or sign[len(_SUM) : -2] != _sum(body):
             return None
         return _decoder.decode(text)
-    except (DocumentCorrupt, msgspec.DecodeError):
+    except (DocumentCorrupt, msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 

@@ -70,7 +70,7 @@ def decoded(decoder: msgspec.json.Decoder[Any], data: bytes) -> Any:
         return None
     try:
         return decoder.decode(data)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 

@@ -40,6 +40,8 @@ class Replica:
         self.journal: Journal | None = scan.journal if scan else None
         self.rest = scan.rest if scan else b""
         """What follows the last good line of the journal."""
+        self.has_journal = scan is not None
+        """Whether there is a file for the journal, be it good or not."""
         self.is_foreign = False
         """Whether the document is not the one that the journal stands on."""
         self._document = document
@@ -51,7 +53,7 @@ class Replica:
     @property
     def journal_size(self) -> int | None:
         """The bytes of the journal as far as it was read, or None where there is none."""
-        return len(self.rest) + self.journal.end if self.journal else len(self.rest) or None
+        return len(self.rest) + (self.journal.end if self.journal else 0) if self.has_journal else None
 
     def saw(self, status_of_document: Sight, digest: str, size: int) -> None:
         """Note what the document looks like now."""
@@ -85,7 +87,7 @@ class Replica:
         scan = journals.follow(known, found.data, envelope) if known else journals.scan(found.data, envelope)
         if scan.damage or scan.journal is None or not (known or scan.journal.base == self.digest):
             return False
-        self.journal, self.rest = scan.journal, scan.rest
+        self.journal, self.rest, self.has_journal = scan.journal, scan.rest, True
         self._replay(scan.lines)
         return True
 

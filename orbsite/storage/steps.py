@@ -64,7 +64,7 @@ class StepReader:
         for raw in steps:
             try:
                 step = self._step(self._decoder.decode(raw))
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, UnicodeDecodeError):
                 step = None
             if step is None:
                 raise DocumentCorrupt("a line of the journal holds a step that this version does not know")

@@ -38,12 +38,13 @@ class Writer:
         """Clear away what a crash left: temporary files, and the torn end of the journal, which is kept aside."""
         self._document.clear_leftovers(self._directory)
         replica = self._replica
-        if not replica.rest:
+        if not replica.rest and (replica.journal is not None or not replica.has_journal):
             return
         aside = f"{self._document.journal}.torn-{self._fs.nanoseconds()}"
         write_new(self._directory, aside, replica.rest)
         if replica.journal is None:
             self._fs.unlink(self._document.journal, self._directory.descriptor)
+            replica.has_journal = False
         else:
             self._cut_journal(replica.journal.end)
         self._directory.sync()
@@ -96,7 +97,7 @@ class Writer:
             replica.is_foreign, replica.stamped = False, True
             if replica.journal is not None:
                 self._remove_journal()
-            replica.journal, self.is_suspect = None, False
+            replica.journal, replica.has_journal, self.is_suspect = None, False, False
 
     def _announce(self, journal: Journal, successor: Successor) -> None:
         """Write into the journal what is going to replace the document, so that it is known for folded then."""
@@ -115,7 +116,7 @@ class Writer:
         line = journal.line(envelope, steps=written)
         replace(self._directory, self._document.journal, journal.head + line, None)
         journal.took(line)
-        replica.journal = journal
+        replica.journal, replica.has_journal = journal, True
 
     def _append(self, journal: Journal, line: bytes) -> None:
         name = self._document.journal
