@@ -38,6 +38,7 @@ torture: install
 # Figures, as ratios within one run.
 bench: install
 	$(BIN)/python -m benchmarks.decode
+	$(BIN)/python -m benchmarks.file_store
 
 # The virtual environment, and settings for development.
 install: $(VENV)/installed .env

@@ -152,7 +152,7 @@ class Content:
         self._steps.append(Put(record))
 
     def _refuse_unreadable(self, records: Iterable[Record]) -> None:
-        for record in records:
+        for record in records if self._unreadable else ():
             path = self._unreadable.get((type(record), record.key))
             if path is not None and not self.view.fetch(type(record), [record.key]):
                 raise RecordUnreadable(
@@ -162,7 +162,7 @@ class Content:
 
     def _refuse_to_uncover(self, records: Iterable[Record], *, goes: bool = False) -> None:
         """Refuse to take a record from its place where another item has its key: that one would count then."""
-        for record in records:
+        for record in records if self._covered else ():
             path = self._covered.get((type(record), record.key))
             old = self.view.fetch(type(record), [record.key]).get(record.key)
             moves = old is not None and any(getattr(old, one) != getattr(record, one) for one in record.stored_fields)
@@ -175,8 +175,10 @@ class Content:
 
 def _as_in_file(record: R) -> R:
     """Return a record without the fields that its file does not carry."""
+    if not record.outside_digest:
+        return record
     left_out = {name: None for name, json_name in field_names(type(record)) if json_name in record.outside_digest}
-    return structs.replace(record, **left_out) if left_out else record
+    return structs.replace(record, **left_out)
 
 
 @contextlib.contextmanager

@@ -35,13 +35,24 @@ class Found:
 class Directory:
     """An open directory; use it as a context manager."""
 
-    def __init__(self, path: Path, descriptor: int, fs: FileSystem = OS) -> None:
-        self.path, self.descriptor, self.fs = path, descriptor, fs
+    def __init__(self, path: Path, descriptor: int, fs: FileSystem = OS, name: str = "") -> None:
+        self.descriptor, self.fs = descriptor, fs
+        self._above, self._name = path, name
+
+    @property
+    def path(self) -> Path:
+        """Where it was opened; for messages, for it may have another name by now."""
+        return self._above / self._name if self._name else self._above
 
     @classmethod
     def open(cls, path: Path, fs: FileSystem = OS) -> Directory:
         """Open a directory for reading; nothing is created. Raises FileNotFoundError and DocumentRefused."""
-        return cls(path, _open(fs, path, None, path), fs)
+        try:
+            return cls(path, fs.open_directory(path), fs)
+        except FileNotFoundError:
+            raise
+        except OSError as problem:
+            raise refused(path, problem) from problem
 
     @classmethod
     def make(cls, path: Path, fs: FileSystem = OS) -> Directory:
@@ -63,8 +74,13 @@ class Directory:
 
     def enter(self, name: str) -> Directory:
         """Open a directory in this one for reading."""
-        path = self.path / name
-        return Directory(path, _open(self.fs, name, self.descriptor, path), self.fs)
+        try:
+            descriptor = self.fs.open_directory(name, self.descriptor)
+        except FileNotFoundError:
+            raise
+        except OSError as problem:
+            raise refused(self.path / name, problem) from problem
+        return Directory(self.path, descriptor, self.fs, name)
 
     def enter_or_make(self, name: str) -> Directory:
         """Open a directory in this one for writing, made where it is missing."""
@@ -102,7 +118,7 @@ class Directory:
             raise refused(self.path / name, problem) from problem
         try:
             status = self.fs.status(descriptor)
-            refuse_unless_plain(status, self.path / name)
+            refuse_unless_plain(status, self, name)
             return Found(self.fs.read(descriptor, offset), status, self._stamp_of(descriptor))
         except OSError as problem:
             raise refused(self.path / name, problem) from problem
@@ -146,12 +162,13 @@ class Directory:
             self.fs.narrow(self.descriptor)
 
 
-def refuse_unless_plain(status: os.stat_result, path: Path) -> None:
+def refuse_unless_plain(status: os.stat_result, directory: Directory, name: str) -> None:
     """Raise DocumentRefused for what is no regular file, or has a second name."""
     if not stat.S_ISREG(status.st_mode):
-        raise DocumentRefused(f"{path} is no regular file but {_kind(status.st_mode)}; put a plain file there")
+        kind = _kind(status.st_mode)
+        raise DocumentRefused(f"{directory.path / name} is no regular file but {kind}; put a plain file there")
     if status.st_nlink > 1:
-        raise DocumentRefused(f"{path} has a second name (a hard link); put a copy there instead")
+        raise DocumentRefused(f"{directory.path / name} has a second name (a hard link); put a copy there instead")
 
 
 def refused(path: Path, problem: OSError) -> DocumentRefused:
@@ -164,15 +181,6 @@ def refused(path: Path, problem: OSError) -> DocumentRefused:
     if problem.errno in (errno.EACCES, errno.EPERM):
         return DocumentRefused(f"{path} may not be opened: permission denied; run this as the user that owns it")
     return DocumentRefused(f"{path} cannot be opened: {problem.strerror}")
-
-
-def _open(fs: FileSystem, name: str | Path, within: int | None, path: Path) -> int:
-    try:
-        return fs.open_directory(name, within)
-    except FileNotFoundError:
-        raise
-    except OSError as problem:
-        raise refused(path, problem) from problem
 
 
 def _kind(mode: int) -> str:

@@ -36,7 +36,7 @@ def locked(directory: Directory, name: str, timeout: float) -> Iterator[None]:
         except OSError as problem:
             raise refused(directory.path / lock, problem) from problem
         try:
-            refuse_unless_plain(directory.fs.status(descriptor), directory.path / lock)
+            refuse_unless_plain(directory.fs.status(descriptor), directory, lock)
             _acquire(directory, descriptor, lock, deadline)
             yield
         finally:

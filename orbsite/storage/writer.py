@@ -119,8 +119,8 @@ class Writer:
         replica.journal, replica.has_journal = journal, True
 
     def _append(self, journal: Journal, line: bytes) -> None:
-        name = self._document.journal
-        with failing_whole(self._directory.path / name):
+        name, path = self._document.journal, self._document.path
+        with failing_whole(path):
             descriptor = self._fs.open_for_appending(name, self._directory.descriptor)
         try:
             size = self._fs.status(descriptor).st_size
@@ -134,7 +134,7 @@ class Writer:
                 self._fs.truncate(descriptor, journal.end)
             except OSError:
                 raise self._unknown(problem) from problem
-            with failing_whole(self._directory.path / name):
+            with failing_whole(path):
                 raise
         finally:
             self._fs.close(descriptor)
