@@ -1,4 +1,4 @@
-"""The ledger: what ran, when, over what, and how it ended."""
+"""The ledger: what ran, when, over what, how it ended, what it replaced, and what it had to leave."""
 
 from __future__ import annotations
 
@@ -13,14 +13,20 @@ class Run(models.Model):
 
         RUNNING = "running"
         COMPLETE = "complete"
+        INTERRUPTED = "interrupted"
         FAILED = "failed"
+        ROLLED_BACK = "rolled back"
 
     operation = models.CharField(max_length=40)
-    state = models.CharField(max_length=10, choices=State.choices, default=State.RUNNING)
+    state = models.CharField(max_length=12, choices=State.choices, default=State.RUNNING)
     source = models.TextField(blank=True)
+    source_digest = models.CharField(max_length=64, blank=True, help_text="SHA-256 of everything that it reads.")
+    cursor = models.JSONField(default=dict, help_text="How many entries of each domain it has dealt with.")
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
     counts = models.JSONField(default=dict)
+    verification = models.JSONField(null=True, blank=True)
+    reverts = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="reverted_by")
 
     class Meta:
         db_table = "orb_runs"
@@ -28,3 +34,43 @@ class Run(models.Model):
 
     def __str__(self) -> str:
         return f"{self.operation} {self.pk}"
+
+
+class Change(models.Model):
+    """What a run put in the place of something else. A row that it created carries the run's id instead."""
+
+    run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="changes")
+    domain = models.CharField(max_length=40)
+    kind = models.CharField(max_length=40)
+    key = models.TextField(help_text="The record's key, as a JSON list.")
+    before = models.TextField(help_text="What was replaced, as a step of a journal.")
+    before_run = models.BigIntegerField(null=True)
+    before_position = models.IntegerField(null=True)
+    after = models.CharField(max_length=64, help_text="The digest of what the run left.")
+
+    class Meta:
+        db_table = "orb_changes"
+        constraints = [models.UniqueConstraint(fields=["run", "domain", "kind", "key"], name="orb_changes_once")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.key} by run {self.run_id}"
+
+
+class Reject(models.Model):
+    """Something in a source that a run could not take, with its bytes as they were."""
+
+    run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="rejects")
+    domain = models.CharField(max_length=40)
+    kind = models.CharField(max_length=40)
+    path = models.TextField()
+    reason = models.TextField()
+    original = models.TextField(help_text="Its JSON, as it was read.")
+    settled_by = models.ForeignKey(Run, null=True, blank=True, on_delete=models.PROTECT, related_name="settled")
+
+    class Meta:
+        db_table = "orb_rejects"
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["domain", "settled_by"], name="orb_rejects_open")]
+
+    def __str__(self) -> str:
+        return f"{self.path} left by run {self.run_id}"

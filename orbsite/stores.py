@@ -10,7 +10,7 @@ from django.db import DatabaseError, connections
 
 from orbsite import conf
 from orbsite.conf import Persistence
-from orbsite.models import Run
+from orbsite.models import Change, Reject, Run
 from orbsite.storage.document import Document
 from orbsite.storage.domain import Domain
 from orbsite.storage.errors import OrbError, StoreUnavailable
@@ -75,7 +75,7 @@ def open_sql_store(domain: Domain, using: str = "default") -> SqlStore:
         raise StoreUnavailable(
             f"{what} cannot be reached: {problem}; check DATABASE_URL, and that it runs"
         ) from problem
-    missing = sorted({model._meta.db_table for model in (Run, *domain.models.values())} - set(tables))
+    missing = sorted({model._meta.db_table for model in (Run, Change, Reject, *domain.models.values())} - set(tables))
     if missing:
         raise StoreUnavailable(f"{what} has no table {', '.join(missing)}; run: manage.py migrate")
     return SqlStore(domain, using)

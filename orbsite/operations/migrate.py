@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from itertools import islice
@@ -11,10 +10,11 @@ from pathlib import Path
 
 import msgspec
 
-from orbsite.models import Run
+from orbsite.operations.book import Book, Outcome, open_rejects
+from orbsite.operations.ledger import alone, begin, name_of, recorded
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report, Section
-from orbsite.operations.source import read_documents
+from orbsite.operations.source import Snapshot
 from orbsite.storage.domain import Domain, Entry
 from orbsite.storage.errors import Conflict
 from orbsite.storage.finding import Finding, error, warning
@@ -33,66 +33,94 @@ def migrate(
     *,
     now: Callable[[], datetime],
     dry_run: bool = False,
+    only_rejected: bool = False,
+    resume: bool = False,
     progress: Progress = silent,
 ) -> Report:
     """Move what the files under a data directory hold into SQL, and account for every record.
 
-    Nothing is written where one of the files cannot be read (DocumentError), nor with `dry_run`.
+    Nothing is written where one of the files cannot be read (DocumentError), nor with `dry_run`. A run over the same
+    files that was interrupted is gone on with; with `resume`, nothing else is done (OrbError where there is none). With
+    `only_rejected`, only what earlier runs had to leave is tried.
     """
     targets = {domain.name: open_sql_store(domain) for domain in domains}
-    sources = read_documents(domains, base)
+    snapshot = Snapshot(domains, base)
     report = Report(columns=COLUMNS)
-    run = None if dry_run else _begin(base, now())
-    report.run = None if run is None else run.pk
-    with _recorded(run, report, now):
+    with contextlib.ExitStack() as stack:
+        run = None
+        if not dry_run:
+            stack.enter_context(alone())
+            operation = "retry" if only_rejected else "migrate"
+            run = begin(operation, base, snapshot.digest, now(), report, resume=resume)
+            report.run = run.pk
+            stack.enter_context(recorded(run, report, now))
         for domain in domains:
             section = report.section(domain.name, (kind.plural for kind in domain.kinds))
-            move(sources[domain.name], targets[domain.name], report.run, section, progress)
+            book = None if run is None else Book(run, report, domain)
+            source, paths = snapshot.entries(domain), None
+            if only_rejected:
+                paths = open_rejects(domain, name_of(base))
+                source = _at(paths, source)
+            move(source, targets[domain.name], report.run, section, progress=progress, book=book)
+            if book is not None:
+                book.settle(paths)
     return report
 
 
 def move(
-    source: Iterable[Entry], target: LedgerStore, run: int | None, section: Section, progress: Progress = silent
+    source: Iterable[Entry],
+    target: LedgerStore,
+    run: int | None,
+    section: Section,
+    *,
+    progress: Progress = silent,
+    book: Book | None = None,
 ) -> None:
-    """Move entries into a store in the name of a run, batch by batch; without a run, only tell what would become."""
-    iterator = iter(source)
+    """Move entries into a store in the name of a run, batch by batch; without a run, only tell what would become.
+
+    With a book, each batch is noted in the same transaction, and what the book has already is skipped.
+    """
+    iterator = islice(iter(source), book.done if book else 0, None)
     while batch := list(islice(iterator, _BATCH)):
-        section.take(_move_batch(batch, target, run))
+        _move_batch(batch, target, run, section, book)
         progress(sum(entry.kind is not None for entry in batch))
 
 
-def _move_batch(batch: list[Entry], target: LedgerStore, run: int | None) -> Section:
+def _move_batch(batch: list[Entry], target: LedgerStore, run: int | None, section: Section, book: Book | None) -> None:
     """Move a batch in one transaction; where somebody takes a key in the same moment, weigh everything again."""
-    for _ in range(_ATTEMPTS - 1):
-        with contextlib.suppress(Conflict):
-            return _weighed(batch, target, run)
-    return _weighed(batch, target, run)
+    for attempt in range(1, _ATTEMPTS + 1):
+        part = Section()
+        try:
+            with target.transaction():
+                outcomes = _load(batch, target, run, part)
+                if book is not None:
+                    book.note(outcomes, section, part, len(batch))
+        except Conflict:
+            if attempt == _ATTEMPTS:
+                raise
+        else:
+            section.take(part)
+            return
 
 
-def _weighed(batch: list[Entry], target: LedgerStore, run: int | None) -> Section:
-    section = Section()
-    with target.transaction():
-        _load(batch, target, run, section)
-    return section
-
-
-def _load(batch: list[Entry], target: LedgerStore, run: int | None, section: Section) -> None:
+def _load(batch: list[Entry], target: LedgerStore, run: int | None, section: Section) -> list[Outcome]:
     rows = _rows(batch, target)
-    loaded: dict[str, list[tuple[Record, int | None]]] = {"new": [], "replaced": []}
+    outcomes = []
     for entry in batch:
         section.findings += entry.findings
         if entry.kind is None:
             continue
         row = rows.get((entry.kind, entry.record.key)) if entry.record else None
-        outcome, record, findings = weigh(entry, row)
+        what, record, findings = weigh(entry, row)
         section.findings += findings
         section.count(entry.kind.plural, "read")
-        section.count(entry.kind.plural, outcome)
-        if record is not None and outcome in loaded:
-            loaded[outcome].append((record, entry.position))
+        section.count(entry.kind.plural, what)
+        outcomes.append(Outcome(entry, what, row, record, (*entry.findings, *findings)))
     if run is not None:
-        target.load(loaded["new"], run, free=True)
-        target.load(loaded["replaced"], run)
+        for what, free in (("new", True), ("replaced", False)):
+            loaded = [(one.record, one.entry.position) for one in outcomes if one.what == what and one.record]
+            target.load(loaded, run, free=free)
+    return outcomes
 
 
 def weigh(entry: Entry, row: Row[Record] | None) -> tuple[str, Record | None, list[Finding]]:
@@ -125,6 +153,10 @@ def _weigh_versions(record: Record, old: Record, path: str, *, as_left: bool) ->
     return "kept", record, [warning(path, f"the row in SQL {how}; it was kept")]
 
 
+def _at(paths: set[str], source: Iterable[Entry]) -> Iterator[Entry]:
+    return (entry for entry in source if entry.path in paths)
+
+
 def _rows(batch: list[Entry], target: LedgerStore) -> dict[tuple[type[Record], tuple[str, ...]], Row[Record]]:
     keys: dict[type[Record], list[tuple[str, ...]]] = {}
     for entry in batch:
@@ -134,26 +166,3 @@ def _rows(batch: list[Entry], target: LedgerStore) -> dict[tuple[type[Record], t
         (kind, target.rows(kind, wanted, lock=True)) for kind, wanted in keys.items()
     )
     return {(kind, key): row for kind, rows in found for key, row in rows.items()}
-
-
-def _begin(base: Path, moment: datetime) -> Run:
-    name = os.fsencode(base).decode(errors="backslashreplace")  # a path may hold bytes that no text has
-    return Run.objects.create(operation="migrate", source=name, started_at=moment)
-
-
-@contextlib.contextmanager
-def _recorded(run: Run | None, report: Report, now: Callable[[], datetime]) -> Iterator[None]:
-    """Note in the ledger how the run ends, and with which counts."""
-    if run is None:
-        yield
-        return
-    try:
-        yield
-        run.state = Run.State.COMPLETE
-    except BaseException:
-        run.state = Run.State.FAILED
-        raise
-    finally:
-        run.finished_at = now()
-        run.counts = {name: part["kinds"] for name, part in report.as_json()["domains"].items()}
-        run.save()

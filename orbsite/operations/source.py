@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,22 +11,38 @@ from orbsite.storage.document import require_directory
 from orbsite.storage.domain import Domain, Entry
 from orbsite.storage.errors import DocumentCorrupt
 from orbsite.storage.finding import ROOT, warning
+from orbsite.storage.replace import digest_of
 from orbsite.stores import file_store
 
 
-def read_documents(domains: list[Domain], base: Path) -> dict[str, Iterator[Entry]]:
-    """Return what stands in each domain's document; all documents are read and checked before anything is returned.
+class Snapshot:
+    """What the documents of some domains hold at one moment, journals included."""
 
-    A missing file has no entries but a remark. Raises DocumentError where a file cannot be used, or where the
-    directory is missing.
-    """
-    require_directory(base)
-    return {domain.name: read_document(domain, base) for domain in domains}
+    def __init__(self, domains: list[Domain], base: Path) -> None:
+        """Read and check all documents before anything is returned.
+
+        Raises DocumentError where a file cannot be used, or where the directory is missing.
+        """
+        require_directory(base)
+        self._base = base
+        self._data = {domain.name: file_store(domain, base).snapshot() for domain in domains}
+        self._checked: dict[str, Iterator[Entry]] = {}
+        self._checked = {domain.name: self.entries(domain) for domain in domains}
+        digests = [f"{name}:{digest_of(content)}" for name, content in sorted(self._data.items())]
+        self.digest = hashlib.sha256("\n".join(digests).encode()).hexdigest()
+        """The SHA-256 of everything in it."""
+
+    def entries(self, domain: Domain) -> Iterator[Entry]:
+        """Return what stands in a domain's document; a missing file has no entries but a remark."""
+        return self._checked.pop(domain.name, None) or _entries(domain, self._base, self._data[domain.name])
 
 
 def read_document(domain: Domain, base: Path) -> Iterator[Entry]:
     """Return what stands in one domain's document. Raises DocumentError."""
-    data = file_store(domain, base).snapshot()
+    return _entries(domain, base, file_store(domain, base).snapshot())
+
+
+def _entries(domain: Domain, base: Path, data: bytes | None) -> Iterator[Entry]:
     if data is None:
         remark = warning(ROOT, f"there is no file {domain.file}, and so there are no records")
         return iter([Entry(place=(), findings=(remark,))])

@@ -22,7 +22,7 @@ class MemoryStore(LedgerStore):
     def __init__(self, domain: Domain) -> None:
         super().__init__(domain)
         self._shelves: dict[type[Record], Shelf[Any]] = {kind: Shelf() for kind in domain.kinds}
-        self._runs: dict[tuple[type[Record], Key], tuple[int, str]] = {}
+        self._runs: dict[tuple[type[Record], Key], tuple[int | None, str, int | None]] = {}
         self._lock = threading.RLock()
 
     def fetch(self, kind: type[R], keys: Iterable[Key], *, user_id: str | None = None) -> dict[Key, R]:
@@ -93,13 +93,20 @@ class MemoryStore(LedgerStore):
         with self._lock:
             return {key: self._row(kind, record) for key, record in self.fetch(kind, keys).items()}
 
-    def load(self, records: Sequence[tuple[Record, int | None]], run: int, *, free: bool = False) -> None:
+    def written_by(self, kind: type[R], run: int, *, page: int = 1000) -> Iterator[list[Row[R]]]:
+        with self._lock:
+            keys = sorted(key for (one, key), (last, *_) in self._runs.items() if one is kind and last == run)
+        for start in range(0, len(keys), page):
+            rows = self.rows(kind, keys[start : start + page]).values()
+            yield [row for row in rows if row.run == run]
+
+    def load(self, records: Sequence[tuple[Record, int | None]], run: int | None, *, free: bool = False) -> None:
         with self._lock:
             if free and any(record.key in self._of(type(record)).records for record, _ in records):
                 raise Conflict("somebody else has taken a key meanwhile")
             loaded = [record for record, _ in records]
             self.take(loaded)
-            self._runs.update({(type(one), one.key): (run, digest(one)) for one in loaded})
+            self._runs.update({(type(one), one.key): (run, digest(one), position) for one, position in records})
 
     def fill(self, records: Iterable[Record]) -> None:
         """Take many records of a store that was empty; whoever read them has checked them."""
@@ -130,8 +137,8 @@ class MemoryStore(LedgerStore):
         return self._shelves[kind]
 
     def _row(self, kind: type[Record], record: R) -> Row[R]:
-        run, left = self._runs.get((kind, record.key), (None, ""))
-        return Row(record, run, as_left=run is not None and left == digest(record))
+        run, left, position = self._runs.get((kind, record.key), (None, "", None))
+        return Row(record.key, record, run, run is not None and left == digest(record), position)
 
 
 def refuse_other_owner(record: Record, old: Record | None) -> None:

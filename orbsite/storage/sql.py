@@ -25,6 +25,7 @@ from orbsite.storage.upsert import Upsert
 _KEYS_AT_A_TIME = 500
 _PAGE = 1000
 _ATTEMPTS = 5
+_LEDGER = ("digest", "run_id", "position")
 
 
 class SqlStore(LedgerStore):
@@ -89,7 +90,7 @@ class SqlStore(LedgerStore):
                     if old is None and expect is not None:
                         refuse_other_owner(record, self.fetch(kind, [record.key]).get(record.key))
                     refuse_unexpected(old, expect)
-                self._write(kind, [(record, None) for record in group], None)
+                self._write(kind, [(record, None) for record in group], None, keep_position=True)
 
     def delete(self, kind: type[Record], keys: Iterable[Key], *, user_id: str | None = None) -> int:
         with transaction.atomic(self._using):
@@ -126,7 +127,18 @@ class SqlStore(LedgerStore):
     def rows(self, kind: type[R], keys: Iterable[Key], *, lock: bool = False) -> dict[Key, Row[R]]:
         return self._remembered(kind, keys, self._rows(kind).select_for_update() if lock else self._rows(kind))
 
-    def load(self, records: Sequence[tuple[Record, int | None]], run: int, *, free: bool = False) -> None:
+    def written_by(self, kind: type[R], run: int, *, page: int = 1000) -> Iterator[list[Row[R]]]:
+        rows = self._rows(kind).filter(run_id=run).order_by(*kind.key_fields)
+        after: Key | None = None
+        while True:
+            remaining = rows if after is None else rows.filter(_beyond(kind.key_fields, after, "gt"))
+            found = [_row(kind, values) for values in self._values(kind, remaining[:page], *_LEDGER)]
+            if not found:
+                return
+            yield found
+            after = found[-1].key
+
+    def load(self, records: Sequence[tuple[Record, int | None]], run: int | None, *, free: bool = False) -> None:
         positions = {(type(record), record.key): position for record, position in records}
         with transaction.atomic(self._using):
             for kind, group in _by_kind(record for record, _ in records):
@@ -140,9 +152,9 @@ class SqlStore(LedgerStore):
         return Upsert(self.domain.models[kind], self._using)
 
     def _write(
-        self, kind: type[Record], records: list[tuple[Record, int | None]], run: int | None, *, free: bool = False
+        self, kind: type[Record], records: list[tuple[Record, int | None]], run: int | None, **options: bool
     ) -> None:
-        if records and self._upsert(kind).write(records, run, free=free) != len(records):
+        if records and self._upsert(kind).write(records, run, **options) != len(records):
             raise OwnerConflict(
                 f"among {len(records)} keys from {records[0][0].key!r} on, somebody else has taken one meanwhile; "
                 "nothing was written. Read again, then retry"
@@ -152,8 +164,9 @@ class SqlStore(LedgerStore):
         found = {}
         for condition in _by_keys(kind, keys):
             ordered = rows.filter(condition).order_by(*kind.key_fields)
-            for values in self._values(kind, ordered, "digest", "run_id"):
-                found[tuple(values[name] for name in kind.key_fields)] = _row(kind, values)
+            for values in self._values(kind, ordered, *_LEDGER):
+                row: Row[R] = _row(kind, values)
+                found[row.key] = row
         return found
 
     def _keyset(
@@ -185,7 +198,8 @@ class SqlStore(LedgerStore):
 
 def _row(kind: type[R], values: dict[str, Any]) -> Row[R]:
     record, run = read_row(kind, values).record, values["run_id"]
-    return Row(record, run, as_left=run is not None and record is not None and values["digest"] == digest(record))
+    as_left = run is not None and record is not None and values["digest"] == digest(record)
+    return Row(tuple(values[name] for name in kind.key_fields), record, run, as_left, values["position"])
 
 
 def _readable(old: R | None, record: Record) -> R:

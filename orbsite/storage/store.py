@@ -106,9 +106,13 @@ class Store(ABC):
 class Row(Generic[R]):
     """What a store remembers of a record: the run that last wrote it, and whether it is still as that run left it."""
 
+    key: Key
     record: R | None
+    """None where the row does not decode."""
     run: int | None
     as_left: bool
+    position: int | None = None
+    """The record's place in its list, where it came from a file."""
 
 
 class LedgerStore(Store):
@@ -126,7 +130,11 @@ class LedgerStore(Store):
         """
 
     @abstractmethod
-    def load(self, records: Sequence[tuple[Record, int | None]], run: int, *, free: bool = False) -> None:
+    def written_by(self, kind: type[R], run: int, *, page: int = 1000) -> Iterator[list[Row[R]]]:
+        """Yield, a page at a time and by key, what a run was the last to write; pages may be changed meanwhile."""
+
+    @abstractmethod
+    def load(self, records: Sequence[tuple[Record, int | None]], run: int | None, *, free: bool = False) -> None:
         """Put records with their positions in the name of a run; the records were checked by whoever read them.
 
         With `free`, only where their keys are free. Raises Conflict, and then the transaction has to be given up.

@@ -39,14 +39,21 @@ class Upsert:
             cursor.execute(f"{self._insert()} DO NOTHING", self._values(record, None, None))
             return bool(cursor.rowcount)
 
-    def write(self, records: Iterable[tuple[Record, int | None]], run: int | None, *, free: bool = False) -> int:
+    def write(
+        self,
+        records: Iterable[tuple[Record, int | None]],
+        run: int | None,
+        *,
+        free: bool = False,
+        keep_position: bool = False,
+    ) -> int:
         """Insert or update records with their positions, or only insert where `free`; return how many were written.
 
-        It falls short of the number of records where a key belongs to another owner. Without a run, rows keep their
-        position as long as they stay in their session.
+        It falls short of the number of records where a key belongs to another owner. With `keep_position`, rows keep
+        theirs as long as they stay in their session.
         """
         values = {name: f"EXCLUDED.{name}" for field, name in self._names.items() if field not in self._never_set}
-        if run is None:
+        if keep_position:
             values[self._names["position"]] = self._kept_position()
         sets = ", ".join(f"{name} = {value}" for name, value in values.items())
         owner = self._names["user_id"]

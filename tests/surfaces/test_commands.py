@@ -275,7 +275,7 @@ def test_ctrl_c_is_130_and_one_json_object(sample: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("orbsite.operations.migrate._load", interrupt)
     code, report = migrate(sample)
     assert (code, report["ok"]) == (130, False)
-    assert Run.objects.get().state == "failed"
+    assert Run.objects.get().state == "interrupted"
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "\udcff"])

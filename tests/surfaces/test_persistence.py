@@ -145,7 +145,10 @@ def test_a_mode_that_nobody_knows_is_an_error(settings: Any) -> None:
 def test_sql_without_tables_is_an_error_and_no_other_store(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.ORB_PERSISTENCE = "sql"
     monkeypatch.setattr("django.db.backends.base.introspection.BaseDatabaseIntrospection.table_names", lambda *_: [])
-    with pytest.raises(StoreUnavailable, match="has no table orb_runs, te_reflections; run: manage.py migrate"):
+    with pytest.raises(
+        StoreUnavailable,
+        match="has no table orb_changes, orb_rejects, orb_runs, te_reflections; run: manage.py migrate",
+    ):
         create_default_te_store()
 
 

@@ -19,12 +19,27 @@ class Command(OrbCommand):
     help = "Move the records of files into SQL: each one is new, unchanged, replaced, kept or rejected."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Add --dry-run."""
+        """Add --dry-run, --resume and --retry-rejected."""
         super().add_arguments(parser)
         parser.add_argument(
             "--dry-run", action="store_true", help="tell what would become of each record; write nothing"
         )
 
+        parser.add_argument(
+            "--resume", action="store_true", help="only go on with a run that was interrupted, which any run does first"
+        )
+        parser.add_argument(
+            "--retry-rejected", action="store_true", help="only try again what earlier runs had to leave"
+        )
+
     def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:
         """Migrate."""
-        return migrate(domains, self.base(options), now=utc_now, dry_run=options["dry_run"], progress=progress)
+        return migrate(
+            domains,
+            self.base(options),
+            now=utc_now,
+            dry_run=options["dry_run"],
+            only_rejected=options["retry_rejected"],
+            resume=options["resume"],
+            progress=progress,
+        )

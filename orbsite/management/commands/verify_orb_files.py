@@ -1,0 +1,21 @@
+"""manage.py verify_orb_files: compare files with SQL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orbsite.management.base import OrbCommand
+from orbsite.management.meter import Meter
+from orbsite.operations.report import Report
+from orbsite.operations.verify import verify
+from orbsite.storage.domain import Domain
+
+
+class Command(OrbCommand):
+    """Compare the files with SQL."""
+
+    help = "Compare the files with SQL, record by record, and list every difference; nothing is written."
+
+    def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:
+        """Verify."""
+        return verify(domains, self.base(options), progress=progress)

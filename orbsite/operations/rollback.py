@@ -1,0 +1,151 @@
+"""Undoes one run: what it created goes, what it replaced comes back, and what was changed since is kept and listed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+
+import msgspec
+
+from orbsite.models import Change, Run
+from orbsite.operations.book import key_text
+from orbsite.operations.ledger import alone, begin, recorded
+from orbsite.operations.progress import Progress, silent
+from orbsite.operations.report import Report, Section
+from orbsite.storage.domain import Domain
+from orbsite.storage.errors import DocumentCorrupt, OrbError
+from orbsite.storage.finding import warning
+from orbsite.storage.record import Key, Record
+from orbsite.storage.steps import Put, StepReader
+from orbsite.storage.store import LedgerStore, Row
+from orbsite.stores import open_sql_store
+
+COLUMNS = ("removed", "restored", "kept")
+REVERSIBLE = ("migrate", "retry", "import")
+
+
+def rollback(
+    number: int,
+    domains: list[Domain],
+    *,
+    now: Callable[[], datetime],
+    dry_run: bool = False,
+    force: bool = False,
+    progress: Progress = silent,
+) -> Report:
+    """Undo a run, batch by batch; interrupted, it is gone on with by calling it again.
+
+    A row that is not as the run left it is kept, and listed; `force` undoes it all the same. Raises OrbError where
+    there is no such run, or it cannot be undone.
+    """
+    undone = _find(number)
+    targets = {domain.name: open_sql_store(domain) for domain in domains}
+    report = Report(columns=COLUMNS, bad=("kept",))
+    if dry_run:
+        for domain in domains:
+            _Undoing(undone, domain, targets[domain.name], report, force=force).look(progress)
+        return report
+    with alone():
+        run = begin("rollback", f"run {number}", "", now(), report)
+        Run.objects.filter(pk=run.pk).update(reverts=undone)
+        report.run = run.pk
+        with recorded(run, report, now):
+            for domain in domains:
+                _Undoing(undone, domain, targets[domain.name], report, force=force).undo(progress)
+            Run.objects.filter(pk=undone.pk).update(state=Run.State.ROLLED_BACK)
+    return report
+
+
+def _find(number: int) -> Run:
+    run = Run.objects.filter(pk=number).first()
+    if run is None:
+        raise OrbError(f"there is no run {number}; the admin lists all runs")
+    if run.operation not in REVERSIBLE:
+        raise OrbError(f"run {number} is a {run.operation}, which cannot be rolled back; {', '.join(REVERSIBLE)} can")
+    return run
+
+
+class _Undoing:
+    """The part of a rollback that is about one domain."""
+
+    def __init__(self, run: Run, domain: Domain, store: LedgerStore, report: Report, *, force: bool) -> None:
+        self._run, self._domain, self._store, self._force = run, domain, store, force
+        self._section: Section = report.section(domain.name, (kind.plural for kind in domain.kinds))
+        self._steps = StepReader(domain)
+
+    def look(self, progress: Progress) -> None:
+        """Count what would become of each row."""
+        for kind in self._domain.kinds:
+            for page in self._store.written_by(kind, self._run.pk):
+                self._weigh(kind, page)
+                progress(len(page))
+            self._count_lost(kind)
+
+    def undo(self, progress: Progress) -> None:
+        """Do it, a page of rows in one transaction."""
+        for kind in self._domain.kinds:
+            for page in self._store.written_by(kind, self._run.pk):
+                with self._store.transaction():
+                    rows = self._store.rows(kind, [row.key for row in page], lock=True).values()
+                    removed, restored = self._weigh(kind, [row for row in rows if row.run == self._run.pk])
+                    self._store.delete(kind, removed)
+                    for before_run, group in groupby(restored, key=lambda one: one.before_run):
+                        records = [(self._before(change), change.before_position) for change in group]
+                        self._store.load(records, before_run)
+                progress(len(page))
+            self._count_lost(kind)
+
+    def _weigh(self, kind: type[Record], rows: list[Row[Any]]) -> tuple[list[Key], list[Change]]:
+        """Return the keys of the rows to remove, and the changes to take back; count and list the others."""
+        changes = {change.key: change for change in self._changes(kind, [key_text(row.key) for row in rows])}
+        removed, restored = [], []
+        for row in rows:
+            change = changes.get(key_text(row.key))
+            if not row.as_left and not self._force:
+                self._keep(kind, key_text(row.key), "was changed since")
+            elif change is None:
+                self._section.count(kind.plural, "removed")
+                removed.append(row.key)
+            else:
+                self._section.count(kind.plural, "restored")
+                restored.append(change)
+        return removed, sorted(restored, key=lambda change: (change.before_run is None, change.before_run or 0))
+
+    def _count_lost(self, kind: type[Record]) -> None:
+        """List what the run replaced, and what is not its row any more."""
+        for page in _pages(self._changes(kind).order_by("pk").iterator()):
+            rows = self._store.rows(kind, [tuple(msgspec.json.decode(change.key)) for change in page])
+            present = {key_text(row.key): row for row in rows.values()}
+            for change in page:
+                row = present.get(change.key)
+                if row is None:
+                    self._keep(kind, change.key, "is gone")
+                elif row.run not in (self._run.pk, change.before_run):
+                    self._keep(kind, change.key, "was saved again since")
+
+    def _changes(self, kind: type[Record], keys: list[str] | None = None) -> Any:
+        found = Change.objects.filter(run=self._run, domain=self._domain.name, kind=kind.plural)
+        return found if keys is None else found.filter(key__in=keys)
+
+    def _before(self, change: Change) -> Record:
+        step = next(self._steps.read([msgspec.Raw(change.before.encode())]))
+        if not isinstance(step, Put):
+            raise DocumentCorrupt(f"the ledger's change {change.pk} holds no record; nothing was changed for its batch")
+        return step.record
+
+    def _keep(self, kind: type[Record], key: str, why: str) -> None:
+        self._section.count(kind.plural, "kept")
+        self._section.findings.append(warning(f"{kind.plural} {key}", f"{why}; it was kept"))
+
+
+def _pages(changes: Iterator[Change], size: int = 500) -> Iterator[list[Change]]:
+    page: list[Change] = []
+    for change in changes:
+        page.append(change)
+        if len(page) == size:
+            yield page
+            page = []
+    if page:
+        yield page
