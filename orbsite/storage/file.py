@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from orbsite.storage.batch import Batches, Job
+from orbsite.storage.content import Content
 from orbsite.storage.directory import Directory
 from orbsite.storage.document import Document
 from orbsite.storage.domain import Domain
@@ -88,6 +89,19 @@ class FileStore(Store):
                     return self._document.envelope.open(data)
             replica = self._refreshed(directory)
             return None if replica.digest is None else replica.content.encode()
+
+    def replace(self, data: bytes) -> None:
+        """Put a whole document in the place of what is there, which stays beside it as `.prev`.
+
+        Raises DocumentCorrupt where it is no document of this domain, and as every save does.
+        """
+        content = Content(self.domain, data)
+        with (
+            failing_whole(self._document.path),
+            self._document.writing() as directory,
+            self._writer(directory) as writer,
+        ):
+            writer.replace(content)
 
     def fold(self) -> bool:
         """Write what the journal holds into the document and remove the journal; tell whether there was one."""

@@ -84,6 +84,11 @@ class Writer:
         else:
             self._append(journal, line)
 
+    def replace(self, content: Content) -> None:
+        """Put something else in the place of everything that is there."""
+        self._replica.content = content
+        self.fold(contextlib.nullcontext())
+
     def is_due(self, *, closing: bool = False) -> bool:
         """Tell whether the journal has grown so long beside the document that it should be folded."""
         return self.journal_size > self._limit(_FOLD_AT_CLOSE if closing else _FOLD_AT)
