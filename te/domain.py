@@ -8,6 +8,7 @@ from orbsite.storage.domain import Domain, register
 from te.layout import ReflectionsLayout
 from te.models import ReflectionRow
 from te.records import Reflection
+from te.reflection_log import DEFAULT_SESSION
 
 DOMAIN = register(
     Domain(
@@ -15,6 +16,7 @@ DOMAIN = register(
         file=PurePosixPath("te/reflections.json"),
         layout=ReflectionsLayout(),
         models={Reflection: ReflectionRow},
+        when_null={"session_id": DEFAULT_SESSION},
         facets={"users": (Reflection, "user_id"), "sessions": (Reflection, "session_id")},
     )
 )

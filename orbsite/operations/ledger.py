@@ -58,15 +58,12 @@ def alone(using: str = "default") -> Iterator[None]:
         os.close(descriptor)
 
 
-def begin(
-    operation: str, source: Path | str, digest: str, moment: datetime, report: Report, *, resume: bool = False
-) -> Run:
+def begin(operation: str, name: str, digest: str, moment: datetime, report: Report, *, resume: bool = False) -> Run:
     """Return the run of this operation over this source that stopped half way, to go on with it, or else a new one.
 
     Only while no other run is under way: one that says that it runs has died then. With `resume`, never a new one:
     raises OrbError where none stopped, or the source has changed since.
     """
-    name = name_of(source)
     stopped = Run.objects.filter(operation=operation, source=name, state__in=_UNFINISHED).order_by("-id").first()
     if stopped is not None and stopped.source_digest == digest and stopped.cursor:
         stopped.state = Run.State.RUNNING
@@ -94,11 +91,6 @@ def recorded(run: Run, report: Report, now: Callable[[], datetime]) -> Iterator[
     finally:
         run.state, run.finished_at, run.counts = state, now(), counts_of(report)
         run.save(update_fields=["state", "finished_at", "counts"])
-
-
-def name_of(source: Path | str) -> str:
-    """Return how the ledger calls a source; a path may hold bytes that no text has."""
-    return os.fsencode(source).decode(errors="backslashreplace")
 
 
 def counts_of(report: Report) -> dict[str, dict[str, dict[str, int]]]:

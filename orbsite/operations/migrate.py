@@ -1,4 +1,4 @@
-"""Moves the records of files into SQL: each one read is new, unchanged, replaced, kept or rejected."""
+"""Moves records from files, or an earlier database, into SQL: new, unchanged, replaced, kept or rejected."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
 from orbsite.operations.book import Book, Outcome, open_rejects
-from orbsite.operations.ledger import alone, begin, name_of, recorded
+from orbsite.operations.ledger import alone, begin, recorded
+from orbsite.operations.origin import Origin
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report, Section
 from orbsite.operations.source import Snapshot
@@ -43,25 +45,65 @@ def migrate(
     files that was interrupted is gone on with; with `resume`, nothing else is done (OrbError where there is none). With
     `only_rejected`, only what earlier runs had to leave is tried.
     """
-    targets = {domain.name: open_sql_store(domain) for domain in domains}
     snapshot = Snapshot(domains, base)
+    operation = "retry" if only_rejected else "migrate"
+    return transfer(snapshot, domains, operation, now=now, dry_run=dry_run, resume=resume, progress=progress)
+
+
+def import_database(
+    domains: list[Domain],
+    url: str,
+    *,
+    now: Callable[[], datetime],
+    dry_run: bool = False,
+    progress: Progress = silent,
+) -> Report:
+    """Move what a database of the earlier system holds into SQL, and account for every record.
+
+    Raises StoreUnavailable where it cannot be read.
+    """
+    with Origin(url) as origin:
+        return transfer(origin, domains, "import", now=now, dry_run=dry_run, progress=progress)
+
+
+class Source(Protocol):
+    """Where a run reads from: the same from beginning to end."""
+
+    name: str
+    digest: str
+
+    def entries(self, domain: Domain) -> Iterator[Entry]:
+        """Return everything of one domain, in an order that is always the same."""
+
+
+def transfer(
+    source: Source,
+    domains: list[Domain],
+    operation: str,
+    *,
+    now: Callable[[], datetime],
+    dry_run: bool = False,
+    resume: bool = False,
+    progress: Progress = silent,
+) -> Report:
+    """Move what a source holds into SQL, as one run of an operation."""
+    targets = {domain.name: open_sql_store(domain) for domain in domains}
     report = Report(columns=COLUMNS)
     with contextlib.ExitStack() as stack:
         run = None
         if not dry_run:
             stack.enter_context(alone())
-            operation = "retry" if only_rejected else "migrate"
-            run = begin(operation, base, snapshot.digest, now(), report, resume=resume)
+            run = begin(operation, source.name, source.digest, now(), report, resume=resume)
             report.run = run.pk
             stack.enter_context(recorded(run, report, now))
         for domain in domains:
             section = report.section(domain.name, (kind.plural for kind in domain.kinds))
             book = None if run is None else Book(run, report, domain)
-            source, paths = snapshot.entries(domain), None
-            if only_rejected:
-                paths = open_rejects(domain, name_of(base))
-                source = _at(paths, source)
-            move(source, targets[domain.name], report.run, section, progress=progress, book=book)
+            entries, paths = source.entries(domain), None
+            if operation == "retry":
+                paths = open_rejects(domain, source.name)
+                entries = _at(paths, entries)
+            move(entries, targets[domain.name], report.run, section, progress=progress, book=book)
             if book is not None:
                 book.settle(paths)
     return report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ class Snapshot:
         Raises DocumentError where a file cannot be used, or where the directory is missing.
         """
         require_directory(base)
+        self.name = os.fsencode(base).decode(errors="backslashreplace")  # a path may hold bytes that no text has
         self._base = base
         self._data = {domain.name: file_store(domain, base).snapshot() for domain in domains}
         self._checked: dict[str, Iterator[Entry]] = {}

@@ -93,6 +93,9 @@ class Domain:
     facets: dict[str, tuple[type[Record], str]] = field(default_factory=dict)
     """What else statistics count: a name, and the field whose distinct values are counted."""
 
+    when_null: dict[str, str] = field(default_factory=dict)
+    """What an empty column of the earlier system's tables stands for."""
+
     @property
     def kinds(self) -> tuple[type[Record], ...]:
         """The kinds of record, the main one first."""

@@ -1,0 +1,36 @@
+"""manage.py import_orb_database: move a database of the earlier system."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from orbsite.management.base import OrbCommand
+from orbsite.management.meter import Meter
+from orbsite.operations.migrate import import_database
+from orbsite.operations.report import Report
+from orbsite.storage.clock import utc_now
+from orbsite.storage.domain import Domain
+
+
+class Command(OrbCommand):
+    """Move the records of a database of the earlier system into SQL."""
+
+    help = "Move the records of a database of the earlier system, orb.db or PostgreSQL, into SQL; it is only read."
+    reads_files = False
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add the address and --dry-run."""
+        super().add_arguments(parser)
+        parser.add_argument(
+            "url",
+            metavar="URL",
+            help="path/to/orb.db, sqlite:////path/to/orb.db, or postgresql://user:password@host/name",
+        )
+        parser.add_argument(
+            "--dry-run", action="store_true", help="tell what would become of each record; write nothing"
+        )
+
+    def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:
+        """Import."""
+        return import_database(domains, options["url"], now=utc_now, dry_run=options["dry_run"], progress=progress)
