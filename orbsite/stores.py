@@ -58,7 +58,7 @@ def close_file_stores() -> None:
     for store in _files.values():
         try:
             store.close()
-        except OrbError as problem:  # everything is saved; the journal stays for the next process
+        except (OrbError, OSError) as problem:  # everything is saved; the journal stays for the next process
             logger.warning("a journal was not folded at the end: %s", problem)
 
 

@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orbsite.storage import journal as journals
 from orbsite.storage.content import Content
 from orbsite.storage.directory import Directory, Found
 from orbsite.storage.document import Document
 from orbsite.storage.domain import Domain
 from orbsite.storage.errors import DocumentCorrupt, DocumentError
 from orbsite.storage.journal import Scan
-from orbsite.storage.replica import Replica
+from orbsite.storage.replica import Replica, look
 
 _OTHERS = 0o077
 _TEMPORARY = re.compile(r"\.(\d+)\.[0-9a-f]+\.tmp")
@@ -28,6 +27,7 @@ class Trouble(StrEnum):
     REFUSED = "refused"
     MISSING = "missing"
     CORRUPT = "corrupt"
+    NEWER = "newer"
     DAMAGED = "damaged"
     ADRIFT = "adrift"
     EDITED = "edited"
@@ -39,7 +39,7 @@ class Trouble(StrEnum):
     @property
     def is_damage(self) -> bool:
         """Whether something that was saved cannot be read."""
-        return self in (Trouble.REFUSED, Trouble.MISSING, Trouble.CORRUPT, Trouble.DAMAGED, Trouble.ADRIFT)
+        return list(Trouble).index(self) <= list(Trouble).index(Trouble.ADRIFT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +63,11 @@ def examine(domain: Domain, document: Document) -> list[Symptom]:
 
 def _symptoms(domain: Domain, document: Document, directory: Directory) -> Iterator[Symptom]:
     names = sorted(directory.names())
-    scan = None
-    journal = directory.look(document.journal)
-    if journal is not None:
-        try:
-            scan = journals.scan(journal.data, document.envelope)
-        except DocumentCorrupt as problem:
-            yield Symptom(Trouble.DAMAGED, document.journal, str(problem))
-    found = directory.look(document.name)
+    try:
+        scan, found = look(document, directory)
+    except DocumentCorrupt as problem:
+        yield Symptom(Trouble.NEWER, document.journal, str(problem))
+        scan, found = None, directory.look(document.name)
     if found is None:
         beside = [name for name in names if name.startswith(f"{document.name}.")]
         if beside:
@@ -91,12 +88,11 @@ def _of_document(
     except DocumentCorrupt as problem:
         yield Symptom(Trouble.CORRUPT, document.name, f"cannot be read: {problem}")
         return
-    try:
-        replica = Replica(domain, document, found, directory.fs.nanoseconds(), scan)
-    except DocumentCorrupt as problem:
-        yield Symptom(Trouble.ADRIFT, document.journal, str(problem))
-        return
-    if replica.is_foreign:
+    replica = Replica(domain, document, found, directory.fs.nanoseconds(), scan)
+    if replica.adrift:
+        message = f"holds {len(replica.adrift)} steps that have no place in the document, which another program changed"
+        yield Symptom(Trouble.ADRIFT, document.journal, message)
+    if replica.is_foreign and not replica.is_folded:
         message = "another program has changed it since the journal was begun; the journal's saves are put on top of it"
         yield Symptom(Trouble.EDITED, document.name, message)
     elif found.stamp is not None and found.stamp != replica.digest:
@@ -129,7 +125,7 @@ def _beside(document: Document, directory: Directory, name: str) -> Iterator[Sym
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # there is no process of such a number
         return False
     except PermissionError:
         return True

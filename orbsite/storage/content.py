@@ -15,7 +15,8 @@ from orbsite.storage.domain import Domain, Entry, Place, Tree
 from orbsite.storage.errors import DocumentCorrupt, RecordUnreadable
 from orbsite.storage.finding import error, warning
 from orbsite.storage.javascript import stringify
-from orbsite.storage.memory import MemoryStore
+from orbsite.storage.memory import MemoryStore, refuse_other_owner
+from orbsite.storage.reader import checked
 from orbsite.storage.record import Key, R, Record, digest, field_names
 from orbsite.storage.steps import Delete, Put, Step
 from orbsite.storage.store import last_of_each
@@ -113,14 +114,16 @@ class Content:
 
     def add(self, record: R) -> tuple[R, bool]:
         """Add as a store does."""
-        record = _as_in_file(record)
+        record = checked(_as_in_file(record))
         self._refuse_unreadable([record])
-        if not self.view.fetch(type(record), [record.key]):
-            self._domain.layout.admit(self.tree, record)
-        kept, added = self.view.add(record)
-        if added:
-            self._put(kept, None)
-        return kept, added
+        kept = self.view.fetch(type(record), [record.key]).get(record.key)
+        if kept is not None:
+            refuse_other_owner(record, kept)
+            return kept, False
+        self._domain.layout.admit(self.tree, record)
+        self.view.put_checked([record], None)
+        self._put(record, None)
+        return record, True
 
     def put(self, records: Iterable[Record], expect: str | None) -> None:
         """Put as a store does."""

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
+import hashlib
 import logging
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +23,12 @@ logger = logging.getLogger(__name__)
 
 _OPEN_TO_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _PRIVATE = 0o700
+_MOST_TRIES = 1000
+NO_RENAMEAT2 = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
+"""What the system says where it has no such call, or not on this file system."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Found:
     """A file as it was read."""
 
@@ -30,6 +36,37 @@ class Found:
     status: os.stat_result
     stamp: str | None
     """The SHA-256 that whoever of us wrote it left on it, and that stays on it when others change the content."""
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """The SHA-256 of the content, in hex."""
+        return hashlib.sha256(self.data).hexdigest()
+
+
+class OpenFile:
+    """A file that was opened for reading; it stays the same file, whatever becomes of its name."""
+
+    def __init__(self, directory: Directory, name: str, descriptor: int) -> None:
+        self._directory, self._name, self._descriptor = directory, name, descriptor
+
+    def look(self, offset: int = 0) -> Found:
+        """Return the file from an offset on. Raises DocumentRefused.
+
+        The status is from before the content, so that a file that grows meanwhile shows as changed later.
+        """
+        fs = self._directory.fs
+        try:
+            status = fs.status(self._descriptor)
+            refuse_unless_plain(status, self._directory, self._name)
+            return Found(fs.read(self._descriptor, offset), status, None if offset else self._stamp())
+        except OSError as problem:
+            raise refused(self._directory.path / self._name, problem) from problem
+
+    def _stamp(self) -> str | None:
+        try:
+            return self._directory.fs.read_stamp(self._descriptor).decode("ascii", "replace")
+        except OSError:  # nobody stamped it, or the file system has no room for stamps
+            return None
 
 
 class Directory:
@@ -63,14 +100,20 @@ class Directory:
             above = path.parent  # may well be reached through links: only what is ours is held to more
             with cls.open(above.resolve(), fs) if above.is_dir() else cls.make(above, fs) as parent:
                 return parent.enter_or_make(path.name)
-        directory._claim()
-        return directory
+        return directory._claimed()
 
     def __enter__(self) -> Directory:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.fs.close(self.descriptor)
+        self.close(self.descriptor)
+
+    def close(self, descriptor: int) -> None:
+        """Close an open file. What was synced is on the disk, whatever the system says now."""
+        try:
+            self.fs.close(descriptor)
+        except OSError as problem:
+            logger.warning("closing a file in %s failed: %s", self.path, problem.strerror)
 
     def enter(self, name: str) -> Directory:
         """Open a directory in this one for reading."""
@@ -89,8 +132,7 @@ class Directory:
         except FileNotFoundError:
             self._make(name)
             directory = self.enter(name)
-        directory._claim()
-        return directory
+        return directory._claimed()
 
     def _make(self, name: str) -> None:
         try:
@@ -98,7 +140,7 @@ class Directory:
                 self.fs.make_directory(name, self.descriptor)
                 self.fs.sync(self.descriptor)
         except OSError as problem:
-            raise refused(self.path / name, problem) from problem
+            raise refused(self.path / name, problem, "made") from problem
 
     def read(self, name: str) -> bytes | None:
         """Return a file's bytes, or None where there is no such file. Raises DocumentRefused."""
@@ -106,24 +148,24 @@ class Directory:
         return None if found is None else found.data
 
     def look(self, name: str, offset: int = 0) -> Found | None:
-        """Return a file from an offset on, or None where there is no such file. Raises DocumentRefused.
+        """Return a file from an offset on, or None where there is no such file. Raises DocumentRefused."""
+        with self.opened(name) as file:
+            return None if file is None else file.look(offset)
 
-        The status is from before the content, so that a file that grows meanwhile shows as changed later.
-        """
+    @contextlib.contextmanager
+    def opened(self, name: str) -> Iterator[OpenFile | None]:
+        """Open a file for reading, None where there is no such file. Raises DocumentRefused."""
         try:
             descriptor = self.fs.open_for_reading(name, self.descriptor)
         except FileNotFoundError:
-            return None
+            yield None
+            return
         except OSError as problem:
             raise refused(self.path / name, problem) from problem
         try:
-            status = self.fs.status(descriptor)
-            refuse_unless_plain(status, self, name)
-            return Found(self.fs.read(descriptor, offset), status, self._stamp_of(descriptor))
-        except OSError as problem:
-            raise refused(self.path / name, problem) from problem
+            yield OpenFile(self, name, descriptor)
         finally:
-            self.fs.close(descriptor)
+            self.close(descriptor)
 
     def status_of(self, name: str) -> os.stat_result | None:
         """Return what is known of a file by its name, or None where there is none."""
@@ -131,24 +173,71 @@ class Directory:
             return self.fs.status_of(name, self.descriptor)
         except FileNotFoundError:
             return None
+        except OSError as problem:
+            raise refused(self.path / name, problem) from problem
 
-    def _stamp_of(self, descriptor: int) -> str | None:
-        try:
-            return self.fs.read_stamp(descriptor).decode("ascii", "replace")
-        except OSError:  # nobody stamped it, or the file system has no room for stamps
-            return None
+    def move(self, name: str, to: Directory) -> None:
+        """Move a file to another directory, under a name that nobody has there."""
+        moment, taken = self.fs.nanoseconds(), set(to.names())
+        while f"{moment}{name}" in taken:
+            moment += 1
+        self.fs.move(name, self.descriptor, f"{moment}{name}", to.descriptor)
 
-    def move(self, name: str, to: Directory, new: str) -> None:
-        """Give a file another name in another directory."""
-        self.fs.move(name, self.descriptor, new, to.descriptor)
+    def put_aside(self, name: str, what: str, of: str) -> str:
+        """Give a file the first name `OF.WHAT-<nanoseconds>` that nobody has, and return it."""
+        for aside in self._asides(what, of):
+            with contextlib.suppress(FileExistsError):
+                try:
+                    self.fs.rename_to_free(name, aside, self.descriptor)
+                except OSError as problem:
+                    if problem.errno not in NO_RENAMEAT2 or self.status_of(aside) is not None:
+                        raise
+                    self.fs.rename(name, aside, self.descriptor)
+                return aside
+        raise OSError(errno.EEXIST, os.strerror(errno.EEXIST), of)
+
+    def write_aside(self, data: bytes, what: str, of: str) -> str:
+        """Write bytes, synced, under the first name `OF.WHAT-<nanoseconds>` that nobody has, and return it."""
+        for aside in self._asides(what, of):
+            with contextlib.suppress(FileExistsError):
+                descriptor = self.fs.create(aside, self.descriptor)
+                try:
+                    self.write_all(descriptor, data)
+                    self.fs.sync(descriptor)
+                finally:
+                    self.close(descriptor)
+                self.sync()
+                return aside
+        raise OSError(errno.EEXIST, os.strerror(errno.EEXIST), of)
+
+    def write_all(self, descriptor: int, data: bytes) -> None:
+        """Write to an open file until all of it is taken."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self.fs.write(descriptor, rest) :]
+
+    def _asides(self, what: str, of: str) -> Iterator[str]:
+        moment = self.fs.nanoseconds()
+        return (f"{of}.{what}-{moment + more}" for more in range(_MOST_TRIES))
 
     def sync(self) -> None:
         """Wait until the disk has the directory's entries."""
         self.fs.sync(self.descriptor)
 
     def names(self) -> list[str]:
-        """Return the names of what lies in the directory."""
-        return self.fs.names(self.descriptor)
+        """Return the names of what lies in the directory. Raises DocumentRefused."""
+        try:
+            return self.fs.names(self.descriptor)
+        except OSError as problem:
+            raise refused(self.path, problem) from problem
+
+    def _claimed(self) -> Directory:
+        try:
+            self._claim()
+        except BaseException:
+            self.close(self.descriptor)
+            raise
+        return self
 
     def _claim(self) -> None:
         """Make the directory private, or refuse one that others can write to or that is somebody else's."""
@@ -157,9 +246,9 @@ class Directory:
             raise DocumentRefused(f"{self.path} belongs to another user (id {status.st_uid}); run this as that user")
         if status.st_mode & _OPEN_TO_OTHERS:
             raise DocumentRefused(f"{self.path} can be written to by others; run: chmod go-w {self.path}")
-        if stat.S_IMODE(status.st_mode) != _PRIVATE:
-            logger.warning("made %s private (mode 0700)", self.path)
-            self.fs.narrow(self.descriptor)
+        if stat.S_IMODE(status.st_mode) & ~_PRIVATE:
+            logger.warning("made %s private", self.path)
+            self.fs.narrow(self.descriptor, status.st_mode & _PRIVATE)
 
 
 def refuse_unless_plain(status: os.stat_result, directory: Directory, name: str) -> None:
@@ -171,16 +260,16 @@ def refuse_unless_plain(status: os.stat_result, directory: Directory, name: str)
         raise DocumentRefused(f"{directory.path / name} has a second name (a hard link); put a copy there instead")
 
 
-def refused(path: Path, problem: OSError) -> DocumentRefused:
-    """Return what to say of a file or directory that the system does not open."""
+def refused(path: Path, problem: OSError, what: str = "opened") -> DocumentRefused:
+    """Return what to say of a file or directory that the system does not open, or not make."""
     is_link = False
     with contextlib.suppress(OSError):  # where the path leads through what may not be read, nobody can tell
         is_link = path.is_symlink()
     if is_link:
         return DocumentRefused(f"{path} is a symbolic link; put the real file or directory there")
     if problem.errno in (errno.EACCES, errno.EPERM):
-        return DocumentRefused(f"{path} may not be opened: permission denied; run this as the user that owns it")
-    return DocumentRefused(f"{path} cannot be opened: {problem.strerror}")
+        return DocumentRefused(f"{path} may not be {what}: permission denied; run this as the user that owns it")
+    return DocumentRefused(f"{path} cannot be {what}: {problem.strerror}")
 
 
 def _kind(mode: int) -> str:

@@ -87,7 +87,7 @@ class Document:
             return
         with directory.enter_or_make(LOST_AND_FOUND) as lost:
             for name in leftovers:
-                directory.move(name, lost, f"{directory.fs.nanoseconds()}{name}")
+                directory.move(name, lost)
         logger.warning("moved %d temporary files of dead processes to %s", len(leftovers), lost.path)
 
     def _refuse_network(self, directory: Directory) -> None:

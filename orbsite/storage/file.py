@@ -15,7 +15,7 @@ from orbsite.storage.content import Content
 from orbsite.storage.directory import Directory
 from orbsite.storage.document import Document
 from orbsite.storage.domain import Domain
-from orbsite.storage.errors import OrbError
+from orbsite.storage.errors import DocumentCorrupt
 from orbsite.storage.memory import MemoryStore
 from orbsite.storage.query import Query
 from orbsite.storage.record import Key, R, Record
@@ -27,6 +27,10 @@ from orbsite.storage.writer import SMALL, Writer
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+
+class _HalfDone(Exception):
+    """A caller's mistake showed in the middle of a change."""
 
 
 class FileStore(Store):
@@ -44,14 +48,18 @@ class FileStore(Store):
         self._guard = threading.RLock()
         self._batches = Batches(self._commit)
         self._replica: Replica | None = None
+        self._is_tidy = False
+        self._was_there = False
         self._journal_is_suspect = False
         self._fold_failed_at = 0
 
     def fetch(self, kind: type[R], keys: Iterable[Key], *, user_id: str | None = None) -> dict[Key, R]:
-        return self._view().fetch(kind, keys, user_id=user_id)
+        with self._guard:
+            return self._view().fetch(kind, keys, user_id=user_id)
 
     def select(self, kind: type[R], query: Query) -> list[R]:
-        return self._view().select(kind, query)
+        with self._guard:
+            return self._view().select(kind, query)
 
     def add(self, record: R) -> tuple[R, bool]:
         return self._batches.run(lambda content: content.add(record))
@@ -68,15 +76,19 @@ class FileStore(Store):
         return self._batches.run(lambda content: content.delete_where(kind, where))
 
     def walk(self, kind: type[R], *, page: int = 1000) -> Iterator[R]:
-        return self._view().walk(kind, page=page)
+        with self._guard:
+            keys = self._view().keys(kind)
+        for start in range(0, len(keys), page):
+            yield from self.fetch(kind, keys[start : start + page]).values()
 
     def count(self, kind: type[Record], distinct: str | None = None) -> int:
-        return self._view().count(kind, distinct)
+        with self._guard:
+            return self._view().count(kind, distinct)
 
     def size(self) -> int:
         with self._guard:
             replica = self._kept_up()
-            return replica.size + (replica.journal_size or 0)
+            return replica.size + (replica.journal.end if replica.journal else 0)
 
     def snapshot(self) -> bytes | None:
         """Return the document's bytes with everything in them that was saved, or None where there is none yet."""
@@ -109,14 +121,16 @@ class FileStore(Store):
 
     def close(self) -> None:
         """Let go of what is in memory; a journal that has grown much is folded first."""
-        replica, self._replica = self._replica, None
+        with self._guard:
+            replica, self._replica, self._was_there = self._replica, None, False
         if replica is not None and replica.journal is not None:
             self._fold_where(lambda writer: writer.is_due(closing=True))
-            self._replica = None
+            with self._guard:
+                self._replica, self._was_there = None, False
 
     def _view(self) -> MemoryStore:
-        with self._guard:
-            return self._kept_up().content.view
+        """Return what can be read; the guard is held as long as somebody does."""
+        return self._kept_up().content.view
 
     def _kept_up(self) -> Replica:
         with self._document.reading() as directory:
@@ -126,39 +140,57 @@ class FileStore(Store):
         before, self._replica = self._replica, None  # whatever goes wrong, it is read again
         if before is None or directory is None or not before.keeps_up(directory):
             before = load(self.domain, self._document, directory, before, locked=locked)
-        self._replica = before
+        if before.digest is None and self._was_there:
+            raise DocumentCorrupt(
+                f"{self._document.path} and everything beside it are gone, and were there before; nothing was written. "
+                "Put them back, or start this program again to begin anew"
+            )
+        self._replica, self._was_there = before, before.digest is not None
         return before
 
     def _commit(self, jobs: Sequence[Job[Any]], acknowledge: Callable[[], None]) -> None:
         with failing_whole(self._document.path), self._document.writing() as directory:
-            with self._writer(directory) as writer:
-                for job in jobs:
-                    job.run(writer.content)
-                writer.save(self._journal_above)
+            writer = self._saved(jobs, directory)
             acknowledge()
             if writer.is_due() and writer.journal_size > self._fold_failed_at:
                 self._fold_after_save(writer)
 
+    def _saved(self, jobs: Sequence[Job[Any]], directory: Directory) -> Writer:
+        """Run jobs and save what they changed; a job that may have left half a change behind is left out."""
+        while True:
+            with contextlib.suppress(_HalfDone), self._writer(directory) as writer:
+                running = [job for job in jobs if not job.has_failed]
+                clean = [job.run(writer.content) for job in running]
+                if not all(clean):
+                    raise _HalfDone
+                writer.save(self._journal_above)
+                return writer
+
     @contextlib.contextmanager
     def _writer(self, directory: Directory) -> Iterator[Writer]:
-        """Return a writer for what lies in the directory; nobody reads until what it writes is there."""
+        """Return a writer for what lies in the directory; nobody reads until what it writes is there, or is not."""
         with self._guard:
             before, replica = self._replica, self._refreshed(directory, locked=True)
             writer = Writer(self._document, directory, replica, is_suspect=self._journal_is_suspect)
             self._replica = None
             try:
-                if replica is not before or replica.rest:
+                if replica is not before or replica.rest or not self._is_tidy:
+                    self._is_tidy = False
                     writer.tidy()
+                    self._is_tidy = True
                 yield writer
+            except BaseException:
+                self._is_tidy = False
+                raise
             finally:
                 self._journal_is_suspect = writer.is_suspect
-            self._replica = replica
+            self._replica, self._was_there = replica, replica.digest is not None
 
     def _fold_after_save(self, writer: Writer) -> None:
         """Fold on behalf of everybody who saved; they have what they wanted, so that it may fail."""
         try:
             self._fold(writer)
-        except (OrbError, OSError, MemoryError) as problem:
+        except Exception as problem:  # noqa: BLE001 -- whatever it is, nobody's save has failed
             self._fold_failed_at = 2 * writer.journal_size
             logger.warning("%s was not folded, and will be later: %s", self._document.journal, problem)
 

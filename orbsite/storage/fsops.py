@@ -43,7 +43,12 @@ class FileSystem:
     def create(self, name: str, within: int) -> int:
         """Create a private file that must not be there yet, whatever the umask."""
         descriptor = os.open(name, _CREATE, _PRIVATE_FILE, dir_fd=within)
-        os.fchmod(descriptor, _PRIVATE_FILE)
+        try:
+            os.fchmod(descriptor, _PRIVATE_FILE)
+        except OSError:
+            os.close(descriptor)
+            os.unlink(name, dir_fd=within)
+            raise
         return descriptor
 
     def open_for_appending(self, name: str, within: int) -> int:
@@ -96,9 +101,9 @@ class FileSystem:
         """Close an open file or directory."""
         os.close(descriptor)
 
-    def narrow(self, descriptor: int) -> None:
-        """Make an open directory private."""
-        os.fchmod(descriptor, _PRIVATE_DIRECTORY)
+    def narrow(self, descriptor: int, mode: int) -> None:
+        """Give an open file or directory fewer permissions."""
+        os.fchmod(descriptor, mode)
 
     def rename(self, old: str, new: str, within: int) -> None:
         """Give a file another name, over whatever had it."""

@@ -50,7 +50,9 @@ class Journal:
     name: str
     base: str
     head: bytes
-    """The first line: while it stays the same, the file is the same journal."""
+    """The first line."""
+    last: bytes
+    """The last good line: while it stands where it stood, what was read before it is still the same."""
     seq: int = 0
     end: int = 0
     """Where in the file the next line goes."""
@@ -61,7 +63,7 @@ class Journal:
 
     def took(self, line: bytes) -> None:
         """Note that a line was written at the end."""
-        self.seq, self.end = self.seq + 1, self.end + len(line)
+        self.seq, self.end, self.last = self.seq + 1, self.end + len(line), line
 
 
 @dataclass(slots=True)
@@ -78,19 +80,19 @@ class Scan:
     salvage: list[Line] = field(default_factory=list)
     """Good lines after the damage."""
 
-    def since(self, document: str) -> list[Line] | None:
-        """Return the lines that a document of this SHA-256 does not hold yet, or None where it is another document."""
+    def folded_into(self, document: str) -> int | None:
+        """Return how many lines a document of this SHA-256 holds already, or None where it is another document."""
         if self.journal is None or document == self.journal.base:
-            return self.lines
+            return 0
         folds = [number for number, line in enumerate(self.lines, 1) if line.fold == document]
-        return self.lines[folds[-1] :] if folds else None
+        return folds[-1] if folds else None
 
 
 def begun(envelope: Envelope, base: str) -> Journal:
     """Return a new journal that stands on a document; its first line is yet to be written."""
     name = secrets.token_hex(4)
     head = _line(envelope, {"journal": name, "seq": 0, "version": VERSION, "base": base})
-    return Journal(name, base, head, end=len(head))
+    return Journal(name, base, head, head, end=len(head))
 
 
 def scan(data: bytes, envelope: Envelope) -> Scan:
@@ -103,7 +105,7 @@ def scan(data: bytes, envelope: Envelope) -> Scan:
         )
     if first is None or first.base is None or first.seq:
         return _stopped(Scan(None), data, 0, envelope)
-    journal = Journal(first.journal, first.base, head + b"\n", end=len(head) + 1)
+    journal = Journal(first.journal, first.base, head + b"\n", head + b"\n", end=len(head) + 1)
     return follow(journal, data[journal.end :], envelope)
 
 

@@ -20,6 +20,8 @@ _LONGEST_PAUSE = 0.05
 
 _threads: dict[tuple[int, int, str], threading.Lock] = {}
 _threads_lock = threading.Lock()
+_held: set[int] = set()
+"""Descriptors of lock files, which a forked child would hold on to."""
 
 
 @contextlib.contextmanager
@@ -35,6 +37,7 @@ def locked(directory: Directory, name: str, timeout: float) -> Iterator[None]:
             descriptor = directory.fs.open_lock(lock, directory.descriptor)
         except OSError as problem:
             raise refused(directory.path / lock, problem) from problem
+        _held.add(descriptor)
         try:
             refuse_unless_plain(directory.fs.status(descriptor), directory, lock)
             _acquire(directory, descriptor, lock, deadline)
@@ -42,7 +45,8 @@ def locked(directory: Directory, name: str, timeout: float) -> Iterator[None]:
         finally:
             with contextlib.suppress(OSError):  # closing frees it too, unless a forked child holds the descriptor
                 directory.fs.unlock(descriptor)
-            directory.fs.close(descriptor)
+            _held.discard(descriptor)
+            directory.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -50,12 +54,15 @@ def _thread_lock(directory: Directory, name: str, timeout: float) -> Iterator[No
     status = directory.fs.status(directory.descriptor)
     with _threads_lock:
         lock = _threads.setdefault((status.st_dev, status.st_ino, name), threading.Lock())
-    if not lock.acquire(timeout=timeout):
-        raise LockTimeout(f"{directory.path / name} is held by another thread of this process; try again later")
+    is_ours = False
     try:
+        is_ours = lock.acquire(timeout=timeout)
+        if not is_ours:
+            raise LockTimeout(f"{directory.path / name} is held by another thread of this process; try again later")
         yield
     finally:
-        lock.release()
+        if is_ours:
+            lock.release()
 
 
 def _acquire(directory: Directory, descriptor: int, name: str, deadline: float) -> None:
@@ -93,9 +100,15 @@ def _hint_of(pid: int, second: int) -> bytes:
     return f"process {pid} on {socket.gethostname()} since {since}".encode()
 
 
-def _forget_threads() -> None:
-    """Start a forked child with locks of its own: those of its parent's threads would never be released in it."""
+def _let_go() -> None:
+    """Start a forked child with locks of its own: its parent's would never be released in it, nor by it."""
+    global _threads_lock  # noqa: PLW0603 -- a thread that is not there any more may have held it
+    _threads_lock = threading.Lock()
     _threads.clear()
+    for descriptor in _held:
+        with contextlib.suppress(OSError):  # closing leaves the parent's lock alone; unlocking would not
+            os.close(descriptor)
+    _held.clear()
 
 
-os.register_at_fork(after_in_child=_forget_threads)
+os.register_at_fork(after_in_child=_let_go)

@@ -62,8 +62,7 @@ class MemoryStore(LedgerStore):
             return self.delete(kind, [record.key for record in self.find(kind, where)])
 
     def walk(self, kind: type[R], *, page: int = 1000) -> Iterator[R]:
-        with self._lock:
-            keys = sorted(self._of(kind).records)
+        keys = self.keys(kind)
         for start in range(0, len(keys), page):
             yield from self.fetch(kind, keys[start : start + page]).values()
 
@@ -107,6 +106,11 @@ class MemoryStore(LedgerStore):
             loaded = [record for record, _ in records]
             self.take(loaded)
             self._runs.update({(type(one), one.key): (run, digest(one), position) for one, position in records})
+
+    def keys(self, kind: type[Record]) -> list[Key]:
+        """Return all keys, in order."""
+        with self._lock:
+            return sorted(self._of(kind).records)
 
     def fill(self, records: Iterable[Record]) -> None:
         """Take many records of a store that was empty; whoever read them has checked them."""

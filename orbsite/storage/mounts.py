@@ -15,7 +15,7 @@ _NETWORK_FUSE = frozenset(["fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3
 def network_file_system(device: int) -> str | None:
     """Return the type of the network file system that a device number stands for; None where it is local or unknown."""
     try:
-        mounts = _MOUNTS.read_text()
+        mounts = _MOUNTS.read_text(errors="replace")
     except OSError:  # no Linux
         return None
     number = f"{os.major(device)}:{os.minor(device)}"

@@ -42,6 +42,8 @@ class Query:
         for moment in (self.since, self.until):
             if moment is not None and moment.tzinfo is None:
                 raise ValueError("since and until need a time zone")
+        if self.after is not None and not _is_order(kind, self.after):
+            raise ValueError(f"a cursor is the order of a record: {', '.join(kind.order_fields)}")
         for name, wanted, fields in (
             ("since and until", self.since or self.until, kind.time_field),
             ("tag", self.tag, kind.tag_field),
@@ -92,6 +94,11 @@ class Query:
             return True
         moment = getattr(record, record.time_field or "")
         return (self.since is None or moment >= self.since) and (self.until is None or moment < self.until)
+
+
+def _is_order(kind: type[Record], cursor: tuple[Any, ...]) -> bool:
+    types = [datetime if name == kind.time_field else str for name in kind.order_fields]
+    return len(cursor) == len(types) and all(map(isinstance, cursor, types))
 
 
 def _texts(record: Record) -> Iterable[str]:

@@ -170,7 +170,7 @@ def _as_is(record: R) -> R | None:
         kept: R | None = decoded(_decoder_of(type(record)), msgspec.json.encode(record))
     except (TypeError, ValueError, OverflowError, RecursionError):  # it holds what is no JSON
         return None
-    return kept
+    return kept if kept == record else None
 
 
 @cache

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias, TypeVar
+from uuid import UUID
 
 import msgspec
 
@@ -34,6 +36,9 @@ Id: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 Instant: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
 Key: TypeAlias = tuple[str, ...]
 R = TypeVar("R", bound="Record")
+
+_AS_THEY_ARE = (datetime, date, time, timedelta, bytes, bytearray, UUID, Decimal)
+"""What is no text, and would be made one without a word."""
 
 
 class Value(
@@ -67,10 +72,11 @@ class Value(
 
     def _texts_as_json(self, spell: Callable[[datetime], Any]) -> dict[str, Any]:
         """Do the same, ten times as fast, for a value that holds texts and instants alone."""
-        printed: dict[str, Any] = msgspec.to_builtins(self, builtin_types=(datetime,))
-        for name, is_instant in _to_spell(type(self)):
-            if name in printed:
-                printed[name] = spell(printed[name]) if is_instant else list(printed[name])
+        printed: dict[str, Any] = msgspec.to_builtins(self, builtin_types=_AS_THEY_ARE)
+        for attribute, name in _to_spell(type(self)):
+            item = getattr(self, attribute)
+            if item is not None:
+                printed[name] = plain(item, spell)
         return printed
 
 
@@ -158,10 +164,10 @@ def _instants(kind: type[Value]) -> tuple[str, ...]:
 
 
 @cache
-def _to_spell(kind: type[Value]) -> tuple[tuple[str, bool], ...]:
-    """Return the JSON names of the fields that are no single text, and whether they are instants."""
+def _to_spell(kind: type[Value]) -> tuple[tuple[str, str], ...]:
+    """Return the fields that are no single text, as pairs of attribute and JSON name."""
     fields = [field for field in msgspec.structs.fields(kind) if field.name != "extra"]
-    return tuple((one.encode_name, one.type == Instant) for one in fields if one.type not in (Text, Id))
+    return tuple((one.name, one.encode_name) for one in fields if one.type not in (Text, Id))
 
 
 @cache

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Collection
 
 from orbsite.storage import journal as journals
-from orbsite.storage.checkup import Symptom, Trouble
+from orbsite.storage.checkup import Symptom, Trouble, examine
 from orbsite.storage.content import Content
 from orbsite.storage.directory import Directory
 from orbsite.storage.document import Document
 from orbsite.storage.domain import Domain
 from orbsite.storage.errors import DocumentCorrupt
-from orbsite.storage.replace import digest_of, prepared, write_new
+from orbsite.storage.replace import digest_of, failing_whole, prepared
 from orbsite.storage.replica import load
 from orbsite.storage.writer import Writer
 
-MENDED = (Trouble.DAMAGED, Trouble.TORN, Trouble.LEFTOVER, Trouble.OPEN)
-"""What can be mended without asking."""
 RESTORED = (Trouble.MISSING, Trouble.CORRUPT)
 """What is mended by going back to the last good generation, for somebody who asks for that."""
 
@@ -28,24 +26,28 @@ def plan(symptom: Symptom, *, restore: bool) -> str | None:
         return "keep it aside, and put the last good generation (.prev) in its place" if restore else None
     return {
         Trouble.DAMAGED: "keep it aside, and go on with its good lines",
+        Trouble.ADRIFT: "keep aside what has no place in the document any more, and fold the rest",
         Trouble.TORN: "keep the end aside, and cut it off",
         Trouble.LEFTOVER: "move it to lost+found",
         Trouble.OPEN: "make it private",
     }.get(symptom.trouble)
 
 
-def mend(domain: Domain, document: Document, symptoms: Iterable[Symptom], *, restore: bool) -> None:
+def mend(domain: Domain, document: Document, symptoms: Collection[Symptom], *, restore: bool) -> None:
     """Do what was planned. Raises OrbError; whatever was done until then is whole, and nothing is lost."""
-    wanted = {symptom.trouble for symptom in symptoms if plan(symptom, restore=restore)}
-    with document.writing() as directory:
+    with failing_whole(document.path), document.writing() as directory:
+        still = [symptom for symptom in examine(domain, document) if symptom in symptoms]
+        wanted = {symptom.trouble for symptom in still if plan(symptom, restore=restore)}
         if wanted & set(RESTORED):
             _restore(domain, document, directory)
         if Trouble.DAMAGED in wanted:
             _salvage(document, directory)
-        if wanted & {Trouble.TORN, Trouble.LEFTOVER}:
-            replica = load(domain, document, directory, locked=True)
-            Writer(document, directory, replica, is_suspect=False).tidy()
-        for symptom in symptoms:
+        if wanted & {Trouble.TORN, Trouble.LEFTOVER, Trouble.ADRIFT}:
+            writer = Writer(document, directory, load(domain, document, directory, locked=True), is_suspect=False)
+            writer.tidy()
+            if Trouble.ADRIFT in wanted:
+                writer.fold(contextlib.nullcontext())
+        for symptom in still:
             if symptom.trouble is Trouble.OPEN:
                 _narrow(directory, symptom.name)
 
@@ -60,12 +62,11 @@ def _restore(domain: Domain, document: Document, directory: Directory) -> None:
     except DocumentCorrupt as problem:
         message = f"{document.path}.prev is not good either: {problem}; put a backup in its place"
         raise DocumentCorrupt(message) from problem
-    if directory.status_of(document.name) is not None:
-        aside = f"{document.name}.corrupt-{directory.fs.nanoseconds()}"
-        directory.fs.rename_to_free(document.name, aside, directory.descriptor)
-        directory.sync()
+    bad = directory.read(document.name)
+    if bad is not None:
+        directory.write_aside(bad, "corrupt", of=document.name)
     with prepared(directory, document.name, good) as successor:
-        successor.swap(None)
+        successor.take_over()
 
 
 def _salvage(document: Document, directory: Directory) -> None:
@@ -85,9 +86,7 @@ def _salvage(document: Document, directory: Directory) -> None:
         if line.steps:
             written.append(journal.line(document.envelope, steps=line.steps))
             journal.took(written[-1])
-    aside = f"{document.journal}.corrupt-{directory.fs.nanoseconds()}"
-    write_new(directory, aside, damaged)
-    directory.sync()
+    directory.write_aside(damaged, "corrupt", of=document.journal)
     with prepared(directory, document.journal, b"".join(written)) as successor:
         successor.take_over()
 
@@ -95,6 +94,6 @@ def _salvage(document: Document, directory: Directory) -> None:
 def _narrow(directory: Directory, name: str) -> None:
     descriptor = directory.fs.open_for_reading(name, directory.descriptor)
     try:
-        os.fchmod(descriptor, 0o600)
+        directory.fs.narrow(descriptor, 0o600)
     finally:
-        directory.fs.close(descriptor)
+        directory.close(descriptor)

@@ -16,12 +16,10 @@ import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from orbsite.storage.directory import Directory
+from orbsite.storage.directory import NO_RENAMEAT2, Directory
 from orbsite.storage.errors import DocumentRefused, SaveFailed, SaveOutcomeUnknown
 
 logger = logging.getLogger(__name__)
-
-_NO_RENAMEAT2 = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
 
 
 def replace(directory: Directory, name: str, data: bytes, base: str | None) -> None:
@@ -39,21 +37,14 @@ def prepared(directory: Directory, name: str, data: bytes) -> Iterator[Successor
     """Write a file's next content beside it and sync it: that takes long, and changes nothing. Raises SaveFailed."""
     temporary = temporary_name(name)
     with failing_whole(directory.path / name):
-        try:
-            descriptor = directory.fs.create(temporary, directory.descriptor)
-            try:
-                digest = _fill(directory, descriptor, data)
-            except BaseException:
-                directory.fs.close(descriptor)
-                raise
-        except OSError:
-            _forget(directory, temporary)
-            raise
-    successor = Successor(directory, name, temporary, descriptor, digest)
+        descriptor = directory.fs.create(temporary, directory.descriptor)
+    successor = Successor(directory, name, temporary, descriptor)
     try:
+        with failing_whole(directory.path / name):
+            successor.digest = _fill(directory, descriptor, data)
         yield successor
     finally:
-        directory.fs.close(descriptor)
+        directory.close(descriptor)
         if not successor.swapped:
             _forget(directory, temporary)
 
@@ -61,39 +52,49 @@ def prepared(directory: Directory, name: str, data: bytes) -> Iterator[Successor
 class Successor:
     """A file's next content, synced under a temporary name."""
 
-    def __init__(self, directory: Directory, name: str, temporary: str, descriptor: int, digest: str) -> None:
-        self.digest = digest
+    def __init__(self, directory: Directory, name: str, temporary: str, descriptor: int) -> None:
+        self.digest = ""
         self.swapped = False
         self._directory, self._name, self._temporary, self._descriptor = directory, name, temporary, descriptor
 
     def take_over(self) -> None:
         """Put it in the place of the old content, which the caller has kept elsewhere. Raises as `swap` does."""
         directory = self._directory
-        with failing_whole(directory.path / self._name):
+        with self._swapping():
             directory.fs.rename(self._temporary, self._name, directory.descriptor)
-            self.swapped = True
-        self._confirm()
+        self._confirm(lambda: None)
 
     def swap(self, base: str | None) -> os.stat_result:
         """Put it in the place of the old content, and return what it looks like there; see `replace`."""
         directory, name = self._directory, self._name
-        with failing_whole(directory.path / name):
+        with self._swapping():
             exists = _swap(directory, self._temporary, name, exists=base is not None)
-            self.swapped = True
         return self._confirm(lambda: _put_aside(directory, self._temporary, name, base) if exists else None)
 
-    def _confirm(self, first: Callable[[], None] = lambda: None) -> os.stat_result:
-        """Sync the directory, and return what the file looks like in its place."""
+    @contextlib.contextmanager
+    def _swapping(self) -> Iterator[None]:
+        """Raise SaveFailed for errors; a thread that is stopped leaves the temporary file, maybe the old content."""
+        self.swapped = True
+        with failing_whole(self._directory.path / self._name):
+            try:
+                yield
+            except OSError:
+                self.swapped = False
+                raise
+
+    def _confirm(self, first: Callable[[], None]) -> os.stat_result:
+        """Sync the directory, and return what the file looked like in its place before that."""
         directory = self._directory
         try:
+            status = directory.fs.status(self._descriptor)
             first()
             directory.fs.sync(directory.descriptor)
-            return directory.fs.status(self._descriptor)
         except OSError as problem:
             raise SaveOutcomeUnknown(
                 f"{directory.path / self._name} was replaced, but the disk did not confirm it: {problem.strerror}; "
                 "check the disk, and read the file again before you retry"
             ) from problem
+        return status
 
 
 @contextlib.contextmanager
@@ -117,26 +118,9 @@ def temporary_name(name: str) -> str:
     return f".{name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
 
 
-def write_new(directory: Directory, name: str, data: bytes) -> None:
-    """Write a file that is not there yet, and sync it; its name is synced with the directory."""
-    descriptor = directory.fs.create(name, directory.descriptor)
-    try:
-        write_all(directory, descriptor, data)
-        directory.fs.sync(descriptor)
-    finally:
-        directory.fs.close(descriptor)
-
-
-def write_all(directory: Directory, descriptor: int, data: bytes) -> None:
-    """Write to an open file until all of it is taken."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[directory.fs.write(descriptor, rest) :]
-
-
 def _fill(directory: Directory, descriptor: int, data: bytes) -> str:
     fs, digest = directory.fs, hashlib.sha256(data).hexdigest()
-    write_all(directory, descriptor, data)
+    directory.write_all(descriptor, data)
     if fs.status(descriptor).st_size != len(data):
         raise OSError(errno.EIO, "the file has another size than what was written")
     with contextlib.suppress(OSError):  # not every file system has room for stamps
@@ -164,36 +148,54 @@ def _swap(directory: Directory, temporary: str, name: str, *, exists: bool) -> b
         except FileExistsError:
             exists = True
         except OSError as problem:
-            if problem.errno not in _NO_RENAMEAT2:
+            if problem.errno not in NO_RENAMEAT2:
                 raise
-            return _swap_by_links(directory, temporary, name)
+            return _swap_by_copy(directory, temporary, name)
         else:
             return exists
     raise OSError(errno.EBUSY, "another program makes and removes the file all the time")
 
 
-def _swap_by_links(directory: Directory, temporary: str, name: str) -> bool:
+def _swap_by_copy(directory: Directory, temporary: str, name: str) -> bool:
     """Do the same where the system cannot exchange names: what comes between the two calls is lost to us."""
     fs, within = directory.fs, directory.descriptor
-    kept = f"{temporary}.old"
-    try:
-        fs.link(name, kept, within)
-    except FileNotFoundError:
+    old = directory.look(name)
+    if old is None:
         fs.rename(temporary, name, within)
         return False
-    fs.rename(temporary, name, within)
-    fs.rename(kept, temporary, within)
-    return True
+    kept = temporary_name(name)
+    try:
+        descriptor = fs.create(kept, within)
+        try:
+            directory.write_all(descriptor, old.data)
+            fs.stamp(descriptor, (old.stamp or "").encode())
+            fs.sync(descriptor)
+        finally:
+            directory.close(descriptor)
+        fs.rename(temporary, name, within)
+    except OSError:
+        _forget(directory, kept)
+        raise
+    with contextlib.suppress(OSError):  # then it stays under the other temporary name
+        fs.rename(kept, temporary, within)
+        return True
+    return False
 
 
 def _put_aside(directory: Directory, temporary: str, name: str, base: str | None) -> None:
-    fs, within = directory.fs, directory.descriptor
+    fs, within, previous = directory.fs, directory.descriptor, f"{name}.prev"
     with contextlib.suppress(DocumentRefused):  # somebody put a link or the like in the place: kept as well
         if digest_of(directory.read(temporary)) == base:
-            fs.rename(temporary, f"{name}.prev", within)
+            kept = directory.look(previous)
+            if kept is not None and kept.stamp not in (None, digest_of(kept.data)):
+                _keep_conflict(directory, previous, name)  # an editor that had it open when it was the document
+            fs.rename(temporary, previous, within)
             return
-    aside = f"{name}.conflict-{fs.nanoseconds()}"
-    fs.rename(temporary, aside, within)
+    _keep_conflict(directory, temporary, name)
+
+
+def _keep_conflict(directory: Directory, kept: str, name: str) -> None:
+    aside = directory.put_aside(kept, "conflict", of=name)
     logger.warning(
         "%s was written by somebody else meanwhile; that content is kept as %s", directory.path / name, aside
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from contextlib import AbstractContextManager
 
 from orbsite.storage.content import Content
@@ -12,7 +11,7 @@ from orbsite.storage.directory import Directory
 from orbsite.storage.document import Document
 from orbsite.storage.errors import OrbError, SaveFailed, SaveOutcomeUnknown
 from orbsite.storage.journal import Journal, begun
-from orbsite.storage.replace import Successor, failing_whole, prepared, replace, write_all, write_new
+from orbsite.storage.replace import Successor, failing_whole, prepared, replace
 from orbsite.storage.replica import Replica
 from orbsite.storage.sight import Sight
 from orbsite.storage.steps import as_json
@@ -35,21 +34,23 @@ class Writer:
         self._fs = directory.fs
 
     def tidy(self) -> None:
-        """Clear away what a crash left: temporary files, and the torn end of the journal, which is kept aside."""
+        """Clear away what a crash left: temporary files, a journal that was folded, and the torn end of one."""
         self._document.clear_leftovers(self._directory)
         replica = self._replica
+        if replica.is_folded and not replica.is_foreign:
+            self._remove_journal()
+            replica.rest = b""
         if not replica.rest and (replica.journal is not None or not replica.has_journal):
             return
-        aside = f"{self._document.journal}.torn-{self._fs.nanoseconds()}"
-        write_new(self._directory, aside, replica.rest)
+        name = self._document.journal
+        aside = self._directory.write_aside(replica.rest, "torn", of=name)
         if replica.journal is None:
-            self._fs.unlink(self._document.journal, self._directory.descriptor)
-            replica.has_journal = False
+            self._remove_journal()
         else:
             self._cut_journal(replica.journal.end)
         self._directory.sync()
         replica.rest = b""
-        logger.warning("%s had a torn end, kept as %s; it was never acknowledged", self._document.journal, aside)
+        logger.warning("%s had a torn end, kept as %s; it was never acknowledged", name, aside)
 
     @property
     def content(self) -> Content:
@@ -100,15 +101,18 @@ class Writer:
         """Write everything into the document, and remove the journal; readers wait only for the last part, `quiet`."""
         replica, document = self._replica, self._document
         data = document.envelope.close(replica.content.encode())
+        if replica.adrift:
+            self._directory.write_aside(b"\n".join(map(bytes, replica.adrift)), "adrift", of=document.journal)
         with prepared(self._directory, document.name, data) as successor, quiet:
             if replica.journal is not None:
                 self._announce(replica.journal, successor)
+            taken = self._fs.nanoseconds()  # before it is there: what others do to it from then on shows
             status = successor.swap(replica.digest)
-            replica.saw(Sight.of(status, self._fs.nanoseconds()), successor.digest, len(data))
-            replica.is_foreign, replica.stamped = False, True
+            replica.saw(Sight.of(status, taken), successor.digest, len(data))
+            replica.is_foreign, replica.stamped, replica.adrift = False, True, []
             if replica.journal is not None:
                 self._remove_journal()
-            replica.journal, replica.has_journal, self.is_suspect = None, False, False
+            self.is_suspect = False
 
     def _announce(self, journal: Journal, successor: Successor) -> None:
         """Write into the journal what is going to replace the document, so that it is known for folded then."""
@@ -124,7 +128,8 @@ class Writer:
         """Start a journal: with its first save in it, it appears as a whole or not at all."""
         replace(self._directory, self._document.journal, journal.head + line, None)
         journal.took(line)
-        self._replica.journal, self._replica.has_journal = journal, True
+        replica = self._replica
+        replica.journal, replica.has_journal, replica.is_confirmed, replica.is_folded = journal, True, True, False
 
     def _append(self, journal: Journal, line: bytes) -> None:
         name, path = self._document.journal, self._document.path
@@ -134,7 +139,10 @@ class Writer:
             size = self._fs.status(descriptor).st_size
             if size != journal.end:
                 raise SaveFailed(f"{name} has changed under its lock, by {size - journal.end} bytes; try again")
-            write_all(self._directory, descriptor, line)
+            if not self._replica.is_confirmed:  # whoever wrote so far may have died before the disk had it
+                self._fs.sync_data(descriptor)
+                self._directory.sync()
+            self._directory.write_all(descriptor, line)
             self._fs.sync_data(descriptor)
         except OSError as problem:
             self.is_suspect = True  # what the disk has of the line, nobody knows
@@ -145,8 +153,9 @@ class Writer:
             with failing_whole(path):
                 raise
         finally:
-            self._fs.close(descriptor)
+            self._directory.close(descriptor)
         journal.took(line)
+        self._replica.is_confirmed, self._replica.journal_sight = True, None
 
     def _cut_journal(self, size: int) -> None:
         descriptor = self._fs.open_for_appending(self._document.journal, self._directory.descriptor)
@@ -154,18 +163,18 @@ class Writer:
             self._fs.truncate(descriptor, size)
             self._fs.sync(descriptor)
         finally:
-            self._fs.close(descriptor)
+            self._directory.close(descriptor)
 
     def _remove_journal(self) -> None:
-        """Remove the folded journal; where it stays, its last line says that it was folded."""
+        """Remove a journal of which nothing is needed any more; where it stays, its last line says so."""
+        replica = self._replica
+        replica.journal, replica.has_journal, replica.is_folded, replica.journal_sight = None, False, False, None
         try:
             self._fs.unlink(self._document.journal, self._directory.descriptor)
         except FileNotFoundError:
             return
         except OSError as problem:
-            logger.warning(
-                "%s was folded, but not removed: %s", self._document.journal, os.strerror(problem.errno or 0)
-            )
+            logger.warning("%s was folded, but not removed: %s", self._document.journal, problem.strerror)
 
     def _unknown(self, problem: OSError) -> OrbError:
         return SaveOutcomeUnknown(

@@ -139,7 +139,7 @@ class SimFS(FileSystem):
     def close(self, descriptor: int) -> None:
         del self.open_ones[descriptor]
 
-    def narrow(self, descriptor: int) -> None:
+    def narrow(self, descriptor: int, mode: int) -> None:
         pass
 
     def rename(self, old: str, new: str, within: int) -> None:

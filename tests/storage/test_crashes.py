@@ -178,7 +178,7 @@ def test_writing_in_place_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
         if base is not None:
             directory.fs.unlink(name, directory.descriptor)
         descriptor = directory.fs.create(name, directory.descriptor)
-        replace.write_all(directory, descriptor, data)
+        directory.write_all(descriptor, data)
         directory.fs.sync(descriptor)
         directory.sync()
         return directory.fs.status(descriptor)
