@@ -17,7 +17,7 @@ from orbsite.storage.finding import error, warning
 from orbsite.storage.javascript import stringify
 from orbsite.storage.memory import MemoryStore, refuse_other_owner
 from orbsite.storage.reader import checked
-from orbsite.storage.record import Key, R, Record, digest, field_names
+from orbsite.storage.record import Key, R, Record, digest, field_names, own
 from orbsite.storage.steps import Delete, Put, Step
 from orbsite.storage.store import last_of_each
 
@@ -123,7 +123,7 @@ class Content:
         self._domain.layout.admit(self.tree, record)
         self.view.put_checked([record], None)
         self._put(record, None)
-        return record, True
+        return own(record), True
 
     def put(self, records: Iterable[Record], expect: str | None) -> None:
         """Put as a store does."""

@@ -55,8 +55,13 @@ class Document:
             yield directory
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[Directory]:
-        """Open the document's directory, made where it is missing, and hold the document's lock."""
+    def writing(self, *, make: bool = True) -> Iterator[Directory]:
+        """Open the document's directory and hold the document's lock.
+
+        A directory that is missing is made, or, without `make`, is a DocumentCorrupt: it was there before.
+        """
+        if not make:
+            self._refuse_if_gone()
         with (
             Directory.make(self.base, self._fs) as base,
             base.enter_or_make(self._within) as directory,
@@ -66,6 +71,18 @@ class Document:
                 if directory.status_of(self.name) is None:
                     self._sync_above(base)
                 yield directory
+
+    def gone(self) -> DocumentCorrupt:
+        """Return what to say where everything is gone that was there a moment ago."""
+        return DocumentCorrupt(
+            f"{self.path} and everything beside it are gone, and were there before; nothing was written. "
+            "Put them back, or start this program again to begin anew"
+        )
+
+    def _refuse_if_gone(self) -> None:
+        with self.reading() as directory:
+            if directory is None:
+                raise self.gone()
 
     def refuse_to_start_over(self, directory: Directory) -> None:
         """Raise DocumentCorrupt where the document is gone, and what was kept of it is not."""

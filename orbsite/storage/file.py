@@ -15,7 +15,7 @@ from orbsite.storage.content import Content
 from orbsite.storage.directory import Directory
 from orbsite.storage.document import Document
 from orbsite.storage.domain import Domain
-from orbsite.storage.errors import DocumentCorrupt
+from orbsite.storage.errors import OrbError
 from orbsite.storage.memory import MemoryStore
 from orbsite.storage.query import Query
 from orbsite.storage.record import Key, R, Record
@@ -141,15 +141,15 @@ class FileStore(Store):
         if before is None or directory is None or not before.keeps_up(directory):
             before = load(self.domain, self._document, directory, before, locked=locked)
         if before.digest is None and self._was_there:
-            raise DocumentCorrupt(
-                f"{self._document.path} and everything beside it are gone, and were there before; nothing was written. "
-                "Put them back, or start this program again to begin anew"
-            )
+            raise self._document.gone()
         self._replica, self._was_there = before, before.digest is not None
         return before
 
     def _commit(self, jobs: Sequence[Job[Any]], acknowledge: Callable[[], None]) -> None:
-        with failing_whole(self._document.path), self._document.writing() as directory:
+        with (
+            failing_whole(self._document.path),
+            self._document.writing(make=not self._was_there) as directory,
+        ):
             writer = self._saved(jobs, directory)
             acknowledge()
             if writer.is_due() and writer.journal_size > self._fold_failed_at:
@@ -192,6 +192,8 @@ class FileStore(Store):
             self._fold(writer)
         except Exception as problem:  # noqa: BLE001 -- whatever it is, nobody's save has failed
             self._fold_failed_at = 2 * writer.journal_size
+            with contextlib.suppress(OrbError, OSError):
+                writer.clear_leftovers()
             logger.warning("%s was not folded, and will be later: %s", self._document.journal, problem)
 
     def _fold_where(self, wanted: Callable[[Writer], bool]) -> bool:
@@ -210,7 +212,7 @@ class FileStore(Store):
         try:
             writer.fold(self._guard)
         except BaseException:
-            self._replica = None
+            self._replica, self._is_tidy = None, False
             raise
         finally:
             self._journal_is_suspect = writer.is_suspect

@@ -11,7 +11,7 @@ from orbsite.storage.domain import Domain
 from orbsite.storage.errors import Conflict, OwnerConflict
 from orbsite.storage.query import Query
 from orbsite.storage.reader import checked
-from orbsite.storage.record import Key, R, Record, digest
+from orbsite.storage.record import Key, R, Record, digest, own
 from orbsite.storage.shelf import Shelf
 from orbsite.storage.store import LedgerStore, Row, last_of_each
 
@@ -29,11 +29,11 @@ class MemoryStore(LedgerStore):
         with self._lock:
             kept = self._of(kind).records
             found = {key: kept[key] for key in keys if key in kept}
-        return {key: one for key, one in found.items() if user_id in (None, one.user_id)}
+        return {key: own(one) for key, one in found.items() if user_id in (None, one.user_id)}
 
     def select(self, kind: type[R], query: Query) -> list[R]:
         with self._lock:
-            return query.select(kind, self._of(kind).among(query.where))
+            return [own(one) for one in query.select(kind, self._of(kind).among(query.where))]
 
     def add(self, record: R) -> tuple[R, bool]:
         record = checked(record)
@@ -42,9 +42,9 @@ class MemoryStore(LedgerStore):
             kept = shelf.records.get(record.key)
             if kept is None:
                 shelf.put(record)
-                return record, True
+                return own(record), True
         refuse_other_owner(record, kept)
-        return kept, False
+        return own(kept), False
 
     def put(self, records: Iterable[Record], *, expect: str | None = None) -> None:
         self.put_checked(last_of_each(records, expect), expect)

@@ -17,7 +17,7 @@ import msgspec
 from orbsite.storage import jsontext
 from orbsite.storage.errors import InvalidRecord
 from orbsite.storage.finding import ROOT, Finding, error, errors, step, warning
-from orbsite.storage.record import R, Record, Value, field_names
+from orbsite.storage.record import R, Record, Value, field_names, own
 from orbsite.storage.walk import REFUSED, Walk, declarations
 
 Piece: TypeAlias = Any
@@ -159,7 +159,7 @@ def checked(record: R) -> R:
         found.append(error(ROOT, f"{kind.plural} have no room for unknown keys"))
     if found or kept is None:
         raise InvalidRecord(found)
-    return kept
+    return own(kept)
 
 
 def _as_is(record: R) -> R | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
@@ -138,6 +139,26 @@ def digest(record: Record) -> str:
     if record.extra is None and _holds_texts_alone(type(record)):
         return hashlib.sha256(msgspec.json.encode(printed, order="sorted")).hexdigest()
     return hashlib.sha256(canonical(printed)).hexdigest()
+
+
+def own(record: R) -> R:
+    """Return a record that shares nothing that can be changed with another; records without unknown keys are frozen."""
+    return copy.deepcopy(record) if _holds_extra(record) else record
+
+
+def _holds_extra(value: Value) -> bool:
+    if value.extra is not None:
+        return True
+    inner = (getattr(value, name) for name in _compound(type(value)))
+    lists = (item if isinstance(item, list | tuple) else (item,) for item in inner)
+    return any(_holds_extra(part) for parts in lists for part in parts if isinstance(part, Value))
+
+
+@cache
+def _compound(kind: type[Value]) -> tuple[str, ...]:
+    """Return the fields that may hold values of their own."""
+    fields = [field for field in msgspec.structs.fields(kind) if field.name != "extra"]
+    return tuple(field.name for field in fields if field.type not in (Text, Id, Instant, tuple[Text, ...]))
 
 
 @cache

@@ -68,19 +68,24 @@ class Successor:
         """Put it in the place of the old content, and return what it looks like there; see `replace`."""
         directory, name = self._directory, self._name
         with self._swapping():
-            exists = _swap(directory, self._temporary, name, exists=base is not None)
-        return self._confirm(lambda: _put_aside(directory, self._temporary, name, base) if exists else None)
+            old = _swap(directory, self._temporary, name, exists=base is not None)
+        return self._confirm(lambda: _put_aside(directory, old, name, base) if old else None)
 
     @contextlib.contextmanager
     def _swapping(self) -> Iterator[None]:
-        """Raise SaveFailed for errors; a thread that is stopped leaves the temporary file, maybe the old content."""
+        """Raise SaveFailed for errors of the system. What was swapped out already is never thrown away."""
         self.swapped = True
         with failing_whole(self._directory.path / self._name):
             try:
                 yield
-            except OSError:
-                self.swapped = False
+            except BaseException:
+                self.swapped = self._is_in_place()
                 raise
+
+    def _is_in_place(self) -> bool:
+        ours = self._directory.fs.status(self._descriptor)
+        there = self._directory.status_of(self._name)
+        return there is not None and (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
 
     def _confirm(self, first: Callable[[], None]) -> os.stat_result:
         """Sync the directory, and return what the file looked like in its place before that."""
@@ -134,8 +139,8 @@ def _forget(directory: Directory, temporary: str) -> None:
         directory.fs.unlink(temporary, directory.descriptor)
 
 
-def _swap(directory: Directory, temporary: str, name: str, *, exists: bool) -> bool:
-    """Bring the new file to its name, and tell whether the old one is under the temporary name now."""
+def _swap(directory: Directory, temporary: str, name: str, *, exists: bool) -> str | None:
+    """Bring the new file to its name, and return the name under which the old one is now, None where there is none."""
     fs, within = directory.fs, directory.descriptor
     for _ in range(3):  # a file may come and go between two calls, but not for ever
         try:
@@ -152,23 +157,22 @@ def _swap(directory: Directory, temporary: str, name: str, *, exists: bool) -> b
                 raise
             return _swap_by_copy(directory, temporary, name)
         else:
-            return exists
+            return temporary if exists else None
     raise OSError(errno.EBUSY, "another program makes and removes the file all the time")
 
 
-def _swap_by_copy(directory: Directory, temporary: str, name: str) -> bool:
+def _swap_by_copy(directory: Directory, temporary: str, name: str) -> str | None:
     """Do the same where the system cannot exchange names: what comes between the two calls is lost to us."""
     fs, within = directory.fs, directory.descriptor
     old = directory.look(name)
     if old is None:
         fs.rename(temporary, name, within)
-        return False
+        return None
     kept = temporary_name(name)
     try:
         descriptor = fs.create(kept, within)
         try:
             directory.write_all(descriptor, old.data)
-            fs.stamp(descriptor, (old.stamp or "").encode())
             fs.sync(descriptor)
         finally:
             directory.close(descriptor)
@@ -176,10 +180,7 @@ def _swap_by_copy(directory: Directory, temporary: str, name: str) -> bool:
     except OSError:
         _forget(directory, kept)
         raise
-    with contextlib.suppress(OSError):  # then it stays under the other temporary name
-        fs.rename(kept, temporary, within)
-        return True
-    return False
+    return kept
 
 
 def _put_aside(directory: Directory, temporary: str, name: str, base: str | None) -> None:

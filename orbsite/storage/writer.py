@@ -35,7 +35,7 @@ class Writer:
 
     def tidy(self) -> None:
         """Clear away what a crash left: temporary files, a journal that was folded, and the torn end of one."""
-        self._document.clear_leftovers(self._directory)
+        self.clear_leftovers()
         replica = self._replica
         if replica.is_folded and not replica.is_foreign:
             self._remove_journal()
@@ -51,6 +51,10 @@ class Writer:
         self._directory.sync()
         replica.rest = b""
         logger.warning("%s had a torn end, kept as %s; it was never acknowledged", name, aside)
+
+    def clear_leftovers(self) -> None:
+        """Move temporary files out of the way."""
+        self._document.clear_leftovers(self._directory)
 
     @property
     def content(self) -> Content:

@@ -409,3 +409,17 @@ def what_no_store_can_hold_is_absent(harness: Harness, case: Case) -> None:
         assert store.find(case.kind, {"user_id": name}) == []
         assert store.delete(case.kind, [key]) == store.delete_where(case.kind, {"user_id": name}) == 0
     assert store.find(case.kind, limit=2**70) == [record]
+
+
+@promise
+def what_was_returned_and_given_is_the_callers_own(harness: Harness, case: Case) -> None:
+    if not case.kind.takes_unknown_keys:
+        return
+    store, given = harness.open(case.domain), case.make(extra=Extra(more={"n": [1]}))
+    added, _ = store.add(given)
+    key = given.key
+    handed = [given, added, store.fetch(case.kind, [key])[key], store.find(case.kind)[0], next(store.walk(case.kind))]
+    for record in handed:
+        record.extra["more"]["n"].append(2)
+    assert store.fetch(case.kind, [key])[key].extra == {"more": {"n": [1]}}
+    assert harness.open(case.domain).fetch(case.kind, [key])[key].extra == {"more": {"n": [1]}}
