@@ -5,6 +5,8 @@ ORB_SEED makes it the same again.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import random
 import sys
@@ -17,6 +19,7 @@ from orbsite.storage import replace
 from orbsite.storage.document import Document
 from orbsite.storage.errors import OrbError
 from orbsite.storage.file import FileStore
+from orbsite.storage.replica import Replica
 from orbsite.storage.writer import Writer
 from te.domain import DOMAIN
 from te.records import Reflection
@@ -24,6 +27,8 @@ from tests.factories import moment
 from tests.storage.simfs import ROOT, File, SimFS
 
 SEED = int(os.environ.get("ORB_SEED", "11"))
+MOST_STATES = 100
+"""At one moment; after a process has died half way, there may be many more."""
 MODES = {"file": None, "journal": 0}
 
 
@@ -41,43 +46,68 @@ class Violation(AssertionError):
     """A crash would have lost something."""
 
 
+class Dead(BaseException):
+    """The process was killed."""
+
+
 class Witness:
     """Saves, and after every call to the system looks at every state that a crash could leave behind."""
 
     def __init__(self, fs: SimFS, above: int | None) -> None:
         self.fs, self.above, self.states = fs, above, 0
-        self.acknowledged: dict[str, str] = {}
-        self.pending: dict[str, str] = {}
+        self.content: dict[str, str] = {}
+        """What a process would read now."""
+        self.allowed: list[dict[str, str]] = [{}]
+        """What may be there after a crash: what was acknowledged, and what was not yet."""
         self.store = _open(fs, above)
         fs.after_each = self.look
 
     def save(self, name: str, text: str) -> None:
-        self.change(lambda: self.store.put([_reflection(name, text)]), {**self.acknowledged, name: text})
+        self.change(lambda: self.store.put([_reflection(name, text)]), {**self.content, name: text})
 
     def delete(self, name: str) -> None:
-        rest = {key: text for key, text in self.acknowledged.items() if key != name}
+        rest = {key: text for key, text in self.content.items() if key != name}
         self.change(lambda: self.store.delete(Reflection, [(name,)]), rest)
 
     def change(self, act: Callable[[], Any], then: dict[str, str]) -> None:
-        self.pending = then
+        self.allowed.append(then)
         act()
-        self.acknowledged = then
+        self.content, self.allowed = then, [then]
         self.look()
+
+    def die(self, act: Callable[[], None], calls: int) -> None:
+        """Let the process die at its n-th call to the system; what it has done so far is not on the disk by that."""
+        left = iter(range(calls))
+
+        def look_and_die() -> None:
+            self.look()
+            if next(left, None) is None:
+                raise Dead
+
+        self.fs.after_each = look_and_die
+        with contextlib.suppress(Dead):
+            act()
+        self.fs.after_each = self.look
+        self.reopen()
+        self.content = _content(self.fs, self.above) or {}
+        if self.content not in self.allowed:
+            raise Violation
 
     def reopen(self) -> None:
         self.store = _open(self.fs, self.above)
 
     def look(self) -> None:
-        for crashed in self.fs.crashes():
+        for crashed in itertools.islice(self.fs.crashes(), MOST_STATES):
             self.states += 1
-            if _content(crashed, self.above) not in (self.acknowledged, self.pending):
+            if _content(crashed, self.above) not in self.allowed:
                 raise Violation
 
     def go_on_after_some_crash(self, draw: random.Random) -> None:
         """Start again from one of the states, as the next process would, and keep to what is there."""
         self.fs.after_each = lambda: None
-        self.fs = draw.choice(list(self.fs.crashes()))
-        self.acknowledged = self.pending = _content(self.fs, self.above) or {}
+        self.fs = draw.choice(list(itertools.islice(self.fs.crashes(), MOST_STATES)))
+        self.content = _content(self.fs, self.above) or {}
+        self.allowed = [self.content]
         self.fs.after_each = self.look
         self.reopen()
 
@@ -97,11 +127,13 @@ def _run(fs: SimFS, above: int | None, steps: int) -> Witness:
             case 0:
                 witness.delete(name)
             case 1:
-                witness.change(witness.store.fold, witness.acknowledged)
+                witness.change(witness.store.fold, witness.content)
             case 2:
                 witness.reopen()
             case 3:
                 witness.go_on_after_some_crash(draw)
+            case 4:
+                witness.die(lambda: witness.save(name, name * 9), draw.randrange(12))  # noqa: B023 -- called at once
             case _:
                 witness.save(name, name * draw.randrange(1, 9))
     return witness
@@ -115,7 +147,7 @@ def _simulated_owner(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_no_crash_loses_what_was_acknowledged(mode: str) -> None:
-    witness = _run(SimFS(), MODES[mode], steps=300)
+    witness = _run(SimFS(), MODES[mode], steps=250)
     sys.stdout.write(f"simulated crashes: seed {SEED}, {mode}, {witness.states} states\n")
     assert witness.states > 25_000
 
@@ -198,3 +230,10 @@ def test_a_fold_that_is_not_announced_is_found(monkeypatch: pytest.MonkeyPatch) 
     witness.store._journal_above = None
     with pytest.raises(Violation):
         witness.save("a", "4")
+
+
+def test_a_journal_that_is_taken_for_synced_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever began it may have died before the disk had its name."""
+    monkeypatch.setattr(Replica, "is_confirmed", property(lambda _: True, lambda *_: None), raising=False)
+    with pytest.raises(Violation):
+        _run(SimFS(), 0, steps=250)
