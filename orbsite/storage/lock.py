@@ -13,8 +13,9 @@ import threading
 import time
 from collections.abc import Iterator
 
-from orbsite.storage.directory import Directory, refuse_unless_plain, refused
+from orbsite.storage.directory import Directory
 from orbsite.storage.errors import DocumentRefused, LockTimeout
+from orbsite.storage.refusal import refuse_unless_plain, refused
 
 _LONGEST_PAUSE = 0.05
 

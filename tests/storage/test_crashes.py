@@ -232,8 +232,18 @@ def test_a_fold_that_is_not_announced_is_found(monkeypatch: pytest.MonkeyPatch) 
         witness.save("a", "4")
 
 
+def _begin_twice() -> None:
+    """Let a process die at every call with which it begins a journal, and another one go on."""
+    for calls in range(25):
+        witness = Witness(SimFS(), 0)
+        witness.save("a", "1")
+        witness.die(lambda: witness.save("b", "2"), calls)  # noqa: B023 -- called at once
+        witness.save("c", "3")
+
+
 def test_a_journal_that_is_taken_for_synced_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever began it may have died before the disk had its name."""
+    _begin_twice()
     monkeypatch.setattr(Replica, "is_confirmed", property(lambda _: True, lambda *_: None), raising=False)
     with pytest.raises(Violation):
-        _run(SimFS(), 0, steps=250)
+        _begin_twice()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from orbsite.storage.directory import Directory
+from orbsite.storage.directory import OpenFile
 from orbsite.storage.errors import DocumentCorrupt
 from orbsite.storage.file import FileStore
 from te.domain import DOMAIN as TE
@@ -118,7 +118,7 @@ def test_no_cut_and_no_flip_of_a_document_is_silent(scene: Scene, caplog: pytest
 def test_a_store_without_stamps_is_silent(
     scene: Scene, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Directory, "_stamp_of", lambda *_: None)
+    monkeypatch.setattr(OpenFile, "_stamp", lambda *_: None)
     assert run(scene, caplog, step=7)["silent"] > 0
 
 
