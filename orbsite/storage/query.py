@@ -54,11 +54,10 @@ class Query:
 
     def matches(self, record: Record) -> bool:
         """Tell whether every condition holds, the cursor and the limit aside."""
-        return (
-            all(getattr(record, name) == wanted for name, wanted in self.where.items())
-            and self._in_time(record)
-            and self.matches_content(record)
-        )
+        for name, wanted in self.where.items():
+            if getattr(record, name) != wanted:
+                return False
+        return self._in_time(record) and self.matches_content(record)
 
     def matches_content(self, record: Record) -> bool:
         """Tell whether tag and text hold: the conditions that SQL leaves to us."""

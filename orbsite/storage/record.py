@@ -147,9 +147,10 @@ def own(record: R) -> R:
 
 
 def _holds_extra(value: Value) -> bool:
-    if value.extra is not None:
-        return True
-    inner = (getattr(value, name) for name in _compound(type(value)))
+    compound = _compound(type(value))
+    if value.extra is not None or not compound:
+        return value.extra is not None
+    inner = (getattr(value, name) for name in compound)
     lists = (item if isinstance(item, list | tuple) else (item,) for item in inner)
     return any(_holds_extra(part) for parts in lists for part in parts if isinstance(part, Value))
 
