@@ -18,7 +18,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from orbsite.forms import ExactTextField, InstantField, RecordForm, TreeField
-from orbsite.models import Run
+from orbsite.models import Change, Reject, Run
 from orbsite.storage.jsontext import UNCLEAN
 from orbsite.storage.rows import Row
 
@@ -97,26 +97,50 @@ class RecordAdmin(ModelAdmin):
         return pretty(row.extra)
 
 
+class LedgerAdmin(ModelAdmin):
+    """A part of the ledger, to read: operations write it, and nobody takes anything out."""
+
+    paginator = BoundedPaginator
+    show_full_result_count = False
+    list_per_page = 50
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Operations write the ledger."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Operations write the ledger."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """The ledger keeps what happened."""
+        return False
+
+
 @admin.register(Run)
-class RunAdmin(ModelAdmin):
-    """The ledger, to read."""
+class RunAdmin(LedgerAdmin):
+    """What ran, when, over what, and how it ended."""
 
     list_display = ("id", "operation", "state", "source", "started_at", "finished_at")
     list_filter = ("operation", "state", "started_at")
-    paginator = BoundedPaginator
-    show_full_result_count = False
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Runs are written by operations."""
-        return False
 
-    def has_change_permission(self, request: HttpRequest, obj: Run | None = None) -> bool:
-        """Runs are written by operations."""
-        return False
+@admin.register(Change)
+class ChangeAdmin(LedgerAdmin):
+    """What runs put in the place of something else."""
 
-    def has_delete_permission(self, request: HttpRequest, obj: Run | None = None) -> bool:
-        """The ledger keeps what happened."""
-        return False
+    list_display = ("id", "run", "domain", "kind", "key")
+    list_filter = ("domain", "kind")
+    list_select_related = ("run",)
+
+
+@admin.register(Reject)
+class RejectAdmin(LedgerAdmin):
+    """What runs had to leave; open until a later run has settled it."""
+
+    list_display = ("id", "run", "domain", "path", "reason", "settled_by")
+    list_filter = ("domain", "kind", ("settled_by", admin.EmptyFieldListFilter))
+    list_select_related = ("run", "settled_by")
 
 
 def pretty(value: Any) -> SafeString:

@@ -9,7 +9,8 @@ from django.urls import reverse
 
 from luna.models import ProfileRow
 from orbsite.admin import BoundedPaginator
-from orbsite.persistence import migrate_all_file_to_sql
+from orbsite.models import Reject
+from orbsite.persistence import migrate_all_file_to_sql, migrate_te_file_to_sql
 from orbsite.storage.record import digest
 from te.models import ReflectionRow
 
@@ -136,9 +137,22 @@ def test_ids_with_slashes_and_quotes_have_pages(admin: Client) -> None:
     assert admin.get(reverse("admin:te_reflectionrow_changelist")).content.count(b"<x>") == 0
 
 
-def test_the_ledger_is_read_only(admin: Client) -> None:
-    assert admin.get(reverse("admin:orbsite_run_add")).status_code == 403
-    assert b"Delete" not in admin.get(reverse("admin:orbsite_run_changelist")).content
+@pytest.mark.parametrize("name", ["run", "change", "reject"])
+def test_the_ledger_is_read_only(admin: Client, name: str) -> None:
+    assert admin.get(reverse(f"admin:orbsite_{name}_add")).status_code == 403
+    assert b"Delete" not in admin.get(reverse(f"admin:orbsite_{name}_changelist")).content
+
+
+def test_what_a_run_had_to_leave_is_listed_with_its_bytes(admin: Client, data_dir: Path) -> None:
+    (data_dir / "te").mkdir()
+    item = '{"id": "<b>x</b>", "input": "i", "output": "o", "tags": [], "createdAt": "soon"}'
+    (data_dir / "te/reflections.json").write_text(f'{{"sessions": {{"s": [{item}]}}, "userSessions": {{}}}}')
+    migrate_te_file_to_sql(data_dir)
+    reject = Reject.objects.get()
+    assert "$.sessions.s[0]" in _page(admin, "orbsite_reject_changelist", settled_by__isempty="1")
+    page = _page(admin, "orbsite_reject_change", reject.pk)
+    assert "&lt;b&gt;x&lt;/b&gt;" in page
+    assert "<b>x</b>" not in page
 
 
 def test_a_notice_says_where_the_store_in_use_is_another(admin: Client, settings: Any) -> None:
