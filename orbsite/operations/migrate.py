@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from orbsite.models import Run
 from orbsite.operations.book import Book, Outcome, open_rejects
 from orbsite.operations.ledger import alone, begin, recorded
 from orbsite.operations.origin import Origin
@@ -19,7 +20,7 @@ from orbsite.operations.report import Report, Section
 from orbsite.operations.source import Snapshot
 from orbsite.storage.domain import Domain, Entry
 from orbsite.storage.errors import Conflict
-from orbsite.storage.finding import Finding, error, warning
+from orbsite.storage.finding import ROOT, Finding, error, warning
 from orbsite.storage.record import Record, digest
 from orbsite.storage.store import LedgerStore, Row
 from orbsite.stores import open_sql_store
@@ -88,7 +89,7 @@ def transfer(
 ) -> Report:
     """Move what a source holds into SQL, as one run of an operation."""
     targets = {domain.name: open_sql_store(domain) for domain in domains}
-    report = Report(columns=COLUMNS)
+    report = Report(columns=COLUMNS, bad=("rejected", "unverified"))
     with contextlib.ExitStack() as stack:
         run = None
         if not dry_run:
@@ -104,9 +105,24 @@ def transfer(
                 paths = open_rejects(domain, source.name)
                 entries = _at(paths, entries)
             move(entries, targets[domain.name], report.run, section, progress=progress, book=book)
-            if book is not None:
+            if run is not None and book is not None:
                 book.settle(paths)
+                _verify(source, targets[domain.name], section, run, paths)
     return report
+
+
+def _verify(source: Source, target: LedgerStore, section: Section, run: Run, paths: set[str] | None) -> None:
+    """Weigh everything once more against what SQL holds now: nothing may be left to write."""
+    domain, again = target.domain, Section()
+    entries = source.entries(domain)
+    move(entries if paths is None else _at(paths, entries), target, None, again)
+    for kind, counts in again.counts.items():
+        left = counts["new"] + counts["replaced"]
+        if left:
+            section.count(kind, "unverified", left)
+            section.findings.append(error(ROOT, f"{left} {kind} are not in SQL as they were read; run this again"))
+    run.verification = (run.verification or {}) | {domain.name: {kind: dict(one) for kind, one in again.counts.items()}}
+    run.save(update_fields=["verification"])
 
 
 def move(

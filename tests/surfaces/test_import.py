@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import connections
 
+from orbsite.checks import check_origin
 from orbsite.operations.migrate import COLUMNS
 from orbsite.operations.origin import Origin
 from orbsite.storage.errors import StoreUnavailable
@@ -121,3 +125,20 @@ def test_an_address_that_is_none_is_refused() -> None:
     with pytest.raises(StoreUnavailable, match="no address"):
         Origin("ftp://host/file")
     assert COLUMNS[0] == "read"
+
+
+def test_migrating_a_database_of_the_earlier_system_says_to_import_it(database: Path) -> None:
+    before = database.read_bytes()
+    command = [sys.executable, "manage.py", "migrate"]
+    environment = {**os.environ, "DATABASE_URL": f"sqlite:///{database}", "DEBUG": "true"}
+    environment.pop("DJANGO_SETTINGS_MODULE", None)
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "import_orb_database URL" in done.stderr
+    assert "already exists" not in done.stderr
+    assert database.read_bytes() == before
+
+
+def test_our_own_database_is_none_of_the_earlier_system() -> None:
+    assert check_origin(databases=["default"]) == []

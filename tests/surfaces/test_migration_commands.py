@@ -12,6 +12,7 @@ from django.db import connection
 
 from orbsite.models import Change, Reject, Run
 from orbsite.operations import migrate as migrations
+from orbsite.operations.book import Book
 from orbsite.operations.ledger import alone
 from orbsite.storage.clock import utc_now
 from orbsite.storage.domain import registered
@@ -171,6 +172,23 @@ def test_what_was_rejected_is_kept_with_its_bytes_and_taken_once_it_is_mended(fi
     assert not Reject.objects.filter(settled_by=None).exists()
     code, report = migrate(files)
     assert (code, total(report, "unchanged"), total(report, "new")) == (0, 229, 0)
+
+
+def test_every_run_is_verified_and_says_so(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, report = migrate(files)
+    verified = Run.objects.get(pk=report["run"]).verification
+    assert verified["te"]["reflections"] == {"read": 142, "unchanged": 142}
+    execute("DELETE FROM te_reflections")
+    settle = Book.settle
+
+    def settle_and_lose_some(book: Book, paths: Any) -> None:
+        settle(book, paths)
+        execute("DELETE FROM te_reflections WHERE id IN (SELECT id FROM te_reflections LIMIT 3)")
+
+    monkeypatch.setattr(Book, "settle", settle_and_lose_some)
+    code, report = migrate(files, "--only", "te")
+    assert code == 1
+    assert "3 reflections are not in SQL as they were read" in report["findings"][-1]["message"]
 
 
 def test_two_runs_do_not_go_side_by_side(files: Path) -> None:
