@@ -47,7 +47,7 @@ def test_writes_of_seven_bytes_are_completed(shim: str) -> None:
 
 
 def test_a_lack_of_memory_loses_nothing() -> None:
-    _is_right(run("exhaustion", "memory", SEED, str(int(ROUNDS) // 3), **GIVES_BACK), "MemoryError")
+    _is_right(run("exhaustion", "memory", SEED, str(int(ROUNDS) // 3), **GIVES_BACK), "MemoryError", at_least=1)
 
 
 def test_a_lack_of_memory_at_any_call_of_the_json_coder_loses_nothing() -> None:
@@ -76,6 +76,6 @@ def test_a_store_that_goes_on_with_what_was_not_saved_is_found_out(kind: str) ->
     assert run("exhaustion", kind, SEED, ROUNDS, "kept-in-memory")["violations"]
 
 
-def _is_right(result: dict[str, Any], outcome: str) -> None:
-    assert result["outcomes"][outcome] > 10
+def _is_right(result: dict[str, Any], outcome: str, at_least: int = 10) -> None:
+    assert result["outcomes"][outcome] >= at_least
     assert result["violations"] == []
