@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
+from orbsite.operations.batches import batched
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report
 from orbsite.storage.domain import Tree
@@ -45,20 +45,11 @@ def export(
     return report
 
 
-def read_as_json(store: Store, user: str | None = None) -> object:
-    """Return what a store holds as its file would have it."""
-    tree: Tree = {}
-    for kind in store.domain.kinds:
-        for record in _in_order(store, kind, user):
-            store.domain.layout.put(tree, record, None)
-    return store.domain.layout.encode(tree)
-
-
 def _in_order(store: Store, kind: type[Record], user: str | None) -> Iterator[Record]:
     """Yield records as they stood in their lists; those that came from no file last, by their own order."""
     records = store.walk(kind) if user is None else iter(store.find(kind, {"user_id": user}, oldest_first=True))
     placed: list[tuple[bool, int, Record]] = []
-    while page := list(islice(records, _PAGE)):
+    for page in batched(records, _PAGE):
         positions = _positions(store, kind, page)
         placed += [(one is None, one or 0, record) for record, one in zip(page, positions, strict=True)]
     placed.sort(key=lambda one: (one[0], one[1], one[2].order))

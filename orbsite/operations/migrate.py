@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from orbsite.models import Run
+from orbsite.operations.batches import batched
 from orbsite.operations.book import Book, Outcome, open_rejects
 from orbsite.operations.ledger import alone, begin, recorded
 from orbsite.operations.origin import Origin
@@ -138,8 +139,7 @@ def move(
 
     With a book, each batch is noted in the same transaction, and what the book has already is skipped.
     """
-    iterator = islice(iter(source), book.done if book else 0, None)
-    while batch := list(islice(iterator, _BATCH)):
+    for batch in batched(islice(source, book.done if book else 0, None), _BATCH):
         _move_batch(batch, target, run, section, book)
         progress(sum(entry.kind is not None for entry in batch))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from orbsite.models import Change, Run
+from orbsite.operations.batches import batched
 from orbsite.operations.book import key_text
 from orbsite.operations.ledger import alone, begin, recorded
 from orbsite.operations.progress import Progress, silent
@@ -23,6 +24,7 @@ from orbsite.storage.store import LedgerStore, Row
 from orbsite.stores import open_sql_store
 
 COLUMNS = ("removed", "restored", "kept")
+_BATCH = 500
 REVERSIBLE = ("migrate", "retry", "import")
 
 
@@ -115,7 +117,7 @@ class _Undoing:
 
     def _count_lost(self, kind: type[Record]) -> None:
         """List what the run replaced, and what is not its row any more."""
-        for page in _pages(self._changes(kind).order_by("pk").iterator()):
+        for page in batched(self._changes(kind).order_by("pk").iterator(), _BATCH):
             rows = self._store.rows(kind, [tuple(msgspec.json.decode(change.key)) for change in page])
             present = {key_text(row.key): row for row in rows.values()}
             for change in page:
@@ -138,14 +140,3 @@ class _Undoing:
     def _keep(self, kind: type[Record], key: str, why: str) -> None:
         self._section.count(kind.plural, "kept")
         self._section.findings.append(warning(f"{kind.plural} {key}", f"{why}; it was kept"))
-
-
-def _pages(changes: Iterator[Change], size: int = 500) -> Iterator[list[Change]]:
-    page: list[Change] = []
-    for change in changes:
-        page.append(change)
-        if len(page) == size:
-            yield page
-            page = []
-    if page:
-        yield page

@@ -28,8 +28,7 @@ class Snapshot:
         self.name = os.fsencode(base).decode(errors="backslashreplace")  # a path may hold bytes that no text has
         self._base = base
         self._data = {domain.name: file_store(domain, base).snapshot() for domain in domains}
-        self._checked: dict[str, Iterator[Entry]] = {}
-        self._checked = {domain.name: self.entries(domain) for domain in domains}
+        self._checked = {domain.name: _entries(domain, base, self._data[domain.name]) for domain in domains}
         digests = [f"{name}:{digest_of(content)}" for name, content in sorted(self._data.items())]
         self.digest = hashlib.sha256("\n".join(digests).encode()).hexdigest()
         """The SHA-256 of everything in it."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 
+from orbsite.operations.batches import batched
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report, Section
 from orbsite.operations.source import Snapshot
@@ -36,8 +36,7 @@ def verify(domains: list[Domain], base: Path, *, progress: Progress = silent) ->
 def compare(source: Iterable[Entry], target: LedgerStore, section: Section, *, progress: Progress = silent) -> None:
     """Compare entries with what a store holds."""
     seen: dict[type[Record], set[Key]] = {kind: set() for kind in target.domain.kinds}
-    iterator = iter(source)
-    while batch := list(islice(iterator, _BATCH)):
+    for batch in batched(source, _BATCH):
         items = [entry for entry in batch if entry.kind is not None]
         for kind in target.domain.kinds:
             _compare_batch(kind, [entry for entry in items if entry.kind is kind], target, section, seen[kind])
