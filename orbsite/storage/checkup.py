@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orbsite.storage.content import Content
 from orbsite.storage.directory import Directory, Found
 from orbsite.storage.document import Document
 from orbsite.storage.domain import Domain
@@ -69,7 +68,7 @@ def _symptoms(domain: Domain, document: Document, directory: Directory) -> Itera
         yield Symptom(Trouble.NEWER, document.journal, str(problem))
         scan, found = None, directory.look(document.name)
     if found is None:
-        beside = [name for name in names if name.startswith(f"{document.name}.")]
+        beside = document.beside(names)
         if beside:
             yield Symptom(Trouble.MISSING, document.name, f"is missing, and there is {', '.join(beside)}")
     else:
@@ -84,11 +83,10 @@ def _of_document(
     domain: Domain, document: Document, directory: Directory, found: Found, scan: Scan | None
 ) -> Iterator[Symptom]:
     try:
-        Content(domain, document.envelope.open(found.data))
+        replica = Replica(domain, document, found, directory.fs.nanoseconds(), scan)
     except DocumentCorrupt as problem:
-        yield Symptom(Trouble.CORRUPT, document.name, f"cannot be read: {problem}")
+        yield Symptom(Trouble.CORRUPT, document.name, f"cannot be read: {problem.__cause__}")
         return
-    replica = Replica(domain, document, found, directory.fs.nanoseconds(), scan)
     if replica.adrift:
         message = f"holds {len(replica.adrift)} steps that have no place in the document, which another program changed"
         yield Symptom(Trouble.ADRIFT, document.journal, message)

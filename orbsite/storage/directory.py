@@ -101,7 +101,7 @@ class Directory:
             above = path.parent  # may well be reached through links: only what is ours is held to more
             with cls.open(above.resolve(), fs) if above.is_dir() else cls.make(above, fs) as parent:
                 return parent.enter_or_make(path.name)
-        return directory._claimed()
+        return directory.claimed()
 
     def __enter__(self) -> Directory:
         return self
@@ -133,7 +133,7 @@ class Directory:
         except FileNotFoundError:
             self._make(name)
             directory = self.enter(name)
-        return directory._claimed()
+        return directory.claimed()
 
     def _make(self, name: str) -> None:
         try:
@@ -232,7 +232,8 @@ class Directory:
         except OSError as problem:
             raise refused(self.path, problem) from problem
 
-    def _claimed(self) -> Directory:
+    def claimed(self) -> Directory:
+        """Return the directory, private and ours, to write in; one that is not is closed. Raises DocumentRefused."""
         try:
             self._claim()
         except BaseException:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from orbsite.storage.directory import Directory
@@ -60,12 +60,9 @@ class Document:
 
         A directory that is missing is made, or, without `make`, is a DocumentCorrupt: it was there before.
         """
-        if not make:
-            self._refuse_if_gone()
-        with (
-            Directory.make(self.base, self._fs) as base,
-            base.enter_or_make(self._within) as directory,
-        ):
+        with contextlib.ExitStack() as stack:
+            base = stack.enter_context(Directory.make(self.base, self._fs) if make else self._reopened())
+            directory = stack.enter_context(base.enter_or_make(self._within) if make else self._reopened(base))
             self._refuse_network(directory)
             with locked(directory, self.name, LOCK_TIMEOUT):
                 if directory.status_of(self.name) is None:
@@ -79,19 +76,26 @@ class Document:
             "Put them back, or start this program again to begin anew"
         )
 
-    def _refuse_if_gone(self) -> None:
-        with self.reading() as directory:
-            if directory is None:
-                raise self.gone()
+    def _reopened(self, base: Directory | None = None) -> Directory:
+        """Open the data directory, or the document's in it, to write in it once more; it is never made again."""
+        try:
+            directory = Directory.open(self.base, self._fs) if base is None else base.enter(self._within)
+        except FileNotFoundError as problem:
+            raise self.gone() from problem
+        return directory.claimed()
 
     def refuse_to_start_over(self, directory: Directory) -> None:
         """Raise DocumentCorrupt where the document is gone, and what was kept of it is not."""
-        beside = sorted(name for name in directory.names() if name.startswith(f"{self.name}."))
+        beside = self.beside(directory.names())
         if beside and directory.status_of(self.name) is None:
             raise DocumentCorrupt(
                 f"{self.path} is missing, but {', '.join(beside)} beside it says that there was one; "
                 "rename the one that you want to go on with, or move all of them away to start empty"
             )
+
+    def beside(self, names: Iterable[str]) -> list[str]:
+        """Return, in order, which of the names in the directory say that there is, or was, such a document."""
+        return sorted(name for name in names if name.startswith(f"{self.name}."))
 
     def leftovers(self, directory: Directory) -> list[str]:
         """Return the temporary files beside the document; while its lock is held, those of the dead."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,8 +84,12 @@ class Scan:
         """Return how many lines a document of this SHA-256 holds already, or None where it is another document."""
         if self.journal is None or document == self.journal.base:
             return 0
-        folds = [number for number, line in enumerate(self.lines, 1) if line.fold == document]
-        return folds[-1] if folds else None
+        return last_fold(self.lines, document) or None
+
+
+def last_fold(lines: Sequence[Line], document: str) -> int:
+    """Return how many lines there are up to the last fold into a document of this SHA-256, 0 where there is none."""
+    return max((number for number, line in enumerate(lines, 1) if line.fold == document), default=0)
 
 
 def begun(envelope: Envelope, base: str) -> Journal:

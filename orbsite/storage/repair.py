@@ -77,8 +77,8 @@ def _salvage(document: Document, directory: Directory) -> None:
         return
     digest = digest_of(directory.read(document.name)) or ""
     lines = [*scan.lines, *scan.salvage]
-    folded = [number for number, line in enumerate(lines, 1) if line.fold == digest]
-    lines = lines[folded[-1] if folded else 0 :]
+    folded = journals.last_fold(lines, digest)
+    lines = lines[folded:]
     base = digest if folded or scan.journal is None else scan.journal.base
     journal = journals.begun(document.envelope, base)
     written = [journal.head]

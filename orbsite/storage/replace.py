@@ -188,7 +188,7 @@ def _put_aside(directory: Directory, temporary: str, name: str, base: str | None
     with contextlib.suppress(DocumentRefused):  # somebody put a link or the like in the place: kept as well
         if digest_of(directory.read(temporary)) == base:
             kept = directory.look(previous)
-            if kept is not None and kept.stamp not in (None, digest_of(kept.data)):
+            if kept is not None and kept.stamp not in (None, kept.digest):
                 _keep_conflict(directory, previous, name)  # an editor that had it open when it was the document
             fs.rename(temporary, previous, within)
             return

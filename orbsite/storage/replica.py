@@ -204,9 +204,8 @@ def _refuse_damage(document: Document, scan: Scan | None) -> None:
 
 def _report(document: Document, replica: Replica, found: Found | None, before: Replica | None) -> None:
     """Say so where another program has changed the document."""
-    changed = found is not None and found.stamp is not None and found.stamp != replica.digest
-    if before is not None and before.stamped and found is not None and found.stamp != replica.digest:
-        changed = True
+    has_stamp = replica.stamped or (before is not None and before.stamped)
+    changed = found is not None and has_stamp and found.stamp != replica.digest
     if changed or (replica.is_foreign and not replica.is_folded):
         logger.warning("outside_edit: another program has changed %s; its content was taken over", document.path)
     if replica.adrift:
