@@ -17,7 +17,10 @@ from orbsite.storage.memory import MemoryStore
 from orbsite.storage.record import field_names
 from orbsite.storage.sql import SqlStore
 from orbsite.storage.store import Store
+from te.domain import DOMAIN as TE
+from te.records import Reflection
 from tests.cases import Case
+from tests.factories import moment
 
 
 @dataclass
@@ -85,3 +88,13 @@ def sql(alias: str) -> Harness:
 
 def _plain(case: Case, value: Any) -> Any:
     return tuple(json.loads(value)) if isinstance(case.values[0], tuple) else value
+
+
+def reflections_with_a_journal(base: Path) -> Path:
+    """Save two reflections in the document and two more in its journal, and return the data directory."""
+    for above, names in ((None, "ab"), (0, "cd")):
+        store = FileStore(TE, Document(base, TE.file), journal_above=above)
+        for name in names:
+            fields = {"input": "i", "output": "o", "tags": ("t",), "user_id": "ana", "session_id": "s"}
+            store.put([Reflection(id=name, created_at=moment(0), **fields)])
+    return base

@@ -8,24 +8,13 @@ from pathlib import Path
 import pytest
 
 from orbsite.operations.check import check
-from orbsite.storage.document import Document
-from orbsite.storage.file import FileStore
 from te.domain import DOMAIN
-from te.records import Reflection
-from tests.factories import moment
-
-
-def _reflection(name: str) -> Reflection:
-    return Reflection(id=name, input="i", output="o", tags=("t",), created_at=moment(0), user_id="ana", session_id="s")
+from tests.storage.harness import reflections_with_a_journal
 
 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
-    for above, names in ((None, "ab"), (0, "cd")):
-        store = FileStore(DOMAIN, Document(tmp_path / "data", DOMAIN.file), journal_above=above)
-        for name in names:
-            store.put([_reflection(name)])
-    return tmp_path / "data"
+    return reflections_with_a_journal(tmp_path / "data")
 
 
 def _is_found(base: Path) -> bool:

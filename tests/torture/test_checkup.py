@@ -9,11 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orbsite.storage.document import Document
-from orbsite.storage.file import FileStore
-from te.domain import DOMAIN
-from te.records import Reflection
-from tests.factories import moment
+from tests.storage.harness import reflections_with_a_journal
 
 pytestmark = pytest.mark.torture
 
@@ -22,17 +18,9 @@ WRITING = ("O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC")
 CHANGING = "openat,open,creat,rename,renameat,renameat2,link,linkat,unlink,unlinkat,mkdir,mkdirat,truncate,ftruncate"
 
 
-def _reflection(name: str) -> Reflection:
-    return Reflection(id=name, input="i", output="o", tags=("t",), created_at=moment(0), user_id="ana", session_id="s")
-
-
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
-    for above, names in ((None, "ab"), (0, "cd")):
-        store = FileStore(DOMAIN, Document(tmp_path / "data", DOMAIN.file), journal_above=above)
-        for name in names:
-            store.put([_reflection(name)])
-    return tmp_path / "data"
+    return reflections_with_a_journal(tmp_path / "data")
 
 
 def test_looking_opens_nothing_for_writing(base: Path, tmp_path: Path) -> None:
