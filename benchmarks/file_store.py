@@ -185,7 +185,8 @@ def many_saves(base: Path, size: int) -> None:
     """Print how 10,000 saves one after the other spread, with a fold among them."""
     store = open_store(base)
     journal, limit = base / "te/reflections.json.journal", (base / "te/reflections.json").stat().st_size // 4
-    while not journal.exists() or journal.stat().st_size < limit - MANY_SAVES * 350:  # so that one of them folds
+    store.put([fresh(0)])
+    while journal.exists() and journal.stat().st_size < limit - MANY_SAVES * 350:  # so that one of them folds
         store.put([fresh(index) for index in range(1000)])
     saved = sorted(times([lambda index=index: store.put([fresh(index)]) for index in range(MANY_SAVES)]))
     p50, p99, worst = saved[MANY_SAVES // 2], saved[MANY_SAVES * 99 // 100], saved[-1]
