@@ -35,6 +35,11 @@ def data_directory() -> Path:
     return Path(settings.ORB_DATA_DIR)
 
 
+def backup_directory() -> Path:
+    """Return the directory under which backups are made; it need not exist."""
+    return Path(settings.ORB_BACKUP_DIR)
+
+
 def journal_above() -> int | None:
     """Return the size in bytes up to which a document is rewritten by every save; None where always.
 

@@ -25,6 +25,7 @@ ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[:
 # An empty variable is one that is not set.
 ORB_PERSISTENCE = env.str("ORB_PERSISTENCE", default="") or ("sql" if env.str("DATABASE_URL", default="") else "file")
 ORB_DATA_DIR = BASE_DIR / (env.str("ORB_DATA_DIR", default="") or ".orb-data")
+ORB_BACKUP_DIR = BASE_DIR / (env.str("ORB_BACKUP_DIR", default="") or ".orb-backups")
 ORB_JOURNAL = env.str("ORB_JOURNAL", default="")
 ORB_ALLOW_NETWORK_FS = env.bool("ORB_ALLOW_NETWORK_FS", default=False)
 
@@ -77,13 +78,28 @@ except (KeyError, ValueError) as problem:
         "DATABASE_URL is no address of a database; write it as postgres://user:password@host:5432/name "
         "or sqlite:////path/to/file"
     ) from problem
-if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    # Django's own choice loses acknowledged commits when the power goes; EXTRA syncs the directory too.
-    DATABASES["default"]["OPTIONS"] = {
-        "transaction_mode": "IMMEDIATE",
-        "timeout": 20,
-        "init_command": "PRAGMA journal_mode=DELETE; PRAGMA synchronous=EXTRA;",
-    }
+match DATABASES["default"]["ENGINE"]:
+    case "django.db.backends.sqlite3":
+        # Django's own choice loses acknowledged commits when the power goes; EXTRA syncs the directory too.
+        DATABASES["default"]["ENGINE"] = "orbsite.sqlite"
+        DATABASES["default"]["OPTIONS"] = {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=DELETE; PRAGMA synchronous=EXTRA;",
+        }
+    case "django.db.backends.postgresql":
+        # Nobody waits for ever; what DATABASE_URL says after its question mark comes first.
+        limits = {
+            "lock_timeout": "10s",
+            "idle_in_transaction_session_timeout": "10min",  # a migration reads files within its transactions
+            "statement_timeout": env.str("ORB_STATEMENT_TIMEOUT", default="") or "0",
+        }
+        DATABASES["default"].setdefault("CONN_HEALTH_CHECKS", True)
+        DATABASES["default"]["OPTIONS"] = {
+            "connect_timeout": 10,
+            "options": " ".join(f"-c {name}={value}" for name, value in limits.items()),
+            **DATABASES["default"].get("OPTIONS", {}),
+        }
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}

@@ -29,6 +29,7 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
             _missing.append(str(problem))
             del connections.databases["postgresql"]
         else:
+            os.environ["PATH"] += f"{os.pathsep}{server.binaries}"  # pg_dump, where no other fits the server
             place = {"HOST": server.host, "PORT": str(server.port), "USER": server.user}
             connections.databases["postgresql"].update(place)
             connections["postgresql"].settings_dict.update(place)

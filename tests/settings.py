@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 
 os.environ |= {"DEBUG": "false", "SECRET_KEY": "for-tests-alone-" + "x" * 50, "ALLOWED_HOSTS": "testserver,localhost"}
 os.environ.setdefault("ORB_PERSISTENCE", "memory")
 
+# In the environment, so that programs that tests start have it too.
+os.environ.setdefault("ORB_BACKUPS_OF_TESTS", f"{tempfile.gettempdir()}/orb-backups-of-tests-{os.getpid()}")
+os.environ["ORB_BACKUP_DIR"] = os.environ["ORB_BACKUPS_OF_TESTS"]
+
 from orbsite.settings import *  # noqa: F403
-from orbsite.settings import DATABASES, INSTALLED_APPS, env
+from orbsite.settings import DATABASES, INSTALLED_APPS, ORB_BACKUP_DIR, env
+
+if ORB_BACKUP_DIR.name.endswith(f"-{os.getpid()}"):  # whoever made it
+    atexit.register(shutil.rmtree, ORB_BACKUP_DIR, ignore_errors=True)
 
 DATABASES["default"] = env.db_url_config(f"sqlite:///{tempfile.gettempdir()}/unused-by-tests.sqlite3")
 DATABASES["default"]["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "timeout": 20}

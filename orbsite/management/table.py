@@ -65,6 +65,8 @@ def _grouped(findings: list[Finding]) -> Iterator[str]:
 
 
 def _end(report: Report, color: Any) -> Iterator[str]:
+    if report.backup is not None:
+        yield f"A backup was made: {report.backup}"
     if report.run is not None:
         yield f"Run {report.run} is in the ledger."
     if not report.ok:

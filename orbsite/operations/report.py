@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from orbsite.storage.finding import ROOT, Finding, Severity
@@ -52,6 +54,8 @@ class Report:
     unreadable: bool = False
     """Whether a whole file could not be read; its section says why."""
     run: int | None = None
+    backup: Path | None = None
+    """Where a backup lies that the operation has made."""
     domains: dict[str, Section] = field(default_factory=dict)
 
     @property
@@ -72,8 +76,10 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as the commands print it with `--format json`."""
+        made = {} if self.backup is None else {"backup": os.fsencode(self.backup).decode(errors="backslashreplace")}
         return {
             "run": self.run,
+            **made,
             "ok": self.ok,
             "domains": {name: self._section_as_json(section) for name, section in self.domains.items()},
             "findings": [

@@ -52,6 +52,24 @@ def mend(domain: Domain, document: Document, symptoms: Collection[Symptom], *, r
                 _narrow(directory, symptom.name)
 
 
+def start_over(document: Document, data: bytes) -> None:
+    """Put a document that was checked in the place of one that is lost or cannot be read, which is kept aside.
+
+    Until it is there, the document is missing, and what is kept of it and of its journal keeps everybody from starting
+    empty. Raises OrbError as every save does.
+    """
+    with (
+        failing_whole(document.path),
+        document.writing() as directory,
+        prepared(directory, document.name, document.envelope.close(data)) as successor,
+    ):
+        for name in (document.name, document.journal):
+            if directory.status_of(name) is not None:
+                directory.put_aside(name, "corrupt", of=name)
+        directory.sync()
+        successor.take_over()
+
+
 def _restore(domain: Domain, document: Document, directory: Directory) -> None:
     """Put the last good generation in the place of the document, which is kept aside."""
     good = directory.read(f"{document.name}.prev")

@@ -1,0 +1,150 @@
+"""A PostgreSQL database in one file, by PostgreSQL's own programs. The password goes to them by their environment."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from django.db import DatabaseError, transaction
+from psycopg import pq
+from psycopg.conninfo import make_conninfo
+from psycopg.errors import LockNotAvailable
+
+from orbsite.operations.manifest import opened
+from orbsite.storage.directory import Directory
+from orbsite.storage.errors import DocumentCorrupt, StoreUnavailable
+
+NAME = "database.dump"
+INSTALLED = Path("/usr/lib/postgresql")
+"""Where Debian and its like keep the programs of each version."""
+_MAGIC = b"PGDMP"
+_PATIENCE = "20s"
+_LONGEST_MESSAGE = 300
+
+
+def save(connection: Any, directory: Directory) -> None:
+    """Write everything that is committed, as of one moment; others go on writing."""
+    program = find("pg_dump", connection.pg_version // 10_000)
+    descriptor = directory.fs.create(NAME, directory.descriptor)
+    try:
+        command = [str(program), "--format=custom", f"--lock-wait-timeout={_PATIENCE}", "--no-password"]
+        _run(command, connection, "was not copied", stdout=descriptor)
+        directory.fs.sync(descriptor)
+    finally:
+        directory.close(descriptor)
+
+
+def check(directory: Directory) -> None:
+    """Raise DocumentCorrupt where the file is no dump; that it is whole, its sum has told."""
+    with opened(directory, NAME) as descriptor:
+        if os.pread(descriptor, len(_MAGIC), 0) != _MAGIC:
+            raise DocumentCorrupt(f"{directory.path / NAME} is no dump of pg_dump; nothing was written")
+
+
+def load(connection: Any, directory: Directory) -> None:
+    """Put the dump in the place of everything, in one transaction."""
+    program = find("pg_restore", connection.pg_version // 10_000)
+    _refuse_where_busy(connection)
+    options = ["--clean", "--if-exists", "--single-transaction", "--no-owner", "--exit-on-error", "--no-password"]
+    where = {name: value for name, value in _parameters(connection).items() if name in ("dbname", "service")}
+    with opened(directory, NAME) as descriptor:
+        command = [str(program), *options, f"--dbname={make_conninfo(**where)}"]
+        _run(command, connection, "was not restored, and is as it was", stdin=descriptor)
+
+
+def find(name: str, server: int) -> Path:
+    """Return the program whose version is next to the server's, and not older: a newer one may write what it refuses.
+
+    Raises StoreUnavailable.
+    """
+    versions = {path: _version(path) for path in _candidates(name)}
+    fit = [path for path, version in versions.items() if version >= server]
+    if fit:
+        return min(fit, key=lambda path: versions[path])
+    newest = max(versions.values(), default=0)
+    raise StoreUnavailable(
+        f"{f'{name} {newest} is too old' if newest else f'there is no {name}'} for the PostgreSQL {server} server; "
+        f"install postgresql-client-{server} or newer, or put {name} on PATH; without the database: --no-database, "
+        "and where a backup comes before something else, --no-backup"
+    )
+
+
+def _candidates(name: str) -> Iterator[Path]:
+    yield from sorted(INSTALLED.glob(f"*/bin/{name}"))
+    for directory in os.get_exec_path():
+        found = shutil.which(name, path=directory) if directory else None
+        if found:
+            yield Path(found)
+
+
+def _version(program: Path) -> int:
+    """Return the major version that a program says it has; 0 where it does not run."""
+    try:
+        said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)  # noqa: S603 -- found above
+    except OSError:
+        return 0
+    match = re.search(r"\(PostgreSQL\) (\d+)", said.stdout)
+    return int(match[1]) if match else 0
+
+
+def _run(
+    command: list[str],
+    connection: Any,
+    failed: str,
+    *,
+    stdin: int = subprocess.DEVNULL,
+    stdout: int = subprocess.DEVNULL,
+) -> None:
+    environment = _environment(connection)
+    done = subprocess.run(  # noqa: S603 -- our own arguments, no shell
+        command, env=environment, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, check=False
+    )
+    if done.returncode:
+        what = f"the database {connection.settings_dict['NAME']} {failed}"
+        raise StoreUnavailable(f"{what}: {_reason(done.stderr)}; mend that, then try again")
+
+
+def _reason(said: bytes) -> str:
+    """Return the first error, of which the first line has no data of users."""
+    lines = said.decode(errors="replace").splitlines()
+    first = next((line for line in lines if "error:" in line), "the program died")
+    return first.encode("ascii", "backslashreplace").decode()[:_LONGEST_MESSAGE]
+
+
+def _parameters(connection: Any) -> dict[str, str]:
+    known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
+    return {
+        name: str(value)
+        for name, value in connection.get_connection_params().items()
+        if name in known and value is not None
+    }
+
+
+def _environment(connection: Any) -> dict[str, str]:
+    """Return this process's environment, and in it whatever libpq is to know."""
+    variables = {option.keyword.decode(): option.envvar for option in pq.Conninfo.get_defaults()}
+    ours = {variables[name]: value for name, value in _parameters(connection).items()}
+    return dict(os.environ) | {name.decode(): value for name, value in ours.items() if name}
+
+
+def _refuse_where_busy(connection: Any) -> None:
+    """Raise StoreUnavailable where others hold on to a table, which the restore would wait for without end."""
+    names = [connection.ops.quote_name(table) for table in connection.introspection.table_names()]
+    if not names:
+        return
+    try:
+        with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL lock_timeout = '{_PATIENCE}'")
+            cursor.execute(f"LOCK TABLE {', '.join(names)} IN ACCESS EXCLUSIVE MODE")
+    except DatabaseError as problem:
+        if not isinstance(problem.__cause__, LockNotAvailable):
+            raise
+        raise StoreUnavailable(
+            f"others hold on to tables of {connection.settings_dict['NAME']}; nothing was changed. "
+            "Stop the servers that use it, then try again"
+        ) from problem

@@ -1,0 +1,107 @@
+"""A SQLite database in one file, by SQLite's own backup interface: never by copying the file."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from orbsite.operations.manifest import opened
+from orbsite.storage.directory import Directory
+from orbsite.storage.errors import DocumentCorrupt, StoreUnavailable
+
+NAME = "database.sqlite3"
+_PATIENCE = 20.0
+"""Seconds to wait for others who write."""
+_DONE = 101  # SQLITE_DONE
+
+
+def save(connection: Any, directory: Directory) -> None:
+    """Write everything that is committed; what others write meanwhile waits."""
+    place = connection.settings_dict["NAME"]
+    descriptor = directory.fs.create(NAME, directory.descriptor)
+    try:
+        with _translated(f"the database {place} cannot be copied"):
+            if connection.is_in_memory_db():
+                connection.ensure_connection()
+                directory.write_all(descriptor, connection.connection.serialize())
+            else:
+                _copy_out(place, directory.path / NAME)
+        directory.fs.sync(descriptor)
+    finally:
+        directory.close(descriptor)
+    reason = _damage(directory)
+    if reason:
+        raise StoreUnavailable(f"the database {place} is damaged ({reason}); keep a copy of the file, then mend that")
+
+
+def check(directory: Directory) -> None:
+    """Raise DocumentCorrupt where the copy is no good database."""
+    reason = _damage(directory)
+    if reason:
+        raise DocumentCorrupt(f"{directory.path / NAME} is damaged ({reason}); nothing was written. Use another backup")
+
+
+def load(connection: Any, directory: Directory) -> None:
+    """Put the copy into the database's file, in one transaction of SQLite's own."""
+    place = connection.settings_dict["NAME"]
+    with (
+        _translated(f"the database {place} was not restored, and is as it was"),
+        contextlib.closing(_open(directory.path / NAME, "mode=ro&immutable=1")) as source,
+    ):
+        if connection.is_in_memory_db():
+            connection.ensure_connection()
+            source.backup(connection.connection, progress=_patient(), sleep=0.05)
+            return
+        connection.close()
+        with contextlib.closing(_open(place, "mode=rwc")) as target:
+            target.execute("PRAGMA synchronous=EXTRA")
+            source.backup(target, progress=_patient(), sleep=0.05)
+
+
+def _copy_out(place: str | Path, to: Path) -> None:
+    with (
+        contextlib.closing(_open(place, "mode=rw")) as source,
+        contextlib.closing(_open(to, "mode=rw")) as target,
+    ):
+        source.backup(target, progress=_patient(), sleep=0.05)
+
+
+def _damage(directory: Directory) -> str | None:
+    """Return what SQLite finds wrong with the copy."""
+    with opened(directory, NAME):  # refuses what is no plain file
+        try:
+            with contextlib.closing(_open(directory.path / NAME, "mode=ro&immutable=1")) as copy:
+                (found,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
+        except sqlite3.Error as problem:
+            return str(problem)
+    return None if found == "ok" else "integrity_check does not pass"
+
+
+def _open(path: str | Path, how: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{quote(str(Path(path).absolute()))}?{how}", uri=True, isolation_level=None)
+
+
+def _patient() -> Callable[[int, int, int], None]:
+    """Return what is told of each step of a copy, and ends it where others are in the way for too long."""
+    deadline = time.monotonic() + _PATIENCE
+
+    def step(status: int, *_: int) -> None:
+        if status != _DONE and time.monotonic() > deadline:
+            raise StoreUnavailable(
+                "others have been using the database for too long; nothing was changed. Stop them, then try again"
+            )
+
+    return step
+
+
+@contextlib.contextmanager
+def _translated(what: str) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as problem:
+        raise StoreUnavailable(f"{what}: {problem}; check DATABASE_URL and the disk, then try again") from problem

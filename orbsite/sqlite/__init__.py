@@ -1,0 +1,1 @@
+"""Django's SQLite, with files that are private from the start."""
