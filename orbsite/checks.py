@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+import sqlite3
+import stat
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import WARNING, CheckMessage, Error, Tags, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from orbsite import conf
 from orbsite.storage.domain import registered
 from orbsite.storage.rows import columns
+
+_NEEDED = {"delete": 3, "truncate": 2, "persist": 2, "wal": 2}
+"""The least `synchronous` that keeps every commit, by journal_mode: to delete a journal is to sync its directory."""
 
 
 @register("orb")
@@ -51,6 +58,57 @@ def check_origin(databases: Sequence[str] | None = None, **_: Any) -> list[Check
         for alias in databases or ()
         for table in _tables_of_the_earlier_system(alias)
     ]
+
+
+@register(Tags.database)
+def check_sqlite(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """What SQLite has committed survives a power cut, and its file is private."""
+    of_sqlite = [alias for alias in databases or () if connections[alias].vendor == "sqlite"]
+    files = [alias for alias in of_sqlite if not connections[alias].is_in_memory_db()]  # type: ignore[attr-defined]
+    return [message for alias in files for message in (*_durability(alias), *_privacy(alias))]
+
+
+def _durability(alias: str) -> Iterable[CheckMessage]:
+    journal, synchronous = _pragma(alias, "journal_mode"), _pragma(alias, "synchronous")
+    if journal == "wal" and resets_wal(sqlite3.sqlite_version_info):
+        yield Error(
+            f"the database {alias!r} has a write-ahead log, which SQLite {sqlite3.sqlite_version} may corrupt",
+            hint="Use SQLite 3.51.3 or newer, 3.50.7 or 3.44.6, or PRAGMA journal_mode=DELETE.",
+            id="orb.E004",
+        )
+    needed = _NEEDED.get(journal)
+    if needed is None or synchronous < needed:
+        yield Error(
+            f"the database {alias!r} may lose commits when the power goes: its journal_mode is {journal}, and "
+            f"synchronous is {synchronous}",
+            hint='Let "init_command" among its OPTIONS be "PRAGMA journal_mode=DELETE; PRAGMA synchronous=EXTRA;".',
+            id="orb.E005",
+        )
+
+
+def resets_wal(version: tuple[int, ...]) -> bool:
+    """Tell whether a version of SQLite may lose or corrupt a write-ahead log that it resets (see its list of changes).
+
+    3.51.3 mended it, and so did 3.50.7 and 3.44.6 for those who stay there.
+    """
+    return not (version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45))
+
+
+def _privacy(alias: str) -> Iterable[CheckMessage]:
+    path = Path(connections[alias].settings_dict["NAME"])
+    if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+        yield CheckMessage(
+            WARNING,
+            f"the database {alias!r} may be read by others: {path}",
+            hint=f"Run: chmod 600 {shlex.quote(str(path))}",
+            id="orb.W001",
+        )
+
+
+def _pragma(alias: str, name: str) -> Any:
+    with connections[alias].cursor() as cursor:
+        cursor.execute(f"PRAGMA {name}")
+        return cursor.fetchone()[0]
 
 
 def _tables_of_the_earlier_system(alias: str) -> list[str]:

@@ -5,13 +5,13 @@ OrbError
 ├── Conflict              the stored record is not what the caller expected; nothing was written
 │   └── OwnerConflict     the id belongs to another user
 ├── RecordUnreadable      an item that does not decode holds the place; nothing was written
-├── StoreUnavailable      a store that was asked for cannot be opened
-│   └── LockTimeout       another process holds the lock
+├── StoreUnavailable      a store that was asked for cannot be opened, or is lost; nothing was written
+│   └── LockTimeout       others hold the lock, or were in the way each time; nothing was written
 ├── DocumentError         a file cannot be used; its bytes stay as they are
 │   ├── DocumentCorrupt   it is not what the layout says
 │   └── DocumentRefused   it is no plain private file of ours
 ├── SaveFailed            nothing was saved; the old content is whole
-└── SaveOutcomeUnknown    the new content is visible, and may not survive a power cut
+└── SaveOutcomeUnknown    the disk or the database did not confirm it: it may be there, now or after a power cut
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ class RecordUnreadable(OrbError):
 
 
 class StoreUnavailable(OrbError):
-    """A store that was asked for cannot be opened."""
+    """A store that was asked for cannot be opened, or was lost before anything was written."""
 
 
 class LockTimeout(StoreUnavailable):
-    """Another process held the lock until the deadline."""
+    """Others held the lock until the deadline, or were in the way each time; nothing was written."""
 
 
 class DocumentError(OrbError):
@@ -77,4 +77,4 @@ class SaveFailed(OrbError):
 
 
 class SaveOutcomeUnknown(OrbError):
-    """The new content is visible, but the disk did not confirm it: read it again before you retry."""
+    """The disk or the database did not confirm the new content: read it again before you retry."""
