@@ -39,6 +39,7 @@ torture: install
 bench: install
 	$(BIN)/python -m benchmarks.decode
 	$(BIN)/python -m benchmarks.file_store
+	$(BIN)/python -m benchmarks.migration
 
 # The virtual environment, and settings for development.
 install: $(VENV)/installed .env

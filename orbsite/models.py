@@ -21,6 +21,8 @@ class Run(models.Model):
     state = models.CharField(max_length=12, choices=State.choices, default=State.RUNNING)
     source = models.TextField(blank=True)
     source_digest = models.CharField(max_length=64, blank=True, help_text="SHA-256 of everything that it reads.")
+    sources = models.JSONField(default=dict, help_text="SHA-256 of each domain's part of the source.")
+    backup = models.TextField(blank=True, help_text="Where files and database were kept before it.")
     cursor = models.JSONField(default=dict, help_text="How many entries of each domain it has dealt with.")
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)

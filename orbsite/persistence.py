@@ -21,11 +21,14 @@ from luna.stores import (
     SqlLunaPreferencesStore,
     create_default_luna_store,
 )
+from orbsite.conf import backup_directory
 from orbsite.conf import data_directory as get_data_directory
+from orbsite.operations.export import document_of
 from orbsite.operations.migrate import migrate
 from orbsite.operations.report import Report
 from orbsite.operations.stats import measure
 from orbsite.operations.validate import Verdict, sanitize_record, validate_document, validate_record
+from orbsite.storage import jsontext
 from orbsite.storage.clock import utc_now
 from orbsite.storage.domain import Domain
 from orbsite.storage.finding import Finding, Severity
@@ -53,6 +56,8 @@ __all__ = [
     "SqlTeReflectionStore",
     "create_default_luna_store",
     "create_default_te_store",
+    "export_luna_data",
+    "export_te_data",
     "get_data_directory",
     "get_storage_stats",
     "migrate_all_file_to_sql",
@@ -105,20 +110,33 @@ class MigrationOfAll:
         return not self.errors
 
 
-def migrate_luna_file_to_sql(data_dir: Path | None = None) -> Migration:
-    """Move the profiles and active modes of a data directory into SQL. Raises DocumentError and StoreUnavailable."""
-    return _outcome(_migrate([LUNA], data_dir), LUNA)
+def migrate_luna_file_to_sql(data_dir: Path | None = None, *, backup: bool = True) -> Migration:
+    """Move the profiles and active modes of a data directory into SQL. Raises DocumentError and StoreUnavailable.
+
+    Files and database are kept under ORB_BACKUP_DIR first, unless `backup` is false.
+    """
+    return _outcome(_migrate([LUNA], data_dir, backup=backup), LUNA)
 
 
-def migrate_te_file_to_sql(data_dir: Path | None = None) -> Migration:
-    """Move the reflections of a data directory into SQL. Raises DocumentError and StoreUnavailable."""
-    return _outcome(_migrate([TE], data_dir), TE)
+def migrate_te_file_to_sql(data_dir: Path | None = None, *, backup: bool = True) -> Migration:
+    """Move the reflections of a data directory into SQL, as `migrate_luna_file_to_sql` does with the profiles."""
+    return _outcome(_migrate([TE], data_dir, backup=backup), TE)
 
 
-def migrate_all_file_to_sql(data_dir: Path | None = None) -> MigrationOfAll:
-    """Move everything under a data directory into SQL, in one run. Raises DocumentError and StoreUnavailable."""
-    report = _migrate([LUNA, TE], data_dir)
+def migrate_all_file_to_sql(data_dir: Path | None = None, *, backup: bool = True) -> MigrationOfAll:
+    """Move everything under a data directory into SQL, in one run, as `migrate_luna_file_to_sql` does."""
+    report = _migrate([LUNA, TE], data_dir, backup=backup)
     return MigrationOfAll(luna=_outcome(report, LUNA), te=_outcome(report, TE))
+
+
+def export_luna_data(user_id: str | None = None) -> Any:
+    """Return what the configured store holds, of everybody or of one user, as `luna/profiles.json` has it, parsed."""
+    return jsontext.parse(document_of(open_store(LUNA), user=user_id))
+
+
+def export_te_data(user_id: str | None = None) -> Any:
+    """Return what the configured store holds, of everybody or of one user, as `te/reflections.json` has it, parsed."""
+    return jsontext.parse(document_of(open_store(TE), user=user_id))
 
 
 def validate_luna_profile(value: Any) -> Verdict:
@@ -168,8 +186,10 @@ def get_storage_stats() -> SimpleNamespace:
     return SimpleNamespace(**{domain.name: SimpleNamespace(**measure(open_store(domain))) for domain in (LUNA, TE)})
 
 
-def _migrate(domains: list[Domain], data_dir: Path | None) -> Report:
-    return migrate(domains, data_dir or get_data_directory(), now=utc_now)
+def _migrate(domains: list[Domain], data_dir: Path | None, *, backup: bool) -> Report:
+    return migrate(
+        domains, data_dir or get_data_directory(), now=utc_now, backup_to=backup_directory() if backup else None
+    )
 
 
 def _outcome(report: Report, domain: Domain) -> Migration:

@@ -14,12 +14,13 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
+from orbsite.storage.digests import digest
 from orbsite.storage.domain import Entry, Layout, Tree
 from orbsite.storage.errors import DocumentCorrupt, RecordUnreadable
 from orbsite.storage.finding import ROOT, Finding, error, errors, path_to, step, warning
 from orbsite.storage.jsontext import count_keys, repeated_keys
 from orbsite.storage.reader import Piece, Reader, decoded, items, keys_in, keys_of, members, peek
-from orbsite.storage.record import Extra, Record, digest
+from orbsite.storage.record import Extra, Record
 from orbsite.storage.walk import name_of
 from te.owners import NOBODY, USERS, id_problems, index_findings, ownership, to_list, users_of
 from te.records import Reflection

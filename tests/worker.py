@@ -115,8 +115,8 @@ def count(base: Path, arguments: list[str]) -> None:
 
 def count_up(store: FileStore, name: str, saves: int) -> int:
     """Save, and return how often others were faster."""
+    from orbsite.storage.digests import digest
     from orbsite.storage.errors import Conflict
-    from orbsite.storage.record import digest
     from te.records import Reflection
     from tests.factories import ReflectionFactory
 

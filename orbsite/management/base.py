@@ -51,7 +51,8 @@ class OrbCommand(BaseCommand):
                 self._print_failure(problem)
             raise CommandError(str(problem), returncode=COULD_NOT_RUN) from problem
         except KeyboardInterrupt as problem:
-            stopped = CommandError("interrupted; what was written so far is kept, run it again", returncode=INTERRUPTED)
+            told = str(problem) or "interrupted; what was written so far is kept, run it again"
+            stopped = CommandError(told, returncode=INTERRUPTED)
             if options.get("format") == "json":
                 self._print_failure(stopped)
             raise stopped from problem

@@ -10,10 +10,11 @@ import msgspec
 from orbsite.models import Change, Reject, Run
 from orbsite.operations.ledger import counts_of
 from orbsite.operations.report import Report, Section
+from orbsite.storage.digests import digest
 from orbsite.storage.domain import Domain, Entry
 from orbsite.storage.finding import Finding, errors
 from orbsite.storage.javascript import compact, stringify
-from orbsite.storage.record import Record, digest
+from orbsite.storage.record import Record
 from orbsite.storage.steps import Put, as_json
 from orbsite.storage.store import Row
 

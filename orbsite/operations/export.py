@@ -7,7 +7,7 @@ from pathlib import Path
 
 from orbsite.operations.batches import batched
 from orbsite.operations.progress import Progress, silent
-from orbsite.operations.report import Report
+from orbsite.operations.report import Report, Section
 from orbsite.storage.domain import Tree
 from orbsite.storage.errors import DocumentRefused
 from orbsite.storage.javascript import stringify
@@ -35,14 +35,22 @@ def export(
     report = Report(columns=COLUMNS)
     for store, target in zip(stores, targets, strict=True):
         section = report.section(store.domain.name, (kind.plural for kind in store.domain.kinds))
-        tree: Tree = {}
-        for kind in store.domain.kinds:
-            for record in _in_order(store, kind, user):
-                store.domain.layout.put(tree, record, None)
-                section.count(kind.plural, "exported")
-                progress(1)
-        target.replace(stringify(store.domain.layout.encode(tree)))
+        target.replace(document_of(store, user=user, section=section, progress=progress))
     return report
+
+
+def document_of(
+    store: Store, *, user: str | None = None, section: Section | None = None, progress: Progress = silent
+) -> bytes:
+    """Return the file that holds what a store does, of everybody or of one person."""
+    tree: Tree = {}
+    for kind in store.domain.kinds:
+        for record in _in_order(store, kind, user):
+            store.domain.layout.put(tree, record, None)
+            if section is not None:
+                section.count(kind.plural, "exported")
+            progress(1)
+    return stringify(store.domain.layout.encode(tree))
 
 
 def _in_order(store: Store, kind: type[Record], user: str | None) -> Iterator[Record]:

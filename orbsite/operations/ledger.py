@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import threading
 from collections import Counter
@@ -58,12 +59,15 @@ def alone(using: str = "default") -> Iterator[None]:
         os.close(descriptor)
 
 
-def begin(operation: str, name: str, digest: str, moment: datetime, report: Report, *, resume: bool = False) -> Run:
+def begin(
+    operation: str, name: str, sources: dict[str, str], moment: datetime, report: Report, *, resume: bool = False
+) -> Run:
     """Return the run of this operation over this source that stopped half way, to go on with it, or else a new one.
 
     Only while no other run is under way: one that says that it runs has died then. With `resume`, never a new one:
     raises OrbError where none stopped, or the source has changed since.
     """
+    digest = hashlib.sha256("\n".join(f"{name}:{one}" for name, one in sorted(sources.items())).encode()).hexdigest()
     stopped = Run.objects.filter(operation=operation, source=name, state__in=_UNFINISHED).order_by("-id").first()
     if stopped is not None and stopped.source_digest == digest and stopped.cursor:
         stopped.state = Run.State.RUNNING
@@ -75,7 +79,17 @@ def begin(operation: str, name: str, digest: str, moment: datetime, report: Repo
         why = "none stopped half way" if stopped is None else "the files have changed since"
         raise OrbError(f"there is no run over {name} to go on with: {why}; run it without --resume")
     Run.objects.filter(operation=operation, source=name, state=Run.State.RUNNING).update(state=Run.State.FAILED)
-    return Run.objects.create(operation=operation, source=name, source_digest=digest, started_at=moment)
+    return Run.objects.create(
+        operation=operation, source=name, source_digest=digest, sources=sources, started_at=moment
+    )
+
+
+def last_complete(name: str) -> Run | None:
+    """Return the last run that moved everything from a source, unless any run was rolled back since."""
+    last = Run.objects.filter(source=name, operation="migrate").order_by("-id").first()
+    if last is None or last.state != Run.State.COMPLETE:
+        return None
+    return None if Run.objects.filter(pk__gt=last.pk, operation="rollback").exists() else last
 
 
 @contextlib.contextmanager

@@ -32,6 +32,7 @@ class Origin:
     def __init__(self, url: str) -> None:
         """Open it. Raises StoreUnavailable where the address is none, or nothing answers there."""
         parts = urlsplit(url)
+        self.documents = None
         self.name = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         """The address without who signs in, and with what."""
         try:
@@ -66,16 +67,33 @@ class Origin:
             for values in self._rows(table, kind.key_fields, columns):
                 yield _entry(domain, kind, reader, table, dict(zip(columns, values, strict=True)))
 
+    @property
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of everything in it; empty where that cannot be told."""
+        return {"database": self._digest}
+
+    def expected(self, domain: Domain) -> tuple[int, int]:
+        """Return how many rows the domain's tables have, and about how many bytes."""
+        tables = [model._meta.db_table for model in domain.models.values()]
+        with closing(self._connection.cursor()) as cursor:
+            counts = [
+                cursor.execute(f'SELECT COUNT(*) FROM "{table}"').fetchone()[0]
+                for table in tables
+                if self._columns(table)
+            ]
+        return sum(counts), self._size
+
     def _open_sqlite(self, path: Path) -> None:
         data = path.read_bytes()
-        self.digest = hashlib.sha256(data).hexdigest()
-        """The SHA-256 of everything in it; empty where that cannot be told."""
-        self._connection: Any = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        self._digest, self._size = hashlib.sha256(data).hexdigest(), len(data)
+        self._connection: Any = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+        )
         self._connection.execute("BEGIN")
         self._ask_for_columns = "SELECT name FROM pragma_table_info(?)"
 
     def _open_postgresql(self, url: str) -> None:
-        self.digest = ""
+        self._digest, self._size = "", 0
         self._connection = psycopg.connect(url)
         self._connection.read_only = True
         self._connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ

@@ -50,7 +50,7 @@ def rollback(
             _Undoing(undone, domain, targets[domain.name], report, force=force).look(progress)
         return report
     with alone():
-        run = begin("rollback", f"run {number}", "", now(), report)
+        run = begin("rollback", f"run {number}", {}, now(), report)
         Run.objects.filter(pk=run.pk).update(reverts=undone)
         report.run = run.pk
         with recorded(run, report, now):

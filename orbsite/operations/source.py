@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Protocol
 
 from orbsite.storage.content import entries
 from orbsite.storage.document import require_directory
 from orbsite.storage.domain import Domain, Entry
 from orbsite.storage.errors import DocumentCorrupt
 from orbsite.storage.finding import ROOT, warning
+from orbsite.storage.record import field_names
 from orbsite.storage.replace import digest_of
 from orbsite.stores import file_store
+
+_SAMPLE = 4 << 20
+
+
+class Source(Protocol):
+    """Where a run reads from: the same from beginning to end."""
+
+    @property
+    def name(self) -> str:
+        """What the ledger calls it."""
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """What tells that a part of it is still the same, for files by domain."""
+
+    @property
+    def documents(self) -> Mapping[str, bytes | None] | None:
+        """The documents that it consists of, by domain; None where it is no files."""
+
+    def entries(self, domain: Domain) -> Iterator[Entry]:
+        """Return everything of one domain, in an order that is always the same."""
+
+    def expected(self, domain: Domain) -> tuple[int, int]:
+        """Return about how many records there are, and how many bytes."""
 
 
 class Snapshot:
@@ -27,15 +52,22 @@ class Snapshot:
         require_directory(base)
         self.name = os.fsencode(base).decode(errors="backslashreplace")  # a path may hold bytes that no text has
         self._base = base
-        self._data = {domain.name: file_store(domain, base).snapshot() for domain in domains}
-        self._checked = {domain.name: _entries(domain, base, self._data[domain.name]) for domain in domains}
-        digests = [f"{name}:{digest_of(content)}" for name, content in sorted(self._data.items())]
-        self.digest = hashlib.sha256("\n".join(digests).encode()).hexdigest()
-        """The SHA-256 of everything in it."""
+        self.documents = {domain.name: file_store(domain, base).snapshot() for domain in domains}
+        self._checked = {domain.name: _entries(domain, base, self.documents[domain.name]) for domain in domains}
+        self.digests = {name: digest_of(content) or "" for name, content in self.documents.items()}
 
     def entries(self, domain: Domain) -> Iterator[Entry]:
         """Return what stands in a domain's document; a missing file has no entries but a remark."""
-        return self._checked.pop(domain.name, None) or _entries(domain, self._base, self._data[domain.name])
+        return self._checked.pop(domain.name, None) or _entries(domain, self._base, self.documents[domain.name])
+
+    def expected(self, domain: Domain) -> tuple[int, int]:
+        """Return about how many records a document has, by how often a key of theirs comes first, and its bytes."""
+        data = self.documents[domain.name] or b""
+        kind = domain.kinds[0]
+        names = dict(field_names(kind))
+        witness = names[kind.version_field or kind.time_field or kind.key_fields[-1]]
+        sample = data[:_SAMPLE]
+        return sample.count(b'"%s"' % witness.encode()) * len(data) // max(len(sample), 1), len(data)
 
 
 def read_document(domain: Domain, base: Path) -> Iterator[Entry]:

@@ -2,75 +2,127 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 
-from orbsite.operations.batches import batched
+from orbsite.models import Run
+from orbsite.operations.ahead import Ahead
+from orbsite.operations.ledger import counts_of
+from orbsite.operations.parts import Part, parts_of
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report, Section
 from orbsite.operations.source import Snapshot
+from orbsite.storage.content import no_collection
+from orbsite.storage.digests import digest
 from orbsite.storage.domain import Domain, Entry
 from orbsite.storage.finding import Finding, error
-from orbsite.storage.record import Key, Record, digest
-from orbsite.storage.store import LedgerStore
+from orbsite.storage.record import Key, Record
+from orbsite.storage.store import LedgerStore, Row
 from orbsite.stores import open_sql_store
 
 COLUMNS = ("read", "equal", "differ", "missing", "extra", "rejected")
-_BATCH = 500
 
 
-def verify(domains: list[Domain], base: Path, *, progress: Progress = silent) -> Report:
+def verify(
+    domains: list[Domain], base: Path, *, now: Callable[[], datetime] | None = None, progress: Progress = silent
+) -> Report:
     """Compare the files under a data directory with SQL. Raises DocumentError and StoreUnavailable.
 
-    `differ`, `missing` (in the file alone) and `extra` (in SQL alone) are listed one by one.
+    `differ`, `missing` (in the file alone) and `extra` (in SQL alone) are listed one by one. With a clock, the ledger
+    remembers that and with what result it was done.
     """
     targets = {domain.name: open_sql_store(domain) for domain in domains}
+    began = None if now is None else now()
     snapshot = Snapshot(domains, base)
     report = Report(columns=COLUMNS, bad=("differ", "missing", "extra", "rejected"))
     for domain in domains:
         section = report.section(domain.name, (kind.plural for kind in domain.kinds))
-        compare(snapshot.entries(domain), targets[domain.name], section, progress=progress)
+        records, size = snapshot.expected(domain)
+        progress.expect(records)
+        comparison = Comparison(targets[domain.name], section)
+        comparison.all(snapshot.entries(domain), size=size, progress=progress)
+        comparison.list_extra(snapshot.entries(domain))
+    if now is not None and began is not None:
+        run = Run(operation="verify", state=Run.State.COMPLETE, source=snapshot.name, sources=snapshot.digests)
+        run.started_at, run.finished_at, run.counts = began, now(), counts_of(report)
+        run.save()
+        report.run = run.pk
     return report
 
 
-def compare(source: Iterable[Entry], target: LedgerStore, section: Section, *, progress: Progress = silent) -> None:
-    """Compare entries with what a store holds."""
-    seen: dict[type[Record], set[Key]] = {kind: set() for kind in target.domain.kinds}
-    for batch in batched(source, _BATCH):
-        items = [entry for entry in batch if entry.kind is not None]
-        for kind in target.domain.kinds:
-            _compare_batch(kind, [entry for entry in items if entry.kind is kind], target, section, seen[kind])
-        progress(len(items))
-    for kind, keys in seen.items():
-        if target.count(kind) > len(keys):
-            _list_extra(kind, keys, target, section)
+class Comparison:
+    """Compares entries with what a store holds: together as far as they are equal, else one by one."""
+
+    def __init__(self, target: LedgerStore, section: Section) -> None:
+        self._target, self._section = target, section
+        self._found: dict[type[Record], int] = dict.fromkeys(target.domain.kinds, 0)
+        """How many records of the store have been met."""
+
+    def all(self, source: Iterable[Entry], *, size: int = 0, progress: Progress = silent) -> None:
+        """Compare all entries; what the store has beside them is told by `list_extra`."""
+        with no_collection(), self._target.loading(size), Ahead(parts_of(source, self._target)) as parts:
+            for part in parts:
+                self._compare(part)
+                progress(part.items)
+
+    def list_extra(self, source: Iterable[Entry]) -> None:
+        """List what the store has and the source, which is read again only then, has not."""
+        kinds = [kind for kind, found in self._found.items() if self._target.count(kind) > found]
+        keys: dict[type[Record], set[Key]] = {kind: set() for kind in kinds}
+        for entry in source if kinds else ():
+            if entry.record is not None and type(entry.record) in keys:
+                keys[type(entry.record)].add(entry.record.key)
+        for kind, known in keys.items():
+            for record in self._target.walk(kind):
+                if record.key not in known:
+                    self._section.count(kind.plural, "extra")
+                    path = f"{kind.plural} {list(record.key)}"
+                    self._section.findings.append(error(path, "is in SQL and not in the file"))
+
+    def _compare(self, part: Part) -> None:
+        for pack, entries in part.packs:
+            standing = self._target.standing(pack)
+            equal = len(entries) - len(standing.free) - len(standing.other)
+            self._tell(pack.kind, "equal", equal)
+            self._tell(pack.kind, "missing", len(standing.free))
+            self._section.findings += [error(entries[at].path, "is not in SQL") for at in standing.free]
+            self._found[pack.kind] += equal
+            self._look([entries[at] for at in standing.other])
+        for entry in part.rest:
+            if entry.record is None and entry.kind is not None:
+                self._tell(entry.kind, "rejected")
+                self._section.findings += entry.findings
+        self._look([entry for entry in part.rest if entry.record is not None], met=0)
+
+    def _look(self, entries: list[Entry], met: int = 1) -> None:
+        """Compare one by one; those that are copies of what was met before are not met again."""
+        groups: dict[type[Record], list[tuple[Record, str]]] = {}
+        for entry in entries:
+            if entry.record is not None:
+                groups.setdefault(type(entry.record), []).append((entry.record, entry.path))
+        for kind, group in groups.items():
+            rows = self._target.rows(kind, [record.key for record, _ in group])
+            for record, path in group:
+                row = rows.get(record.key)
+                what, found = _weigh(record, row, path)
+                self._tell(kind, what)
+                self._section.findings += found
+                self._found[kind] += met if row is not None else 0
+
+    def _tell(self, kind: type[Record], what: str, number: int = 1) -> None:
+        self._section.count(kind.plural, "read", number)
+        self._section.count(kind.plural, what, number)
 
 
-def _compare_batch(
-    kind: type[Record], batch: list[Entry], target: LedgerStore, section: Section, seen: set[Key]
-) -> None:
-    rows = target.rows(kind, [entry.record.key for entry in batch if entry.record])
-    for entry in batch:
-        section.count(kind.plural, "read")
-        row = rows.get(entry.record.key) if entry.record else None
-        if entry.record is None:
-            what, found = "rejected", list(entry.findings)
-        elif row is None:
-            what, found = "missing", [error(entry.path, "is not in SQL")]
-        elif row.record is None:
-            what, found = "differ", [error(entry.path, "its row in SQL does not decode")]
-        else:
-            what, found = _weigh(entry.record, row.record, entry.path)
-        if row is not None:
-            seen.add(row.key)
-        section.count(kind.plural, what)
-        section.findings += found
-
-
-def _weigh(record: Record, other: Record, path: str) -> tuple[str, list[Finding]]:
-    if digest(record) == digest(other):
+def _weigh(record: Record, row: Row[Record] | None, path: str) -> tuple[str, list[Finding]]:
+    if row is None:
+        return "missing", [error(path, "is not in SQL")]
+    if row.record is None:
+        return "differ", [error(path, "its row in SQL does not decode")]
+    if digest(record) == digest(row.record):
         return "equal", []
-    names = ", ".join(differences(record, other))
+    names = ", ".join(differences(record, row.record))
     return "differ", [error(path, f"differs from SQL in {names}")]
 
 
@@ -80,10 +132,3 @@ def differences(record: Record, other: Record) -> Iterator[str]:
     for name in dict.fromkeys((*ours, *theirs)):
         if name not in record.outside_digest and ours.get(name) != theirs.get(name):
             yield name
-
-
-def _list_extra(kind: type[Record], keys: set[Key], target: LedgerStore, section: Section) -> None:
-    for record in target.walk(kind):
-        if record.key not in keys:
-            section.count(kind.plural, "extra")
-            section.findings.append(error(f"{kind.plural} {list(record.key)}", "is in SQL and not in the file"))

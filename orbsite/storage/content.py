@@ -11,13 +11,14 @@ from typing import Any
 from msgspec import structs
 
 from orbsite.storage import jsontext
+from orbsite.storage.digests import digest
 from orbsite.storage.domain import Domain, Entry, Place, Tree
 from orbsite.storage.errors import DocumentCorrupt, RecordUnreadable
 from orbsite.storage.finding import error, warning
 from orbsite.storage.javascript import stringify
 from orbsite.storage.memory import MemoryStore, refuse_other_owner
 from orbsite.storage.reader import checked
-from orbsite.storage.record import Key, R, Record, digest, field_names, own
+from orbsite.storage.record import Key, R, Record, field_names, key_getter, own
 from orbsite.storage.steps import Delete, Put, Step
 from orbsite.storage.store import last_of_each
 
@@ -34,17 +35,43 @@ def entries(domain: Domain, data: bytes) -> Iterator[Entry]:
         raise DocumentCorrupt(f"it is not valid JSON: {problem}") from problem
     decoded = domain.layout.decode(data)
     opening = next(decoded)  # what is wrong with the document as a whole shows here, before anybody acts on a part
-    return _first_of_each(chain([Entry(place=(), findings=tuple(remarks)), opening], decoded))
+    return _first_of_each(domain, data, chain([Entry(place=(), findings=tuple(remarks)), opening], decoded))
 
 
-def _first_of_each(decoded: Iterable[Entry]) -> Iterator[Entry]:
-    first: dict[tuple[type[Record], Key], Entry] = {}
+def _first_of_each(domain: Domain, data: bytes, decoded: Iterable[Entry]) -> Iterator[Entry]:
+    """Yield entries; only hashes of keys are kept, and the document is read once more where one comes again."""
+    seen: set[int] = set()
+    firsts: dict[tuple[type[Record], Key], Entry] | None = None
     for entry in decoded:
-        if entry.record is None:
+        record = entry.record
+        if record is None:
             yield entry
             continue
-        before = first.setdefault((type(entry.record), entry.record.key), entry)
-        yield entry if before is entry else _again(entry, entry.record, before)
+        kind = type(record)
+        name = hash((kind, key_getter(kind)(record)))
+        if name not in seen:
+            seen.add(name)
+            yield entry
+            continue
+        if firsts is None:
+            firsts = _repeated(domain, data)
+        before = firsts.get((type(record), record.key), entry)
+        yield entry if before.place == entry.place else _again(entry, record, before)
+
+
+def _repeated(domain: Domain, data: bytes) -> dict[tuple[type[Record], Key], Entry]:
+    """Return the first entry of each key that comes more than once."""
+    seen: set[int] = set()
+    again: set[int] = set()
+    for entry in domain.layout.decode(data):
+        if entry.record is not None:
+            name = hash((type(entry.record), entry.record.key))
+            (again if name in seen else seen).add(name)
+    firsts: dict[tuple[type[Record], Key], Entry] = {}
+    for entry in domain.layout.decode(data):
+        if entry.record is not None and hash((type(entry.record), entry.record.key)) in again:
+            firsts.setdefault((type(entry.record), entry.record.key), entry)
+    return firsts
 
 
 def _again(entry: Entry, record: Record, before: Entry) -> Entry:
@@ -65,7 +92,7 @@ class Content:
         self._steps: list[Step] = []
         self._unreadable: dict[tuple[type[Record], Key], str] = {}
         self._covered: dict[tuple[type[Record], Key], str] = {}  # records whose key an earlier one has
-        with _no_collection():
+        with no_collection():
             if data is not None and not self._load(data):
                 self._decode(data)
 
@@ -95,7 +122,7 @@ class Content:
 
     def encode(self) -> bytes:
         """Return the document's bytes."""
-        with _no_collection():
+        with no_collection():
             return stringify(self._domain.layout.encode(self.tree))
 
     def take_steps(self) -> list[Step]:
@@ -185,7 +212,7 @@ def _as_in_file(record: R) -> R:
 
 
 @contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
     """Keep Python from looking for cycles among many objects that make none: that takes as long as making them."""
     was_on = gc.isenabled()
     gc.disable()

@@ -11,6 +11,7 @@ _TIME = r"(?P<hour>\d\d)(?::?(?P<minute>\d\d)(?::?(?P<second>\d\d)(?:[.,](?P<fra
 _ZONE = r"(?P<zone>[Zz]|(?P<sign>[+-])(?P<zhour>\d\d):?(?P<zminute>\d\d)?)"
 _ISO_8601 = re.compile(rf"(?:{_DATE}|{_WEEK})(?:[Tt ]{_TIME}{_ZONE}?)?", re.ASCII)
 _MICROSECOND_DIGITS = 6
+_WHOLE_SECONDS = len("2024-01-01T00:00:00+00:00")
 
 
 def parse(text: str) -> tuple[datetime, list[str]]:
@@ -32,9 +33,14 @@ def parse(text: str) -> tuple[datetime, list[str]]:
 
 def spell(moment: datetime) -> str:
     """Return an aware datetime as the files spell it: UTC with Z, three digits of a second or more as needed."""
-    text = moment.astimezone(UTC).isoformat(timespec="microseconds")
-    whole, fraction = text[:19], text[20:26]
-    return f"{whole}.{fraction[:3]}{fraction[3:].rstrip('0')}Z"
+    return shortened((moment if moment.tzinfo is UTC else moment.astimezone(UTC)).isoformat())
+
+
+def shortened(text: str) -> str:
+    """Return an instant in UTC as the files spell it, where it is spelled with `+00:00`, and six digits or none."""
+    if len(text) == _WHOLE_SECONDS:
+        return f"{text[:19]}.000Z"
+    return f"{text[:23]}{text[23:26].rstrip('0')}Z"
 
 
 def _date(match: re.Match[str]) -> date:

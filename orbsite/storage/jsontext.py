@@ -21,7 +21,7 @@ from orbsite.storage.javascript import is_kept
 DEEPEST = 100
 UNCLEAN = re.compile("[\x00\ud800-\udfff]")
 _BOM = codecs.BOM_UTF8
-_PIECE = 1 << 20
+_PIECE = 1 << 16
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"\\'))
 _TEXT = re.compile(rb'"[^"]*"')
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s\[\]{}:,"]+', re.DOTALL)
@@ -152,8 +152,9 @@ def repeated_keys(data: bytes, keys: int) -> list[Finding]:
     document with as many such quotes as keys were taken repeats none, and the slow parser need not look for them;
     nor can that be told where texts end in a backslash or white space follows a key.
     """
-    quotes_are_plain = b'\\\\"' not in data and not _SPACED_KEY.search(data)
-    if quotes_are_plain and data.count(b'":') - data.count(b'\\":') == keys:
+    is_escaping = b"\\" in data
+    quotes_are_plain = not (is_escaping and b'\\\\"' in data) and not _SPACED_KEY.search(data)
+    if quotes_are_plain and data.count(b'":') - (data.count(b'\\":') if is_escaping else 0) == keys:
         return []
     try:
         return repetitions(parse(data))

@@ -7,13 +7,15 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from orbsite.storage.digests import Columns, digest
 from orbsite.storage.domain import Domain
 from orbsite.storage.errors import Conflict, OwnerConflict
 from orbsite.storage.query import Query
 from orbsite.storage.reader import checked
-from orbsite.storage.record import Key, R, Record, digest, own
+from orbsite.storage.record import Key, R, Record, own
 from orbsite.storage.shelf import Shelf
-from orbsite.storage.store import LedgerStore, Row, last_of_each
+from orbsite.storage.store import LedgerStore, Pack, Row, Standing, last_of_each
+from orbsite.storage.sums import Sums
 
 
 class MemoryStore(LedgerStore):
@@ -99,10 +101,34 @@ class MemoryStore(LedgerStore):
             rows = self.rows(kind, keys[start : start + page]).values()
             yield [row for row in rows if row.run == run]
 
-    def load(self, records: Sequence[tuple[Record, int | None]], run: int | None, *, free: bool = False) -> None:
+    def pack(self, kind: type[R], records: Sequence[R], positions: Sequence[int | None]) -> Pack:
+        return Pack(Columns(kind, records), positions)
+
+    def standing(self, pack: Pack) -> Standing:
         with self._lock:
-            if free and any(record.key in self._of(type(record)).records for record, _ in records):
+            kept = [self._of(pack.kind).records.get(record.key) for record in pack.records]
+        found = list(enumerate(zip(pack.records, kept, strict=True)))
+        return Standing(
+            free=[at for at, (_, old) in found if old is None],
+            other=[at for at, (record, old) in found if old is not None and record != old],
+        )
+
+    def insert(self, pack: Pack, places: Sequence[int], run: int) -> None:
+        with self._lock:
+            if any(pack.records[at].key in self._of(pack.kind).records for at in places):
                 raise Conflict("somebody else has taken a key meanwhile")
+            self.load([(pack.records[at], pack.positions[at]) for at in places], run)
+
+    def sums(self, kind: type[Record], run: int | None = None) -> Sums:
+        found = Sums()
+        with self._lock:
+            for key, record in self._of(kind).records.items():
+                if run is None or self._runs.get((kind, key), (None,))[0] == run:
+                    found.add(record.owner, digest(record))
+        return found
+
+    def load(self, records: Sequence[tuple[Record, int | None]], run: int | None) -> None:
+        with self._lock:
             loaded = [record for record, _ in records]
             self.take(loaded)
             self._runs.update({(type(one), one.key): (run, digest(one), position) for one, position in records})

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from functools import cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias, TypeVar
 from uuid import UUID
 
 import msgspec
 
 from orbsite.storage import instant
-from orbsite.storage.javascript import canonical
 
 if TYPE_CHECKING:
     _T = TypeVar("_T")
@@ -60,7 +59,7 @@ class Value(
 
     def as_json(self, spell: Callable[[datetime], Any] = instant.spell) -> dict[str, Any]:
         """Return the value as JSON: names as in the guide's files, absent fields left out, unknown keys last."""
-        if self.extra is None and _holds_texts_alone(type(self)):
+        if self.extra is None and holds_texts_alone(type(self)):
             return self._texts_as_json(spell)
         printed = {}
         for attribute, name in field_names(type(self)):
@@ -114,7 +113,7 @@ class Record(Value, frozen=True):
     @property
     def key(self) -> Key:
         """The record's key."""
-        return tuple([getattr(self, name) for name in self.key_fields])
+        return key_getter(type(self))(self)
 
     @property
     def owner(self) -> str:
@@ -131,14 +130,11 @@ class Record(Value, frozen=True):
         return []
 
 
-def digest(record: Record) -> str:
-    """Return the SHA-256, in hex, of the record's canonical JSON: equal records have equal digests."""
-    printed = record.as_json()
-    for name in record.outside_digest:
-        printed.pop(name, None)
-    if record.extra is None and _holds_texts_alone(type(record)):
-        return hashlib.sha256(msgspec.json.encode(printed, order="sorted")).hexdigest()
-    return hashlib.sha256(canonical(printed)).hexdigest()
+@cache
+def key_getter(kind: type[Record]) -> Callable[[Record], Key]:
+    """Return what takes the key from records of a kind."""
+    get: Any = attrgetter(*kind.key_fields)
+    return get if len(kind.key_fields) > 1 else lambda record: (get(record),)
 
 
 def own(record: R) -> R:
@@ -193,7 +189,8 @@ def _to_spell(kind: type[Value]) -> tuple[tuple[str, str], ...]:
 
 
 @cache
-def _holds_texts_alone(kind: type[Value]) -> bool:
+def holds_texts_alone(kind: type[Value]) -> bool:
+    """Tell whether values of this kind have no fields but texts, lists of texts and instants."""
     texts = (Text, Id, Instant, tuple[Text, ...])
     return all(field.type in texts for field in msgspec.structs.fields(kind) if field.name != "extra")
 

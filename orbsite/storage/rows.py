@@ -11,10 +11,11 @@ import msgspec
 from django.core.exceptions import ValidationError
 from django.db import models
 
+from orbsite.storage.digests import digest
 from orbsite.storage.finding import ROOT, error, errors
 from orbsite.storage.javascript import is_kept
 from orbsite.storage.reader import Reader, Reading
-from orbsite.storage.record import Extra, R, Record, digest, field_names, plain
+from orbsite.storage.record import Extra, R, Record, field_names
 from orbsite.storage.rules import ID_LENGTH
 
 if TYPE_CHECKING:
@@ -103,6 +104,11 @@ def columns(kind: type[Record]) -> tuple[str, ...]:
     return (*(attribute for attribute, _ in field_names(kind)), "extra")
 
 
+def column_of(model: type[Row], name: str) -> Any:
+    """Return a model's field by its attribute."""
+    return model._meta.get_field(name)
+
+
 def read_row(kind: type[R], values: Mapping[str, Any]) -> Reading[R]:
     """Return the record that the columns of a row hold, by the same rules as a file's."""
     printed = {name: values[attribute] for attribute, name in field_names(kind) if values[attribute] is not None}
@@ -118,12 +124,6 @@ def read_row(kind: type[R], values: Mapping[str, Any]) -> Reading[R]:
     if reading.record is not None and extra:  # explicit nulls of fields that the row knows better, for example
         msgspec.structs.force_setattr(reading.record, "extra", Extra(extra))
     return reading
-
-
-def row_values(record: Record) -> dict[str, Any]:
-    """Return a record as the values of its columns, its digest among them."""
-    values = {attribute: plain(getattr(record, attribute)) for attribute, _ in field_names(type(record))}
-    return values | {"extra": record.extra and dict(record.extra), "digest": digest(record)}
 
 
 def _whole_or_double(digits: str) -> int | float:

@@ -11,18 +11,23 @@ from typing import Any, cast
 from django.db import connections, models, transaction
 from django.db.models import Q
 
+from orbsite.storage.attempts import Attempts
+from orbsite.storage.bulk import Bulk
+from orbsite.storage.conditions import beyond, by_keys, can_be_stored
+from orbsite.storage.digests import digest
 from orbsite.storage.domain import Domain
 from orbsite.storage.errors import Conflict, OwnerConflict, RecordUnreadable
-from orbsite.storage.jsontext import UNCLEAN
 from orbsite.storage.memory import refuse_other_owner, refuse_unexpected
+from orbsite.storage.postgresql import PostgresqlBulk
 from orbsite.storage.query import Query
 from orbsite.storage.reader import checked
-from orbsite.storage.record import Key, R, Record, digest
+from orbsite.storage.record import Key, R, Record
 from orbsite.storage.rows import columns, read_row
-from orbsite.storage.store import LedgerStore, Row, last_of_each
+from orbsite.storage.sqlite import SqliteBulk
+from orbsite.storage.store import LedgerStore, Pack, Row, Standing, last_of_each
+from orbsite.storage.sums import Sums
 from orbsite.storage.upsert import Upsert
 
-_KEYS_AT_A_TIME = 500
 _PAGE = 1000
 _ATTEMPTS = 5
 _LEDGER = ("digest", "run_id", "position")
@@ -34,13 +39,14 @@ class SqlStore(LedgerStore):
     def __init__(self, domain: Domain, using: str = "default") -> None:
         super().__init__(domain)
         self._using = using
+        self._attempts = Attempts(using)
 
     def fetch(self, kind: type[R], keys: Iterable[Key], *, user_id: str | None = None) -> dict[Key, R]:
-        if user_id is not None and not _can_be_stored(user_id):
+        if user_id is not None and not can_be_stored(user_id):
             return {}
         owned = Q() if user_id is None else Q(user_id=user_id)
         found = {}
-        for condition in _by_keys(kind, keys):
+        for condition in by_keys(kind, keys):
             for values in self._values(kind, self._rows(kind).filter(owned, condition)):
                 record = read_row(kind, values).record
                 if record is not None:
@@ -48,7 +54,7 @@ class SqlStore(LedgerStore):
         return found
 
     def select(self, kind: type[R], query: Query) -> list[R]:
-        if not all(map(_can_be_stored, query.where.values())):
+        if not all(map(can_be_stored, query.where.values())):
             return []
         rows = self._rows(kind).filter(**query.where)
         if kind.time_field and query.since:
@@ -66,12 +72,10 @@ class SqlStore(LedgerStore):
 
     def add(self, record: R) -> tuple[R, bool]:
         record = checked(record)
-        upsert = self._upsert(type(record))
         for _ in range(_ATTEMPTS):
-            with transaction.atomic(self._using):
-                if upsert.insert(record):
-                    return record, True
-                row = self.rows(type(record), [record.key]).get(record.key)
+            is_new, row = self._attempts.run(lambda: self._insert(record))
+            if is_new:
+                return record, True
             if row is not None:
                 refuse_other_owner(record, _readable(row.record, record))
                 return cast(R, row.record), False
@@ -79,27 +83,14 @@ class SqlStore(LedgerStore):
 
     def put(self, records: Iterable[Record], *, expect: str | None = None) -> None:
         wanted = last_of_each(records, expect)
-        with transaction.atomic(self._using):
-            for kind, group in _by_kind(wanted):
-                owners = sorted({record.owner for record in group})  # they route the query to their shards
-                mine = self._rows(kind).filter(user_id__in=owners).select_for_update()
-                rows = self._remembered(kind, [record.key for record in group], mine)
-                for record in group:
-                    row = rows.get(record.key)
-                    old = None if row is None else _readable(row.record, record)
-                    if old is None and expect is not None:
-                        refuse_other_owner(record, self.fetch(kind, [record.key]).get(record.key))
-                    refuse_unexpected(old, expect)
-                self._write(kind, [(record, None) for record in group], None, keep_position=True)
+        self._attempts.run(lambda: self._replace(wanted, expect))
 
     def delete(self, kind: type[Record], keys: Iterable[Key], *, user_id: str | None = None) -> int:
-        with transaction.atomic(self._using):
-            found = self.fetch(kind, keys, user_id=user_id)
-            return sum(self._rows(kind).filter(condition).delete()[0] for condition in _by_keys(kind, found))
+        wanted = list(keys)
+        return self._attempts.run(lambda: self._delete(kind, wanted, user_id))
 
     def delete_where(self, kind: type[Record], where: Mapping[str, str]) -> int:
-        with transaction.atomic(self._using):
-            return self.delete(kind, [record.key for record in self.find(kind, where)])
+        return self._attempts.run(lambda: self._delete(kind, [one.key for one in self.find(kind, where)], None))
 
     def walk(self, kind: type[R], *, page: int = 1000) -> Iterator[R]:
         rows = self._rows(kind).order_by(*kind.key_fields)
@@ -131,18 +122,56 @@ class SqlStore(LedgerStore):
         rows = self._rows(kind).filter(run_id=run).order_by(*kind.key_fields)
         after: Key | None = None
         while True:
-            remaining = rows if after is None else rows.filter(_beyond(kind.key_fields, after, "gt"))
+            remaining = rows if after is None else rows.filter(beyond(kind.key_fields, after, "gt"))
             found = [_row(kind, values) for values in self._values(kind, remaining[:page], *_LEDGER)]
             if not found:
                 return
             yield found
             after = found[-1].key
 
-    def load(self, records: Sequence[tuple[Record, int | None]], run: int | None, *, free: bool = False) -> None:
+    def load(self, records: Sequence[tuple[Record, int | None]], run: int | None) -> None:
         positions = {(type(record), record.key): position for record, position in records}
         with transaction.atomic(self._using):
             for kind, group in _by_kind(record for record, _ in records):
-                self._write(kind, [(one, positions[kind, one.key]) for one in group], run, free=free)
+                self._write(kind, [(one, positions[kind, one.key]) for one in group], run)
+
+    def pack(self, kind: type[R], records: Sequence[R], positions: Sequence[int | None]) -> Pack:
+        return self._bulk(kind).pack(records, positions)
+
+    def standing(self, pack: Pack) -> Standing:
+        return self._bulk(pack.kind).standing(pack)
+
+    def insert(self, pack: Pack, places: Sequence[int], run: int) -> None:
+        self._bulk(pack.kind).insert(pack, places, run)
+
+    def sums(self, kind: type[Record], run: int | None = None) -> Sums:
+        found, unusual = Sums(), []
+        for user, told, key in self._bulk(kind).digests(run):
+            if told is not None:
+                found.add(user, told)
+                continue
+            unusual.append((user, key))
+            if len(unusual) == _PAGE:
+                self._add_unusual(kind, unusual, found)
+                unusual = []
+        self._add_unusual(kind, unusual, found)
+        return found
+
+    def loading(self, size: int) -> AbstractContextManager[None]:
+        return self._bulk(self.domain.kinds[0]).loading(size)
+
+    def _bulk(self, kind: type[R]) -> Bulk[R]:
+        connection = connections[self._using]
+        make: Any = PostgresqlBulk if connection.vendor == "postgresql" else SqliteBulk
+        bulk: Bulk[R] = make(self.domain.models[kind], connection)
+        return bulk
+
+    def _add_unusual(self, kind: type[Record], unusual: list[tuple[str, Key]], sums: Sums) -> None:
+        """Take rows into account that are spelled otherwise than by us."""
+        rows = self.rows(kind, [key for _, key in unusual])
+        for user, key in unusual:
+            row = rows.get(key)
+            sums.add(user, digest(row.record) if row and row.record else None)
 
     def _rows(self, kind: type[Record]) -> models.QuerySet[Any]:
         model: type[models.Model] = self.domain.models[kind]
@@ -150,6 +179,28 @@ class SqlStore(LedgerStore):
 
     def _upsert(self, kind: type[Record]) -> Upsert:
         return Upsert(self.domain.models[kind], self._using)
+
+    def _insert(self, record: R) -> tuple[bool, Row[R] | None]:
+        if self._upsert(type(record)).insert(record):
+            return True, None
+        return False, self.rows(type(record), [record.key]).get(record.key)
+
+    def _replace(self, wanted: list[Record], expect: str | None) -> None:
+        for kind, group in _by_kind(wanted):
+            owners = sorted({record.owner for record in group})  # they route the query to their shards
+            mine = self._rows(kind).filter(user_id__in=owners).select_for_update()
+            rows = self._remembered(kind, [record.key for record in group], mine)
+            for record in group:
+                row = rows.get(record.key)
+                old = None if row is None else _readable(row.record, record)
+                if old is None and expect is not None:
+                    refuse_other_owner(record, self.fetch(kind, [record.key]).get(record.key))
+                refuse_unexpected(old, expect)
+            self._write(kind, [(record, None) for record in group], None, keep_position=True)
+
+    def _delete(self, kind: type[Record], keys: list[Key], user_id: str | None) -> int:
+        found = self.fetch(kind, keys, user_id=user_id)
+        return sum(self._rows(kind).filter(condition).delete()[0] for condition in by_keys(kind, found))
 
     def _write(
         self, kind: type[Record], records: list[tuple[Record, int | None]], run: int | None, **options: bool
@@ -162,7 +213,7 @@ class SqlStore(LedgerStore):
 
     def _remembered(self, kind: type[R], keys: Iterable[Key], rows: models.QuerySet[Any]) -> dict[Key, Row[R]]:
         found = {}
-        for condition in _by_keys(kind, keys):
+        for condition in by_keys(kind, keys):
             ordered = rows.filter(condition).order_by(*kind.key_fields)
             for values in self._values(kind, ordered, *_LEDGER):
                 row: Row[R] = _row(kind, values)
@@ -181,7 +232,7 @@ class SqlStore(LedgerStore):
     ) -> Iterator[R]:
         """Yield the records of ordered rows, page by page; no transaction is held between pages."""
         while page:
-            remaining = rows if after is None else rows.filter(_beyond(names, after, direction))
+            remaining = rows if after is None else rows.filter(beyond(names, after, direction))
             found = list(self._values(kind, remaining[:page]))
             for values in found:
                 record = read_row(kind, values).record
@@ -213,33 +264,6 @@ def _readable(old: R | None, record: Record) -> R:
 
 def _by_kind(records: Iterable[Record]) -> Iterator[tuple[type[Record], list[Record]]]:
     groups: dict[type[Record], list[Record]] = {}
-    for record in sorted(records, key=lambda one: one.key):  # one order for all writers: no deadlock
+    for record in sorted(records, key=lambda one: (one.plural, one.key)):  # one order for all writers: no deadlock
         groups.setdefault(type(record), []).append(record)
     return iter(groups.items())
-
-
-def _by_keys(kind: type[Record], keys: Iterable[Key]) -> Iterator[Q]:
-    """Yield conditions that together select these keys, none of them too long for a database."""
-    *leading, last = kind.key_fields
-    groups: dict[Key, list[str]] = {}
-    for key in sorted(key for key in keys if all(map(_can_be_stored, key))):  # one order for all: no deadlock
-        groups.setdefault(key[:-1], []).append(key[-1])
-    for prefix, values in groups.items():
-        fixed = dict(zip(leading, prefix, strict=True))
-        for start in range(0, len(values), _KEYS_AT_A_TIME):
-            yield Q(**fixed, **{f"{last}__in": values[start : start + _KEYS_AT_A_TIME]})
-
-
-def _can_be_stored(name: Any) -> bool:
-    """Tell whether a database can be asked for a text at all; what cannot be stored is not there."""
-    return isinstance(name, str) and UNCLEAN.search(name) is None
-
-
-def _beyond(names: tuple[str, ...], values: tuple[Any, ...], direction: str) -> Q:
-    """Return the condition that a row comes after a cursor: (a, b) > (x, y), spelled out for every database."""
-    beyond = Q()
-    equal: dict[str, Any] = {}
-    for name, value in zip(names, values, strict=True):
-        beyond |= Q(**equal, **{f"{name}__{direction}": value})
-        equal[name] = value
-    return beyond

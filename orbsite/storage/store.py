@@ -11,6 +11,7 @@ The contract suite proves these promises over memory, files and SQL alike. For a
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -18,10 +19,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic
 
+from orbsite.storage.digests import Columns
 from orbsite.storage.domain import Domain
 from orbsite.storage.query import Query
 from orbsite.storage.reader import checked
 from orbsite.storage.record import Key, R, Record
+from orbsite.storage.sums import Sums
 
 
 class Store(ABC):
@@ -115,8 +118,81 @@ class Row(Generic[R]):
     """The record's place in its list, where it came from a file."""
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How the records of a pack stand to what a store holds; the others are the same there, column by column."""
+
+    free: Sequence[int]
+    """The places of those whose keys nothing has."""
+    other: Sequence[int]
+    """The places of those that have to be looked at: what has their keys says something else, or says it otherwise."""
+
+
+@dataclass(slots=True)
+class Pack:
+    """Records of one kind, made ready to be compared and written many at a time."""
+
+    columns: Columns
+    positions: Sequence[int | None]
+    cells: Sequence[tuple[Any, ...]] = ()
+    """What the columns of each would hold, where the store has columns."""
+    _digests: list[str] | None = None
+    _sums: Sums | None = None
+
+    @property
+    def kind(self) -> type[Record]:
+        """What the records are."""
+        return self.columns.kind
+
+    @property
+    def records(self) -> Sequence[Record]:
+        """The records themselves."""
+        return self.columns.records
+
+    @property
+    def digests(self) -> list[str]:
+        """The digest of each record, made when somebody asks first."""
+        if self._digests is None:
+            self._digests = self.columns.digests()
+        return self._digests
+
+    def sums(self, places: Sequence[int]) -> Sums:
+        """Return the sums of some of the records; those of all are made once."""
+        if len(places) == len(self.records) and self._sums is not None:
+            return self._sums
+        found, told = Sums(), self.digests
+        for at in places:
+            found.add(self.records[at].owner, told[at])
+        if len(places) == len(self.records):
+            self._sums = found
+        return found
+
+
 class LedgerStore(Store):
     """A store that remembers which run wrote what, and so can be moved into, verified and rolled back."""
+
+    @abstractmethod
+    def pack(self, kind: type[R], records: Sequence[R], positions: Sequence[int | None]) -> Pack:
+        """Make records of a kind ready, each key once; any thread may do so."""
+
+    @abstractmethod
+    def standing(self, pack: Pack) -> Standing:
+        """Return how the records of a pack stand to what is there."""
+
+    @abstractmethod
+    def insert(self, pack: Pack, places: Sequence[int], run: int) -> None:
+        """Put those of a pack, whose keys are free, in the name of a run.
+
+        Raises Conflict where a key is not free any more; the transaction has to be given up then.
+        """
+
+    @abstractmethod
+    def sums(self, kind: type[Record], run: int | None = None) -> Sums:
+        """Return the sums of all records, or of those that a run was the last to write, from what is really there."""
+
+    def loading(self, size: int) -> AbstractContextManager[None]:  # noqa: ARG002 -- for those to whom it matters
+        """Make ready for much to be compared and written: about so many bytes."""
+        return contextlib.nullcontext()
 
     @abstractmethod
     def transaction(self) -> AbstractContextManager[None]:
@@ -134,10 +210,10 @@ class LedgerStore(Store):
         """Yield, a page at a time and by key, what a run was the last to write; pages may be changed meanwhile."""
 
     @abstractmethod
-    def load(self, records: Sequence[tuple[Record, int | None]], run: int | None, *, free: bool = False) -> None:
+    def load(self, records: Sequence[tuple[Record, int | None]], run: int | None) -> None:
         """Put records with their positions in the name of a run; the records were checked by whoever read them.
 
-        With `free`, only where their keys are free. Raises Conflict, and then the transaction has to be given up.
+        Raises Conflict, and then the transaction has to be given up.
         """
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import connections
 
+from orbsite.storage.cells import Cells
+from orbsite.storage.digests import Columns
 from orbsite.storage.record import Record
-from orbsite.storage.rows import Row, columns, row_values
+from orbsite.storage.rows import Row, column_of, columns
 
 
 def conflict_target(kind: type[Record]) -> tuple[str, ...]:
@@ -23,31 +25,27 @@ class Upsert:
     """Writes records into one table."""
 
     def __init__(self, model: type[Row], using: str) -> None:
-        self._fields: list[Any] = [
-            model._meta.get_field(name) for name in (*columns(model.kind), "digest", "run_id", "position")
-        ]
         self._model, self._connection = model, connections[using]
+        self._cells = Cells(model, self._connection)
         quote = self._connection.ops.quote_name
         self._table = quote(model._meta.db_table)
         self._target = ", ".join(map(quote, conflict_target(model.kind)))
         self._never_set = {"user_id", *model.kind.key_fields}
-        self._names = {field.attname: quote(field.column) for field in self._fields}
+        self._names = {
+            name: quote(column_of(model, name).column)
+            for name in (*columns(model.kind), "digest", "run_id", "position")
+        }
 
     def insert(self, record: Record) -> bool:
         """Insert a record where its key is free; tell whether it was."""
         with self._connection.cursor() as cursor:
-            cursor.execute(f"{self._insert()} DO NOTHING", self._values(record, None, None))
+            cursor.execute(f"{self._insert()} DO NOTHING", self._values([(record, None)], None)[0])
             return bool(cursor.rowcount)
 
     def write(
-        self,
-        records: Iterable[tuple[Record, int | None]],
-        run: int | None,
-        *,
-        free: bool = False,
-        keep_position: bool = False,
+        self, records: Sequence[tuple[Record, int | None]], run: int | None, *, keep_position: bool = False
     ) -> int:
-        """Insert or update records with their positions, or only insert where `free`; return how many were written.
+        """Insert or update records with their positions; return how many were written.
 
         It falls short of the number of records where a key belongs to another owner. With `keep_position`, rows keep
         theirs as long as they stay in their session.
@@ -58,9 +56,9 @@ class Upsert:
         sets = ", ".join(f"{name} = {value}" for name, value in values.items())
         owner = self._names["user_id"]
         update = f"DO UPDATE SET {sets} WHERE {self._table}.{owner} = EXCLUDED.{owner}"
-        statement = f"{self._insert()} {'DO NOTHING' if free else update}"
+        statement = f"{self._insert()} {update}"
         with self._connection.cursor() as cursor:
-            cursor.executemany(statement, [self._values(record, position, run) for record, position in records])
+            cursor.executemany(statement, self._values(records, run))
             return int(cursor.rowcount)
 
     def _kept_position(self) -> str:
@@ -73,6 +71,7 @@ class Upsert:
         marks = ", ".join(["%s"] * len(self._names))
         return f"INSERT INTO {self._table} ({names}) VALUES ({marks}) ON CONFLICT ({self._target})"
 
-    def _values(self, record: Record, position: int | None, run: int | None) -> list[Any]:
-        values = row_values(record) | {"run_id": run, "position": position}
-        return [field.get_db_prep_save(values[field.attname], self._connection) for field in self._fields]
+    def _values(self, records: Sequence[tuple[Record, int | None]], run: int | None) -> list[tuple[Any, ...]]:
+        columns = Columns(self._model.kind, [record for record, _ in records])
+        found = zip(self._cells.of(columns), columns.digests(), records, strict=True)
+        return [(*cells, digest, run, position) for cells, digest, (_, position) in found]

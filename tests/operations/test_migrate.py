@@ -10,13 +10,14 @@ import pytest
 
 from luna.domain import DOMAIN as LUNA
 from luna.records import ActiveMode, Profile
-from orbsite.operations.migrate import move
+from orbsite.operations.move import Move
 from orbsite.operations.report import Section
 from orbsite.storage.content import entries
+from orbsite.storage.digests import digest
 from orbsite.storage.domain import Domain, Entry
 from orbsite.storage.javascript import stringify
 from orbsite.storage.memory import MemoryStore
-from orbsite.storage.record import Record, digest
+from orbsite.storage.record import Record
 from te.domain import DOMAIN as TE
 from te.records import Reflection
 from tests.factories import ActiveModeFactory, ProfileFactory, ReflectionFactory
@@ -26,7 +27,7 @@ COUNTED = ("read", "new", "unchanged", "replaced", "kept", "rejected")
 
 def moved(source: Any, target: MemoryStore, run: int | None = 1) -> tuple[dict[str, int], list[str]]:
     section = Section()
-    move(source, target, run, section)
+    Move(target, run, section).all(source)
     counts = {what: section.total(what) for what in COUNTED if section.total(what)}
     assert section.total("read") == sum(section.total(what) for what in COUNTED[1:])
     return counts, [finding.message for finding in section.findings]
@@ -128,8 +129,8 @@ def test_the_same_id_twice_counts_once_and_a_copy_that_differs_is_rejected() -> 
 
 def test_a_batch_is_all_or_nothing() -> None:
     class Failing(MemoryStore):
-        def load(self, records: Any, run: int, **options: Any) -> None:
-            super().load(records, run, **options)
+        def insert(self, pack: Any, places: Any, run: int) -> None:
+            super().insert(pack, places, run)
             raise OSError("no space")
 
     target = Failing(TE)
@@ -156,6 +157,6 @@ def test_the_hostile_strings_go_through_as_texts_and_as_ids(data_dir: Path) -> N
     store.put(records)
     target = open_sql_store(TE)
     section = Section()
-    move(entries(TE, (data_dir / TE.file).read_bytes()), target, 1, section)
+    Move(target, 1, section).all(entries(TE, (data_dir / TE.file).read_bytes()))
     assert section.total("new") == len(records) > 500
     assert sorted(map(digest, target.walk(Reflection))) == sorted(map(digest, records))

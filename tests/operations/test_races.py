@@ -12,11 +12,11 @@ from django.db import connections
 
 from luna.domain import DOMAIN as LUNA
 from luna.records import Profile
-from orbsite.operations.migrate import move
+from orbsite.operations.move import Move
 from orbsite.operations.report import Section
+from orbsite.storage.digests import digest
 from orbsite.storage.domain import Entry
 from orbsite.storage.errors import Conflict
-from orbsite.storage.record import digest
 from orbsite.storage.sql import SqlStore
 from te.domain import DOMAIN as TE
 from te.records import Reflection
@@ -88,19 +88,18 @@ def test_get_or_create_creates_once(alias: str) -> None:
 def test_what_is_saved_during_a_migration_is_not_overwritten(alias: str) -> None:
     target, ours = SqlStore(TE, alias), ReflectionFactory(input="from the file")
     theirs = msgspec.structs.replace(ours, input="saved meanwhile")
-    seen = SqlStore.rows
+    inserted = SqlStore.insert
 
-    def rows(store: SqlStore, *arguments: Any, **options: Any) -> Any:
-        found = seen(store, *arguments, **options)
+    def insert(store: SqlStore, *arguments: Any) -> None:
         if not saved:
             saved.append(True)
             assert _side_by_side(alias, [lambda: SqlStore(TE, alias).put([theirs])]) == []
-        return found
+        inserted(store, *arguments)
 
     saved: list[bool] = []
     section = Section()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SqlStore, "rows", rows)
-        move([Entry(place=(0,), record=ours, kind=Reflection)], target, 1, section)
+        patch.setattr(SqlStore, "insert", insert)
+        Move(target, 1, section).all([Entry(place=(0,), record=ours, kind=Reflection)])
     assert (section.total("read"), section.total("new"), section.total("kept")) == (1, 0, 1)
     assert target.fetch(Reflection, [ours.key]) == {ours.key: theirs}

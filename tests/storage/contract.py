@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from orbsite.storage.digests import digest
 from orbsite.storage.errors import Conflict, InvalidRecord, OwnerConflict
-from orbsite.storage.record import Extra, digest
+from orbsite.storage.record import Extra
 from tests.cases import Case
 from tests.factories import BEGIN
 from tests.storage.harness import Harness

@@ -21,13 +21,14 @@ from hypothesis import strategies as st
 from luna.domain import DOMAIN as LUNA
 from luna.records import ActiveMode, Profile
 from orbsite.storage import journal as journals
+from orbsite.storage.digests import digest
 from orbsite.storage.document import Document
 from orbsite.storage.domain import Domain
 from orbsite.storage.envelope import Plain
 from orbsite.storage.errors import DocumentCorrupt
 from orbsite.storage.file import FileStore
 from orbsite.storage.fsops import FileSystem
-from orbsite.storage.record import Extra, digest
+from orbsite.storage.record import Extra
 from orbsite.storage.steps import Delete, Put, Step, StepReader, as_json
 from te.domain import DOMAIN as TE
 from te.records import Reflection

@@ -14,8 +14,8 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
+from orbsite.storage.digests import digest
 from orbsite.storage.errors import OrbError
-from orbsite.storage.record import digest
 from tests.cases import CASES, Case
 from tests.factories import BEGIN
 from tests.storage import harness

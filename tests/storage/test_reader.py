@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luna.records import ActiveMode, Constraint, Profile
+from orbsite.storage.digests import digest
 from orbsite.storage.errors import InvalidRecord
 from orbsite.storage.finding import errors
 from orbsite.storage.javascript import stringify
 from orbsite.storage.reader import Reader, Reading, checked, read
-from orbsite.storage.record import Extra, Record, digest, field_names
+from orbsite.storage.record import Extra, Record, field_names
 from te.records import Reflection
 from tests.factories import BEGIN, ActiveModeFactory, ProfileFactory, ReflectionFactory
 

@@ -5,7 +5,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, connections, transaction
 
 from luna.models import ProfileRow
-from orbsite.storage.record import digest
+from orbsite.storage.digests import digest
 from orbsite.storage.sql import SqlStore
 from te.domain import DOMAIN as TE
 from te.models import ReflectionRow

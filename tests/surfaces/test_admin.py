@@ -11,7 +11,7 @@ from luna.models import ProfileRow
 from orbsite.admin import BoundedPaginator
 from orbsite.models import Reject
 from orbsite.persistence import migrate_all_file_to_sql, migrate_te_file_to_sql
-from orbsite.storage.record import digest
+from orbsite.storage.digests import digest
 from te.models import ReflectionRow
 
 pytestmark = pytest.mark.django_db

@@ -14,8 +14,8 @@ import pytest
 from django.db import connections
 
 from orbsite.checks import check_origin
-from orbsite.operations.migrate import COLUMNS
 from orbsite.operations.origin import Origin
+from orbsite.operations.transfer import COLUMNS
 from orbsite.storage.errors import StoreUnavailable
 from tests.surfaces.test_commands import run
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ from django.db import connection
 
 from orbsite.models import Change, Reject, Run
 from orbsite.operations import migrate as migrations
+from orbsite.operations import parts
 from orbsite.operations.book import Book
 from orbsite.operations.ledger import alone
+from orbsite.operations.move import Move
 from orbsite.storage.clock import utc_now
 from orbsite.storage.domain import registered
 from orbsite.storage.errors import StoreUnavailable
@@ -131,17 +135,17 @@ def test_a_run_that_is_not_there_is_an_error(number: int) -> None:
 
 
 def test_an_interrupted_run_is_gone_on_with(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(migrations, "_BATCH", 20)
-    load, calls = migrations._load, []
+    monkeypatch.setattr(parts, "SIZE", 20)
+    weighed, calls = Move._weighed, []
 
     def interrupted(*arguments: Any) -> Any:
         calls.append(1)
         if len(calls) == 5:
             raise KeyboardInterrupt
-        return load(*arguments)
+        return weighed(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(migrations, "_load", interrupted)
+        patch.setattr(Move, "_weighed", interrupted)
         code, report = migrate(files, "--only", "te")
     assert code == 130
     stopped = Run.objects.get()
@@ -174,10 +178,48 @@ def test_what_was_rejected_is_kept_with_its_bytes_and_taken_once_it_is_mended(fi
     assert (code, total(report, "unchanged"), total(report, "new")) == (0, 229, 0)
 
 
+def test_a_wish_to_stop_is_heeded_after_the_transaction(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "SIZE", 20)
+    weighed = Move._weighed
+
+    def and_press(*arguments: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return weighed(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Move, "_weighed", and_press)
+        code, report = migrate(files, "--only", "te")
+    assert (code, "run it again to go on" in report["findings"][0]["message"]) == (130, True)
+    stopped = Run.objects.get()
+    assert (stopped.state, stopped.cursor, len(_rows())) == (
+        "interrupted",
+        {"te": 20},
+        stopped.counts["te"]["reflections"]["new"],
+    )
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    code, report = migrate(files, "--only", "te")
+    assert (code, report["run"], total(report, "new")) == (0, stopped.pk, 142)
+
+
+def test_an_incremental_run_leaves_out_files_that_are_as_they_were(files: Path) -> None:
+    migrate(files)
+    code, report = migrate(files, "--incremental")
+    assert (code, report["domains"]["te"]["read"], report["domains"]["luna"]["read"]) == (0, 0, 0)
+    assert report["domains"]["te"]["unchanged_since_run"] == 1
+    edit(files / TE, lambda tree: next(iter(tree["sessions"].values()))[0].update(notes="edited"))
+    code, report = migrate(files, "--incremental")
+    assert (code, total(report, "read"), total(report, "replaced"), report["domains"]["luna"]["read"]) == (0, 142, 1, 0)
+    run("rollback_orb_migration", report["run"])
+    code, report = migrate(files, "--incremental")
+    assert (code, total(report, "read"), total(report, "replaced")) == (0, 229, 1)
+
+
 def test_every_run_is_verified_and_says_so(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, report = migrate(files)
     verified = Run.objects.get(pk=report["run"]).verification
-    assert verified["te"]["reflections"] == {"read": 142, "unchanged": 142}
+    told = verified["te"]["reflections"]
+    assert (told["written"], told["users"], told["unverified"]) == (142, 14, 0)
+    assert told["digest"] == told["digest_in_sql"]
     execute("DELETE FROM te_reflections")
     settle = Book.settle
 

@@ -13,6 +13,8 @@ from orbsite.persistence import (
     Reflection,
     create_default_luna_store,
     create_default_te_store,
+    export_luna_data,
+    export_te_data,
     get_storage_stats,
     migrate_all_file_to_sql,
     migrate_luna_file_to_sql,
@@ -158,6 +160,27 @@ def test_the_guides_migrations(sample: Path) -> None:
     assert migrate_te_file_to_sql(sample).migrated == 142
     again = migrate_all_file_to_sql(sample)
     assert (again.luna.migrated, again.te.migrated, again.errors, again.success) == (0, 0, [], True)
+
+
+@pytest.mark.django_db
+def test_the_guides_exports_hold_what_the_store_does(settings: Any, sample: Path) -> None:
+    migrate_all_file_to_sql(sample, backup=False)
+    settings.ORB_PERSISTENCE = "sql"
+    assert export_luna_data() == json.loads((sample / "luna/profiles.json").read_bytes())
+    tree = json.loads((sample / "te/reflections.json").read_bytes())["sessions"]
+    assert {name: len(items) for name, items in export_te_data()["sessions"].items()} == {
+        name: len(items) for name, items in tree.items()
+    }
+    assert list(export_te_data("demo-1")["userSessions"]) == ["demo-1"]
+    assert list(export_luna_data("demo-1")) == ["demo-1"]
+
+
+def test_a_backup_is_made_before_a_guides_migration(settings: Any, sample: Path, tmp_path: Path, db: None) -> None:
+    settings.ORB_BACKUP_DIR = tmp_path / "backups"
+    migrate_te_file_to_sql(sample)
+    migrate_luna_file_to_sql(sample, backup=False)
+    (made,) = (tmp_path / "backups").iterdir()
+    assert (made / "te.json").read_bytes() == (sample / "te/reflections.json").read_bytes()
 
 
 @pytest.mark.django_db

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
+from orbsite import conf
 from orbsite.management.base import OrbCommand
 from orbsite.management.meter import Meter
 from orbsite.operations.migrate import import_database
@@ -20,7 +21,7 @@ class Command(OrbCommand):
     reads_files = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Add the address and --dry-run."""
+        """Add the address, --dry-run and --no-backup."""
         super().add_arguments(parser)
         parser.add_argument(
             "url",
@@ -31,6 +32,15 @@ class Command(OrbCommand):
             "--dry-run", action="store_true", help="tell what would become of each record; write nothing"
         )
 
+        parser.add_argument("--no-backup", action="store_true", help="do not keep our own database first")
+
     def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:
         """Import."""
-        return import_database(domains, options["url"], now=utc_now, dry_run=options["dry_run"], progress=progress)
+        return import_database(
+            domains,
+            options["url"],
+            now=utc_now,
+            backup_to=None if options["no_backup"] else conf.backup_directory(),
+            dry_run=options["dry_run"],
+            progress=progress,
+        )

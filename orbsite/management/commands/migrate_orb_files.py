@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
+from orbsite import conf
 from orbsite.management.base import OrbCommand
 from orbsite.management.meter import Meter
 from orbsite.operations.migrate import migrate
@@ -19,12 +20,15 @@ class Command(OrbCommand):
     help = "Move the records of files into SQL: each one is new, unchanged, replaced, kept or rejected."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Add --dry-run, --resume and --retry-rejected."""
+        """Add what there is to choose."""
         super().add_arguments(parser)
         parser.add_argument(
             "--dry-run", action="store_true", help="tell what would become of each record; write nothing"
         )
-
+        parser.add_argument(
+            "--incremental", action="store_true", help="leave out files that are as the last complete run read them"
+        )
+        parser.add_argument("--no-backup", action="store_true", help="do not keep files and database first")
         parser.add_argument(
             "--resume", action="store_true", help="only go on with a run that was interrupted, which any run does first"
         )
@@ -38,7 +42,9 @@ class Command(OrbCommand):
             domains,
             self.base(options),
             now=utc_now,
+            backup_to=None if options["no_backup"] else conf.backup_directory(),
             dry_run=options["dry_run"],
+            incremental=options["incremental"],
             only_rejected=options["retry_rejected"],
             resume=options["resume"],
             progress=progress,

@@ -8,14 +8,15 @@ from orbsite.management.base import OrbCommand
 from orbsite.management.meter import Meter
 from orbsite.operations.report import Report
 from orbsite.operations.verify import verify
+from orbsite.storage.clock import utc_now
 from orbsite.storage.domain import Domain
 
 
 class Command(OrbCommand):
     """Compare the files with SQL."""
 
-    help = "Compare the files with SQL, record by record, and list every difference; nothing is written."
+    help = "Compare the files with SQL, record by record, and list every difference; the ledger alone is written to."
 
     def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:
         """Verify."""
-        return verify(domains, self.base(options), progress=progress)
+        return verify(domains, self.base(options), now=utc_now, progress=progress)

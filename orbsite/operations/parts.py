@@ -1,0 +1,65 @@
+"""Cuts what a source holds into parts of a size that databases like, each made ready to be compared and written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+from orbsite.operations.batches import batched
+from orbsite.storage.domain import Entry
+from orbsite.storage.finding import Finding
+from orbsite.storage.record import Record
+from orbsite.storage.store import LedgerStore, Pack
+
+SIZE = 5000
+
+
+@dataclass(slots=True)
+class Part:
+    """Some entries, one after the other."""
+
+    entries: list[Entry]
+    is_done: bool = False
+    """Whether an earlier run has dealt with them."""
+    packs: list[tuple[Pack, list[Entry]]] = field(default_factory=list)
+    """Records that stand for themselves, by kind, each with its entry."""
+    rest: list[Entry] = field(default_factory=list)
+    """Whatever else is an item: what does not decode, and copies."""
+
+    items: int = 0
+    """How many of the entries are items."""
+    findings: list[Finding] = field(default_factory=list)
+    """What is to be said of the entries."""
+
+
+def parts_of(
+    source: Iterable[Entry], target: LedgerStore, *, size: int = SIZE, done: int = 0, seal: bool = False
+) -> Iterator[Part]:
+    """Yield parts; the first `done` entries come as parts of their own. With `seal`, sums are made here already."""
+    iterator = iter(source)
+    for found in batched(islice(iterator, done), size):
+        yield Part(found, is_done=True, items=sum(entry.kind is not None for entry in found))
+    for found in batched(iterator, size):
+        part = _packed(found, target)
+        if seal:
+            for pack, _ in part.packs:
+                pack.sums(range(len(pack.records)))  # made now, and kept, while the database is busy
+        yield part
+
+
+def _packed(entries: list[Entry], target: LedgerStore) -> Part:
+    part = Part(entries)
+    groups: dict[type[Record], list[Entry]] = {}
+    for entry in entries:
+        if entry.findings:
+            part.findings += entry.findings
+        if entry.record is not None and not entry.copy:
+            groups.setdefault(type(entry.record), []).append(entry)
+        elif entry.kind is not None:
+            part.rest.append(entry)
+    part.items = len(part.rest) + sum(map(len, groups.values()))
+    for kind, group in groups.items():
+        records = [entry.record for entry in group if entry.record is not None]
+        part.packs.append((target.pack(kind, records, [entry.position for entry in group]), group))
+    return part

@@ -1,0 +1,141 @@
+"""One run that moves what a source holds into SQL: kept in the ledger, gone on with where it stopped, and verified."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from orbsite.models import Run
+from orbsite.operations import backup, parts
+from orbsite.operations.book import Book, open_rejects
+from orbsite.operations.ledger import alone, begin, last_complete, recorded
+from orbsite.operations.move import Move
+from orbsite.operations.progress import Progress, silent
+from orbsite.operations.report import Report, Section
+from orbsite.operations.source import Source
+from orbsite.storage.domain import Domain, Entry
+from orbsite.storage.finding import ROOT, error
+from orbsite.stores import open_sql_store
+
+COLUMNS = ("read", "new", "unchanged", "replaced", "kept", "rejected")
+RETRY = "retry"
+_PART_BYTES = 4 << 20
+_PARTS, _TRANSACTIONS = 4, 20
+"""A transaction has so many parts, or more, so that there are about so many: each writes pages of indexes anew."""
+
+
+class Transfer:
+    """One run of an operation over one source."""
+
+    def __init__(
+        self,
+        source: Source,
+        domains: list[Domain],
+        operation: str,
+        *,
+        now: Callable[[], datetime],
+        progress: Progress = silent,
+    ) -> None:
+        self._source, self._domains, self._operation = source, domains, operation
+        self._now, self._progress = now, progress
+        self._targets = {domain.name: open_sql_store(domain) for domain in domains}
+        self._report = Report(columns=COLUMNS, bad=("rejected", "unverified"))
+
+    def look(self) -> Report:
+        """Tell what would become of each record."""
+        for domain in self._domains:
+            section, (part, _, size) = self._section(domain), self._sizes(domain)
+            work = Move(self._targets[domain.name], None, section, progress=self._progress)
+            work.all(self._entries(domain, self._wanted(domain)), part=part, size=size)
+        return self._report
+
+    def run(self, backup_to: Path | None = None, *, resume: bool = False, incremental: bool = False) -> Report:
+        """Move everything, domain by domain, and verify what was written."""
+        source, report = self._source, self._report
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(alone())
+            before = last_complete(source.name) if incremental else None
+            run = begin(self._operation, source.name, source.digests, self._now(), report, resume=resume)
+            report.run = run.pk
+            stack.enter_context(recorded(run, report, self._now))
+            if backup_to is not None and not run.cursor:
+                self._back_up(run, backup_to)
+            for domain in self._domains:
+                if before is not None and before.sources.get(domain.name) == source.digests[domain.name]:
+                    self._section(domain).facts["unchanged_since_run"] = before.pk
+                else:
+                    self._move(domain, run)
+        return report
+
+    def _back_up(self, run: Run, to: Path) -> None:
+        label = f"before run {run.pk}, {self._operation}"
+        made = backup.take(self._domains, self._source.documents, to, now=self._now, label=label)
+        self._report.backup, run.backup = made, str(made)
+        run.save(update_fields=["backup"])
+
+    def _move(self, domain: Domain, run: Run) -> None:
+        section, (part, transaction, size) = self._section(domain), self._sizes(domain)
+        book = Book(run, self._report, domain)
+        goes_on, wanted = bool(book.done), self._wanted(domain)
+        work = Move(self._targets[domain.name], run.pk, section, progress=self._progress, book=book)
+        work.all(self._entries(domain, wanted), part=part, transaction=transaction, size=size)
+        book.settle(wanted)
+        self._verify(domain, work, run, section, self._entries(domain, wanted), everything=goes_on)
+
+    def _verify(
+        self, domain: Domain, work: Move, run: Run, section: Section, again: Iterator[Entry], *, everything: bool
+    ) -> None:
+        """Compare what was written with what is there; what was unchanged has been compared already.
+
+        Where some users' sums differ, or an earlier run has moved a part, each record is weighed once more: none may
+        be left to write.
+        """
+        target, found = self._targets[domain.name], dict[str, Any]()
+        differing: set[str] = set()
+        for kind, ours in work.written.items():
+            theirs = target.sums(kind, run.pk) if ours.of_users else ours
+            differing.update(ours.differing(theirs))
+            found[kind.plural] = {
+                "written": ours.records,
+                "users": len(ours.of_users),
+                "digest": ours.digest,
+                "digest_in_sql": theirs.digest,
+                "unverified": 0,
+            }
+        if differing or everything:
+            left = Section()
+            Move(target, None, left).all(again if everything else _of(again, differing))
+            for name, counts in left.counts.items():
+                found[name]["unverified"] = number = counts["new"] + counts["replaced"]
+                if number:
+                    section.count(name, "unverified", number)
+                    section.findings.append(
+                        error(ROOT, f"{number} {name} are not in SQL as they were read; run this again")
+                    )
+        run.verification = (run.verification or {}) | {domain.name: found}
+        run.save(update_fields=["verification"])
+
+    def _section(self, domain: Domain) -> Section:
+        return self._report.section(domain.name, (kind.plural for kind in domain.kinds))
+
+    def _wanted(self, domain: Domain) -> set[str] | None:
+        """Return the paths of what to try again; None where everything is wanted."""
+        return open_rejects(domain, self._source.name) if self._operation == RETRY else None
+
+    def _entries(self, domain: Domain, wanted: Collection[str] | None) -> Iterator[Entry]:
+        entries = self._source.entries(domain)
+        return entries if wanted is None else (entry for entry in entries if entry.path in wanted)
+
+    def _sizes(self, domain: Domain) -> tuple[int, int, int]:
+        """Return how many entries make a part, and a transaction, and the bytes of all; tell how many there are."""
+        records, size = self._source.expected(domain)
+        self._progress.expect(records)
+        of_bytes = _PART_BYTES * max(records, 1) // max(size, 1)
+        return max(1, min(parts.SIZE, of_bytes)), max(_PARTS * parts.SIZE, records // _TRANSACTIONS), size
+
+
+def _of(entries: Iterator[Entry], users: Collection[str]) -> Iterator[Entry]:
+    return (entry for entry in entries if entry.record is not None and entry.record.owner in users)

@@ -1,0 +1,132 @@
+"""Rows compared and written many at a time, in the way that each database does it fastest: one interface for all."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any, Generic
+
+import msgspec
+from django.db import IntegrityError
+
+from orbsite.storage.cells import Cells
+from orbsite.storage.digests import Columns, Line, line_of
+from orbsite.storage.errors import Conflict
+from orbsite.storage.record import Key, R
+from orbsite.storage.rows import Row, column_of, columns
+from orbsite.storage.store import Pack, Standing
+
+LEDGER = ("digest", "run_id", "position")
+
+
+class Bulk(ABC, Generic[R]):
+    """Works on one table."""
+
+    def __init__(self, model: type[Row], connection: Any) -> None:
+        self.kind: Any = model.kind
+        self.connection = connection
+        self.cells = Cells(model, connection)
+        quote = connection.ops.quote_name
+        self.table: str = quote(model._meta.db_table)
+        self.stage: str = quote(f"stage_{model._meta.db_table}")
+        names = columns(model.kind)
+        self.names: list[str] = [quote(field.column) for field in self.cells.fields]
+        """The columns of the cells, quoted."""
+        self.all_names = [*self.names, *(quote(column_of(model, name).column) for name in LEDGER)]
+        self.keys: list[str] = [quote(column_of(model, name).column) for name in model.kind.key_fields]
+        self.key_places = [names.index(name) for name in model.kind.key_fields]
+        self.run = quote(column_of(model, "run_id").column)
+        self.line: Line | None = line_of(model.kind)
+        self._line_places = [names.index(name) for name in (self.line.attributes if self.line else ())]
+
+    def pack(self, records: Sequence[R], positions: Sequence[int | None]) -> Pack:
+        """Make records ready; any thread may do so."""
+        columns = Columns(self.kind, records)
+        return Pack(columns, positions, self.cells.of(columns))
+
+    def standing(self, pack: Pack) -> Standing:
+        """Return how records stand to their rows: the same only where every column says the same."""
+        if not pack.cells or not self.any_there(pack.cells):
+            return Standing(free=range(len(pack.cells)), other=())
+        return self.compared(pack.cells)
+
+    def insert(self, pack: Pack, places: Sequence[int], run: int) -> None:
+        """Insert rows with free keys. Raises Conflict."""
+        ledger = zip(pack.digests, pack.positions, strict=True)
+        rows = [(*cells, digest, run, position) for cells, (digest, position) in zip(pack.cells, ledger, strict=True)]
+        if len(places) < len(rows):
+            rows = [rows[at] for at in places]
+        try:
+            self.write(rows)
+        except IntegrityError as problem:
+            if not self.is_taken(problem):
+                raise
+            raise Conflict("somebody else has taken a key meanwhile; read again, then retry") from problem
+
+    def digests(self, run: int | None) -> Iterator[tuple[str, str | None, Key]]:
+        """Yield user, digest and key of each row that a run wrote, or of all; None where it needs a closer look."""
+        user, keys = columns(self.kind).index("user_id"), self.key_places
+        for row in self.read(run):
+            yield row[user], self._digest(row), tuple(row[at] for at in keys)
+
+    def _digest(self, row: Sequence[Any]) -> str | None:
+        """Return the digest of what a row says, where it is spelled as it is by us."""
+        line = self.line
+        if line is None or row[-1] is not None:  # the last column holds unknown keys
+            return None
+        values = [row[at] for at in self._line_places]
+        try:
+            for at in line.instants:
+                values[at] = values[at] and _spelled(values[at])
+            for at in line.lists:
+                values[at] = values[at] and _texts.decode(values[at])
+            return line.digest_of(values)
+        except (msgspec.DecodeError, UnicodeEncodeError, TypeError, ValueError):
+            return None
+
+    @abstractmethod
+    def any_there(self, cells: Sequence[tuple[Any, ...]]) -> bool:
+        """Tell whether any of these rows' keys are taken."""
+
+    @abstractmethod
+    def compared(self, cells: Sequence[tuple[Any, ...]]) -> Standing:
+        """Return how cells stand to what is in the table."""
+
+    @abstractmethod
+    def write(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert rows: the cells, then the ledger's columns."""
+
+    @abstractmethod
+    def is_taken(self, problem: IntegrityError) -> bool:
+        """Tell whether an error says that a key is taken."""
+
+    @abstractmethod
+    def read(self, run: int | None) -> Iterator[Sequence[Any]]:
+        """Yield the cells of all rows, or of a run's; instants and lists as text."""
+
+    @abstractmethod
+    def loading(self, size: int) -> contextlib.AbstractContextManager[None]:
+        """Make the connection ready for about so many bytes to be written."""
+
+    def differs(self, ours: str, theirs: str, sign: str) -> str:
+        """Return the condition that two rows differ in any column but those of the key."""
+        rest = [name for name in self.names if name not in self.keys]
+        return " OR ".join(f"{ours}.{name} {sign} {theirs}.{name}" for name in rest)
+
+    def joined(self, ours: str, theirs: str) -> str:
+        """Return the condition that two rows have the same key."""
+        return " AND ".join(f"{ours}.{name} = {theirs}.{name}" for name in self.keys)
+
+
+_texts = msgspec.json.Decoder(list[str])
+_WHOLE, _FINE = len("2024-01-01 00:00:00"), len("2024-01-01 00:00:00.000000")
+
+
+def _spelled(text: str) -> str:
+    """Return a database's instant, in UTC without saying so, as files spell it. Raises ValueError for other texts."""
+    if len(text) == _WHOLE:
+        return f"{text[:10]}T{text[11:]}.000Z"
+    if len(text) != _FINE:
+        raise ValueError(text)
+    return f"{text[:10]}T{text[11:23]}{text[23:].rstrip('0')}Z"

@@ -1,0 +1,42 @@
+"""Order-independent digests of many records: two sides that hold equal records have equal sums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+_MODULUS = 1 << 256
+
+
+@dataclass(slots=True)
+class Sums:
+    """For each user, how many records, and the sum of their digests modulo 2**256."""
+
+    of_users: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def add(self, user: str, digest: str | None) -> None:
+        """Take one more record into account; one that does not decode has no digest, and equals nothing."""
+        count, total = self.of_users.get(user, (0, 0))
+        self.of_users[user] = count + 1, (total + int(digest or "1", 16)) % _MODULUS
+
+    def merge(self, other: Sums) -> None:
+        """Take all that other sums have into account."""
+        for user, (more, added) in other.of_users.items():
+            count, total = self.of_users.get(user, (0, 0))
+            self.of_users[user] = count + more, (total + added) % _MODULUS
+
+    def differing(self, other: Sums) -> Iterator[str]:
+        """Yield the users for whom the two sides differ."""
+        for user in dict.fromkeys((*self.of_users, *other.of_users)):
+            if self.of_users.get(user) != other.of_users.get(user):
+                yield user
+
+    @property
+    def records(self) -> int:
+        """How many records there are."""
+        return sum(count for count, _ in self.of_users.values())
+
+    @property
+    def digest(self) -> str:
+        """The sum over everybody, in hex."""
+        return f"{sum(total for _, total in self.of_users.values()) % _MODULUS:064x}"
