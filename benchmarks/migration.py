@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -44,23 +45,25 @@ def prepared(base: Path) -> tuple[Any, list[tuple[Any, ...]]]:
     """Return the bulk interface of the table, and the very rows that a migration writes."""
     from django.db import connection
 
+    from orbsite.storage.cells import Cells
     from orbsite.storage.content import entries
+    from orbsite.storage.digests import Columns
     from orbsite.storage.postgresql import PostgresqlBulk
     from orbsite.storage.sqlite import SqliteBulk
     from te.domain import DOMAIN
     from te.records import Reflection
 
     make_bulk: Any = PostgresqlBulk if connection.vendor == "postgresql" else SqliteBulk
-    bulk = make_bulk(DOMAIN.models[Reflection], connection)
+    model = DOMAIN.models[Reflection]
     found = [entry for entry in entries(DOMAIN, (base / FILE).read_bytes()) if entry.record is not None]
-    pack = bulk.pack([entry.record for entry in found], [entry.position for entry in found])
-    ledger = zip(pack.cells, pack.digests, pack.positions, strict=True)
-    return bulk, [(*cells, digest, 1, position) for cells, digest, position in ledger]
+    columns = Columns(Reflection, [entry.record for entry in found if entry.record is not None])
+    cells = zip(Cells(model, connection).of(columns), columns.digests(), found, strict=True)
+    return make_bulk(model, connection), [(*row, digest, 1, entry.position) for row, digest, entry in cells]
 
 
 def raw(base: Path) -> dict[str, float]:
     """Write prepared rows as the database's own driver does: the limit."""
-    from django.db import connection, transaction
+    from django.db import connection
 
     bulk, rows = prepared(base)
     connection.ensure_connection()
@@ -72,11 +75,31 @@ def raw(base: Path) -> dict[str, float]:
         driver.executemany(f"INSERT INTO {bulk.table} ({names}) VALUES ({', '.join('?' * len(bulk.all_names))})", rows)
         driver.execute("COMMIT")
 
-    def postgresql() -> None:
-        with transaction.atomic():
-            bulk.write(rows)
+    if connection.vendor == "sqlite":
+        return {"seconds": timed(sqlite)}
 
-    return {"seconds": timed(postgresql if connection.vendor == "postgresql" else sqlite)}
+    from psycopg.types.json import Jsonb
+
+    at, tags = bulk.names.index('"created_at"'), bulk.names.index('"tags"')
+    whole = [
+        tuple(
+            datetime.fromisoformat(cell) if place == at else Jsonb(json.loads(cell)) if place == tags else cell
+            for place, cell in enumerate(row)
+        )
+        for row in rows
+    ]
+    types = [
+        "timestamptz" if place == at else "jsonb" if place == tags else "text" for place in range(len(rows[0]) - 2)
+    ]
+
+    def postgresql() -> None:
+        statement = f"COPY {bulk.table} ({names}) FROM STDIN (FORMAT BINARY)"
+        with driver.transaction(), driver.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.set_types([*types, "bigint", "integer"])
+            for row in whole:
+                copy.write_row(row)
+
+    return {"seconds": timed(postgresql)}
 
 
 def sqlite_utils(base: Path) -> dict[str, float]:

@@ -50,7 +50,7 @@ class Move:
         which somebody wanted to stop.
         """
         done = self._book.done if self._book else 0
-        parts = parts_of(source, self._target, size=part, done=done, seal=self._run is not None)
+        parts = parts_of(source, self._target, size=part, done=done, run=self._hoped_for)
         with self._progress.heeded(), no_collection(), self._target.loading(size), Ahead(parts) as made:
             for first in made:
                 if first.is_done:
@@ -118,6 +118,10 @@ class Move:
             self._target.load(loaded, self._run)
             written += [(type(record), _sum_of(record)) for record, _ in loaded]
         return outcomes, written
+
+    def _hoped_for(self) -> int | None:
+        """Return the run whose all records may be, as far as is known."""
+        return self._run if self._is_new_land else None
 
     def _all_new(self, pack: Pack, run: int) -> bool:
         """Insert a pack without a look at what is there; where anything is, nobody tries that again."""

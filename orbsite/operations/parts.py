@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -34,21 +34,22 @@ class Part:
 
 
 def parts_of(
-    source: Iterable[Entry], target: LedgerStore, *, size: int = SIZE, done: int = 0, seal: bool = False
+    source: Iterable[Entry],
+    target: LedgerStore,
+    *,
+    size: int = SIZE,
+    done: int = 0,
+    run: Callable[[], int | None] = lambda: None,
 ) -> Iterator[Part]:
-    """Yield parts; the first `done` entries come as parts of their own. With `seal`, sums are made here already."""
+    """Yield parts; the first `done` entries come as parts of their own. `run` tells for which run all may be new."""
     iterator = iter(source)
     for found in batched(islice(iterator, done), size):
         yield Part(found, is_done=True, items=sum(entry.kind is not None for entry in found))
     for found in batched(iterator, size):
-        part = _packed(found, target)
-        if seal:
-            for pack, _ in part.packs:
-                pack.sums(range(len(pack.records)))  # made now, and kept, while the database is busy
-        yield part
+        yield _packed(found, target, run())
 
 
-def _packed(entries: list[Entry], target: LedgerStore) -> Part:
+def _packed(entries: list[Entry], target: LedgerStore, run: int | None) -> Part:
     part = Part(entries)
     groups: dict[type[Record], list[Entry]] = {}
     for entry in entries:
@@ -61,5 +62,5 @@ def _packed(entries: list[Entry], target: LedgerStore) -> Part:
     part.items = len(part.rest) + sum(map(len, groups.values()))
     for kind, group in groups.items():
         records = [entry.record for entry in group if entry.record is not None]
-        part.packs.append((target.pack(kind, records, [entry.position for entry in group]), group))
+        part.packs.append((target.pack(kind, records, [entry.position for entry in group], run), group))
     return part

@@ -40,25 +40,27 @@ class Bulk(ABC, Generic[R]):
         self.line: Line | None = line_of(model.kind)
         self._line_places = [names.index(name) for name in (self.line.attributes if self.line else ())]
 
-    def pack(self, records: Sequence[R], positions: Sequence[int | None]) -> Pack:
-        """Make records ready; any thread may do so."""
+    def pack(self, records: Sequence[R], positions: Sequence[int | None], run: int | None = None) -> Pack:
+        """Make records ready, with a run for an insert too; any thread may do so."""
         columns = Columns(self.kind, records)
-        return Pack(columns, positions, self.cells.of(columns))
+        pack = Pack(columns, positions, self.made(columns))
+        if run is not None:
+            pack.sums(range(len(records)))
+            pack.rows = self.rows(pack, run)
+        return pack
 
     def standing(self, pack: Pack) -> Standing:
         """Return how records stand to their rows: the same only where every column says the same."""
-        if not pack.cells or not self.any_there(pack.cells):
-            return Standing(free=range(len(pack.cells)), other=())
+        keys = [pack.columns.of(name) for name in self.kind.key_fields]
+        if not keys[0] or not self.any_there(keys):
+            return Standing(free=range(len(keys[0])), other=())
         return self.compared(pack.cells)
 
     def insert(self, pack: Pack, places: Sequence[int], run: int) -> None:
         """Insert rows with free keys. Raises Conflict."""
-        ledger = zip(pack.digests, pack.positions, strict=True)
-        rows = [(*cells, digest, run, position) for cells, (digest, position) in zip(pack.cells, ledger, strict=True)]
-        if len(places) < len(rows):
-            rows = [rows[at] for at in places]
+        rows = self.rows(pack, run) if pack.rows is None else pack.rows
         try:
-            self.write(rows)
+            self.write(rows if len(places) == len(rows) else [rows[at] for at in places])
         except IntegrityError as problem:
             if not self.is_taken(problem):
                 raise
@@ -86,16 +88,24 @@ class Bulk(ABC, Generic[R]):
             return None
 
     @abstractmethod
-    def any_there(self, cells: Sequence[tuple[Any, ...]]) -> bool:
-        """Tell whether any of these rows' keys are taken."""
+    def made(self, columns: Columns) -> Sequence[Any]:
+        """Return the cells of each record."""
 
     @abstractmethod
-    def compared(self, cells: Sequence[tuple[Any, ...]]) -> Standing:
+    def rows(self, pack: Pack, run: int) -> Sequence[Any]:
+        """Return the cells with the ledger's columns, for a run."""
+
+    @abstractmethod
+    def any_there(self, keys: Sequence[Sequence[str]]) -> bool:
+        """Tell whether any of these keys, given field by field, are taken."""
+
+    @abstractmethod
+    def compared(self, cells: Sequence[Any]) -> Standing:
         """Return how cells stand to what is in the table."""
 
     @abstractmethod
-    def write(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Insert rows: the cells, then the ledger's columns."""
+    def write(self, rows: Sequence[Any]) -> None:
+        """Insert rows."""
 
     @abstractmethod
     def is_taken(self, problem: IntegrityError) -> bool:

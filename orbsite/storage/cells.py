@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-from psycopg.types.json import Jsonb
 
 from orbsite.storage.digests import Columns
 from orbsite.storage.record import Id, Instant, Text, plain
@@ -31,27 +31,31 @@ class Cells:
 
     def of(self, columns: Columns) -> list[tuple[Any, ...]]:
         """Return the cells of each record; any thread may ask."""
-        return list(zip(*(spell(columns, name) for name, spell in self._spellings), strict=True))
+        return list(zip(*self.by_column(columns), strict=True))
+
+    def by_column(self, columns: Columns) -> list[Sequence[Any]]:
+        """Return the cells of each column."""
+        return [spell(columns, name) for name, spell in self._spellings]
 
 
 def _spelling(field: Any, declared: Any, connection: Any) -> Callable[[Columns, str], Sequence[Any]]:
-    """Return what makes a column's cells."""
-    is_sqlite = connection.vendor == "sqlite"
-    if declared in (Text, Id) or (declared == Instant and not is_sqlite):
+    """Return what makes a column's cells: texts, or None."""
+    if declared in (Text, Id):
         return Columns.of
     if declared == Instant:
-        return _instants_in_sqlite
+        return Columns.spelled if connection.vendor == "postgresql" else _instants_in_sqlite
     if declared == tuple[Text, ...]:
-        return _texts_in_sqlite if is_sqlite else _texts_in_postgresql
+        return _lists
 
     def spelled(columns: Columns, name: str) -> Sequence[Any]:
-        return [value if value is None else _as_django(field, value, connection) for value in columns.of(name)]
+        return [value if value is None else _json(field, value) for value in columns.of(name)]
 
     return spelled
 
 
-def _as_django(field: Any, value: Any, connection: Any) -> Any:
-    return field.get_db_prep_save(dict(value) if isinstance(value, dict) else plain(value), connection)
+def _json(field: Any, value: Any) -> str:
+    """Return a value as Django prints it for a JSON column."""
+    return json.dumps(dict(value) if isinstance(value, dict) else plain(value), cls=field.encoder)
 
 
 def _instants_in_sqlite(columns: Columns, name: str) -> Sequence[Any]:
@@ -59,9 +63,5 @@ def _instants_in_sqlite(columns: Columns, name: str) -> Sequence[Any]:
     return [text and f"{text[:10]} {text[11:-6]}" for text in columns.spelled(name)]
 
 
-def _texts_in_sqlite(columns: Columns, name: str) -> Sequence[Any]:
+def _lists(columns: Columns, name: str) -> Sequence[Any]:
     return [None if texts is None else _encode(texts).decode() for texts in columns.of(name)]
-
-
-def _texts_in_postgresql(columns: Columns, name: str) -> Sequence[Any]:
-    return [None if texts is None else Jsonb(texts, _encode) for texts in columns.of(name)]

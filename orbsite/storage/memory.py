@@ -101,7 +101,13 @@ class MemoryStore(LedgerStore):
             rows = self.rows(kind, keys[start : start + page]).values()
             yield [row for row in rows if row.run == run]
 
-    def pack(self, kind: type[R], records: Sequence[R], positions: Sequence[int | None]) -> Pack:
+    def pack(
+        self,
+        kind: type[R],
+        records: Sequence[R],
+        positions: Sequence[int | None],
+        run: int | None = None,  # noqa: ARG002 -- there is nothing to make
+    ) -> Pack:
         return Pack(Columns(kind, records), positions)
 
     def standing(self, pack: Pack) -> Standing:

@@ -1,4 +1,4 @@
-"""PostgreSQL's own way with many rows: binary COPY, straight into the table or beside it to be compared."""
+"""PostgreSQL's own way with many rows: COPY, straight into the table or beside it to be compared."""
 
 from __future__ import annotations
 
@@ -9,33 +9,40 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from psycopg import errors
 
-from orbsite.storage.bulk import LEDGER, Bulk
+from orbsite.storage.bulk import Bulk
+from orbsite.storage.digests import Columns
 from orbsite.storage.record import Id, Instant, R, Text
-from orbsite.storage.rows import Row, column_of
-from orbsite.storage.store import Standing
+from orbsite.storage.store import Pack, Standing
 
 _PAGE = 5000
+_BLOCK = 500
+_NULL = r"\N"
+_SIGNS = str.maketrans({"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
 _UTC = "YYYY-MM-DD HH24:MI:SS.US"
 
 
 class PostgresqlBulk(Bulk[R]):
     """Works on one table in PostgreSQL."""
 
-    def __init__(self, model: type[Row], connection: Any) -> None:
-        super().__init__(model, connection)
-        ledger = [column_of(model, name) for name in LEDGER]
-        self._types = [_type(field, connection) for field in (*self.cells.fields, *ledger)]
+    def made(self, columns: Columns) -> Sequence[Any]:
+        return list(map("\t".join, zip(*map(_escaped, self.cells.by_column(columns)), strict=True)))
 
-    def any_there(self, cells: Sequence[tuple[Any, ...]]) -> bool:
+    def rows(self, pack: Pack, run: int) -> Sequence[Any]:
+        ledger = zip(pack.cells, pack.digests, pack.positions, strict=True)
+        return [
+            f"{cells}\t{digest}\t{run}\t{_NULL if position is None else position}\n"
+            for cells, digest, position in ledger
+        ]
+
+    def any_there(self, keys: Sequence[Sequence[str]]) -> bool:
         given = ", ".join(["%s::text[]"] * len(self.keys))
         names = ", ".join(f"k{at}" for at in range(len(self.keys)))
         joined = " AND ".join(f"r.{name} = k.k{at}" for at, name in enumerate(self.keys))
-        keys = [[row[at] for row in cells] for at in self.key_places]
         statement = f"SELECT EXISTS (SELECT 1 FROM unnest({given}) AS k({names}) JOIN {self.table} r ON {joined})"
         with self._cursor() as cursor:
-            return bool(cursor.execute(statement, keys).fetchone()[0])
+            return bool(cursor.execute(statement, list(map(list, keys))).fetchone()[0])
 
-    def compared(self, cells: Sequence[tuple[Any, ...]]) -> Standing:
+    def compared(self, cells: Sequence[Any]) -> Standing:
         names = ", ".join(self.names)
         missing = f"r.{self.keys[0]} IS NULL"
         with transaction.atomic(self.connection.alias), self._cursor() as cursor:
@@ -44,9 +51,8 @@ class PostgresqlBulk(Bulk[R]):
                 f"AS SELECT 0 AS place, {names} FROM {self.table} WITH NO DATA"
             )
             cursor.execute(f"TRUNCATE {self.stage}")
-            width = len(self.names)
-            rows = ((at, *row) for at, row in enumerate(cells))
-            self._copy(cursor, f"pg_temp.{self.stage} (place, {names})", ["integer", *self._types[:width]], rows)
+            rows = [f"{at}\t{row}\n" for at, row in enumerate(cells)]
+            self._copy(cursor, f"pg_temp.{self.stage} (place, {names})", rows)
             free, other = cursor.execute(
                 f"SELECT array_agg(place) FILTER (WHERE {missing}), array_agg(place) FILTER "
                 f"(WHERE NOT {missing} AND ({self.differs('r', 's', 'IS DISTINCT FROM')})) "
@@ -54,9 +60,9 @@ class PostgresqlBulk(Bulk[R]):
             ).fetchone()
         return Standing(free=free or [], other=other or [])
 
-    def write(self, rows: Sequence[tuple[Any, ...]]) -> None:
+    def write(self, rows: Sequence[Any]) -> None:
         with self._cursor() as cursor:
-            self._copy(cursor, f"{self.table} ({', '.join(self.all_names)})", self._types, rows)
+            self._copy(cursor, f"{self.table} ({', '.join(self.all_names)})", rows)
 
     def is_taken(self, problem: IntegrityError) -> bool:
         return isinstance(problem.__cause__, errors.UniqueViolation)
@@ -89,14 +95,16 @@ class PostgresqlBulk(Bulk[R]):
             with self.connection.connection.cursor(name) if name else self.connection.connection.cursor() as cursor:
                 yield cursor
 
-    def _copy(self, cursor: Any, target: str, types: list[str], rows: Any) -> None:
-        with cursor.copy(f"COPY {target} FROM STDIN (FORMAT BINARY)") as copy:
-            copy.set_types(types)
-            for row in rows:
-                copy.write_row(row)
+    def _copy(self, cursor: Any, target: str, rows: Sequence[str]) -> None:
+        with cursor.copy(f"COPY {target} FROM STDIN") as copy:
+            for start in range(0, len(rows), _BLOCK):
+                copy.write("".join(rows[start : start + _BLOCK]).encode())
 
 
-def _type(field: Any, connection: Any) -> str:
-    """Return the name of a column's type, without its length."""
-    kind = str(field.db_type(connection)).partition("(")[0]
-    return {"character varying": "varchar", "timestamp with time zone": "timestamptz"}.get(kind, kind)
+def _escaped(values: Sequence[str | None]) -> Sequence[str]:
+    """Return the values of a column as COPY reads them, at once where none of them needs a closer look."""
+    texts = [value for value in values if value is not None]
+    together = "".join(texts)
+    if len(texts) == len(values) and not any(sign in together for sign in "\\\n\r\t"):
+        return texts
+    return [_NULL if value is None else value.translate(_SIGNS) for value in values]

@@ -135,8 +135,10 @@ class SqlStore(LedgerStore):
             for kind, group in _by_kind(record for record, _ in records):
                 self._write(kind, [(one, positions[kind, one.key]) for one in group], run)
 
-    def pack(self, kind: type[R], records: Sequence[R], positions: Sequence[int | None]) -> Pack:
-        return self._bulk(kind).pack(records, positions)
+    def pack(
+        self, kind: type[R], records: Sequence[R], positions: Sequence[int | None], run: int | None = None
+    ) -> Pack:
+        return self._bulk(kind).pack(records, positions, run)
 
     def standing(self, pack: Pack) -> Standing:
         return self._bulk(pack.kind).standing(pack)

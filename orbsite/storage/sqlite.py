@@ -12,8 +12,9 @@ from typing import Any
 from django.db import IntegrityError
 
 from orbsite.storage.bulk import Bulk
+from orbsite.storage.digests import Columns
 from orbsite.storage.record import Id, R, Text
-from orbsite.storage.store import Standing
+from orbsite.storage.store import Pack, Standing
 
 _ROWS = 5000
 _SMALLEST_CACHE, _LARGEST_CACHE, _OF_SIZE = 16 << 20, 96 << 20, 4
@@ -24,16 +25,23 @@ _TAKEN = {"SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CO
 class SqliteBulk(Bulk[R]):
     """Works on one table in SQLite."""
 
-    def any_there(self, cells: Sequence[tuple[Any, ...]]) -> bool:
+    def made(self, columns: Columns) -> Sequence[Any]:
+        return self.cells.of(columns)
+
+    def rows(self, pack: Pack, run: int) -> Sequence[Any]:
+        ledger = zip(pack.cells, pack.digests, pack.positions, strict=True)
+        return [(*cells, digest, run, position) for cells, digest, position in ledger]
+
+    def any_there(self, keys: Sequence[Sequence[str]]) -> bool:
         names, marks = ", ".join(self.keys), _marks(len(self.keys))
-        for part in self._parts(cells, len(self.keys)):
+        for part in self._parts(list(zip(*keys, strict=True)), len(keys)):
             values = ", ".join([marks] * len(part))
             statement = f"SELECT EXISTS (SELECT 1 FROM {self.table} WHERE ({names}) IN (VALUES {values}))"
-            if self._run(statement, [row[at] for row in part for at in self.key_places]).fetchone()[0]:
+            if self._run(statement, list(chain.from_iterable(part))).fetchone()[0]:
                 return True
         return False
 
-    def compared(self, cells: Sequence[tuple[Any, ...]]) -> Standing:
+    def compared(self, cells: Sequence[Any]) -> Standing:
         names = ", ".join(self.names)
         self._run(f"CREATE TEMP TABLE IF NOT EXISTS {self.stage} AS SELECT {names} FROM {self.table} WHERE FALSE")
         self._run(f"DELETE FROM temp.{self.stage}")
@@ -46,7 +54,7 @@ class SqliteBulk(Bulk[R]):
         ).fetchone()
         return Standing(free=json.loads(free), other=json.loads(other))
 
-    def write(self, rows: Sequence[tuple[Any, ...]]) -> None:
+    def write(self, rows: Sequence[Any]) -> None:
         self._insert(self.table, self.all_names, rows)
 
     def is_taken(self, problem: IntegrityError) -> bool:

@@ -134,8 +134,10 @@ class Pack:
 
     columns: Columns
     positions: Sequence[int | None]
-    cells: Sequence[tuple[Any, ...]] = ()
-    """What the columns of each would hold, where the store has columns."""
+    cells: Sequence[Any] = ()
+    """What the columns of each would hold, as the store likes to have it."""
+    rows: Sequence[Any] | None = None
+    """The same with what the ledger wants to know, where it was made already."""
     _digests: list[str] | None = None
     _sums: Sums | None = None
 
@@ -158,13 +160,16 @@ class Pack:
 
     def sums(self, places: Sequence[int]) -> Sums:
         """Return the sums of some of the records; those of all are made once."""
-        if len(places) == len(self.records) and self._sums is not None:
-            return self._sums
+        if len(places) < len(self.records):
+            return self._sum(places)
+        if self._sums is None:
+            self._sums = self._sum(places)
+        return self._sums
+
+    def _sum(self, places: Sequence[int]) -> Sums:
         found, told = Sums(), self.digests
         for at in places:
             found.add(self.records[at].owner, told[at])
-        if len(places) == len(self.records):
-            self._sums = found
         return found
 
 
@@ -172,8 +177,13 @@ class LedgerStore(Store):
     """A store that remembers which run wrote what, and so can be moved into, verified and rolled back."""
 
     @abstractmethod
-    def pack(self, kind: type[R], records: Sequence[R], positions: Sequence[int | None]) -> Pack:
-        """Make records of a kind ready, each key once; any thread may do so."""
+    def pack(
+        self, kind: type[R], records: Sequence[R], positions: Sequence[int | None], run: int | None = None
+    ) -> Pack:
+        """Make records of a kind ready, each key once; any thread may do so.
+
+        With a run, they will most likely all be new, and that run's: what can be made for that is made now.
+        """
 
     @abstractmethod
     def standing(self, pack: Pack) -> Standing:
