@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
-from django.db import connections
+from django.db import DatabaseError, connections
 
 from orbsite.models import Run
 from orbsite.operations.report import Report
@@ -68,7 +68,8 @@ def begin(
     raises OrbError where none stopped, or the source has changed since.
     """
     digest = hashlib.sha256("\n".join(f"{name}:{one}" for name, one in sorted(sources.items())).encode()).hexdigest()
-    stopped = Run.objects.filter(operation=operation, source=name, state__in=_UNFINISHED).order_by("-id").first()
+    unfinished = Run.objects.filter(operation=operation, source=name, state__in=_UNFINISHED)
+    stopped = unfinished.filter(reverted_by=None).order_by("-id").first()  # whose rows are there still
     if stopped is not None and stopped.source_digest == digest and stopped.cursor:
         stopped.state = Run.State.RUNNING
         stopped.save(update_fields=["state"])
@@ -95,16 +96,25 @@ def last_complete(name: str) -> Run | None:
 @contextlib.contextmanager
 def recorded(run: Run, report: Report, now: Callable[[], datetime]) -> Iterator[None]:
     """Note in the ledger how a run ends; what its batches did is there already."""
-    state = Run.State.FAILED
     try:
         yield
-        state = Run.State.COMPLETE
-    except KeyboardInterrupt:
-        state = Run.State.INTERRUPTED
+    except BaseException as problem:
+        state = Run.State.INTERRUPTED if isinstance(problem, KeyboardInterrupt) else Run.State.FAILED
+        with contextlib.suppress(OrbError, DatabaseError):  # it stays as running then, which the next run understands
+            _end_early(run, state, now())
         raise
-    finally:
-        run.state, run.finished_at, run.counts = state, now(), counts_of(report)
-        run.save(update_fields=["state", "finished_at", "counts"])
+    run.state, run.finished_at, run.counts = Run.State.COMPLETE, now(), counts_of(report)
+    run.save(update_fields=["state", "finished_at", "counts"])
+
+
+def _end_early(run: Run, state: str, moment: datetime, using: str = "default") -> None:
+    """Note that a run did not come to its end; where its connection broke, only if nobody goes on with it already."""
+    connection = connections[using]
+    with contextlib.ExitStack() as stack:
+        if connection.vendor == "postgresql" and (connection.connection is None or not connection.is_usable()):
+            connection.close()
+            stack.enter_context(alone(using))
+        Run.objects.filter(pk=run.pk, state=Run.State.RUNNING).update(state=state, finished_at=moment)
 
 
 def counts_of(report: Report) -> dict[str, dict[str, dict[str, int]]]:

@@ -14,7 +14,7 @@ from django.db import connection
 
 from orbsite.models import Change, Reject, Run
 from orbsite.operations import migrate as migrations
-from orbsite.operations import parts
+from orbsite.operations import parts, transfer
 from orbsite.operations.book import Book
 from orbsite.operations.ledger import alone
 from orbsite.operations.move import Move
@@ -176,6 +176,26 @@ def test_what_was_rejected_is_kept_with_its_bytes_and_taken_once_it_is_mended(fi
     assert not Reject.objects.filter(settled_by=None).exists()
     code, report = migrate(files)
     assert (code, total(report, "unchanged"), total(report, "new")) == (0, 229, 0)
+
+
+def test_an_interrupted_run_that_was_rolled_back_is_not_gone_on_with(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "SIZE", 20)
+    monkeypatch.setattr(transfer, "_PARTS", 1)
+    settle = Book.settle
+
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Book, "settle", interrupted)
+    migrate(files, "--only", "te")
+    stopped = Run.objects.get()
+    monkeypatch.setattr(Book, "settle", settle)
+    run("rollback_orb_migration", stopped.pk)
+    assert _rows() == []
+    code, report = migrate(files, "--only", "te")
+    assert (code, total(report, "new"), report["run"] > stopped.pk) == (0, 142, True)
 
 
 def test_a_wish_to_stop_is_heeded_after_the_transaction(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:

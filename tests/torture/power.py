@@ -1,7 +1,8 @@
 """Cuts the power of a real file system: a loop device is shut down while a process saves.
 
-python -m tests.torture.power ext4|xfs DIRECTORY ROUNDS SEED MODE [MUTANT], as root; MODE is file or journal. Prints a JSON object. Only saves that were
-acknowledged before the cut began are counted: a few that return while it goes on are lost by the harness's own race.
+python -m tests.torture.power ext4|xfs DIRECTORY ROUNDS SEED MODE [MUTANT], as root; MODE is file, journal or sqlite. Prints a JSON object. Only saves
+that were acknowledged before the cut began are counted: a few that return while it goes on are lost by the harness's own race. With a mutant
+it stops at the first loss.
 """
 
 from __future__ import annotations
@@ -13,17 +14,22 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import struct
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import django
 
 FS_IOC_SHUTDOWN, NOLOGFLUSH = 0x8004587D, 2
 MOST_KEPT = 200
+DATABASE = "db.sqlite3"
+LONGEST_PAUSE = 0.005
+"""Seconds between saves in SQLite: what a commit leaves to do is done by the next one."""
 
 
 def run(*command: object) -> None:
@@ -44,16 +50,23 @@ def writer(base: Path, name: str, acknowledge: int) -> int:
     if pid:
         return pid
     from te.records import Reflection
-    from te.stores import FileTeReflectionStore
     from tests.kill import BEGIN
 
     with contextlib.suppress(BaseException):
-        log = FileTeReflectionStore(base)
+        log, draw = opened(base), random.Random(name)
         for number in range(100_000):
             one = f"{name}-{number}"
             log.save_reflection(Reflection(id=one, input="i" * 200, output="o", tags=(), created_at=BEGIN), "ana")
             os.write(acknowledge, f"{one} {time.monotonic_ns()}\n".encode())
+            if (base / DATABASE).exists():
+                time.sleep(draw.uniform(0, LONGEST_PAUSE))
     os._exit(0)
+
+
+def opened(base: Path) -> Any:
+    from te.stores import FileTeReflectionStore, SqlTeReflectionStore
+
+    return SqlTeReflectionStore() if (base / DATABASE).exists() else FileTeReflectionStore(base)
 
 
 def cut(place: Path) -> int:
@@ -81,9 +94,16 @@ def kept(base: Path) -> set[str] | None:
     from tests.kill import kept as read
 
     try:
-        return read(base)
-    except OSError:
+        return kept_in_sqlite(base / DATABASE) if (base / DATABASE).exists() else read(base)
+    except (OSError, sqlite3.Error):
         return None
+
+
+def kept_in_sqlite(path: Path) -> set[str] | None:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        if connection.execute("PRAGMA integrity_check").fetchone() != ("ok",):
+            return None
+        return {name for (name,) in connection.execute("SELECT id FROM te_reflections")}
 
 
 def no_file_sync() -> None:
@@ -99,9 +119,37 @@ def no_directory_sync() -> None:
     FileSystem.sync = lambda fs, fd: None if os.path.isdir(f"/proc/self/fd/{fd}") else sync(fs, fd)  # noqa: PTH112
 
 
+def djangos_own_options() -> None:
+    from django.db import connections
+
+    connections.databases["default"]["OPTIONS"] = {}
+
+
+MUTANTS = {
+    "no-sync": no_file_sync,
+    "no-directory-sync": no_directory_sync,
+    "djangos-own-options": djangos_own_options,
+}
+
+
+def tables(work: Path) -> Path:
+    """Return a database without rows, on a file system whose power stays on."""
+    from django.core.management import call_command
+    from django.db import connections
+
+    path, settings = work / DATABASE, connections.databases["default"]
+    place, settings["NAME"] = settings["NAME"], str(path)
+    call_command("migrate", verbosity=0)
+    connections["default"].close()
+    settings["NAME"] = place
+    return path
+
+
 def main() -> None:
     kind, work, rounds, draw = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), random.Random(int(sys.argv[4]))
-    {"no-sync": no_file_sync, "no-directory-sync": no_directory_sync}.get("".join(sys.argv[6:]), lambda: None)()
+    template = tables(work) if sys.argv[5] == "sqlite" else None
+    mutant = "".join(sys.argv[6:])
+    MUTANTS.get(mutant, lambda: None)()
     image, place = work / f"{kind}.img", work / "mnt"
     place.mkdir(parents=True)
     run("truncate", "-s", "320M", image)
@@ -110,6 +158,10 @@ def main() -> None:
     known: set[str] = set()
     for number in range(rounds):
         with mounted(image, place) as base:
+            if template is not None and not base.exists():
+                base.mkdir()
+                shutil.copy(template, base)
+                os.sync()
             fresh = one_round(base, place, f"r{number}", draw)
         counts["acknowledged"] += len(fresh)
         known |= fresh
@@ -121,11 +173,16 @@ def main() -> None:
             if found is None or len(found) > MOST_KEPT:
                 shutil.rmtree(base)
                 known = set()
+        if mutant and counts["lost"] + counts["unreadable"]:
+            break
     print(json.dumps(counts))  # noqa: T201
 
 
 if __name__ == "__main__":
-    os.environ["ORB_JOURNAL"] = {"file": "never", "journal": "0"}[sys.argv[5]]
+    if sys.argv[5] == "sqlite":
+        os.environ |= {"DJANGO_SETTINGS_MODULE": "orbsite.settings", "SECRET_KEY": "x" * 50}
+        os.environ["DATABASE_URL"] = f"sqlite:///{sys.argv[2]}/mnt/data/{DATABASE}"
+    os.environ["ORB_JOURNAL"] = "never" if sys.argv[5] == "file" else "0"
     django.setup()
     import te.stores  # noqa: F401 -- once, before the forks
 

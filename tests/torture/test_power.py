@@ -1,4 +1,4 @@
-"""The power goes at random moments, on real file systems: bar R9 for documents, with its teeth."""
+"""The power goes at random moments, on real file systems, while documents or SQLite are written."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ def _run(kind: str, work: Path, rounds: int, *mode: str) -> dict[str, int]:
     return result
 
 
-@pytest.mark.parametrize("mode", ["file", "journal"])
+@pytest.mark.parametrize("mode", ["file", "journal", "sqlite"])
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])
 def test_nothing_acknowledged_is_lost(kind: str, mode: str, tmp_path: Path) -> None:
-    result = _run(kind, tmp_path, ROUNDS, mode)
-    assert result["acknowledged"] > ROUNDS
+    rounds = ROUNDS if mode != "sqlite" else ROUNDS * 3 // 5
+    result = _run(kind, tmp_path, rounds, mode)
+    assert result["acknowledged"] > rounds
     assert (result["lost"], result["unreadable"]) == (0, 0)
 
 
@@ -39,3 +40,7 @@ def test_nothing_acknowledged_is_lost(kind: str, mode: str, tmp_path: Path) -> N
 def test_a_store_that_does_not_sync_loses_something(mutant: tuple[str, str], tmp_path: Path) -> None:
     result = _run("ext4", tmp_path, 20, *mutant)
     assert result["lost"] + result["unreadable"] > 0
+
+
+def test_djangos_own_options_for_sqlite_lose_something(tmp_path: Path) -> None:
+    assert _run("ext4", tmp_path, 60, "sqlite", "djangos-own-options")["lost"] > 0
