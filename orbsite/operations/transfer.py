@@ -23,7 +23,7 @@ from orbsite.stores import open_sql_store
 COLUMNS = ("read", "new", "unchanged", "replaced", "kept", "rejected")
 RETRY = "retry"
 _PART_BYTES = 2 << 20
-_PARTS, _TRANSACTIONS = 4, 20
+_PARTS, _TRANSACTIONS = 4, 10
 """A transaction has so many parts, or more, so that there are about so many: each writes pages of indexes anew."""
 
 

@@ -51,10 +51,7 @@ class Bulk(ABC, Generic[R]):
 
     def standing(self, pack: Pack) -> Standing:
         """Return how records stand to their rows: the same only where every column says the same."""
-        keys = [pack.columns.of(name) for name in self.kind.key_fields]
-        if not keys[0] or not self.any_there(keys):
-            return Standing(free=range(len(keys[0])), other=())
-        return self.compared(pack.cells)
+        return self.compared(pack.cells) if pack.cells else Standing(free=(), other=())
 
     def insert(self, pack: Pack, places: Sequence[int], run: int) -> None:
         """Insert rows with free keys. Raises Conflict."""
@@ -94,10 +91,6 @@ class Bulk(ABC, Generic[R]):
     @abstractmethod
     def rows(self, pack: Pack, run: int) -> Sequence[Any]:
         """Return the cells with the ledger's columns, for a run."""
-
-    @abstractmethod
-    def any_there(self, keys: Sequence[Sequence[str]]) -> bool:
-        """Tell whether any of these keys, given field by field, are taken."""
 
     @abstractmethod
     def compared(self, cells: Sequence[Any]) -> Standing:

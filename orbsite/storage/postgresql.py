@@ -34,14 +34,6 @@ class PostgresqlBulk(Bulk[R]):
             for cells, digest, position in ledger
         ]
 
-    def any_there(self, keys: Sequence[Sequence[str]]) -> bool:
-        given = ", ".join(["%s::text[]"] * len(self.keys))
-        names = ", ".join(f"k{at}" for at in range(len(self.keys)))
-        joined = " AND ".join(f"r.{name} = k.k{at}" for at, name in enumerate(self.keys))
-        statement = f"SELECT EXISTS (SELECT 1 FROM unnest({given}) AS k({names}) JOIN {self.table} r ON {joined})"
-        with self._cursor() as cursor:
-            return bool(cursor.execute(statement, list(map(list, keys))).fetchone()[0])
-
     def compared(self, cells: Sequence[Any]) -> Standing:
         names = ", ".join(self.names)
         missing = f"r.{self.keys[0]} IS NULL"
