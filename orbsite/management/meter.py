@@ -36,10 +36,10 @@ class Meter(Progress):
     @contextlib.contextmanager
     def heeded(self) -> Iterator[None]:
         """Take the first Ctrl-C as a wish to stop after the batch; the second one interrupts as ever."""
-        if threading.current_thread() is not threading.main_thread():  # where no signals come
-            yield
-            return
         before = signal.getsignal(signal.SIGINT)
+        if before in (None, signal.SIG_IGN) or threading.current_thread() is not threading.main_thread():
+            yield  # nobody's Ctrl-C comes here
+            return
 
         def stop(*_: object) -> None:
             self.is_stopping = True

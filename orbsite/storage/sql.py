@@ -12,7 +12,7 @@ from django.db import connections, models, transaction
 from django.db.models import Q
 
 from orbsite.storage.attempts import Attempts
-from orbsite.storage.bulk import Bulk
+from orbsite.storage.bulk import LEDGER, Bulk
 from orbsite.storage.conditions import beyond, by_keys, can_be_stored
 from orbsite.storage.digests import digest
 from orbsite.storage.domain import Domain
@@ -30,7 +30,6 @@ from orbsite.storage.upsert import Upsert
 
 _PAGE = 1000
 _ATTEMPTS = 5
-_LEDGER = ("digest", "run_id", "position")
 
 
 class SqlStore(LedgerStore):
@@ -123,7 +122,7 @@ class SqlStore(LedgerStore):
         after: Key | None = None
         while True:
             remaining = rows if after is None else rows.filter(beyond(kind.key_fields, after, "gt"))
-            found = [_row(kind, values) for values in self._values(kind, remaining[:page], *_LEDGER)]
+            found = [_row(kind, values) for values in self._values(kind, remaining[:page], *LEDGER)]
             if not found:
                 return
             yield found
@@ -217,7 +216,7 @@ class SqlStore(LedgerStore):
         found = {}
         for condition in by_keys(kind, keys):
             ordered = rows.filter(condition).order_by(*kind.key_fields)
-            for values in self._values(kind, ordered, *_LEDGER):
+            for values in self._values(kind, ordered, *LEDGER):
                 row: Row[R] = _row(kind, values)
                 found[row.key] = row
         return found

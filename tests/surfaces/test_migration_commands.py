@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,15 @@ def test_an_interrupted_run_that_was_rolled_back_is_not_gone_on_with(
     assert (code, total(report, "new"), report["run"] > stopped.pk) == (0, 142, True)
 
 
+@pytest.fixture
+def pressed() -> Iterator[None]:
+    """Ctrl-C as on a terminal, however the tests were started."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("pressed")
 def test_a_wish_to_stop_is_heeded_after_the_transaction(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "SIZE", 20)
     weighed = Move._weighed
