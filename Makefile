@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 MANAGE := $(BIN)/python manage.py
 
-.PHONY: run test check torture bench install lock clean
+.PHONY: run serve test check torture bench install lock openapi clean
 
-# Prepare the database, load the sample by the real migration, and serve.
+# Prepare the database, load the sample by the real migration, and serve, with a worker for long work and maintenance
+# for what is due beside the server; they end with it.
 run: export ORB_PERSISTENCE := sql
 run: install
 	$(MANAGE) migrate --verbosity 0
@@ -14,7 +15,19 @@ run: install
 	$(MANAGE) migrate_orb_files --data-dir sample/.orb-data
 	@$(MANAGE) ensure_orb_admin
 	@echo "The admin is at http://127.0.0.1:$(PORT)/admin/ (Ctrl-C ends it)."
-	$(MANAGE) runserver 127.0.0.1:$(PORT)
+	@trap 'kill $$worker $$maintenance $$server 2>/dev/null; wait' EXIT; trap exit INT TERM HUP; \
+	$(MANAGE) db_worker --no-reload --verbosity 0 & worker=$$!; \
+	$(MANAGE) run_orb_maintenance --loop 30 & maintenance=$$!; \
+	$(MANAGE) runserver 127.0.0.1:$(PORT) & server=$$!; \
+	wait $$server
+
+# Serve as in production, by what the environment says: see "Run it in production" in the README.
+serve: export DEBUG := false
+serve: install
+	$(MANAGE) check --deploy --fail-level WARNING
+	$(MANAGE) migrate --check
+	$(MANAGE) collectstatic --no-input --verbosity 0
+	exec $(BIN)/gunicorn --config python:orbsite.serving orbsite.wsgi
 
 # The whole suite; the tests that need PostgreSQL start their own.
 test: install
@@ -40,6 +53,7 @@ bench: install
 	$(BIN)/python -m benchmarks.decode
 	$(BIN)/python -m benchmarks.file_store
 	$(BIN)/python -m benchmarks.migration
+	$(BIN)/python -m benchmarks.compaction
 
 # The virtual environment, and settings for development.
 install: $(VENV)/installed .env
@@ -51,6 +65,10 @@ $(VENV)/installed: requirements/dev.txt
 
 .env:
 	@umask 077 && printf 'DEBUG=true\nSECRET_KEY=%s\n' "$$($(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(48))')" > .env
+
+# The OpenAPI document, from the code; a test fails where it is not what the code says.
+openapi: install
+	DEBUG=true $(MANAGE) spectacular --format openapi-json --fail-on-warn --file docs/openapi.json
 
 # Renew the pinned requirements; asks for uv.
 lock:

@@ -23,6 +23,15 @@ from urllib.parse import quote
 
 from benchmarks.reflections import SEED, make
 
+PRODUCTION = {
+    "DEBUG": "",
+    "SECRET_KEY": "for-benchmarks-alone-" * 3,
+    "ALLOWED_HOSTS": "localhost",
+    "ORB_ALLOW_SQLITE": "true",
+    "ORB_HTTPS": "false",
+}
+"""Settings as they are where it matters, on a database of any kind."""
+
 SIZES = (100_000, 1_000_000)
 FILE = "te/reflections.json"
 PEER = (
@@ -177,8 +186,7 @@ def step(name: str, base: Path, url: str) -> dict[str, float]:
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "orbsite.settings",
         "DATABASE_URL": url,
-        "DEBUG": "",
-        "SECRET_KEY": "for benchmarks alone",
+        **PRODUCTION,
     }
     command = [sys.executable, "-m", "benchmarks.migration", name, str(base)]
     printed = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
@@ -194,8 +202,7 @@ def fresh(url: str) -> None:
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "orbsite.settings",
         "DATABASE_URL": url,
-        "DEBUG": "",
-        "SECRET_KEY": "for benchmarks alone",
+        **PRODUCTION,
     }
     subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], env=environment, check=True)
 

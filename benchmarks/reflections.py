@@ -52,8 +52,8 @@ def make(number: int) -> bytes:
     for index in range(number):
         item = {
             "id": f"{draw.getrandbits(128):032x}",
-            "input": _text(draw, 20),
-            "output": _text(draw, 40),
+            "input": a_text(draw, 20),
+            "output": a_text(draw, 40),
             "tags": draw.sample(_WORDS, 2),
             "notes": "Task status: completed",
             "createdAt": spell(begin + timedelta(seconds=index)),
@@ -65,6 +65,7 @@ def make(number: int) -> bytes:
     return stringify({"sessions": sessions, "userSessions": users})
 
 
-def _text(draw: random.Random, words: int) -> str:
+def a_text(draw: random.Random, words: int) -> str:
+    """Return a text of so many words."""
     text = " ".join(draw.choices(_WORDS, k=words))
     return text if draw.randrange(10) else f"{text} {draw.choice(_ELSEWHERE)}"

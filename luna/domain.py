@@ -16,5 +16,6 @@ DOMAIN = register(
         layout=ProfilesLayout(),
         models={Profile: ProfileRow, ActiveMode: ActiveModeRow},
         facets={"users": (Profile, "user_id"), "modes": (Profile, "mode_id")},
+        tallies={"by_mode": (Profile, "mode_id"), "by_active_mode": (ActiveMode, "mode_id")},
     )
 )

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from luna.records import ActiveMode, Profile
-from orbsite.storage.domain import Entry, Layout, Tree
+from orbsite.storage.domain import Entry, Layout, Place, Tree
 from orbsite.storage.errors import DocumentCorrupt, RecordUnreadable
 from orbsite.storage.finding import ROOT, Finding, error, errors, path_to, step, warning
 from orbsite.storage.jsontext import repeated_keys
@@ -64,6 +64,13 @@ class ProfilesLayout(Layout):
             del user[_PROFILES][record.mode_id]
         if user == {_PROFILES: {}}:
             del tree[record.owner]
+
+    def prune(self, tree: Tree) -> Iterator[tuple[Place, Any, str]]:
+        """Take out users who have neither a profile nor an active mode."""
+        for user, part in list(tree.items()):
+            if not part.get(_PROFILES) and not isinstance(part.get(_ACTIVE), ActiveMode):
+                del tree[user]
+                yield (user,), part, "the user has no profile and no active mode"
 
     def encode(self, tree: Tree) -> Any:
         """Return the tree as it stands in the file."""

@@ -18,7 +18,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from orbsite.forms import ExactTextField, InstantField, RecordForm, TreeField
-from orbsite.models import Change, Reject, Run
+from orbsite.models import Change, Growth, Reject, Run
 from orbsite.storage.jsontext import UNCLEAN
 from orbsite.storage.rows import Row
 
@@ -132,6 +132,15 @@ class ChangeAdmin(LedgerAdmin):
     list_display = ("id", "run", "domain", "kind", "key")
     list_filter = ("domain", "kind")
     list_select_related = ("run",)
+
+
+@admin.register(Growth)
+class GrowthAdmin(LedgerAdmin):
+    """How much there was, day by day."""
+
+    list_display = ("day", "domain", "store", "size", "counts")
+    list_filter = ("domain", "store")
+    date_hierarchy = "day"
 
 
 @admin.register(Reject)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from django.apps import AppConfig
 from django.contrib.admin.apps import AdminConfig
 from django.utils.module_loading import autodiscover_modules
@@ -23,3 +25,9 @@ class ConsoleConfig(AdminConfig):
     """Django's admin, with our site."""
 
     default_site = "orbsite.console.Console"
+
+    def ready(self) -> None:
+        """Find the pages of what runs on its own too."""
+        super().ready()
+        import_module("orbsite.upkeep_admin")
+        import_module("orbsite.token_admin")

@@ -46,6 +46,16 @@ def check_persistence(**_: Any) -> list[CheckMessage]:
     return []
 
 
+@register("orb")
+def check_rate(**_: Any) -> list[CheckMessage]:
+    """ORB_API_RATE is a rate."""
+    try:
+        conf.api_rate()
+    except ImproperlyConfigured as problem:
+        return [Error(str(problem), id="orb.E006")]
+    return []
+
+
 @register(Tags.database)
 def check_origin(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
     """No database in use is one that the earlier system made."""

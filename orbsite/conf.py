@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from orbsite.storage.writer import SMALL
+
+_RATE = re.compile(r"(?P<number>[1-9][0-9]{0,8})/(?P<seconds>[1-9][0-9]{0,8})s", re.ASCII)
 
 
 class Persistence(StrEnum):
@@ -58,3 +61,33 @@ def journal_above() -> int | None:
 def allow_network_fs() -> bool:
     """Return whether files may lie where locks cannot be trusted."""
     return bool(settings.ORB_ALLOW_NETWORK_FS)
+
+
+def keep_backups_days() -> int | None:
+    """Return for how many days backups are kept, whatever becomes of the newest one; None for ever.
+
+    Raises ImproperlyConfigured.
+    """
+    value = str(settings.ORB_KEEP_BACKUPS_DAYS).strip()
+    if value and not value.isdecimal():
+        raise ImproperlyConfigured(f"ORB_KEEP_BACKUPS_DAYS is {value!r}; set it to a number of days, or leave it empty")
+    return int(value) if value else None
+
+
+def undo_days() -> int:
+    """Return for how many days what was removed can be brought back, and what ended is remembered."""
+    return int(settings.ORB_UNDO_DAYS)
+
+
+def api_rate() -> tuple[int, int] | None:
+    """Return how many requests a token may send in how many seconds; None for any number.
+
+    Raises ImproperlyConfigured.
+    """
+    value = str(settings.ORB_API_RATE).strip()
+    if value == "none":
+        return None
+    match = _RATE.fullmatch(value)
+    if match is None:
+        raise ImproperlyConfigured(f"ORB_API_RATE is {value!r}; write it as 1000/10s, or none")
+    return int(match["number"]), int(match["seconds"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.db import models
 
+from orbsite import tokens, upkeep  # noqa: F401 -- their models are the project's too
+
 
 class Run(models.Model):
     """One run of an operation that writes."""
@@ -39,20 +41,33 @@ class Run(models.Model):
 
 
 class Change(models.Model):
-    """What a run put in the place of something else. A row that it created carries the run's id instead."""
+    """What a run put in the place of something else, or removed. A row that it created carries the run's id instead.
 
-    run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="changes")
+    Tombstones, which have a reason, are written a million at a time: the database looks up neither their run nor their
+    keys for each.
+    """
+
+    run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="changes", db_constraint=False)
     domain = models.CharField(max_length=40)
     kind = models.CharField(max_length=40)
     key = models.TextField(help_text="The record's key, as a JSON list.")
     before = models.TextField(help_text="What was replaced, as a step of a journal.")
     before_run = models.BigIntegerField(null=True)
     before_position = models.IntegerField(null=True)
-    after = models.CharField(max_length=64, help_text="The digest of what the run left.")
+    after = models.CharField(
+        max_length=64, help_text="The digest of what the run left, or, of what it removed, the one that the row had."
+    )
+    actor = models.TextField(blank=True, default="", help_text="Who wanted it removed.")
+    at = models.DateTimeField(null=True, blank=True, help_text="When it was removed.")
+    reason = models.TextField(blank=True, default="", help_text="Why it was removed; empty for what was replaced.")
 
     class Meta:
         db_table = "orb_changes"
-        constraints = [models.UniqueConstraint(fields=["run", "domain", "kind", "key"], name="orb_changes_once")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["run", "domain", "kind", "key"], condition=models.Q(reason=""), name="orb_changes_once"
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.key} by run {self.run_id}"
@@ -76,3 +91,23 @@ class Reject(models.Model):
 
     def __str__(self) -> str:
         return f"{self.path} left by run {self.run_id}"
+
+
+class Growth(models.Model):
+    """How much a store held on one day."""
+
+    day = models.DateField(help_text="In UTC.")
+    domain = models.CharField(max_length=40)
+    store = models.CharField(max_length=6)
+    counts = models.JSONField(default=dict, help_text="Users, records and the like, by name.")
+    size = models.BigIntegerField(help_text="Bytes.")
+    noted_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "orb_growth"
+        ordering = ["-day", "domain", "store"]
+        verbose_name_plural = "growth"
+        constraints = [models.UniqueConstraint(fields=["domain", "store", "day"], name="orb_growth_once")]
+
+    def __str__(self) -> str:
+        return f"{self.domain} in {self.store} on {self.day}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,11 +21,14 @@ from luna.stores import (
     SqlLunaPreferencesStore,
     create_default_luna_store,
 )
-from orbsite.conf import backup_directory
+from orbsite.conf import Persistence, backup_directory, keep_backups_days, persistence, undo_days
 from orbsite.conf import data_directory as get_data_directory
+from orbsite.operations.cleanup import GRACE, Times, cleanup
+from orbsite.operations.compact import compact
 from orbsite.operations.export import document_of
 from orbsite.operations.migrate import migrate
 from orbsite.operations.report import Report
+from orbsite.operations.retain import retain
 from orbsite.operations.stats import measure
 from orbsite.operations.validate import Verdict, sanitize_record, validate_document, validate_record
 from orbsite.storage import jsontext
@@ -36,6 +39,7 @@ from orbsite.storage.jsonfile import read_json, write_json
 from orbsite.stores import open_store
 from te.domain import DOMAIN as TE
 from te.records import Reflection
+from te.retention import MAX_AGE_DAYS, MAX_PER_SESSION, guides_policy
 from te.stores import (
     FileTeReflectionStore,
     InMemoryTeReflectionStore,
@@ -45,6 +49,7 @@ from te.stores import (
 
 __all__ = [
     "ActiveMode",
+    "Compaction",
     "Constraint",
     "FileLunaPreferencesStore",
     "FileTeReflectionStore",
@@ -54,6 +59,9 @@ __all__ = [
     "Reflection",
     "SqlLunaPreferencesStore",
     "SqlTeReflectionStore",
+    "cleanup_orphaned_files",
+    "compact_luna_profiles",
+    "compact_te_reflections",
     "create_default_luna_store",
     "create_default_te_store",
     "export_luna_data",
@@ -129,6 +137,56 @@ def migrate_all_file_to_sql(data_dir: Path | None = None, *, backup: bool = True
     return MigrationOfAll(luna=_outcome(report, LUNA), te=_outcome(report, TE))
 
 
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """What a compaction has removed, the bytes before and after, and what it had to leave."""
+
+    removed: int
+    before_size: int
+    after_size: int
+    errors: list[str]
+
+
+def compact_luna_profiles() -> Compaction:
+    """Take out of `luna/profiles.json` what is dead: profiles that break the rules, and users who have nothing.
+
+    What goes is kept under `.orb/tombstones` first; what validation accepts is never touched. In memory and in SQL no
+    profile can break the rules, and nothing goes. Raises DocumentError.
+    """
+    if persistence() is not Persistence.FILE:
+        size = open_store(LUNA).size()
+        return Compaction(0, size, size, [])
+    if not get_data_directory().is_dir():
+        return Compaction(0, 0, 0, [])
+    section = compact([LUNA], get_data_directory(), now=utc_now, force=True).domains[LUNA.name]
+    return Compaction(section.total("removed"), section.facts["before"], section.facts["after"], [])
+
+
+def cleanup_orphaned_files() -> list[Path]:
+    """Remove our own leftovers under the data directory, and backups that have expired; return what was removed.
+
+    Nothing younger than a week goes, nor anything of other layers, nor anything unknown.
+    """
+    if not get_data_directory().is_dir():
+        return []
+    times = Times.of(utc_now(), GRACE / timedelta(days=1), undo_days(), keep_backups_days())
+    report = cleanup([LUNA, TE], get_data_directory(), times=times, apply=True, backups=backup_directory())
+    return report.removed
+
+
+def compact_te_reflections(
+    max_age_days: float = MAX_AGE_DAYS, max_reflections_per_session: int = MAX_PER_SESSION
+) -> Compaction:
+    """Remove from the configured store reflections that are older, or beyond the newest so many of their session.
+
+    However many they are; each is kept as a tombstone first. What does not decode is left, and told as an error.
+    """
+    policy = guides_policy(max_age_days, max_reflections_per_session)
+    section = retain([open_store(TE)], policy, now=utc_now, force=True).domains[TE.name]
+    left = [f"{one.path}: {one.message}" for one in section.findings]
+    return Compaction(section.total("removed"), section.facts["before"], section.facts["after"], left)
+
+
 def export_luna_data(user_id: str | None = None) -> Any:
     """Return what the configured store holds, of everybody or of one user, as `luna/profiles.json` has it, parsed."""
     return jsontext.parse(document_of(open_store(LUNA), user=user_id))
@@ -183,7 +241,8 @@ def sanitize_te_reflection(
 
 def get_storage_stats() -> SimpleNamespace:
     """Return counts and bytes of the configured stores, as `.luna.users`, `.te.sessions`, `.te.size` and so on."""
-    return SimpleNamespace(**{domain.name: SimpleNamespace(**measure(open_store(domain))) for domain in (LUNA, TE)})
+    found = {domain.name: measure(open_store(domain), utc_now) for domain in (LUNA, TE)}
+    return SimpleNamespace(**{name: SimpleNamespace(**told) for name, told in found.items()})
 
 
 def _migrate(domains: list[Domain], data_dir: Path | None, *, backup: bool) -> Report:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import django
 import environ
 from django.core.exceptions import ImproperlyConfigured
+
+from orbsite.logs import logging_to_standard_error
+from orbsite.refusals import refuse_what_is_unsafe
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -27,7 +31,14 @@ ORB_PERSISTENCE = env.str("ORB_PERSISTENCE", default="") or ("sql" if env.str("D
 ORB_DATA_DIR = BASE_DIR / (env.str("ORB_DATA_DIR", default="") or ".orb-data")
 ORB_BACKUP_DIR = BASE_DIR / (env.str("ORB_BACKUP_DIR", default="") or ".orb-backups")
 ORB_JOURNAL = env.str("ORB_JOURNAL", default="")
+ORB_KEEP_BACKUPS_DAYS = env.str("ORB_KEEP_BACKUPS_DAYS", default="")
+ORB_UNDO_DAYS = int(env.str("ORB_UNDO_DAYS", default="") or 30)
 ORB_ALLOW_NETWORK_FS = env.bool("ORB_ALLOW_NETWORK_FS", default=False)
+ORB_API_RATE = env.str("ORB_API_RATE", default="") or "1000/10s"
+ORB_API_MAX_BYTES = int(env.str("ORB_API_MAX_BYTES", default="") or 10 * 1024 * 1024)
+ORB_API_REQUIRE_IF_MATCH = env.bool("ORB_API_REQUIRE_IF_MATCH", default=False)
+ORB_MIN_FREE_BYTES = int(env.str("ORB_MIN_FREE_BYTES", default="") or 100 * 1024 * 1024)
+ORB_MAX_JOURNAL_BYTES = int(env.str("ORB_MAX_JOURNAL_BYTES", default="") or 1024 * 1024 * 1024)
 
 INSTALLED_APPS = [
     "orbsite.apps.OrbsiteConfig",  # before the admin, whose templates it extends
@@ -37,18 +48,28 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django_tasks_db",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "axes",
     "luna",
     "te",
 ]
 
 MIDDLEWARE = [
+    "orbsite.middleware.tracked",
     "django.middleware.security.SecurityMiddleware",
+    *([] if DEBUG else ["whitenoise.middleware.WhiteNoiseMiddleware"]),  # runserver has its own way
+    "csp.middleware.CSPMiddleware",
+    "orbsite.middleware.strict",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 
 ROOT_URLCONF = "orbsite.urls"
@@ -95,11 +116,26 @@ match DATABASES["default"]["ENGINE"]:
             "statement_timeout": env.str("ORB_STATEMENT_TIMEOUT", default="") or "0",
         }
         DATABASES["default"].setdefault("CONN_HEALTH_CHECKS", True)
+        DATABASES["default"].setdefault("CONN_MAX_AGE", 600)  # a server's threads keep theirs from request to request
         DATABASES["default"]["OPTIONS"] = {
             "connect_timeout": 10,
             "options": " ".join(f"-c {name}={value}" for name, value in limits.items()),
             **DATABASES["default"].get("OPTIONS", {}),
         }
+
+# Who carries long work to the workers: our own database, or whatever queue a fleet has, named by its class.
+_OF_DJANGO = "django.tasks" if django.VERSION >= (6, 0) else "django_tasks"
+_CARRIERS = {
+    "db": "django_tasks_db.DatabaseBackend",
+    "immediate": f"{_OF_DJANGO}.backends.immediate.ImmediateBackend",
+}
+_carrier = env.str("ORB_TASKS_BACKEND", default="") or "db"
+TASKS = {
+    "default": {
+        "BACKEND": _CARRIERS.get(_carrier, _carrier),
+        "OPTIONS": env.json("ORB_TASKS_OPTIONS", default={}),
+    }
+}
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -114,5 +150,82 @@ AUTH_PASSWORD_VALIDATORS = [
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
-STATIC_URL = "static/"
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / (env.str("ORB_STATIC_ROOT", default="") or ".static")
+if not DEBUG:
+    STORAGES = {
+        "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+        "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+    }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["orbsite.api.authentication.TokenAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["orbsite.api.permissions.TokenMay"],
+    "DEFAULT_RENDERER_CLASSES": ["orbsite.api.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["orbsite.api.parsers.StrictJSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "orbsite.api.schema.OrbSchema",
+    "EXCEPTION_HANDLER": "orbsite.api.problems.handler",
+    "URL_FORMAT_OVERRIDE": None,
+    "NUM_PROXIES": env.int("ORB_PROXIES", default=0),
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Orb persistence",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "DESCRIPTION": "What a personal assistant remembers of its users, and the work on it.",
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "PATH_CONVERTER_OVERRIDES": {"id": {"type": "string", "pattern": "^~?[A-Za-z0-9_@.:-]+$"}},
+    "POSTPROCESSING_HOOKS": ["orbsite.api.schema.finish"],
+}
+
+# Who guesses passwords waits: so many failures of one name from one address.
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AXES_FAILURE_LIMIT = 10
+AXES_COOLOFF_TIME = 0.25  # hours
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+AXES_CLIENT_IP_CALLABLE = "orbsite.addresses.of_client"
+AXES_VERBOSE = False
+
+# What the answers say to browsers; over HTTPS alone, unless it is switched off.
+_HTTPS = env.bool("ORB_HTTPS", default=not DEBUG)
+_HSTS = env.int("ORB_HSTS_SECONDS", default=31_536_000)
+SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _HTTPS
+SECURE_REDIRECT_EXEMPT = ["^livez$", "^readyz$"]
+SECURE_HSTS_SECONDS = _HSTS if _HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE_HSTS_SECONDS > 0
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.int("ORB_PROXIES", default=0) else None
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_AGE = 8 * 60 * 60
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "font-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+        "base-uri": ["'none'"],
+    }
+}
+
+if not DEBUG:
+    LOGGING = logging_to_standard_error(env.str("ORB_LOG_LEVEL", default="") or "INFO")
+    refuse_what_is_unsafe(
+        secret_key=SECRET_KEY,
+        hosts=ALLOWED_HOSTS,
+        database=DATABASES["default"],
+        allow_sqlite=env.bool("ORB_ALLOW_SQLITE", default=False),
+        data_directory=ORB_DATA_DIR,
+        served=[STATIC_ROOT],
+    )

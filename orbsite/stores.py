@@ -12,7 +12,7 @@ from orbsite import conf
 from orbsite.conf import Persistence
 from orbsite.models import Change, Reject, Run
 from orbsite.storage.document import Document
-from orbsite.storage.domain import Domain
+from orbsite.storage.domain import Domain, registered
 from orbsite.storage.errors import OrbError, StoreUnavailable
 from orbsite.storage.file import FileStore
 from orbsite.storage.memory import MemoryStore
@@ -34,6 +34,14 @@ def open_store(domain: Domain) -> Store:
             return open_file_store(domain)
         case Persistence.SQL:
             return open_sql_store(domain)
+
+
+def store_named(kind: str, name: str) -> Store:
+    """Return the store of a kind, "sql" or "file", over the domain of a name. Raises OrbError."""
+    domain = next((one for one in registered() if one.name == name), None)
+    if domain is None:
+        raise OrbError(f"there is no domain {name!r}; its app is not among INSTALLED_APPS any more")
+    return open_file_store(domain) if kind == Persistence.FILE else open_sql_store(domain)
 
 
 def open_file_store(domain: Domain, base: Path | None = None) -> FileStore:

@@ -16,7 +16,9 @@ DOMAIN = register(
         file=PurePosixPath("te/reflections.json"),
         layout=ReflectionsLayout(),
         models={Reflection: ReflectionRow},
+        others=frozenset({"patterns.json", "insights.json", "actions.json"}),
         when_null={"session_id": DEFAULT_SESSION},
         facets={"users": (Reflection, "user_id"), "sessions": (Reflection, "session_id")},
+        tallies={"largest_sessions": (Reflection, "session_id"), "by_tag": (Reflection, "tags")},
     )
 )

@@ -7,22 +7,25 @@ item says `userId`, and only there.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 from msgspec import structs
 
 from orbsite.storage.digests import digest
-from orbsite.storage.domain import Entry, Layout, Tree
+from orbsite.storage.domain import Entry, Layout, Place, Tree
 from orbsite.storage.errors import DocumentCorrupt, RecordUnreadable
 from orbsite.storage.finding import ROOT, Finding, error, errors, path_to, step, warning
 from orbsite.storage.jsontext import count_keys, repeated_keys
 from orbsite.storage.reader import Piece, Reader, decoded, items, keys_in, keys_of, members, peek
-from orbsite.storage.record import Extra, Record
+from orbsite.storage.record import Extra, Key, Record
 from orbsite.storage.walk import name_of
-from te.owners import NOBODY, USERS, id_problems, index_findings, ownership, to_list, users_of
+from te import retention
+from te.items import items_as_json
+from te.owners import NOBODY, USERS, id_problems, index_findings, ownership, to_list, unlist, users_of
 from te.records import Reflection
 
 _SESSIONS = "sessions"
@@ -72,7 +75,7 @@ class ReflectionsLayout(Layout):
         users, records = users_of(whole.userSessions), [*chain.from_iterable(whole.sessions.values())]
         if any(id_problems(name, "") for name in (*whole.sessions, *whole.userSessions)):
             return None
-        if any(record.session_id is not None or record.extra is not None for record in records):
+        if any(list(map(attrgetter(name), records)).count(None) < len(records) for name in ("session_id", "extra")):
             return None
         for session, content in whole.sessions.items():
             owner = users.get(session, [NOBODY])[0]
@@ -121,12 +124,32 @@ class ReflectionsLayout(Layout):
             if not users[user]:
                 del users[user]
 
+    def places(self, tree: Tree, records: Iterable[Record]) -> dict[Key, int]:
+        """Return where in their sessions reflections stand."""
+        return retention.places(tree, records)
+
+    def drop_many(self, tree: Tree, records: Iterable[Record]) -> None:
+        """Take reflections out in one pass."""
+        retention.drop_many(tree, records)
+
+    def put_back(self, tree: Tree, records: Sequence[tuple[Record, int | None]]) -> None:
+        """Put reflections back at their places in their sessions."""
+        retention.put_back(tree, records)
+
+    def prune(self, tree: Tree) -> Iterator[tuple[Place, Any, str]]:
+        """Take out sessions without a reflection, then what the index lists that is not there."""
+        sessions, users = tree.get(_SESSIONS, {}), tree.get(USERS, {})
+        for session in [name for name, content in sessions.items() if not content]:
+            yield (_SESSIONS, session), sessions.pop(session), "the session is empty"
+        for user, listed, why in unlist(users, sessions):
+            yield (USERS, user), listed, why
+
     def encode(self, tree: Tree) -> Any:
         """Return the tree as it stands in the file."""
         users = users_of(tree.get(USERS, {}))
         printed = dict(tree)
         printed[_SESSIONS] = {
-            session: _items_as_json(content, users.get(session, [])) if isinstance(content, list) else content
+            session: items_as_json(content, users.get(session, [])) if isinstance(content, list) else content
             for session, content in tree.get(_SESSIONS, {}).items()
         }
         printed.setdefault(USERS, {})
@@ -213,23 +236,3 @@ def _swap(content: list[Any], old: Record, new: list[Record]) -> None:
     rest = [item for index, item in enumerate(content) if index not in same or digest(item) != digest(old)]
     rest[same[0] : same[0]] = new
     content[:] = rest
-
-
-def _items_as_json(content: list[Any], users: list[str]) -> list[Any]:
-    implied = users[0] if users else NOBODY
-    return [
-        _item_as_json(item, says_user=len(users) > 1 or item.user_id != implied)
-        if isinstance(item, Reflection)
-        else item
-        for item in content
-    ]
-
-
-def _item_as_json(record: Reflection, *, says_user: bool) -> Tree | msgspec.Raw:
-    printed = record.as_json()
-    user = printed.pop("userId")
-    del printed["sessionId"]
-    if record.extra is None and not says_user:
-        return msgspec.Raw(msgspec.json.encode(printed))  # texts alone, which every printer spells alike
-    said = {name: value for name, value in (record.extra or {}).items() if name in ("userId", "sessionId")}
-    return printed | said | ({"userId": user} if says_user else {})

@@ -52,6 +52,21 @@ def to_list(users: Tree, owner: str, session: str, content: list[Any]) -> list[s
     return [user for user in dict.fromkeys((*others, owner)) if not _lists(users, user, session)]
 
 
+def unlist(users: Tree, sessions: Tree) -> Iterator[tuple[str, Any, str]]:
+    """Take out of the index what it lists that is not there; yield the user, what was listed, and why it went."""
+    for user, listed in list(users.items()):
+        if not isinstance(listed, list) or id_problems(user, ""):
+            yield user, users.pop(user), "it is no listing of a user's sessions, and was ignored"
+            continue
+        kept = [name for name in listed if isinstance(name, str) and name in sessions]
+        if not kept:
+            yield user, users.pop(user), "the user has no session"
+        elif len(kept) < len(listed):
+            users[user] = kept
+            gone = [name for name in listed if not isinstance(name, str) or name not in sessions]
+            yield user, gone, "there are no such sessions"
+
+
 def _lists(users: Tree, user: str, session: str) -> bool:
     listed = users.get(user)
     return isinstance(listed, list) and session in listed

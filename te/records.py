@@ -15,6 +15,7 @@ class Reflection(Record, frozen=True, kw_only=True):
     order_fields: ClassVar[tuple[str, ...]] = ("created_at", "id")
     stored_fields: ClassVar[tuple[str, ...]] = ("user_id", "session_id")
     time_field: ClassVar[str | None] = "created_at"
+    group_field: ClassVar[str | None] = "session_id"
     tag_field: ClassVar[str | None] = "tags"
     text_fields: ClassVar[tuple[str, ...]] = ("input", "output", "notes")
 

@@ -8,14 +8,20 @@ import shutil
 import tempfile
 
 os.environ |= {"DEBUG": "false", "SECRET_KEY": "for-tests-alone-" + "x" * 50, "ALLOWED_HOSTS": "testserver,localhost"}
+os.environ |= {
+    "ORB_ALLOW_SQLITE": "true",
+    "ORB_HTTPS": "false",
+    "ORB_API_RATE": "none",
+}
 os.environ.setdefault("ORB_PERSISTENCE", "memory")
+os.environ.setdefault("ORB_TASKS_BACKEND", "immediate")  # a job is done by whoever starts it, once that is committed
 
 # In the environment, so that programs that tests start have it too.
 os.environ.setdefault("ORB_BACKUPS_OF_TESTS", f"{tempfile.gettempdir()}/orb-backups-of-tests-{os.getpid()}")
 os.environ["ORB_BACKUP_DIR"] = os.environ["ORB_BACKUPS_OF_TESTS"]
 
 from orbsite.settings import *  # noqa: F403
-from orbsite.settings import DATABASES, INSTALLED_APPS, ORB_BACKUP_DIR, env
+from orbsite.settings import DATABASES, INSTALLED_APPS, MIDDLEWARE, ORB_BACKUP_DIR, env
 
 if ORB_BACKUP_DIR.name.endswith(f"-{os.getpid()}"):  # whoever made it
     atexit.register(shutil.rmtree, ORB_BACKUP_DIR, ignore_errors=True)
@@ -25,6 +31,7 @@ DATABASES["default"]["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "timeout": 2
 DATABASES["postgresql"] = {"ENGINE": "django.db.backends.postgresql", "NAME": "orb", "USER": "orb"}
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.mav"]
+MIDDLEWARE = [one for one in MIDDLEWARE if not one.startswith("whitenoise")]  # no static files are collected
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},

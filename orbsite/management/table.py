@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,13 @@ _MOST_LINES = 20
 def as_text(report: Report, color: Any) -> str:
     """Return the report for a person; `color` is Django's command style."""
     return "\n".join(
-        [*_aligned(_counts(report)), *_aligned(_facts(report)), *_findings(report, color), *_end(report, color)]
+        [
+            *_aligned(_counts(report)),
+            *_aligned(_facts(report)),
+            *_details(report),
+            *_findings(report, color),
+            *_end(report, color),
+        ]
     )
 
 
@@ -34,6 +41,21 @@ def _facts(report: Report) -> list[list[str]]:
         for name, section in report.domains.items()
         for fact, number in section.facts.items()
     ]
+
+
+def _details(report: Report) -> Iterator[str]:
+    for name, section in report.domains.items():
+        for what, value in section.details.items():
+            yield f"{name} {_words(what)}: {_plainly(value)}"
+
+
+def _plainly(value: Any) -> str:
+    """Return a detail for a person; texts that others have written are quoted as ASCII."""
+    if isinstance(value, dict):
+        return ", ".join(f"{json.dumps(key)[1:-1]} {_plainly(one)}" for key, one in value.items()) or "none"
+    if isinstance(value, list):
+        return "; ".join(map(_plainly, value)) or "none"
+    return f"{value:,}" if isinstance(value, int) else "never" if value is None else json.dumps(value)[1:-1]
 
 
 def _aligned(rows: list[list[str]]) -> Iterator[str]:
@@ -67,6 +89,8 @@ def _grouped(findings: list[Finding]) -> Iterator[str]:
 def _end(report: Report, color: Any) -> Iterator[str]:
     if report.backup is not None:
         yield f"A backup was made: {report.backup}"
+    for name in report.tombstones:
+        yield f"What was removed is kept as .orb/tombstones/{name}.jsonl."
     if report.run is not None:
         yield f"Run {report.run} is in the ledger."
     if not report.ok:

@@ -16,7 +16,7 @@ from django.db import DatabaseError, connections
 
 from orbsite.models import Run
 from orbsite.operations.report import Report
-from orbsite.storage.errors import OrbError, StoreUnavailable
+from orbsite.storage.errors import LockTimeout, OrbError
 
 _LOCK = 0x6F72625F72756E73
 """The number of PostgreSQL's advisory lock: "orb_runs"."""
@@ -27,7 +27,7 @@ _in_memory = threading.Lock()
 
 @contextlib.contextmanager
 def alone(using: str = "default") -> Iterator[None]:
-    """Keep every other run out that writes to the same database. Raises StoreUnavailable where one is under way."""
+    """Keep every other run out that writes to the same database. Raises LockTimeout where one is under way."""
     connection = connections[using]
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
@@ -127,4 +127,4 @@ def counts_of(report: Report) -> dict[str, dict[str, dict[str, int]]]:
 
 def _refuse_unless(is_free: bool) -> None:
     if not is_free:
-        raise StoreUnavailable("another run writes to this database; wait for it to end, then try again")
+        raise LockTimeout("another run writes to this database; wait for it to end, then try again")

@@ -20,6 +20,8 @@ class Section:
     """Counts by kind of record, then by what is counted."""
     facts: dict[str, int] = field(default_factory=dict)
     """Numbers that belong to no kind of record."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """What else there is to tell, as JSON."""
     findings: list[Finding] = field(default_factory=list)
 
     def count(self, kind: str, what: str, number: int = 1) -> None:
@@ -56,6 +58,10 @@ class Report:
     run: int | None = None
     backup: Path | None = None
     """Where a backup lies that the operation has made."""
+    tombstones: list[str] = field(default_factory=list)
+    """Names of the files that keep what the operation has removed from files."""
+    removed: list[Path] = field(default_factory=list)
+    """Files that the operation has removed."""
     domains: dict[str, Section] = field(default_factory=dict)
 
     @property
@@ -76,10 +82,12 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as the commands print it with `--format json`."""
-        made = {} if self.backup is None else {"backup": os.fsencode(self.backup).decode(errors="backslashreplace")}
+        made = {} if self.backup is None else {"backup": _as_text(self.backup)}
         return {
             "run": self.run,
             **made,
+            **({"tombstones": self.tombstones} if self.tombstones else {}),
+            **({"removed": [_as_text(path) for path in self.removed]} if self.removed else {}),
             "ok": self.ok,
             "domains": {name: self._section_as_json(section) for name, section in self.domains.items()},
             "findings": [
@@ -91,6 +99,10 @@ class Report:
 
     def _section_as_json(self, section: Section) -> dict[str, Any]:
         if not section.counts:
-            return dict(section.facts)
+            return section.facts | section.details
         kinds = {kind: {what: counts[what] for what in self.columns} for kind, counts in section.counts.items()}
-        return {what: section.total(what) for what in self.columns} | section.facts | {"kinds": kinds}
+        return {what: section.total(what) for what in self.columns} | section.facts | section.details | {"kinds": kinds}
+
+
+def _as_text(path: Path) -> str:
+    return os.fsencode(path).decode(errors="backslashreplace")

@@ -53,7 +53,7 @@ class Bulk(ABC, Generic[R]):
         """Return how records stand to their rows: the same only where every column says the same."""
         return self.compared(pack.cells) if pack.cells else Standing(free=(), other=())
 
-    def insert(self, pack: Pack, places: Sequence[int], run: int) -> None:
+    def insert(self, pack: Pack, places: Sequence[int], run: int | None) -> None:
         """Insert rows with free keys. Raises Conflict."""
         rows = self.rows(pack, run) if pack.rows is None else pack.rows
         try:
@@ -89,7 +89,7 @@ class Bulk(ABC, Generic[R]):
         """Return the cells of each record."""
 
     @abstractmethod
-    def rows(self, pack: Pack, run: int) -> Sequence[Any]:
+    def rows(self, pack: Pack, run: int | None) -> Sequence[Any]:
         """Return the cells with the ledger's columns, for a run."""
 
     @abstractmethod

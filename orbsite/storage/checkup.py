@@ -110,7 +110,7 @@ def _of_journal(document: Document, scan: Scan) -> Iterator[Symptom]:
 def _beside(document: Document, directory: Directory, name: str) -> Iterator[Symptom]:
     ours = name in (document.name, document.journal, f"{document.name}.prev")
     temporary = _TEMPORARY.match(name.removeprefix(f".{document.name}").removeprefix(".journal"))
-    if temporary and name.startswith(f".{document.name}.") and not _is_alive(int(temporary[1])):
+    if temporary and name.startswith(f".{document.name}.") and not is_alive(int(temporary[1])):
         yield Symptom(Trouble.LEFTOVER, name, "was left by a process that died")
     elif name.startswith(f"{document.name}.") and not ours:
         yield Symptom(Trouble.ASIDE, name, "keeps bytes that are not in use; look at it, and remove it when done")
@@ -120,7 +120,8 @@ def _beside(document: Document, directory: Directory, name: str) -> Iterator[Sym
             yield Symptom(Trouble.OPEN, name, "can be read by other users of this machine")
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Tell whether there is a process of this number on this machine."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):  # there is no process of such a number

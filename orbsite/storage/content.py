@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any
 
 from msgspec import structs
 
 from orbsite.storage import jsontext
 from orbsite.storage.digests import digest
-from orbsite.storage.domain import Domain, Entry, Place, Tree
+from orbsite.storage.domain import Domain, Entry, Tree, plant
 from orbsite.storage.errors import DocumentCorrupt, RecordUnreadable
 from orbsite.storage.finding import error, warning
 from orbsite.storage.javascript import stringify
 from orbsite.storage.memory import MemoryStore, refuse_other_owner
 from orbsite.storage.reader import checked
-from orbsite.storage.record import Key, R, Record, field_names, key_getter, own
+from orbsite.storage.record import Key, R, Record, field_names, key_getter, keys_of_all, own
 from orbsite.storage.steps import Delete, Put, Step
 from orbsite.storage.store import last_of_each
 
@@ -89,6 +88,8 @@ class Content:
         self._domain = domain
         self.tree: Tree = {}
         self.view = MemoryStore(domain)
+        self.invalid: list[Entry] = []
+        """The items of what was read that are no records."""
         self._steps: list[Step] = []
         self._unreadable: dict[tuple[type[Record], Key], str] = {}
         self._covered: dict[tuple[type[Record], Key], str] = {}  # records whose key an earlier one has
@@ -115,10 +116,17 @@ class Content:
                 plant(self.tree, entry.place, entry.value if entry.record is None else entry.record)
             if entry.record is not None and not entry.copy:
                 found.append(entry.record)
-            elif entry.kind is not None and entry.key is not None:
+            if entry.record is None and entry.kind is not None:
+                self.invalid.append(entry)
+            if entry.record is None and entry.kind is not None and entry.key is not None:
                 known = self._covered if isinstance(entry.value, Record) else self._unreadable
                 known.setdefault((entry.kind, entry.key), entry.path)
         self.view.fill(found)
+
+    @property
+    def refused(self) -> int:
+        """How many items of what was read are no records."""
+        return len(self.invalid)
 
     def encode(self) -> bytes:
         """Return the document's bytes."""
@@ -177,6 +185,39 @@ class Content:
         """Delete as a store does."""
         return self.delete(kind, [record.key for record in self.view.find(kind, where)], None)
 
+    def covering(self, kind: type[Record], keys: Iterable[Key]) -> set[Key]:
+        """Return the keys that another item has too, which would count once the record is gone."""
+        return {key for key in keys if (kind, key) in self._covered} if self._covered else set()
+
+    def places(self, records: Iterable[Record]) -> dict[Key, int]:
+        """Return where in their lists records stand."""
+        return self._domain.layout.places(self.tree, records)
+
+    def drop_many(self, kind: type[Record], records: Sequence[Record]) -> None:
+        """Take records out, in one pass; nothing may be covered by them."""
+        keys = list(keys_of_all(kind, records))
+        self._domain.layout.drop_many(self.tree, records)
+        self.view.drop_many(kind, keys)
+        self._steps += [Delete(kind, key) for key in keys]
+
+    def put_back(self, records: Sequence[tuple[Record, int | None]]) -> None:
+        """Put records, whose places are free, back in one pass."""
+        self._domain.layout.put_back(self.tree, records)
+        self.view.take(record for record, _ in records)
+        self._steps += [Put(record) for record, _ in records]
+
+    def in_its_place(self, record: Record) -> str:
+        """Return where an item stands that does not decode and has a record's key, or nothing."""
+        return self._unreadable.get((type(record), record.key), "")
+
+    def in_its_way(self, record: Record) -> str:
+        """Return what leaves no room for a record, or nothing."""
+        try:
+            self._domain.layout.admit(self.tree, record)
+        except RecordUnreadable:
+            return "the list for it"
+        return ""
+
     def _put(self, record: Record, old: Record | None) -> None:
         self._domain.layout.put(self.tree, record, old)
         self._steps.append(Put(record))
@@ -221,14 +262,3 @@ def no_collection() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
-
-
-def plant(tree: Tree, place: Place, thing: Any) -> None:
-    """Put a thing at its place in a tree; lists grow by one."""
-    container: Any = tree
-    for key in place[:-1]:
-        container = container[key]
-    if isinstance(container, list):
-        container.append(thing)
-    else:
-        container[place[-1]] = thing

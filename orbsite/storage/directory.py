@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import hashlib
 import logging
 import os
 import stat
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from orbsite.storage.errors import DocumentRefused
 from orbsite.storage.fsops import OS, FileSystem
+from orbsite.storage.hashing import Hashing
 from orbsite.storage.refusal import refuse_unless_plain, refused
 
 logger = logging.getLogger(__name__)
@@ -39,9 +39,14 @@ class Found:
     """The SHA-256 that whoever of us wrote it left on it, and that stays on it when others change the content."""
 
     @functools.cached_property
+    def hashing(self) -> Hashing:
+        """The SHA-256 of the content, begun when it is first asked for."""
+        return Hashing(self.data)
+
+    @property
     def digest(self) -> str:
         """The SHA-256 of the content, in hex."""
-        return hashlib.sha256(self.data).hexdigest()
+        return self.hashing.hexdigest()
 
 
 class OpenFile:

@@ -54,6 +54,12 @@ class Document:
                 directory = None
             yield directory
 
+    def size(self) -> int:
+        """Return the bytes of document and journal; nothing is read."""
+        with self.reading() as directory:
+            found = [] if directory is None else [directory.status_of(name) for name in (self.name, self.journal)]
+        return sum(status.st_size for status in found if status is not None)
+
     @contextlib.contextmanager
     def writing(self, *, make: bool = True) -> Iterator[Directory]:
         """Open the document's directory and hold the document's lock.

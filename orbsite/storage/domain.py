@@ -46,6 +46,17 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return path_to(self.place)
 
 
+def plant(tree: Tree, place: Place, thing: Any) -> None:
+    """Put a thing at its place in a tree; lists grow by one."""
+    container: Any = tree
+    for key in place[:-1]:
+        container = container[key]
+    if isinstance(container, list):
+        container.append(thing)
+    else:
+        container[place[-1]] = thing
+
+
 class Layout(ABC):
     """How a JSON document becomes records and back."""
 
@@ -75,6 +86,27 @@ class Layout(ABC):
     def drop(self, tree: Tree, record: Record) -> None:
         """Take a record out of a tree."""
 
+    def places(self, tree: Tree, records: Iterable[Record]) -> dict[Key, int]:  # noqa: ARG002 -- few layouts have lists
+        """Return where in their lists records stand, by their keys; none for those that stand in no list."""
+        return {}
+
+    def drop_many(self, tree: Tree, records: Iterable[Record]) -> None:
+        """Take records out of a tree, in one pass where there are lists to go through."""
+        for record in records:
+            self.drop(tree, record)
+
+    def put_back(self, tree: Tree, records: Sequence[tuple[Record, int | None]]) -> None:
+        """Put records that were admitted, and whose keys are free, back at their places in their lists."""
+        for record, _ in records:
+            self.put(tree, record, None)
+
+    def prune(self, tree: Tree) -> Iterator[tuple[Place, Any, str]]:  # noqa: ARG002 -- most layouts have no empty parts
+        """Take out of a tree, in which every item is a record, what holds none; yield its place, what it was, and why.
+
+        No record may change by it, nor its owner.
+        """
+        return iter(())
+
     @abstractmethod
     def encode(self, tree: Tree) -> Any:
         """Return the tree as JSON, each record as it stands in the file."""
@@ -92,6 +124,12 @@ class Domain:
     """Each kind of record, the main one first, and the Django model of its table."""
     facets: dict[str, tuple[type[Record], str]] = field(default_factory=dict)
     """What else statistics count: a name, and the field whose distinct values are counted."""
+
+    tallies: dict[str, tuple[type[Record], str]] = field(default_factory=dict)
+    """What statistics tell of the most frequent values of a field: a name, and the field."""
+
+    others: frozenset[str] = frozenset()
+    """Names beside the document that belong to other layers, and are never touched."""
 
     when_null: dict[str, str] = field(default_factory=dict)
     """What an empty column of the earlier system's tables stands for."""

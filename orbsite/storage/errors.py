@@ -10,6 +10,9 @@ OrbError
 ├── DocumentError         a file cannot be used; its bytes stay as they are
 │   ├── DocumentCorrupt   it is not what the layout says
 │   └── DocumentRefused   it is no plain private file of ours
+├── TooMuch               more of a store would go than goes unasked; nothing was written
+├── InvalidPolicy         a retention policy says nothing, or nothing that can be done; nothing was written
+├── ClockJumped           the newest record is from tomorrow or later, and a policy asks the clock; nothing was written
 ├── SaveFailed            nothing was saved; the old content is whole
 └── SaveOutcomeUnknown    the disk or the database did not confirm it: it may be there, now or after a power cut
 """
@@ -70,6 +73,18 @@ class DocumentCorrupt(DocumentError):
 
 class DocumentRefused(DocumentError):
     """A file or directory is no plain private one of ours: a link, a pipe, somebody else's, open to all."""
+
+
+class TooMuch(OrbError):
+    """More of a store would go than goes unasked; nothing was written. Look at what would go, then force it."""
+
+
+class InvalidPolicy(OrbError):
+    """A retention policy says nothing, or nothing that can be done; nothing was written."""
+
+
+class ClockJumped(OrbError):
+    """The newest record is from tomorrow or later, so that nobody knows how old anything is; nothing was written."""
 
 
 class SaveFailed(OrbError):

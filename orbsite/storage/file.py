@@ -8,9 +8,11 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from orbsite.storage.batch import Batches, Job
+from orbsite.storage.compaction import Compaction, compacted
 from orbsite.storage.content import Content
 from orbsite.storage.directory import Directory
 from orbsite.storage.document import Document
@@ -86,9 +88,16 @@ class FileStore(Store):
             return self._view().count(kind, distinct)
 
     def size(self) -> int:
-        with self._guard:
-            replica = self._kept_up()
-            return replica.size + (replica.journal.end if replica.journal else 0)
+        return self._document.size()
+
+    @property
+    def base(self) -> Path:
+        """The data directory."""
+        return self._document.base
+
+    def refused(self) -> int:
+        """Return how many items of the document are no records."""
+        return self.examine(lambda content: content.refused)
 
     def snapshot(self) -> bytes | None:
         """Return the document's bytes with everything in them that was saved, or None where there is none yet."""
@@ -108,12 +117,44 @@ class FileStore(Store):
         Raises DocumentCorrupt where it is no document of this domain, and as every save does.
         """
         content = Content(self.domain, data)
+        self._rewritten(lambda writer: writer.replace(content))
+
+    def compact(self, bury: Callable[[Compaction], None]) -> Compaction | None:
+        """Take out what is dead, after `bury` has kept it elsewhere, and fold the journal; None where there is no file.
+
+        What `bury` raises leaves everything as it was. Raises DocumentCorrupt, and as every save does.
+        """
+        with self._document.reading() as found:
+            if found is None or found.status_of(self._document.name) is None:
+                return None
+        with failing_whole(self._document.path), self._document.writing() as directory:
+            with self._writer(directory) as writer:
+                compaction = compacted(self.domain, writer.content.encode())
+                if compaction.dead:
+                    bury(compaction)
+                    writer.replace(compaction.content)
+            if writer.journal_size:
+                self._fold(writer)
+            return compaction
+
+    def examine(self, look: Callable[[Content], T]) -> T:
+        """Return what somebody finds in what is there; nothing may be changed."""
+        with self._guard:
+            return look(self._kept_up().content)
+
+    def rewrite(self, change: Callable[[Content], T]) -> T:
+        """Change what is there, and write it as a new document, which the journal is folded into."""
+        return self._rewritten(lambda writer: change(writer.content))
+
+    def _rewritten(self, change: Callable[[Writer], T]) -> T:
         with (
             failing_whole(self._document.path),
             self._document.writing() as directory,
             self._writer(directory) as writer,
         ):
-            writer.replace(content)
+            result = change(writer)
+            writer.save(None)
+            return result
 
     def fold(self) -> bool:
         """Write what the journal holds into the document and remove the journal; tell whether there was one."""

@@ -129,6 +129,10 @@ class FileSystem:
         """Take a file's name away."""
         os.unlink(name, dir_fd=within)
 
+    def remove_directory(self, name: str, within: int) -> None:
+        """Remove an empty directory."""
+        os.rmdir(name, dir_fd=within)
+
     def names(self, descriptor: int) -> list[str]:
         """Return the names in an open directory."""
         return os.listdir(descriptor)

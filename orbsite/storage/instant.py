@@ -10,6 +10,7 @@ _WEEK = r"(?P<wyear>\d{4})-?W(?P<week>\d\d)-?(?P<weekday>[1-7])"
 _TIME = r"(?P<hour>\d\d)(?::?(?P<minute>\d\d)(?::?(?P<second>\d\d)(?:[.,](?P<fraction>\d+))?)?)?"
 _ZONE = r"(?P<zone>[Zz]|(?P<sign>[+-])(?P<zhour>\d\d):?(?P<zminute>\d\d)?)"
 _ISO_8601 = re.compile(rf"(?:{_DATE}|{_WEEK})(?:[Tt ]{_TIME}{_ZONE}?)?", re.ASCII)
+NO_ZONE = "names no time zone; read as UTC"
 _MICROSECOND_DIGITS = 6
 _WHOLE_SECONDS = len("2024-01-01T00:00:00+00:00")
 
@@ -77,7 +78,7 @@ def _offset(match: re.Match[str]) -> timedelta:
 def _remarks(match: re.Match[str]) -> list[str]:
     remarks = []
     if not match["zone"]:
-        remarks.append("names no time zone; read as UTC")
+        remarks.append(NO_ZONE)
     if len((match["fraction"] or "")[_MICROSECOND_DIGITS:].rstrip("0")):
         remarks.append("is finer than a microsecond; the digits beyond were cut")
     return remarks

@@ -124,7 +124,7 @@ def _print(value: Any, line: str | None) -> str:
     if isinstance(value, str):
         return _text(value, escape=line is not None)
     if isinstance(value, msgspec.Raw):
-        return bytes(value).decode()
+        return bytes(value if line is None else msgspec.json.format(value, indent=2)).decode().replace("\n", line or "")
     if isinstance(value, bool) or value is None:
         return json.dumps(value)
     if isinstance(value, int | float):

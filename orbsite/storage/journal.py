@@ -6,10 +6,10 @@ an end that was torn off by a crash is told from damage: after a torn end nothin
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -41,6 +41,7 @@ class Line(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(Line)
+_encode = msgspec.json.Encoder().encode
 
 
 @dataclass(slots=True)
@@ -59,7 +60,7 @@ class Journal:
 
     def line(self, envelope: Envelope, **content: Any) -> bytes:
         """Return the next line, with its end."""
-        return _line(envelope, {"journal": self.name, "seq": self.seq + 1, **content})
+        return closed(envelope, {"journal": self.name, "seq": self.seq + 1, **content})
 
     def took(self, line: bytes) -> None:
         """Note that a line was written at the end."""
@@ -95,7 +96,7 @@ def last_fold(lines: Sequence[Line], document: str) -> int:
 def begun(envelope: Envelope, base: str) -> Journal:
     """Return a new journal that stands on a document; its first line is yet to be written."""
     name = secrets.token_hex(4)
-    head = _line(envelope, {"journal": name, "seq": 0, "version": VERSION, "base": base})
+    head = closed(envelope, {"journal": name, "seq": 0, "version": VERSION, "base": base})
     return Journal(name, base, head, head, end=len(head))
 
 
@@ -154,25 +155,34 @@ def _starts(piece: bytes) -> Iterable[int]:
         at = piece.find(_BEGIN, at + 1)
 
 
-def _line(envelope: Envelope, content: dict[str, Any]) -> bytes:
+def closed(envelope: Envelope, content: dict[str, Any]) -> bytes:
+    """Return a line as it is kept, with its checksum and its end."""
     try:
-        body = msgspec.json.encode(content)[:-1]
+        body = _encode(content)[:-1]
     except OverflowError:  # an integer beyond 64 bits
         body = compact(content)[:-1]
     return envelope.close_line(body + _SUM + _sum(body) + b'"}') + b"\n"
 
 
+def opened(kept: bytes, envelope: Envelope) -> bytes | None:
+    """Return the JSON of a line that was kept without its end, or None where it is not whole."""
+    try:
+        text = envelope.open_line(kept)
+    except DocumentCorrupt:
+        return None
+    body, sign, end = text[: -_SUM_LENGTH - len(_SUM) - 2], text[-_SUM_LENGTH - len(_SUM) - 2 :], text[-2:]
+    is_whole = sign.startswith(_SUM) and end == b'"}' and sign[len(_SUM) : -2] == _sum(body)
+    return text if is_whole else None
+
+
 def _parsed(kept: bytes, envelope: Envelope) -> Line | None:
     """Return a line that is whole, or None."""
     try:
-        text = envelope.open_line(kept)
-        body, sign, end = text[: -_SUM_LENGTH - len(_SUM) - 2], text[-_SUM_LENGTH - len(_SUM) - 2 :], text[-2:]
-        if not sign.startswith(_SUM) or end != b'"}' or sign[len(_SUM) : -2] != _sum(body):
-            return None
-        return _decoder.decode(text)
-    except (DocumentCorrupt, msgspec.DecodeError, UnicodeDecodeError):
+        text = opened(kept, envelope)
+        return None if text is None else _decoder.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 
 def _sum(body: bytes) -> bytes:
-    return hashlib.sha256(body).hexdigest()[:_SUM_LENGTH].encode()
+    return sha256(body).hexdigest()[:_SUM_LENGTH].encode()

@@ -5,7 +5,11 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import groupby
 from typing import Any
+
+from msgspec.structs import replace
 
 from orbsite.storage.digests import Columns, digest
 from orbsite.storage.domain import Domain
@@ -13,9 +17,11 @@ from orbsite.storage.errors import Conflict, OwnerConflict
 from orbsite.storage.query import Query
 from orbsite.storage.reader import checked
 from orbsite.storage.record import Key, R, Record, own
+from orbsite.storage.retention import Policy
 from orbsite.storage.shelf import Shelf
 from orbsite.storage.store import LedgerStore, Pack, Row, Standing, last_of_each
 from orbsite.storage.sums import Sums
+from orbsite.storage.sweep import Bury, Grave, Plan, Returned, keys_of, planned
 
 
 class MemoryStore(LedgerStore):
@@ -26,6 +32,8 @@ class MemoryStore(LedgerStore):
         self._shelves: dict[type[Record], Shelf[Any]] = {kind: Shelf() for kind in domain.kinds}
         self._runs: dict[tuple[type[Record], Key], tuple[int | None, str, int | None]] = {}
         self._lock = threading.RLock()
+        self.buried: dict[str, list[Grave]] = {}
+        """What retention has removed, by the name of the run, as long as the process lives."""
 
     def fetch(self, kind: type[R], keys: Iterable[Key], *, user_id: str | None = None) -> dict[Key, R]:
         with self._lock:
@@ -86,7 +94,7 @@ class MemoryStore(LedgerStore):
             except BaseException:
                 self._shelves = {kind: Shelf() for kind in before}
                 for kind, kept in before.items():
-                    self._of(kind).fill(kept.values())
+                    self._of(kind).fill(list(kept.values()))
                 self._runs = runs
                 raise
 
@@ -119,7 +127,7 @@ class MemoryStore(LedgerStore):
             other=[at for at, (record, old) in found if old is not None and record != old],
         )
 
-    def insert(self, pack: Pack, places: Sequence[int], run: int) -> None:
+    def insert(self, pack: Pack, places: Sequence[int], run: int | None) -> None:
         with self._lock:
             if any(pack.records[at].key in self._of(pack.kind).records for at in places):
                 raise Conflict("somebody else has taken a key meanwhile")
@@ -139,6 +147,50 @@ class MemoryStore(LedgerStore):
             self.take(loaded)
             self._runs.update({(type(one), one.key): (run, digest(one), position) for one, position in records})
 
+    def planned(self, kind: type[Record], policy: Policy, now: datetime) -> Plan:
+        """Return what goes by a policy."""
+        with self._lock:
+            return planned(kind, self._of(kind).records.values(), policy, now)
+
+    def sweep(self, kind: type[Record], policy: Policy, now: datetime, bury: Bury) -> Plan:
+        """Remove what goes by a policy, after `bury` has kept it elsewhere."""
+        with self._lock:
+            plan = self.planned(kind, policy, now)
+            runs = [self._runs.get((kind, key), (None, "", None)) for key in keys_of(plan.graves)]
+            plan.graves = [replace(one, position=run[2]) for one, run in zip(plan.graves, runs, strict=True)]
+            bury(plan)
+            self.drop_many(kind, keys_of(plan.graves))
+            return plan
+
+    def put_back(self, graves: Iterable[Grave]) -> Returned:
+        """Put back what was removed, where its key is still free."""
+        with self._lock:
+            found = self.returning(graves)
+            self.take(grave.record for grave in found.restored)
+            for grave in found.restored:
+                name = (type(grave.record), grave.record.key)
+                self._runs[name] = (None, digest(grave.record), grave.position)
+            return found
+
+    def returning(self, graves: Iterable[Grave]) -> Returned:
+        """Return what would become of graves that are opened."""
+        found = Returned()
+        for grave in graves:
+            there = self._of(type(grave.record)).records.get(grave.record.key)
+            if there is None:
+                found.restored.append(grave)
+            elif there == grave.record:
+                found.present.append(grave)
+            else:
+                found.kept.append((grave, "its key was taken again since"))
+        return found
+
+    def drop_many(self, kind: type[Record], keys: Sequence[Key]) -> None:
+        """Remove many records at once."""
+        self._of(kind).drop_many(keys)
+        for key in keys if self._runs else ():
+            self._runs.pop((kind, key), None)
+
     def keys(self, kind: type[Record]) -> list[Key]:
         """Return all keys, in order."""
         with self._lock:
@@ -147,11 +199,8 @@ class MemoryStore(LedgerStore):
     def fill(self, records: Iterable[Record]) -> None:
         """Take many records of a store that was empty; whoever read them has checked them."""
         with self._lock:
-            by_kind: dict[type[Record], list[Record]] = {}
-            for record in records:
-                by_kind.setdefault(type(record), []).append(record)
-            for kind, found in by_kind.items():
-                self._of(kind).fill(found)
+            for kind, some in groupby(records, type):
+                self._shelves[kind].fill(list(some))
 
     def put_checked(self, records: Sequence[Record], expect: str | None) -> None:
         """Put records, each key once, that were checked."""

@@ -27,10 +27,10 @@ class PostgresqlBulk(Bulk[R]):
     def made(self, columns: Columns) -> Sequence[Any]:
         return list(map("\t".join, zip(*map(_escaped, self.cells.by_column(columns)), strict=True)))
 
-    def rows(self, pack: Pack, run: int) -> Sequence[Any]:
-        ledger = zip(pack.cells, pack.digests, pack.positions, strict=True)
+    def rows(self, pack: Pack, run: int | None) -> Sequence[Any]:
+        ledger, by = zip(pack.cells, pack.digests, pack.positions, strict=True), _NULL if run is None else run
         return [
-            f"{cells}\t{digest}\t{run}\t{_NULL if position is None else position}\n"
+            f"{cells}\t{digest}\t{by}\t{_NULL if position is None else position}\n"
             for cells, digest, position in ledger
         ]
 

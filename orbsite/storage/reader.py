@@ -23,7 +23,7 @@ from orbsite.storage.walk import REFUSED, Walk, declarations
 Piece: TypeAlias = Any
 
 # What the fast decoder lets through and the rules do not: an escaped NUL, and digits that it would round away.
-_ESCAPED_NUL = b"\\u0000"
+_BACKSLASH, _ESCAPED_NUL = b"\\", b"\\u0000"
 _FINE_TIME = re.compile(rb"\.[0-9]{7}")
 
 
@@ -66,7 +66,7 @@ class Reader(Generic[R]):
 
 def decoded(decoder: msgspec.json.Decoder[Any], data: bytes) -> Any:
     """Return what a strict decoder of records makes of JSON, or None where something in it needs a closer look."""
-    if _ESCAPED_NUL in data or _FINE_TIME.search(data):
+    if (_BACKSLASH in data and _ESCAPED_NUL in data) or _FINE_TIME.search(data):
         return None
     try:
         return decoder.decode(data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from functools import cache
@@ -93,6 +93,8 @@ class Record(Value, frozen=True):
     """Optional fields that must be set once the record is in a store."""
     time_field: ClassVar[str | None] = None
     """The instant that `since` and `until` compare."""
+    group_field: ClassVar[str | None] = None
+    """What belongs together where retention counts records, such as a session; None where none are dropped for age."""
     version_field: ClassVar[str | None] = None
     """The instant that tells which of two versions is newer, where the records have one."""
     tag_field: ClassVar[str | None] = None
@@ -128,6 +130,12 @@ class Record(Value, frozen=True):
     def remarks(self) -> list[tuple[str, str]]:
         """Return what is valid but odd: a field's JSON name, and the remark."""
         return []
+
+
+def keys_of_all(kind: type[Record], records: Iterable[Record]) -> Iterator[Key]:
+    """Yield the keys of many records of a kind, several times as fast as one by one."""
+    names: Iterator[Any] = map(attrgetter(*kind.key_fields), records)
+    return names if len(kind.key_fields) > 1 else zip(names, strict=False)
 
 
 @cache

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from orbsite.storage.directory import NO_RENAMEAT2, Directory
 from orbsite.storage.errors import DocumentRefused, SaveFailed, SaveOutcomeUnknown
+from orbsite.storage.hashing import Hashing
 
 logger = logging.getLogger(__name__)
 
@@ -124,8 +125,9 @@ def temporary_name(name: str) -> str:
 
 
 def _fill(directory: Directory, descriptor: int, data: bytes) -> str:
-    fs, digest = directory.fs, hashlib.sha256(data).hexdigest()
+    fs, hashing = directory.fs, Hashing(data)
     directory.write_all(descriptor, data)
+    digest = hashing.hexdigest()
     if fs.status(descriptor).st_size != len(data):
         raise OSError(errno.EIO, "the file has another size than what was written")
     with contextlib.suppress(OSError):  # not every file system has room for stamps

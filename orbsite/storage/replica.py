@@ -115,6 +115,7 @@ class Replica:
         return True
 
     def _take(self, domain: Domain, found: Found, taken: int) -> None:
+        hashing = found.hashing  # goes on while the content is decoded
         try:
             self.content = Content(domain, self._document.envelope.open(found.data))
         except DocumentCorrupt as problem:
@@ -122,7 +123,7 @@ class Replica:
                 f"{self._document.path} cannot be read, and was left as it is: {problem}; "
                 "run validate_orb_files, then mend it or put a backup in its place"
             ) from problem
-        self.saw(Sight.of(found.status, taken), found.digest, len(found.data))
+        self.saw(Sight.of(found.status, taken), hashing.hexdigest(), len(found.data))
         self.stamped = found.stamp is not None
 
     def _catch_up(self, scan: Scan | None) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Generic
 
-from orbsite.storage.record import Key, R
+from orbsite.storage.record import Key, R, keys_of_all
 
 _order = attrgetter("order")
 
@@ -37,9 +37,17 @@ class Shelf(Generic[R]):
         """Take a record out."""
         self._take_from_groups(self.records.pop(key))
 
-    def fill(self, records: Iterable[R]) -> None:
+    def drop_many(self, keys: Iterable[Key]) -> None:
+        """Take many records out at once."""
+        for key in keys:
+            del self.records[key]
+        self._groups.clear()
+        self._sorted.clear()
+
+    def fill(self, records: Sequence[R]) -> None:
         """Put many records at once."""
-        self.records.update({record.key: record for record in records})
+        if records:
+            self.records.update(zip(keys_of_all(type(records[0]), records), records, strict=True))
         self._groups.clear()
         self._sorted.clear()
 

@@ -37,7 +37,7 @@ class SqlStore(LedgerStore):
 
     def __init__(self, domain: Domain, using: str = "default") -> None:
         super().__init__(domain)
-        self._using = using
+        self._using = self.using = using
         self._attempts = Attempts(using)
 
     def fetch(self, kind: type[R], keys: Iterable[Key], *, user_id: str | None = None) -> dict[Key, R]:
@@ -142,7 +142,7 @@ class SqlStore(LedgerStore):
     def standing(self, pack: Pack) -> Standing:
         return self._bulk(pack.kind).standing(pack)
 
-    def insert(self, pack: Pack, places: Sequence[int], run: int) -> None:
+    def insert(self, pack: Pack, places: Sequence[int], run: int | None) -> None:
         self._bulk(pack.kind).insert(pack, places, run)
 
     def sums(self, kind: type[Record], run: int | None = None) -> Sums:

@@ -28,7 +28,7 @@ class SqliteBulk(Bulk[R]):
     def made(self, columns: Columns) -> Sequence[Any]:
         return self.cells.of(columns)
 
-    def rows(self, pack: Pack, run: int) -> Sequence[Any]:
+    def rows(self, pack: Pack, run: int | None) -> Sequence[Any]:
         ledger = zip(pack.cells, pack.digests, pack.positions, strict=True)
         return [(*cells, digest, run, position) for cells, digest, position in ledger]
 

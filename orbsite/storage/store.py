@@ -190,8 +190,8 @@ class LedgerStore(Store):
         """Return how the records of a pack stand to what is there."""
 
     @abstractmethod
-    def insert(self, pack: Pack, places: Sequence[int], run: int) -> None:
-        """Put those of a pack, whose keys are free, in the name of a run.
+    def insert(self, pack: Pack, places: Sequence[int], run: int | None) -> None:
+        """Put those of a pack, whose keys are free, in the name of a run or of nobody.
 
         Raises Conflict where a key is not free any more; the transaction has to be given up then.
         """

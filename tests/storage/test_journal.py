@@ -185,7 +185,7 @@ def test_a_journal_without_its_guard_reads_damage(
 
 
 def _signed(journal: str, seq: int, **content: Any) -> bytes:
-    return journals._line(Plain(), {"journal": journal, "seq": seq, **content})
+    return journals.closed(Plain(), {"journal": journal, "seq": seq, **content})
 
 
 def test_lines_that_are_missing_repeated_swapped_or_of_another_journal_are_refused(kept: Kept) -> None:

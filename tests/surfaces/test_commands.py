@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.urls import reverse
 
 from orbsite.models import Run
 
@@ -216,13 +217,8 @@ def test_text_for_people_is_a_table_with_the_findings_below(sample: Path) -> Non
 
 def test_stats_count_files_and_the_configured_store(sample: Path) -> None:
     _, report = run("orb_stats", "--data-dir", sample)
-    assert report["domains"]["luna"] | {"size": 0} == {
-        "users": 15,
-        "modes": 9,
-        "profiles": 72,
-        "active_modes": 15,
-        "size": 0,
-    }
+    counts = {"users": 15, "modes": 9, "profiles": 72, "active_modes": 15, "invalid": 0}
+    assert counts.items() <= report["domains"]["luna"].items()
     assert report["domains"]["te"]["sessions"] == 29
     assert report["domains"]["te"]["size"] == (sample / "te/reflections.json").stat().st_size
 
@@ -311,7 +307,8 @@ def test_a_first_superuser_is_made_once_and_the_password_is_shown_once(client: A
     call_command("ensure_orb_admin", stdout=first, no_color=True)
     call_command("ensure_orb_admin", stdout=second, no_color=True)
     password = first.getvalue().split()[7]
-    assert client.login(username="admin", password=password)
+    signed_in = client.post(reverse("admin:login"), {"username": "admin", "password": password})
+    assert signed_in.status_code == 302
     assert password not in second.getvalue()
     assert "manage.py changepassword admin" in second.getvalue()
 

@@ -13,7 +13,7 @@ README = (Path(__file__).parents[2] / "README.md").read_text()
 
 def test_the_example_in_the_readme_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stores, "_of_this_process", {})
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    example = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]  # the other one is tests/api/test_client.py's
     names: dict[str, Any] = {}
     exec(example, names)
     assert [one.id for one in names["te"].get_reflections("ana")] == ["r-1"]

@@ -84,7 +84,12 @@ def prepared(kind: str, work: Path) -> Iterator[Site]:
 
 def settle_on(database: Database) -> None:
     """Set up Django with a database, once in a process; what forks need is imported before they are made."""
-    chosen = {"DATABASE_URL": database.address, "SECRET_KEY": "x" * 50, "DEBUG": "false", "ORB_JOURNAL": "never"}
+    chosen = {
+        "DATABASE_URL": database.address,
+        "SECRET_KEY": "for-tests-" * 6,
+        "DEBUG": "false",
+        "ORB_JOURNAL": "never",
+    }
     os.environ |= chosen | {"DJANGO_SETTINGS_MODULE": "orbsite.settings", "ORB_PERSISTENCE": "file"}
     django.setup()
     from django.db import connection

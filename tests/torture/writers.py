@@ -183,7 +183,7 @@ def threaded(act: Callable[[int, Log], None], writers: int) -> Iterator[Log]:
 
 def settle_on(database: Database, options: dict[str, Any]) -> None:
     """Set up Django as the project does, with some options more, and make the tables."""
-    os.environ |= {"DATABASE_URL": database.address, "SECRET_KEY": "x" * 50, "DEBUG": "false"}
+    os.environ |= {"DATABASE_URL": database.address, "SECRET_KEY": "for-tests-" * 6, "DEBUG": "false"}
     os.environ["DJANGO_SETTINGS_MODULE"] = "orbsite.settings"
     django.setup()
     from django.core.management import call_command

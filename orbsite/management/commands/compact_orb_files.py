@@ -1,4 +1,4 @@
-"""manage.py compact_orb_files: make the files small."""
+"""manage.py compact_orb_files: make the files, or any store, small."""
 
 from __future__ import annotations
 
@@ -7,22 +7,79 @@ from typing import Any
 
 from orbsite.management.base import OrbCommand
 from orbsite.management.meter import Meter
+from orbsite.management.rules import add_rules, policy_of, refuse_without_rules
 from orbsite.operations.compact import compact
 from orbsite.operations.report import Report
+from orbsite.operations.restore_removed import undo
+from orbsite.operations.retain import retain
+from orbsite.storage.clock import utc_now
+from orbsite.storage.document import require_directory
 from orbsite.storage.domain import Domain
+from orbsite.storage.retention import retained
+from orbsite.storage.store import Store
+from orbsite.stores import open_file_store, open_sql_store, open_store
 
 
 class Command(OrbCommand):
-    """Fold the journals of the files."""
+    """Take what is dead out of the files, or, with rules, remove from a store what they do not keep."""
 
-    help = "Fold the journals into their documents, which then have the layout that other programs read."
-    unit = "files"
+    help = (
+        "Take out of the files what is dead, items that break the rules first of all, and fold the journals; "
+        "the documents then have the layout that other programs read. What goes is kept under .orb/tombstones. "
+        "With rules, remove from the configured store, or another, the records that they do not keep; "
+        "what goes is kept as tombstones, and comes back with --undo."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Add --dry-run."""
+        """Add the rules, where they hold, and how careful to be."""
         super().add_arguments(parser)
-        parser.add_argument("--dry-run", action="store_true", help="tell the sizes; write nothing")
+        parser.add_argument("--dry-run", action="store_true", help="tell what would go, and why; write nothing")
+        parser.add_argument("--force", action="store_true", help="also where more than a fifth of a store would go")
+        add_rules(parser)
+        parser.add_argument(
+            "--from",
+            dest="source",
+            choices=("store", "sql", "file"),
+            help="where the rules hold (default: the configured store, or the files of --data-dir)",
+        )
+        parser.add_argument("--explain", metavar="ID", help="tell why this record would stay or go; write nothing")
+        parser.add_argument("--undo", metavar="RUN", help="bring back what a run has removed")
+        parser.add_argument("--time-budget", type=float, metavar="SECONDS", help="begin no other batch after so long")
+        parser.add_argument("--pause", type=float, metavar="SECONDS", help="leave others so long between batches")
 
-    def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:  # noqa: ARG002
-        """Compact."""
-        return compact(domains, self.base(options), dry_run=options["dry_run"])
+    def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:
+        """Compact, retain, or undo."""
+        if options["undo"] is not None:
+            return undo(options["undo"], self._stores(domains, options), now=utc_now, progress=progress)
+        policy = policy_of(options)
+        if policy is not None:
+            kept = [domain for domain in domains if options["only"] or retained(domain)]
+            return retain(
+                self._stores(kept, options),
+                policy,
+                now=utc_now,
+                dry_run=options["dry_run"],
+                force=options["force"],
+                budget=options["time_budget"],
+                pause=options["pause"] or 0.0,
+                explain=options["explain"],
+                actor="compact_orb_files",
+                progress=progress,
+            )
+        refuse_without_rules(options, ("source", "explain", "time_budget", "pause"))
+        return compact(
+            domains,
+            self.base(options),
+            now=utc_now,
+            dry_run=options["dry_run"],
+            force=options["force"],
+            progress=progress,
+        )
+
+    def _stores(self, domains: list[Domain], options: dict[str, Any]) -> list[Store]:
+        source, base = options["source"] or ("store" if options["data_dir"] is None else "file"), options["data_dir"]
+        if base is not None and source == "file":
+            require_directory(base)
+            return [open_file_store(domain, base) for domain in domains]
+        opened = {"store": open_store, "sql": open_sql_store, "file": open_file_store}[source]
+        return [opened(domain) for domain in domains]

@@ -8,6 +8,7 @@ from orbsite.management.base import OrbCommand
 from orbsite.management.meter import Meter
 from orbsite.operations.report import Report
 from orbsite.operations.stats import stats
+from orbsite.storage.clock import utc_now
 from orbsite.storage.document import require_directory
 from orbsite.storage.domain import Domain
 from orbsite.stores import open_file_store, open_store
@@ -23,4 +24,5 @@ class Command(OrbCommand):
         base = options["data_dir"]
         if base is not None:
             require_directory(base)
-        return stats([open_store(domain) if base is None else open_file_store(domain, base) for domain in domains])
+        stores = [open_store(domain) if base is None else open_file_store(domain, base) for domain in domains]
+        return stats(stores, now=utc_now)

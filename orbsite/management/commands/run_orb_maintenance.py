@@ -1,0 +1,112 @@
+"""manage.py run_orb_maintenance: run the retention policies that are due."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from argparse import ArgumentParser, ArgumentTypeError
+from datetime import timedelta
+from typing import Any
+
+from django.db import DatabaseError, close_old_connections
+
+from orbsite.management.base import OrbCommand
+from orbsite.management.meter import Meter
+from orbsite.management.table import as_text
+from orbsite.operations.maintain import maintain
+from orbsite.operations.report import Report
+from orbsite.operations.workers import STALE_AFTER, a_name
+from orbsite.storage.clock import utc_now
+from orbsite.storage.domain import Domain
+from orbsite.storage.errors import OrbError
+
+_TICK, _LONGEST = 0.2, 1e9
+
+
+class Command(OrbCommand):
+    """Run what is due."""
+
+    help = (
+        "Run the retention policies that are due, each due moment once, however many hosts and lines of cron ask; and "
+        "once a day note how much there is, and remove what has expired."
+    )
+    reads_files = False
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add --once, --loop, --stale-after and --trust-clock."""
+        super().add_arguments(parser)
+        often = parser.add_mutually_exclusive_group()
+        often.add_argument("--once", action="store_true", help="look once, and end; the default")
+        often.add_argument(
+            "--loop",
+            type=_seconds,
+            metavar="SECONDS",
+            help="look every so often, until it is interrupted or terminated",
+        )
+        parser.add_argument(
+            "--stale-after",
+            type=_seconds,
+            default=STALE_AFTER.total_seconds(),
+            metavar="SECONDS",
+            help="how long a run may give no sign of life before it counts as crashed (default: %(default)g)",
+        )
+        parser.add_argument("--trust-clock", action="store_true", help="believe the clock, though it has jumped")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Look once, or again and again; a loop prints what was done, one JSON object a line."""
+        if options["loop"] is None:
+            super().handle(*args, **options)
+            return
+        before = signal.getsignal(signal.SIGTERM)
+        with Meter(sys.stderr, self.unit) as progress, progress.heeded():
+            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+            try:
+                self._loop(progress, options)
+            finally:
+                signal.signal(signal.SIGTERM, before)
+
+    def _loop(self, progress: Meter, options: dict[str, Any]) -> None:
+        worker = a_name()
+        while not progress.is_stopping:
+            try:
+                report = self._maintain(progress, worker, options)
+                options["trust_clock"] = False
+            except (OrbError, DatabaseError) as problem:  # a database that is away for a while comes back
+                self.stderr.write(f"nothing was done this time: {problem}")
+            else:
+                self._tell(report, options["format"])
+            close_old_connections()
+            until = time.monotonic() + options["loop"]
+            while not progress.is_stopping and (left := until - time.monotonic()) > 0:
+                time.sleep(min(_TICK, left))
+
+    def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:  # noqa: ARG002
+        """Maintain."""
+        return self._maintain(progress, "", options)
+
+    def _maintain(self, progress: Meter, worker: str, options: dict[str, Any]) -> Report:
+        return maintain(
+            now=utc_now,
+            only=options["only"],
+            worker=worker,
+            stale_after=timedelta(seconds=options["stale_after"]),
+            trust_clock=options["trust_clock"],
+            progress=progress,
+        )
+
+    def _tell(self, report: Report, form: str) -> None:
+        if report.domains:
+            self.stdout.write(json.dumps(report.as_json()) if form == "json" else as_text(report, color=self.style))
+            self.stdout.flush()
+
+
+def _seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0
+    if not 0 < number < _LONGEST:
+        raise ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return number

@@ -1,0 +1,45 @@
+"""What is done once a day: a row of statistics, and what has expired goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.apps import apps
+
+from orbsite import conf
+from orbsite.models import Change
+from orbsite.operations.growth import note_growth
+from orbsite.tokens import forget
+from orbsite.upkeep import Job, PolicyRun
+
+_TASKS_OF_THE_DATABASE = "django_tasks_database"
+_BATCH = 1000
+
+
+def chores(now: Callable[[], datetime]) -> dict[str, int]:
+    """Do them, and return how many rows of each kind came or went. Any of them may be done twice."""
+    noted = note_growth(now)
+    before = now() - timedelta(days=conf.undo_days())
+    ended = {"finished_at__lt": before}
+    facts = {
+        "growth_noted": noted,
+        "tombstones_removed": _remove(Change.objects.filter(run__operation="compact", run__started_at__lt=before)),
+        "answers_removed": forget(now()),
+        "jobs_removed": _remove(Job.objects.filter(**ended)),
+        "policy_runs_removed": _remove(PolicyRun.objects.filter(**ended)),
+    }
+    if apps.is_installed("django_tasks_db"):
+        tasks = apps.get_model(_TASKS_OF_THE_DATABASE, "DBTaskResult")
+        facts["tasks_removed"] = _remove(tasks._default_manager.filter(**ended))
+    return facts
+
+
+def _remove(rows: Any) -> int:
+    """Remove rows, a batch in a transaction, and return how many there were."""
+    number = 0
+    while keys := list(rows.order_by("pk").values_list("pk", flat=True)[:_BATCH]):
+        rows.model._default_manager.filter(pk__in=keys).delete()
+        number += len(keys)
+    return number

@@ -1,0 +1,206 @@
+"""What can be asked of a worker: each operation by name, with the arguments that it takes, strictly read from JSON.
+
+Paths are none of them: a job reads and writes where the settings say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, ClassVar
+
+import msgspec
+
+from orbsite import conf
+from orbsite.operations import backup
+from orbsite.operations.check import check
+from orbsite.operations.compact import compact
+from orbsite.operations.export import export
+from orbsite.operations.maintain import maintain
+from orbsite.operations.migrate import migrate
+from orbsite.operations.progress import Progress
+from orbsite.operations.report import Report
+from orbsite.operations.retain import retain
+from orbsite.operations.rollback import rollback
+from orbsite.operations.validate import validate
+from orbsite.operations.verify import verify
+from orbsite.storage.domain import Domain, registered
+from orbsite.storage.errors import OrbError
+from orbsite.stores import open_store, store_named
+from orbsite.upkeep import RetentionPolicy
+
+Now = Callable[[], datetime]
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An operation and its arguments."""
+
+    name: ClassVar[str]
+    only: tuple[str, ...] | None = None
+    """The domains that it is about; all by default."""
+
+    @property
+    def domains(self) -> list[Domain]:
+        """The domains. Raises OrbError for unknown names."""
+        try:
+            return registered(self.only)
+        except KeyError as problem:
+            known = ", ".join(domain.name for domain in registered())
+            raise OrbError(f"there is no domain {problem.args[0]!r}; there are {known}") from problem
+
+    def run(self, now: Now, progress: Progress) -> Report:
+        """Call the operation."""
+        raise NotImplementedError
+
+
+class Migrate(Request, frozen=True, kw_only=True):
+    """Moves the files' records into SQL."""
+
+    name = "migrate"
+    dry_run: bool = False
+    incremental: bool = False
+    only_rejected: bool = False
+    resume: bool = False
+    backup: bool = True
+
+    def run(self, now: Now, progress: Progress) -> Report:
+        """Migrate."""
+        return migrate(
+            self.domains,
+            conf.data_directory(),
+            now=now,
+            backup_to=conf.backup_directory() if self.backup else None,
+            dry_run=self.dry_run,
+            incremental=self.incremental,
+            only_rejected=self.only_rejected,
+            resume=self.resume,
+            progress=progress,
+        )
+
+
+class Verify(Request, frozen=True, kw_only=True):
+    """Compares the files with SQL."""
+
+    name = "verify"
+
+    def run(self, now: Now, progress: Progress) -> Report:
+        """Verify."""
+        return verify(self.domains, conf.data_directory(), now=now, progress=progress)
+
+
+class Rollback(Request, frozen=True, kw_only=True):
+    """Undoes one run."""
+
+    name = "rollback"
+    run_id: int = msgspec.field(name="run")
+    dry_run: bool = False
+    force: bool = False
+
+    def run(self, now: Now, progress: Progress) -> Report:
+        """Roll back."""
+        return rollback(self.run_id, self.domains, now=now, dry_run=self.dry_run, force=self.force, progress=progress)
+
+
+class Validate(Request, frozen=True, kw_only=True):
+    """Checks every record of the files."""
+
+    name = "validate"
+
+    def run(self, now: Now, progress: Progress) -> Report:  # noqa: ARG002 -- it depends on no clock
+        """Validate."""
+        return validate(self.domains, conf.data_directory(), progress=progress)
+
+
+class Check(Request, frozen=True, kw_only=True):
+    """Looks for damage in the files."""
+
+    name = "check"
+
+    def run(self, now: Now, progress: Progress) -> Report:  # noqa: ARG002 -- it takes neither
+        """Check."""
+        return check(self.domains, conf.data_directory())
+
+
+class Compact(Request, frozen=True, kw_only=True):
+    """Makes the files small."""
+
+    name = "compact"
+    dry_run: bool = False
+    force: bool = False
+
+    def run(self, now: Now, progress: Progress) -> Report:
+        """Compact."""
+        base = conf.data_directory()
+        return compact(self.domains, base, now=now, dry_run=self.dry_run, force=self.force, progress=progress)
+
+
+class Export(Request, frozen=True, kw_only=True):
+    """Writes files from the configured store, in a new directory under ORB_BACKUP_DIR."""
+
+    name = "export"
+    user: str | None = None
+
+    def run(self, now: Now, progress: Progress) -> Report:
+        """Export."""
+        to = conf.backup_directory() / f"export-{now():%Y%m%dT%H%M%S%f}Z"
+        return export([open_store(domain) for domain in self.domains], to, user=self.user, progress=progress)
+
+
+class Backup(Request, frozen=True, kw_only=True):
+    """Keeps files and database in a new directory under ORB_BACKUP_DIR."""
+
+    name = "backup"
+    label: str = ""
+
+    def run(self, now: Now, progress: Progress) -> Report:  # noqa: ARG002 -- it cannot tell how far it is
+        """Back up."""
+        base = conf.data_directory()
+        return backup.backup(
+            self.domains, base, conf.backup_directory(), now=now, files=base.is_dir(), label=self.label
+        )
+
+
+class Preview(Request, frozen=True, kw_only=True):
+    """Tells what a retention policy would remove, and removes nothing."""
+
+    name = "preview"
+    policy: int
+
+    def run(self, now: Now, progress: Progress) -> Report:
+        """Retain, without removing anything."""
+        policy = RetentionPolicy.objects.filter(pk=self.policy).first()
+        if policy is None:
+            raise OrbError(f"there is no policy {self.policy}; the admin lists all policies")
+        return retain(
+            [store_named(policy.store, policy.domain)], policy.policy, now=now, dry_run=True, progress=progress
+        )
+
+
+class Maintain(Request, frozen=True, kw_only=True):
+    """Runs the retention policies that are due."""
+
+    name = "maintain"
+
+    def run(self, now: Now, progress: Progress) -> Report:
+        """Maintain."""
+        return maintain(now=now, only=self.only, progress=progress)
+
+
+OPERATIONS: dict[str, type[Request]] = {
+    one.name: one for one in (Migrate, Verify, Rollback, Validate, Check, Compact, Export, Backup, Preview, Maintain)
+}
+"""What a worker can be asked for."""
+
+
+def read(operation: str, arguments: Any) -> Request:
+    """Return the request for an operation, by name, with arguments as parsed JSON. Raises OrbError."""
+    kind = OPERATIONS.get(operation)
+    if kind is None:
+        raise OrbError(f"there is no operation {operation!r}; there are {', '.join(OPERATIONS)}")
+    try:
+        request = msgspec.convert(arguments, kind)
+    except msgspec.ValidationError as problem:
+        known = ", ".join(kind.__struct_encode_fields__)
+        raise OrbError(f"the arguments of {operation} are wrong: {problem}; it takes {known}") from problem
+    _ = request.domains  # which raises for unknown ones
+    return request

@@ -1,0 +1,50 @@
+"""What everything that works on its own has in common: a name, the end of patience with the dead, and what it tells."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import traceback
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from orbsite.operations.report import Report
+from orbsite.storage.errors import OrbError
+from orbsite.upkeep import Job
+
+STALE_AFTER = timedelta(minutes=5)
+"""How long a worker that gives no sign of life is waited for: longer than any transaction of SQLite's should take."""
+
+
+def a_name() -> str:
+    """Return a name for a worker that no other has."""
+    return f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+def brief(report: Report, most: int = 100) -> dict[str, Any]:
+    """Return a report as a row keeps it: of many findings, the first."""
+    made = report.as_json()
+    findings = made["findings"]
+    more = {"more_findings": len(findings) - most} if len(findings) > most else {}
+    return made | {"findings": findings[:most], **more}
+
+
+def told(problem: Exception) -> str:
+    """Return what may be told of an error: our own message; of one that nobody expected, its kind and place alone."""
+    if isinstance(problem, OrbError):
+        return str(problem)
+    where = traceback.extract_tb(problem.__traceback__)[-1]
+    place = f"{Path(where.filename).name}, line {where.lineno}"
+    return f"an unexpected {type(problem).__name__} in {place}; run the command by hand to see all of it"
+
+
+def fail_stale_jobs(now: datetime, stale_after: timedelta = STALE_AFTER) -> int:
+    """Fail the jobs whose workers give no sign of life any more, and return how many there were."""
+    number = 0
+    for job in Job.objects.filter(state=Job.State.RUNNING, heartbeat__lt=now - stale_after):
+        same = Job.objects.filter(pk=job.pk, state=Job.State.RUNNING, heartbeat=job.heartbeat)
+        error = f"its worker {job.worker} has given no sign of life since {job.heartbeat}; start it again"
+        number += same.update(state=Job.State.FAILED, finished_at=now, error=error)
+    return number

@@ -1,0 +1,78 @@
+"""What a policy takes out of records in memory: planned, told to whoever keeps tombstones, and then removed at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
+from typing import TypeAlias
+
+import msgspec
+
+from orbsite.storage.record import Key, Record, keys_of_all
+from orbsite.storage.retention import Policy
+from orbsite.storage.verdicts import dropped, verdicts
+
+
+class Grave(msgspec.Struct, frozen=True, gc=False):
+    """A record that goes, why, and its place in its list, where it has one."""
+
+    record: Record
+    reason: str
+    position: int | None = None
+
+
+@dataclass(slots=True)
+class Plan:
+    """What goes of one kind."""
+
+    kind: type[Record]
+    total: int = 0
+    newest: datetime | None = None
+    graves: list[Grave] = field(default_factory=list)
+    held: list[Key] = field(default_factory=list)
+    """What should go and cannot, because another item with its key would count then."""
+
+    refused: int = 0
+    """How many items do not decode; they stay."""
+
+    @property
+    def number(self) -> int:
+        """How many records go."""
+        return len(self.graves)
+
+
+Bury: TypeAlias = Callable[[Plan], None]
+"""Keeps what goes elsewhere, durably; what it raises leaves everything as it was."""
+
+
+def planned(kind: type[Record], records: Iterable[Record], policy: Policy, now: datetime) -> Plan:
+    """Return what goes of these records."""
+    found = list(records)
+    newest = max(map(attrgetter(kind.time_field or ""), found), default=None)
+    if policy.has_keep_rules:
+        graves = [Grave(one.record, one.reason) for one in verdicts(kind, found, policy, now) if not one.keep]
+    else:
+        graves = [Grave(record, reason) for record, reason in dropped(kind, found, policy, now)]
+    return Plan(kind, len(found), newest, graves)
+
+
+@dataclass(slots=True)
+class Returned:
+    """What became of graves that were to be opened."""
+
+    restored: list[Grave] = field(default_factory=list)
+    present: list[Grave] = field(default_factory=list)
+    """What was there again already, word for word."""
+    kept: list[tuple[Grave, str]] = field(default_factory=list)
+    """What stays where it is, and why."""
+    lost: list[tuple[type[Record], str]] = field(default_factory=list)
+    """What does not decode, by its key as text."""
+
+
+def keys_of(graves: Sequence[Grave]) -> list[Key]:
+    """Return the keys of what lies in graves."""
+    records = [grave.record for grave in graves]
+    return [key for kind, some in groupby(records, type) for key in keys_of_all(kind, some)]
