@@ -1,0 +1,89 @@
+"""What the API is compared with: settings, addresses and views of their own, without tokens, middleware or checks.
+
+Peers know the user's reflections in the same table: a DRF ListAPIView with a ModelSerializer, a bare Django view with
+raw SQL, and a bare Django view that inserts the row that a save does.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+
+from orbsite.settings import *  # noqa: F403
+
+ROOT_URLCONF = "benchmarks.peers"
+MIDDLEWARE: list[str] = []
+REST_FRAMEWORK = {"UNAUTHENTICATED_USER": None, "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"]}
+COLUMNS = ("id", "user_id", "session_id", "input", "output", "tags", "notes", "created_at")
+_LATEST = (
+    f"SELECT {', '.join(COLUMNS)} FROM te_reflections WHERE user_id = %s ORDER BY created_at DESC, id DESC LIMIT 100"
+)
+_INSERT = (
+    f"INSERT INTO te_reflections ({', '.join(COLUMNS)}, digest, run_id, extra, position) "
+    f"VALUES ({', '.join(['%s'] * len(COLUMNS))}, %s, NULL, NULL, NULL)"
+)
+
+
+def _bare(request: Any, user: str) -> Any:  # noqa: ARG001 -- Django's signature
+    from django.db import connection
+    from django.http import HttpResponse
+
+    with connection.cursor() as cursor:
+        cursor.execute(_LATEST, [user])
+        found = [dict(zip(COLUMNS, row, strict=True)) for row in cursor.fetchall()]
+    for one in found:
+        one["tags"] = msgspec.json.decode(one["tags"]) if isinstance(one["tags"], str) else one["tags"]
+    return HttpResponse(msgspec.json.encode(found), content_type="application/json")
+
+
+def _insert(request: Any, user: str) -> Any:
+    from django.db import connection, transaction
+    from django.http import HttpResponse
+
+    given = msgspec.json.decode(request.body)
+    name, now = str(uuid4()), datetime.now(UTC)
+    moment = connection.ops.adapt_datetimefield_value(now)
+    row = [name, user, "default", given["input"], given["output"], json.dumps(given["tags"]), None, moment]
+    digest = sha256(request.body).hexdigest()
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_INSERT, [*row, digest])
+    shown = {"id": name, "createdAt": now, **given}
+    return HttpResponse(msgspec.json.encode(shown), content_type="application/json", status=201)
+
+
+def _views() -> list[Any]:
+    from django.urls import path
+    from rest_framework.generics import ListAPIView
+    from rest_framework.serializers import ModelSerializer
+
+    from te.models import ReflectionRow
+
+    class Serializer(ModelSerializer[Any]):
+        class Meta:
+            model = ReflectionRow
+            fields = COLUMNS
+
+    class Latest(ListAPIView[Any]):
+        serializer_class = Serializer
+
+        def get_queryset(self) -> Any:
+            rows = ReflectionRow.objects.filter(user_id=self.kwargs["user"])
+            return rows.order_by("-created_at", "-id")[:100]
+
+    return [
+        path("drf/<user>", Latest.as_view()),
+        path("bare/<user>", _bare),
+        path("insert/<user>", _insert),
+    ]
+
+
+def __getattr__(name: str) -> Any:
+    """Return the addresses, which need the apps to be ready."""
+    if name == "urlpatterns":
+        return _views()
+    raise AttributeError(name)

@@ -1,0 +1,170 @@
+"""Luna's resources: profiles, the active mode, and the modes that a user has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import Http404
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from luna.domain import DOMAIN
+from luna.preferences import Preferences
+from luna.presets import new_profile
+from luna.records import ActiveMode, Profile
+from orbsite.api.conditions import expected, must_be_free
+from orbsite.api.idempotency import Attempt, once
+from orbsite.api.pages import Asked
+from orbsite.api.patches import patched
+from orbsite.api.problems import BAD, CHANGED, CONFLICT, Problem
+from orbsite.api.schema import IDEMPOTENT, IF_MATCH, IF_NONE_MATCH, PAGED, fields_of, page_of, shape
+from orbsite.api.segments import segment
+from orbsite.api.views import OrbView, found
+from orbsite.storage.clock import utc_now
+from orbsite.storage.finding import ROOT, step
+from orbsite.storage.instant import spell
+
+_OF_THE_ADDRESS = ("userId", "modeId")
+
+
+class LunaView(OrbView):
+    """A resource of Luna."""
+
+    domain = DOMAIN
+
+    @property
+    def preferences(self) -> Preferences:
+        """What Luna does, over the configured store."""
+        return Preferences(self.store)
+
+
+class Profiles(LunaView):
+    """The profiles of a user, one for each mode."""
+
+    parameters = ("limit", "cursor")
+
+    @extend_schema(operation_id="listProfiles", parameters=[*PAGED, IF_NONE_MATCH], responses={200: page_of(Profile)})
+    def get(self, request: Request, user: str) -> Any:
+        """List a user's profiles by mode."""
+        asked = Asked.of(request, Profile, {"user": user})
+        where = {"user_id": user}
+        return asked.page(self.store.find(Profile, where, after=asked.after, limit=asked.limit + 1, oldest_first=True))
+
+    @extend_schema(
+        operation_id="createProfile",
+        parameters=[IDEMPOTENT],
+        request={"application/json": fields_of(Profile, required=("modeId",), without=("userId",))},
+        responses={201: shape(Profile)},
+    )
+    def post(self, request: Request, user: str) -> Any:  # noqa: ARG002 -- Django's signature
+        """Create a profile, from the mode's preset but for what is given. One that is there already stays (409)."""
+        return once(self, lambda attempt: self._create(attempt, user))
+
+    def _create(self, attempt: Attempt, user: str) -> Any:
+        given = self.object_of(self.body())
+        mode = given.get("modeId")
+        if not isinstance(mode, str):
+            raise Problem(BAD, errors=[(step(ROOT, "modeId"), "is missing, or no text")])
+        start = new_profile(user, mode, attempt.moment).as_json()
+        profile = self.record(Profile, start | given | {"userId": self.owner_of(given, user)})
+        there, is_new = self.store.add(profile)
+        if not is_new and there != profile:
+            raise Problem(CONFLICT, "The user has a profile in this mode already.")
+        address = f"{self.request.path}/{segment(mode)}"
+        return self.shown(there, 201, Location=address)
+
+
+class OneProfile(LunaView):
+    """A user's profile in a mode."""
+
+    @extend_schema(operation_id="getProfile", parameters=[IF_NONE_MATCH], responses={200: shape(Profile)})
+    def get(self, request: Request, user: str, mode: str) -> Any:  # noqa: ARG002 -- Django's signature
+        """Return a profile."""
+        return self.shown(found(self.preferences.get_profile(user, mode)))
+
+    @extend_schema(
+        operation_id="saveProfile",
+        parameters=[IF_MATCH],
+        request={"application/json": fields_of(Profile, ("preferences", "constraints"), _OF_THE_ADDRESS)},
+        responses={200: shape(Profile), 201: shape(Profile)},
+    )
+    def put(self, request: Request, user: str, mode: str) -> Any:
+        """Save a profile as a whole. `updatedAt` is now where it is not given."""
+        given = self.object_of(self.body())
+        whole = {"updatedAt": spell(utc_now())} | given | {"userId": self.owner_of(given, user)}
+        profile = self.record(Profile, whole | {"modeId": self.same(given, "modeId", mode)})
+        current = self.preferences.get_profile(user, mode)
+        if must_be_free(request):
+            there, is_new = self.store.add(profile)
+            if not is_new:
+                raise Problem(CHANGED)
+            return self.shown(there, 201)
+        self.preferences.save_profile(profile, expect=expected(request, current))
+        return self.shown(profile, 200 if current else 201)
+
+    @extend_schema(
+        operation_id="changeProfile",
+        parameters=[IF_MATCH],
+        request={"application/merge-patch+json": fields_of(Profile, without=_OF_THE_ADDRESS)},
+        responses={200: shape(Profile)},
+    )
+    def patch(self, request: Request, user: str, mode: str) -> Any:
+        """Change parts of a profile (JSON Merge Patch). `updatedAt` is now where it is not given."""
+        return self.shown(
+            patched(
+                self,
+                request,
+                lambda: self.preferences.get_profile(user, mode),
+                fixed={"userId": user, "modeId": mode},
+                implied={"updatedAt": spell(utc_now())},
+            )
+        )
+
+    @extend_schema(operation_id="deleteProfile", parameters=[IF_MATCH], responses={204: None})
+    def delete(self, request: Request, user: str, mode: str) -> Any:
+        """Delete a profile; the active mode stays."""
+        expected(request, found(self.preferences.get_profile(user, mode)))
+        if not self.preferences.delete_profile(user, mode):
+            raise Http404
+        return Response(status=204)
+
+
+class TheActiveMode(LunaView):
+    """The mode that a user is in."""
+
+    @extend_schema(operation_id="getActiveMode", parameters=[IF_NONE_MATCH], responses={200: shape(ActiveMode)})
+    def get(self, request: Request, user: str) -> Any:  # noqa: ARG002 -- Django's signature
+        """Return the mode that a user is in."""
+        return self.shown(found(self._current(user)))
+
+    @extend_schema(
+        operation_id="setActiveMode",
+        parameters=[IF_MATCH],
+        request={"application/json": fields_of(ActiveMode, required=("modeId",), without=("userId", "updatedAt"))},
+        responses={200: shape(ActiveMode)},
+    )
+    def put(self, request: Request, user: str) -> Any:
+        """Put a user into a mode; the mode needs no profile."""
+        given = self.object_of(self.body())
+        whole = given | {"userId": self.owner_of(given, user), "updatedAt": spell(utc_now())}
+        active = self.record(ActiveMode, whole)
+        self.store.put([active], expect=expected(request, self._current(user)))
+        return self.shown(active)
+
+    def _current(self, user: str) -> ActiveMode | None:
+        return self.store.fetch(ActiveMode, [(user,)], user_id=user).get((user,))
+
+
+class Modes(LunaView):
+    """The modes in which a user has a profile."""
+
+    parameters = ("limit", "cursor")
+
+    @extend_schema(operation_id="listModes", parameters=[*PAGED, IF_NONE_MATCH], responses={200: page_of("Id")})
+    def get(self, request: Request, user: str) -> Any:
+        """List the modes in which a user has a profile."""
+        asked = Asked.of(request, Profile, {"user": user, "modes": True})
+        where = {"user_id": user}
+        profiles = self.store.find(Profile, where, after=asked.after, limit=asked.limit + 1, oldest_first=True)
+        return asked.page(profiles, [profile.mode_id for profile in profiles])

@@ -1,0 +1,148 @@
+"""`Idempotency-Key`: a creation that is sent twice, because nobody knows whether it arrived, happens once.
+
+A resource that creates wraps what it does:
+
+    def post(self, request: Request, user: str) -> Any:
+        return once(self, lambda attempt: self._create(attempt, user))
+
+`attempt.moment` is when the request came first, and `attempt.new_id(0)` an id that is the same each time: a creation
+that a crash interrupted is done again with both, and comes to the same record. Without the header they are now, and
+any id. With it the same key and body are answered the same, also where many come at once: one does the work, the
+others wait for its answer. Another body or address under the same key is answered 422. Refusals (4xx) are not kept,
+so that what was wrong can be mended under the same key.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from http import HTTPStatus
+from typing import Any
+from uuid import NAMESPACE_URL, uuid4, uuid5
+
+from django.db import IntegrityError
+from django.http import HttpResponse
+from rest_framework.response import Response
+
+from orbsite.api.problems import BAD, CONFLICT, REUSED, Problem, problem_of
+from orbsite.storage.attempts import Attempts
+from orbsite.storage.clock import utc_now
+from orbsite.storage.javascript import canonical
+from orbsite.tokens import KEPT, Answer
+
+HEADER = "Idempotency-Key"
+LONGEST = timedelta(seconds=60)
+"""After what time nobody works on a request any more, for its worker has died."""
+PATIENCE = 30.0
+"""Seconds for which a request waits for the answer to another one."""
+_PAUSE = 0.05
+_MOST_OF_A_KEY = 255
+_KEPT_HEADERS = ("Content-Type", "ETag", "Location")
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One of the times that a creation was asked for."""
+
+    moment: datetime
+    """When it was asked for first."""
+    _seed: str | None = None
+
+    def new_id(self, number: int) -> str:
+        """Return the id for the record of a number in the request, the same in each attempt."""
+        return str(uuid4() if self._seed is None else uuid5(NAMESPACE_URL, f"{self._seed}#{number}"))
+
+
+def once(view: Any, act: Callable[[Attempt], Any], now: Callable[[], datetime] = utc_now) -> Any:
+    """Return the answer of an act, which is done once for each key that a token sends. Raises Problem."""
+    request = view.request
+    key = request.headers.get(HEADER)
+    if key is None:
+        return act(Attempt(now()))
+    if not 0 < len(key) <= _MOST_OF_A_KEY or not key.isprintable() or not key.isascii():
+        raise Problem(BAD, errors=[(HEADER, f"is 1 to {_MOST_OF_A_KEY} printable characters of ASCII")])
+    text = canonical([request.method, request.path, view.body()])
+    about = {"request": sha256(text).hexdigest(), "user_id": view.kwargs.get("user", "")}
+    ours = _claimed(request.auth, key, about, now)
+    if ours.status is not None:
+        return _again(ours)
+    return _first(view, ours, act)
+
+
+def _claimed(token: Any, key: str, about: dict[str, str], now: Callable[[], datetime]) -> Answer:
+    """Return what is known of a key: an answer, or, for whoever has to give one, the claim to do so."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        row, is_ours = _look(token, key, about, now())
+        if row.request != about["request"]:
+            raise Problem(REUSED)
+        if is_ours or row.status is not None:
+            return row
+        if time.monotonic() > deadline:
+            raise Problem(CONFLICT, "The same request is still being worked on.", headers={"Retry-After": "5"})
+        time.sleep(_PAUSE)
+
+
+def _look(token: Any, key: str, about: dict[str, str], now: datetime) -> tuple[Answer, bool]:
+    """Return the row of a key, and whether it is ours to answer: nobody works on it, or whoever did has died."""
+    mine = secrets.token_hex(16)
+
+    def take() -> Answer:
+        row = Answer.objects.filter(token=token, key=key).first()
+        if row is not None and row.began_at < now - KEPT:
+            row.delete()
+            row = None
+        if row is None:
+            return Answer.objects.create(token=token, key=key, **about, began_at=now, claimed_at=now, claim=mine)
+        is_free = row.claimed_at is None or row.claimed_at < now - LONGEST
+        if is_free and row.request == about["request"] and row.status is None:
+            free = Answer.objects.filter(pk=row.pk, status=None, claim=row.claim)
+            if free.update(claimed_at=now, claim=mine):
+                row.claim = mine
+        return row
+
+    try:
+        row = Attempts("default").run(take)
+    except IntegrityError:  # somebody was faster
+        return _look(token, key, about, now)
+    return row, row.claim == mine
+
+
+def _first(view: Any, ours: Answer, act: Callable[[Attempt], Any]) -> Any:
+    """Do it, and keep the answer; a refusal is forgotten, and what failed may be tried again."""
+    mine = Answer.objects.filter(pk=ours.pk, claim=ours.claim)
+    seed = f"urn:orb:{ours.token_id}:{ours.pk}:{ours.request}"
+    try:
+        answer = act(Attempt(ours.began_at, seed))
+    except Exception as problem:
+        told = problem_of(problem, view.request)
+        if told is not None and told.kind.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            Attempts("default").run(mine.delete)
+        else:
+            Attempts("default").run(lambda: mine.update(claimed_at=None))
+        raise
+    finished = _finished(view, answer)
+    headers = {name: finished[name] for name in _KEPT_HEADERS if name in finished}
+    body = getattr(finished, "content", b"")
+    Attempts("default").run(lambda: mine.update(status=finished.status_code, headers=headers, body=body))
+    return finished
+
+
+def _finished(view: Any, answer: Any) -> Any:
+    """Return an answer with its bytes."""
+    if isinstance(answer, Response):
+        answer = view.finalize_response(view.request, answer)
+        answer.render()
+    return answer
+
+
+def _again(kept: Answer) -> HttpResponse:
+    answer = HttpResponse(bytes(kept.body), status=kept.status)
+    for name, value in kept.headers.items():
+        answer[name] = value
+    answer["Idempotent-Replayed"] = "true"
+    return answer

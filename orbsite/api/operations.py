@@ -1,0 +1,176 @@
+"""Operations: figures at once, long work as a job that is started here, done by a worker, and followed."""
+
+from __future__ import annotations
+
+from types import FunctionType
+from typing import Any, ClassVar
+
+import msgspec
+from django.http import Http404
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from orbsite.api.idempotency import Attempt, once
+from orbsite.api.problems import BAD, CONFLICT, Problem
+from orbsite.api.schema import IDEMPOTENT, described, field, shape
+from orbsite.api.views import OrbView, opened
+from orbsite.operations import jobs, requests
+from orbsite.operations.stats import stats
+from orbsite.storage.clock import utc_now
+from orbsite.storage.domain import registered
+from orbsite.storage.errors import OrbError
+from orbsite.storage.finding import ROOT, step
+from orbsite.storage.instant import spell
+from orbsite.upkeep import Job
+
+OFFERED = ("validate", "migrate", "verify", "rollback", "compact", "export", "check", "backup")
+"""The operations that can be started, by their names in `requests.OPERATIONS`."""
+JOBS = "/api/v1/operations/jobs"
+_OPERATE = dict.fromkeys(("GET", "HEAD", "POST", "DELETE"), "operate")
+_TIME = {"type": ["string", "null"], "format": "date-time"}
+_WORK = {
+    "type": "object",
+    "required": ["id", "operation", "arguments", "state", "progress", "expected", "result", "error", "createdAt"],
+    "properties": {
+        "id": {"type": "integer"},
+        "operation": {"type": "string"},
+        "arguments": {"type": "object"},
+        "state": {"enum": list(Job.State.values)},
+        "progress": {"type": "integer"},
+        "expected": {"type": ["integer", "null"]},
+        "result": {"type": ["object", "null"]},
+        "error": {"type": "string"},
+        "createdAt": {"type": "string", "format": "date-time"},
+        "startedAt": _TIME,
+        "finishedAt": _TIME,
+    },
+    "additionalProperties": False,
+}
+described("Job", _WORK)
+described("Report", {"type": "object", "required": ["run", "ok", "domains", "findings"]})
+
+
+class Stats(OrbView):
+    """How much there is."""
+
+    scopes = _OPERATE
+
+    @extend_schema(operation_id="stats", responses={200: shape("Report")})
+    def get(self, request: Request) -> Any:  # noqa: ARG002 -- Django's signature
+        """Count what the stores in use hold."""
+        return Response(stats([opened(domain) for domain in registered()], now=utc_now).as_json())
+
+
+class Start(OrbView):
+    """Long work that can be started."""
+
+    scopes = _OPERATE
+    operation: ClassVar[str]
+
+    def post(self, request: Request) -> Any:  # noqa: ARG002 -- Django's signature
+        """Queue it, and say where to follow it; the body holds its arguments, {} for none."""
+        return once(self, self._start)
+
+    def _start(self, attempt: Attempt) -> Any:  # noqa: ARG002 -- a job has an id and a moment of its own
+        names = _names(requests.OPERATIONS[self.operation])
+        given = self.object_of(self.body())
+        unknown = [(step(ROOT, name), "is not known here") for name in given if name not in names]
+        if unknown:
+            raise Problem(BAD, errors=unknown)
+        arguments = {names[name]: value for name, value in given.items()}
+        try:
+            job = jobs.start(self.operation, arguments, now=utc_now, actor=self.actor)
+        except OrbError as problem:
+            raise Problem(BAD, errors=[(ROOT, str(problem))]) from problem
+        return Response(_shown(job), status=202, headers={"Location": f"{JOBS}/{job.pk}"})
+
+    @property
+    def actor(self) -> str:
+        """Who starts it: the token, by what tells it apart."""
+        token: Any = self.request.auth
+        return f"token {token.prefix}"
+
+
+class OneJob(OrbView):
+    """A job: how far it is, and what came of it."""
+
+    scopes = _OPERATE
+
+    @extend_schema(operation_id="getJob", responses={200: shape("Job")})
+    def get(self, request: Request, job: int) -> Any:  # noqa: ARG002 -- Django's signature
+        """Follow a job."""
+        return Response(_shown(_found(job)))
+
+
+class Cancel(OrbView):
+    """The end of a job that is wanted."""
+
+    scopes = _OPERATE
+
+    @extend_schema(operation_id="cancelJob", request=None, responses={202: shape("Job")})
+    def post(self, request: Request, job: int) -> Any:  # noqa: ARG002 -- Django's signature
+        """Cancel a job that waits or runs; one that runs ends where it can be gone on with (409 where it ended)."""
+        _found(job)
+        try:
+            return Response(_shown(jobs.cancel(job, now=utc_now)), status=202)
+        except OrbError as problem:
+            raise Problem(CONFLICT, str(problem)) from problem
+
+
+def view_of(name: str) -> type[Start]:
+    """Return the resource that starts an operation."""
+    kind = requests.OPERATIONS[name]
+    view = type(f"Start{kind.__name__}", (Start,), {"operation": name, "__doc__": kind.__doc__})
+    decorate = extend_schema(
+        operation_id=name,
+        description=kind.__doc__,
+        parameters=[IDEMPOTENT],
+        request={"application/json": described(f"{kind.__name__}Arguments", _arguments_of(kind))},
+        responses={202: shape("Job")},
+    )
+    setattr(view, "post", decorate(_copied(Start.post)))  # noqa: B010 -- a method of this one alone
+    return view
+
+
+def _arguments_of(kind: type[requests.Request]) -> dict[str, Any]:
+    """Return the schema of an operation's arguments, from its declaration."""
+    schema = msgspec.json.schema_components([kind])[1][kind.__name__]
+    names = [domain.name for domain in registered()]
+    given = {_camel(name): field(one) for name, one in schema["properties"].items()}
+    given["only"] = {"type": ["array", "null"], "items": {"type": "string", "enum": names}}
+    required = [_camel(name) for name in schema["required"]]
+    return {"type": "object", "properties": given, "required": required, "additionalProperties": False}
+
+
+def _names(kind: type[requests.Request]) -> dict[str, str]:
+    """Return the arguments of an operation by their names in the API."""
+    return {_camel(name): name for name in kind.__struct_encode_fields__}
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def _copied(function: Any) -> Any:
+    """Return a function of its own, for a decorator to write on."""
+    return FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
+
+
+def _found(number: int) -> Job:
+    job = Job.objects.filter(pk=number).first()
+    if job is None:
+        raise Http404
+    return job
+
+
+def _shown(job: Job) -> dict[str, Any]:
+    times = {"createdAt": job.created_at, "startedAt": job.started_at, "finishedAt": job.finished_at}
+    return {
+        "id": job.pk,
+        **{name: getattr(job, name) for name in ("operation", "state", "progress", "expected", "result")},
+        "arguments": {_camel(name): value for name, value in job.arguments.items()},
+        "error": job.error,
+        **{name: moment and spell(moment) for name, moment in times.items()},
+    }

@@ -1,0 +1,112 @@
+"""Keyset pages: they neither skip nor repeat what is there all the while, however much is added meanwhile.
+
+A resource says what it looks for, and answers with a page:
+
+    asked = Asked.of(request, Reflection, {"user": user, "tag": tag})
+    found = store.find(Reflection, {"user_id": user}, tag=tag, after=asked.after, limit=asked.limit + 1)
+    return asked.page(found)
+
+The body is `{"items": [...], "next": "<address or null>"}`, and a `Link` header says the same. A cursor is the place
+of the last item, in a form that is nobody's business; it goes with the conditions it was made under, and with no
+others (400).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+from rest_framework.response import Response
+
+from orbsite.api.conditions import is_unchanged, not_modified
+from orbsite.api.problems import BAD, Problem
+from orbsite.api.renderers import encoded_list
+from orbsite.storage.javascript import canonical, compact
+from orbsite.storage.jsontext import UNCLEAN
+from orbsite.storage.record import Record
+
+MOST = 100
+"""How many items a page has at most, and where nothing is asked for."""
+_DIGITS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which page is wanted."""
+
+    request: Any
+    kind: type[Record]
+    limit: int
+    after: tuple[Any, ...] | None
+    """The `order` of the last record of the page before; for `Store.find`."""
+    conditions: str
+    """A digest of what the pages are about."""
+
+    @classmethod
+    def of(cls, request: Any, kind: type[Record], conditions: Mapping[str, Any]) -> Asked:
+        """Return the page that a request asks for by `limit` and `cursor`. Raises Problem."""
+        about = sha256(canonical({"kind": kind.plural, **conditions})).hexdigest()[:_DIGITS]
+        cursor = request.query_params.get("cursor")
+        after = None if cursor is None else _opened(cursor, kind, about)
+        return cls(request, kind, _limit(request.query_params.get("limit")), after, about)
+
+    def page(self, found: Sequence[Record], items: Sequence[Any] | None = None) -> Any:
+        """Return the answer, from one record more than fits, so that it is known whether there is a next page.
+
+        `items` are what to show in their places, where that is not the records themselves.
+        """
+        shown = found[: self.limit]
+        following = self._next(shown[-1]) if len(found) > self.limit else None
+        printed = encoded_list(self.kind, shown) if items is None else compact(list(items[: self.limit]))
+        body = msgspec.Raw(b'{"items":' + printed + b',"next":' + msgspec.json.encode(following) + b"}")
+        tag = f'"{sha256(body).hexdigest()}"'
+        if is_unchanged(self.request, tag):
+            return not_modified(tag)
+        headers = {"ETag": tag} | ({} if following is None else {"Link": f'<{following}>; rel="next"'})
+        return Response(body, headers=headers)
+
+    def _next(self, last: Record) -> str:
+        query = self.request.query_params.copy()
+        query["cursor"] = _closed(last.order, self.conditions)
+        return f"{self.request.path}?{query.urlencode()}"
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return MOST
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(MOST)) and 1 <= int(text) <= MOST):
+        raise Problem(BAD, errors=[("limit", f"is a number from 1 to {MOST}")])
+    return int(text)
+
+
+def _closed(order: tuple[Any, ...], conditions: str) -> str:
+    parts = [part.isoformat() if isinstance(part, datetime) else part for part in order]
+    return base64.urlsafe_b64encode(msgspec.json.encode([conditions, *parts])).decode().rstrip("=")
+
+
+def _opened(cursor: str, kind: type[Record], conditions: str) -> tuple[Any, ...]:
+    wrong = Problem(BAD, errors=[("cursor", "is none that was handed out for these conditions; start without one")])
+    try:
+        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        about, *parts = msgspec.json.decode(base64.b64decode(padded, altchars=b"-_", validate=True), type=list[str])
+        if about != conditions or len(parts) != len(kind.order_fields) or any(map(UNCLEAN.search, parts)):
+            raise wrong
+        return tuple(
+            _moment(part) if name == kind.time_field else part
+            for name, part in zip(kind.order_fields, parts, strict=True)
+        )
+    except (ValueError, OverflowError, UnicodeError, binascii.Error, msgspec.DecodeError) as problem:
+        raise wrong from problem
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("the time has no zone")
+    return moment.astimezone(UTC)

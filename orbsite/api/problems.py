@@ -1,0 +1,188 @@
+"""Every error as `application/problem+json` (RFC 9457).
+
+A resource raises what it has: an `OrbError` of a store, a `Problem` of its own, Django's Http404 or an exception of
+REST framework. `handler` makes one answer of each:
+
+    raise Problem(BAD, errors=[("$.limit", "is a number from 1 to 100")])
+    raise Problem(CONFLICT, "a profile is there already")
+    raise Http404
+
+An answer has `type`, `title`, `status`, `detail`, `instance` (the request, as in the log) and, where fields are wrong,
+`errors` with the `path` and `message` of each. What an operator has to know is logged; callers are not told of it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.db import DatabaseError
+from django.http import Http404, HttpRequest, HttpResponse
+from rest_framework import exceptions
+
+from orbsite.logs import request_id
+from orbsite.storage import errors
+from orbsite.storage.finding import Finding
+from orbsite.storage.javascript import compact
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+MOST_ERRORS = 100
+"""How many wrong fields one answer lists."""
+SECONDS_TO_WAIT = "2"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of problem: its status, the last part of its type, and its title."""
+
+    status: int
+    name: str
+    title: str
+    detail: str = ""
+    """What is told where nothing else may be."""
+
+
+BAD = Kind(400, "invalid", "The request is not valid", "Something in the request breaks a rule.")
+UNAUTHENTICATED = Kind(401, "unauthenticated", "Credentials are needed", "Send a valid token: Authorization: Bearer …")
+FORBIDDEN = Kind(403, "forbidden", "The token does not allow this", "The token lacks the scope that this needs.")
+MISSING = Kind(404, "not-found", "There is nothing here", "Nothing that this token may see has this address.")
+METHOD = Kind(405, "method-not-allowed", "The method is not allowed here", "See the header Allow.")
+UNACCEPTABLE = Kind(406, "not-acceptable", "No acceptable form", "Accept application/json.")
+CONFLICT = Kind(409, "conflict", "Something else is there", "Read it again, then retry.")
+OWNED = Kind(409, "owner-conflict", "The id is taken", "The id belongs to another user; choose another one.")
+UNREADABLE = Kind(409, "unreadable", "What is there cannot be read", "An item that does not decode holds the place.")
+CHANGED = Kind(412, "precondition-failed", "It is not what you expect", "Read it again, then retry with its ETag.")
+TOO_LARGE = Kind(413, "too-large", "The body is too large", "Send less at once.")
+MEDIA = Kind(415, "unsupported-media-type", "The body is of an unknown kind", "Send application/json in UTF-8.")
+REUSED = Kind(422, "key-reused", "The Idempotency-Key was used before", "It came with another body; choose a new key.")
+UNCONDITIONAL = Kind(428, "precondition-required", "A condition is needed", "Send If-Match with the ETag you read.")
+TOO_MANY = Kind(429, "too-many-requests", "Too many requests", "Wait as long as Retry-After says.")
+FAILED = Kind(500, "internal", "Something went wrong", "It is in the log under the instance of this answer.")
+UNAVAILABLE = Kind(503, "unavailable", "The store is out of reach", "Nothing was written; retry later.")
+UNUSABLE = Kind(503, "store-damaged", "The store cannot be used", "Nothing was written; an operator has to look at it.")
+UNKNOWN = Kind(503, "outcome-unknown", "It may have been saved, or not", "Read it again before you retry.")
+
+_OF_ERRORS: tuple[tuple[type[Exception], Kind], ...] = (  # the most special first
+    (errors.InvalidRecord, BAD),
+    (errors.OwnerConflict, OWNED),
+    (errors.Conflict, CONFLICT),
+    (errors.RecordUnreadable, UNREADABLE),
+    (errors.StoreUnavailable, UNAVAILABLE),
+    (errors.DocumentError, UNUSABLE),
+    (errors.SaveOutcomeUnknown, UNKNOWN),
+    (errors.SaveFailed, UNAVAILABLE),
+    (errors.TooMuch, CONFLICT),
+    (errors.ClockJumped, CONFLICT),
+    (errors.OrbError, BAD),
+    (Http404, MISSING),
+    (PermissionDenied, FORBIDDEN),
+    (RequestDataTooBig, TOO_LARGE),
+    (SuspiciousOperation, BAD),
+    (DatabaseError, UNAVAILABLE),
+)
+_OF_STATUS = {
+    one.status: one
+    for one in (BAD, UNAUTHENTICATED, FORBIDDEN, MISSING, METHOD, UNACCEPTABLE, CONFLICT, TOO_LARGE, MEDIA, TOO_MANY)
+}
+TITLES = {one.status: one.title for one in (*_OF_STATUS.values(), CHANGED, REUSED, UNCONDITIONAL, UNAVAILABLE)}
+"""What each status means here, for the document of the API; Python's own words change from version to version."""
+_SPOKEN = (errors.TooMuch, errors.ClockJumped, errors.RecordUnreadable, errors.InvalidPolicy)
+"""Errors whose messages are for whoever asked; of others only the kind is told."""
+
+
+class Problem(Exception):
+    """Something that a caller did, or has to know; `errors` are findings, or pairs of path and message."""
+
+    def __init__(
+        self,
+        kind: Kind,
+        detail: str = "",
+        *,
+        errors: Iterable[Finding | tuple[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.kind, self.detail, self.headers = kind, detail or kind.detail, dict(headers or {})
+        pairs = [(one.path, one.message) if isinstance(one, Finding) else one for one in errors]
+        self.errors = pairs[:MOST_ERRORS]
+        if len(pairs) > MOST_ERRORS:
+            self.detail += f" The first {MOST_ERRORS} of {len(pairs)} errors are listed."
+        super().__init__(self.detail)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the body of the answer."""
+        body: dict[str, Any] = {
+            "type": f"urn:orb:problem:{self.kind.name}",
+            "title": self.kind.title,
+            "status": self.kind.status,
+            "detail": self.detail,
+            "instance": f"urn:uuid:{request_id.get()}",
+        }
+        if self.errors:
+            body["errors"] = [{"path": path, "message": message} for path, message in self.errors]
+        return body
+
+    def response(self) -> HttpResponse:
+        """Return the answer."""
+        answer = HttpResponse(compact(self.as_json()), content_type=MEDIA_TYPE, status=self.kind.status)
+        for name, value in self.headers.items():
+            answer[name] = value
+        if self.kind.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            answer.setdefault("Retry-After", SECONDS_TO_WAIT)
+        return answer
+
+
+def handler(problem: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
+    """Return the answer to an error, for REST framework; None where it is nobody's fault but ours."""
+    told = problem_of(problem, context["request"])
+    if told is None:
+        return None
+    return told.response()
+
+
+def problem_of(problem: Exception, request: Any = None) -> Problem | None:
+    """Return what a caller is told of an error, or None where that is only that it happened."""
+    if isinstance(problem, Problem):
+        return problem
+    if isinstance(problem, exceptions.APIException):
+        return _of_framework(problem)
+    kind = next((kind for error, kind in _OF_ERRORS if isinstance(problem, error)), None)
+    if kind is None:
+        return None
+    if kind is CONFLICT and request is not None and request.headers.get("If-Match"):
+        kind = CHANGED
+    if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        _log(problem, kind)
+    if isinstance(problem, errors.InvalidRecord):
+        return Problem(kind, errors=problem.findings)
+    return Problem(kind, str(problem) if _is_spoken(problem) else "")
+
+
+def failed(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 -- Django's signature
+    """Answer where something went wrong that nobody foresaw; the log has it."""
+    return Problem(FAILED).response()
+
+
+def _of_framework(problem: exceptions.APIException) -> Problem:
+    kind = _OF_STATUS.get(problem.status_code, FAILED)
+    headers = {}
+    if header := getattr(problem, "auth_header", None):
+        headers["WWW-Authenticate"] = header
+    if (wait := getattr(problem, "wait", None)) is not None:
+        headers["Retry-After"] = str(max(1, int(wait)))
+    return Problem(kind, headers=headers)
+
+
+def _is_spoken(problem: Exception) -> bool:
+    return isinstance(problem, _SPOKEN) or type(problem) is errors.OrbError
+
+
+def _log(problem: Exception, kind: Kind) -> None:
+    cause = problem.__cause__ or problem.__context__
+    why = str(problem) if isinstance(problem, errors.OrbError) and cause is None else type(cause or problem).__name__
+    logger.error("%s: %s (%s)", kind.name, type(problem).__name__, why)

@@ -1,0 +1,218 @@
+"""The OpenAPI document: its schemas are made of the records' own declarations, its errors are the same everywhere.
+
+A resource says what goes in and out:
+
+    @extend_schema(operation_id="getProfile", responses={200: shape(Profile)})
+    @extend_schema(operation_id="listReflections", parameters=PAGED, responses={200: page_of(Reflection)})
+    @extend_schema(operation_id="saveProfile", request={"application/json": shape(Profile)}, ...)
+
+`docs/openapi.json` is the document as it was last written, by `manage.py spectacular --format openapi-json --file
+docs/openapi.json`; a test fails where it is not what the code says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import OpenApiParameter
+
+from orbsite.api.pages import MOST
+from orbsite.api.problems import MEDIA_TYPE, TITLES
+from orbsite.storage.domain import registered
+from orbsite.storage.record import Record, Value
+
+_TEMPLATE = "#/components/schemas/{name}"
+_ALWAYS = (400, 401, 403, 404, 405, 406, 429, 503)
+_ALSO = {
+    "POST": (409, 412, 413, 415, 422),
+    "PUT": (409, 412, 413, 415, 428),
+    "PATCH": (409, 412, 413, 415, 428),
+    "DELETE": (409, 412, 428),
+}
+_PROBLEM: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "instance"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "instance": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["path", "message"],
+                "properties": {"path": {"type": "string"}, "message": {"type": "string"}},
+                "additionalProperties": False,
+            },
+        },
+    },
+    "additionalProperties": False,
+}
+_described: dict[str, dict[str, Any]] = {}
+_DATE_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$"
+SEGMENT = {"type": "string", "pattern": r"^~?[A-Za-z0-9_@.:-]+$"}
+"""Of an id in a URL; see `segments`."""
+
+PAGED = [
+    OpenApiParameter("limit", {"type": "integer", "minimum": 1, "maximum": MOST, "default": MOST}),
+    OpenApiParameter("cursor", str, description="From `next` of the page before."),
+]
+
+
+IDEMPOTENT = OpenApiParameter(
+    "Idempotency-Key",
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+    "header",
+    description="A creation that is sent again with the same key happens once.",
+)
+IF_MATCH = OpenApiParameter("If-Match", str, "header", description="The ETag of what is to be replaced.")
+IF_NONE_MATCH = OpenApiParameter("If-None-Match", str, "header", description="The ETag of what is known already.")
+_CLEAN = {"pattern": r"^[^\u0000]*$"}
+_ID = {"type": "string", "minLength": 1, "maxLength": 255} | _CLEAN
+_FREE_REF = {"$ref": _TEMPLATE.format(name="Free")}
+_FREE: dict[str, Any] = {
+    "description": "Any JSON without NUL characters.",
+    "anyOf": [
+        {"type": ["null", "boolean", "number"]},
+        {"type": "string"} | _CLEAN,
+        {"type": "array", "items": _FREE_REF},
+        {"type": "object", "propertyNames": _CLEAN, "additionalProperties": _FREE_REF},
+    ],
+}
+_OPEN = {"propertyNames": _CLEAN, "additionalProperties": _FREE_REF}
+_CLOSED = {"additionalProperties": False}
+
+
+def shape(kind: type[Value] | str) -> dict[str, Any]:
+    """Return the schema of one record, or of what has a name here, such as Id."""
+    return {"$ref": _TEMPLATE.format(name=kind if isinstance(kind, str) else kind.__name__)}
+
+
+def described(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Give a schema a name, and return the reference to it."""
+    _described[name] = schema
+    return shape(name)
+
+
+def fields_of(kind: type[Record], required: Iterable[str] = (), without: Iterable[str] = ()) -> dict[str, Any]:
+    """Return the schema of an object with the fields of a record, some of them required."""
+    schema = _schemas([kind])[kind.__name__]
+    properties = {name: value for name, value in schema["properties"].items() if name not in set(without)}
+    about = _OPEN if kind.takes_unknown_keys else _CLOSED
+    return {"type": "object", "properties": properties, "required": list(required)} | about
+
+
+def list_of(kind: type[Value] | str, most: int | None = None) -> dict[str, Any]:
+    """Return the schema of a list of records."""
+    return {"type": "array", "items": shape(kind)} | ({} if most is None else {"maxItems": most})
+
+
+def page_of(kind: type[Value] | str) -> dict[str, Any]:
+    """Return the schema of a page of records."""
+    return {
+        "type": "object",
+        "required": ["items", "next"],
+        "properties": {"items": list_of(kind, MOST), "next": {"type": ["string", "null"]}},
+        "additionalProperties": False,
+    }
+
+
+class OrbSchema(AutoSchema):
+    """Adds to each operation the errors that it may answer with."""
+
+    def get_operation(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the operation."""
+        operation = super().get_operation(*args, **kwargs)
+        if operation is not None:
+            for status in sorted({*_ALWAYS, *_ALSO.get(self.method, ())}):
+                operation["responses"].setdefault(str(status), _answer(status))
+            if "requestBody" in operation:
+                operation["requestBody"]["required"] = True
+            if any(one["name"] == "If-None-Match" for one in operation.get("parameters", ())):
+                operation["responses"].setdefault("304", {"description": "It is what you have already"})
+        return operation
+
+    def get_tags(self) -> list[str]:
+        """Return the part of the API that the operation belongs to."""
+        words = [word for word in self.path.split("/") if word and not word.startswith("{")]
+        return [words[2] if len(words) > 2 and words[2] != "users" else words[-1]]  # noqa: PLR2004 -- /api/v1/...
+
+
+def finish(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """Add the schemas that are named in the document: of records, of their parts, and of problems."""
+    kinds = [kind for domain in registered() for kind in domain.kinds]
+    known = {"Problem": _PROBLEM, "Id": _ID, "Free": _FREE, **_described, **_schemas(kinds)}
+    used = _closure(result["paths"], known)
+    components = result.setdefault("components", {})
+    components["schemas"] = {name: known[name] for name in sorted(used)} | components.get("schemas", {})
+    return result
+
+
+class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """Tells of our tokens."""
+
+    target_class = "orbsite.api.authentication.TokenAuthentication"
+    name = "token"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:  # noqa: ARG002 -- its signature
+        """Return how a token is sent."""
+        return {"type": "http", "scheme": "bearer", "description": "A token of `manage.py create_orb_token`."}
+
+
+def _answer(status: int) -> dict[str, Any]:
+    content = {MEDIA_TYPE: {"schema": {"$ref": _TEMPLATE.format(name="Problem")}}}
+    return {"description": TITLES[status], "content": content}
+
+
+def _schemas(kinds: Iterable[type[Record]]) -> dict[str, Any]:
+    kinds = list(kinds)
+    _, found = msgspec.json.schema_components(kinds, schema_hook=lambda _: {"type": "object"}, ref_template=_TEMPLATE)
+    closed = {kind.__name__ for kind in kinds if not kind.takes_unknown_keys}
+    return {name: _of_value(schema, is_open=name not in closed) for name, schema in found.items()}
+
+
+def _of_value(schema: dict[str, Any], *, is_open: bool) -> dict[str, Any]:
+    """Return what msgspec tells of a record, without what is ours alone, and with what it cannot know."""
+    if "properties" not in schema:
+        return schema
+    properties = {
+        name: field({key: value for key, value in one.items() if key != "default"})
+        for name, one in schema["properties"].items()
+        if name != "extra"
+    }
+    kept = {name: value for name, value in schema.items() if name != "additionalProperties"}
+    return kept | {"properties": properties} | (_OPEN if is_open else _CLOSED)
+
+
+def field(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a field; texts have no NUL, in lists neither."""
+    if schema.get("format") == "date-time":
+        return schema | {"pattern": _DATE_TIME}
+    if schema.get("type") == "string":
+        return schema | _CLEAN
+    parts = {name: field(schema[name]) for name in ("items",) if isinstance(schema.get(name), dict)}
+    choices = {name: [field(one) for one in schema[name]] for name in ("anyOf",) if name in schema}
+    return schema | parts | choices
+
+
+def _closure(part: Any, known: dict[str, Any]) -> set[str]:
+    """Return the names of all schemas that a part of the document names, and that these name in turn."""
+    found: set[str] = set()
+    pending = _named(part)
+    while pending:
+        name = pending.pop()
+        if name in known and name not in found:
+            found.add(name)
+            pending |= _named(known[name])
+    return found
+
+
+def _named(part: Any) -> set[str]:
+    return set(re.findall(r"'#/components/schemas/(\w+)'", repr(part)))

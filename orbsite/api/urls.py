@@ -1,0 +1,54 @@
+"""Where the API is. Each app's `urls.py` has its resources, and is included by name."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from django.apps import apps
+from django.urls import include, path
+from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.permissions import IsAdminUser
+from rest_framework.renderers import TemplateHTMLRenderer
+
+from orbsite.api import health, operations, segments, users  # noqa: F401 -- segments registers the path converter
+from orbsite.storage.domain import registered
+
+
+class SchemaView(SpectacularJSONAPIView):
+    """The OpenAPI document, for staff who are signed in."""
+
+    authentication_classes = (SessionAuthentication,)
+    permission_classes = (IsAdminUser,)
+
+
+class DocsView(SpectacularSwaggerSplitView):
+    """Pages to read and try the API, for staff who are signed in; everything comes from our own static files."""
+
+    authentication_classes = (SessionAuthentication,)
+    permission_classes = (IsAdminUser,)
+    renderer_classes = [TemplateHTMLRenderer]
+    template_name = "api/docs.html"
+    url_name = "api-schema"
+
+
+def _resources() -> list[str]:
+    """Return the modules of the apps that have resources."""
+    names = [apps.get_containing_app_config(type(domain.layout).__module__) for domain in registered()]
+    return [f"{one.name}.urls" for one in names if one is not None and find_spec(f"{one.name}.urls")]
+
+
+urlpatterns = [
+    path("livez", health.live),
+    path("readyz", health.ready),
+    path("metrics", health.Metrics.as_view()),
+    path("api/schema", SchemaView.as_view(), name="api-schema"),
+    path("api/docs", DocsView.as_view(), name="api-docs"),
+    *(path("api/v1/", include(name)) for name in _resources()),
+    path("api/v1/users/<id:user>", users.User.as_view()),
+    path("api/v1/users/<id:user>/export", users.UserExport.as_view()),
+    path("api/v1/operations/stats", operations.Stats.as_view()),
+    *(path(f"api/v1/operations/{name}", operations.view_of(name).as_view()) for name in operations.OFFERED),
+    path("api/v1/operations/jobs/<int:job>", operations.OneJob.as_view()),
+    path("api/v1/operations/jobs/<int:job>/cancel", operations.Cancel.as_view()),
+]

@@ -1,0 +1,183 @@
+"""What every resource is made of.
+
+    class ProfileView(OrbView):
+        domain = DOMAIN
+        parameters = ("tag",)  # of the query, besides limit and cursor; any other is refused
+
+        def get(self, request: Request, user: str, mode: str) -> Response: ...
+
+An `OrbView` asks for a token (401), hides other users' things (404, where the route has `<id:user>`), asks for the
+scope of the method (403; `scopes` changes that), slows down who asks too often (429), and knows only the methods that
+are defined (405). Within it `self.store` is the configured store and no other, `self.body()` the strictly read body,
+`self.shown(record)` the answer for one record with its ETag, 304 included. Errors are raised, see `problems`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any, ClassVar
+
+import msgspec
+from django.http import Http404
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from orbsite import conf
+from orbsite.api.authentication import TokenAuthentication
+from orbsite.api.conditions import etag, is_unchanged, not_modified
+from orbsite.api.parsers import MergePatchParser, StrictJSONParser
+from orbsite.api.permissions import TokenMay
+from orbsite.api.problems import BAD, Problem
+from orbsite.api.renderers import JSONRenderer, as_json, encoded
+from orbsite.api.throttles import TokenThrottle
+from orbsite.storage.domain import Domain
+from orbsite.storage.finding import ROOT, Severity, step
+from orbsite.storage.instant import NO_ZONE, parse
+from orbsite.storage.jsontext import UNCLEAN
+from orbsite.storage.reader import read
+from orbsite.storage.record import R, Record
+from orbsite.storage.store import Store
+from orbsite.storage.walk import name_of
+from orbsite.stores import open_store
+
+READS = {"GET": "read", "HEAD": "read"}
+WRITES = {"POST": "write", "PUT": "write", "PATCH": "write", "DELETE": "write"}
+
+_opened: dict[tuple[str, str], Store] = {}
+
+
+class OrbView(APIView):
+    """A resource."""
+
+    authentication_classes = (TokenAuthentication,)
+    permission_classes = (TokenMay,)
+    throttle_classes = (TokenThrottle,)
+    renderer_classes: tuple[type[JSONRenderer], ...] = (JSONRenderer,)
+    parser_classes = (StrictJSONParser, MergePatchParser)
+    metadata_class = None
+
+    domain: ClassVar[Domain | None] = None
+    """Whose store it speaks to."""
+    scopes: ClassVar[dict[str, str]] = READS | WRITES
+    """The scope that each method asks for."""
+    parameters: ClassVar[tuple[str, ...]] = ()
+    """What may stand in the query."""
+
+    @property
+    def store(self) -> Store:
+        """The configured store of the domain. Raises StoreUnavailable."""
+        if self.domain is None:
+            raise LookupError(f"{type(self).__name__} names no domain")
+        return opened(self.domain)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse methods that are not there, before anybody is asked who they are; then all else that is refused."""
+        method = (request.method or "").lower()
+        if method not in self.http_method_names or not hasattr(self, method) or method == "options":
+            self.http_method_not_allowed(request, *args, **kwargs)
+        super().initial(request, *args, **kwargs)
+        self._check_query(request)
+
+    @property
+    def allowed_methods(self) -> list[str]:
+        """The methods that are defined, for the header Allow."""
+        return [name for name in super().allowed_methods if name != "OPTIONS"]
+
+    def body(self) -> Any:
+        """Return the JSON that came. Raises Problem."""
+        if self.request.META.get("CONTENT_LENGTH") in (None, "", "0"):
+            raise Problem(BAD, "The body is empty.", errors=[(ROOT, "is empty")])
+        return self.request.data
+
+    def record(self, kind: type[R], value: Any, path: str = ROOT) -> R:
+        """Return the record that JSON from outside holds, as strictly as may be: what files get a warning for is wrong.
+
+        Raises Problem with every path.
+        """
+        reading = read(kind, value, path)
+        wrong = [one for one in reading.findings if one.severity is Severity.ERROR or one.message.endswith(NO_ZONE)]
+        if reading.record is None or wrong:
+            raise Problem(BAD, errors=wrong)
+        return reading.record
+
+    def each(self, values: Iterable[Any], act: Callable[[Any, int, str], R]) -> list[R]:
+        """Return what `act` makes of each value, its number and its path. Raises Problem with what is wrong in all."""
+        made, wrong = list[R](), list[tuple[str, str]]()
+        for number, value in enumerate(values):
+            try:
+                made.append(act(value, number, step(ROOT, number)))
+            except Problem as problem:
+                wrong += problem.errors
+        if wrong:
+            raise Problem(BAD, errors=wrong)
+        return made
+
+    def moment(self, text: str, path: str) -> datetime:
+        """Return the moment that a text names. Raises Problem where it is none, or has no zone."""
+        try:
+            found, remarks = parse(text)
+        except ValueError as problem:
+            raise Problem(BAD, errors=[(path, str(problem))]) from problem
+        if NO_ZONE in remarks:
+            raise Problem(BAD, errors=[(path, "the time names no zone")])
+        return found
+
+    def object_of(self, value: Any, path: str = ROOT) -> dict[str, Any]:
+        """Return an object. Raises Problem for any other JSON."""
+        if not isinstance(value, dict):
+            raise Problem(BAD, errors=[(path, f"expected an object, got {name_of(value)}")])
+        return value
+
+    def owner_of(self, given: dict[str, Any], user: str, path: str = ROOT) -> str:
+        """Return the user of the route. Raises Problem where what was sent names another one."""
+        return self.same(given, "userId", user, path)
+
+    def same(self, given: dict[str, Any], name: str, wanted: str, path: str = ROOT) -> str:
+        """Return what the route says of a member. Raises Problem where what was sent says something else."""
+        if given.get(name, wanted) != wanted:
+            raise Problem(BAD, errors=[(step(path, name), "is not what the address says")])
+        return wanted
+
+    def shown(self, record: Record, status: int = 200, **headers: str) -> Any:
+        """Return the answer that shows a record, with its ETag; 304 where it is read by who has it."""
+        tag = etag(record)
+        if self.request.method in READS and is_unchanged(self.request, tag):
+            return not_modified(tag)
+        return Response(as_json(record), status=status, headers={"ETag": tag, **headers})
+
+    def shown_list(self, records: Iterable[Record], status: int = 200, **headers: str) -> Any:
+        """Return the answer that shows records."""
+        return Response(msgspec.Raw(msgspec.json.encode([encoded(one) for one in records])), status, headers=headers)
+
+    def _check_query(self, request: Request) -> None:
+        allowed = self.parameters if request.method in READS else ()
+        wrong = []
+        for name, values in request.query_params.lists():
+            if name not in allowed:
+                wrong.append(("query", "has a parameter that is not known here"))
+            elif len(values) > 1:
+                wrong.append((name, "stands in the query more than once"))
+            elif UNCLEAN.search(values[0]):
+                wrong.append((name, "holds a NUL character"))
+        if wrong:
+            raise Problem(BAD, errors=wrong)
+
+
+def opened(domain: Domain) -> Store:
+    """Return the configured store, which is looked for once: what is wrong with it later shows when it is used."""
+    mode = conf.persistence()
+    if mode is not conf.Persistence.SQL:
+        return open_store(domain)
+    key = (domain.name, mode.value)
+    if key not in _opened:
+        _opened[key] = open_store(domain)
+    return _opened[key]
+
+
+def found(record: R | None) -> R:
+    """Return what was found. Raises Http404 for nothing."""
+    if record is None:
+        raise Http404
+    return record

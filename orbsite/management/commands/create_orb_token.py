@@ -1,0 +1,57 @@
+"""Makes a token for the API, and prints it once."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from datetime import timedelta
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import CommandError
+
+from orbsite.management.base import COULD_NOT_RUN, OrbCommand
+from orbsite.storage.clock import utc_now
+from orbsite.storage.instant import spell
+from orbsite.tokens import SCOPES, Token, issue
+
+
+class Command(OrbCommand):
+    """The command."""
+
+    help = "Make a token for the API. It is printed once, and kept as a digest alone."
+    reads_files = False
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add what limits the token."""
+        parser.add_argument("--format", choices=("text", "json"), default="text", help="how to print it")
+        parser.add_argument("--name", required=True, help="what it is for")
+        parser.add_argument("--scope", action="append", choices=tuple(SCOPES), required=True, help="may be repeated")
+        who = parser.add_mutually_exclusive_group()
+        who.add_argument("--user", action="append", metavar="ID", default=[], help="whose data; may be repeated")
+        who.add_argument("--every-user", action="store_true", help="the data of everybody")
+        parser.add_argument("--expires-days", type=float, metavar="N", help="for how long it is valid (default: ever)")
+
+    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002
+        """Make it and print it."""
+        now = utc_now()
+        days = options["expires_days"]
+        token = Token(
+            name=options["name"],
+            scopes=sorted(set(options["scope"])),
+            users=sorted(set(options["user"])),
+            every_user=options["every_user"],
+            expires_at=None if days is None else now + timedelta(days=days),
+            created_by="create_orb_token",
+        )
+        try:
+            secret = issue(token, now)
+        except (ValidationError, OverflowError) as problem:
+            told = "; ".join(getattr(problem, "messages", ["--expires-days is too many"]))
+            raise CommandError(f"no token was made: {told}", returncode=COULD_NOT_RUN) from problem
+        if options["format"] == "json":
+            expires = token.expires_at and spell(token.expires_at)
+            self.stdout.write(json.dumps({"ok": True, "token": secret, "prefix": token.prefix, "expiresAt": expires}))
+        else:
+            self.stdout.write(secret)
+            self.stderr.write("Keep it well: nobody can tell it to you again. Send it as Authorization: Bearer ...")

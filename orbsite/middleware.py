@@ -1,0 +1,63 @@
+"""What every request goes through: it gets an id and a line in the log, and its answer the headers that all have."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from uuid import uuid4
+
+from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed
+
+from orbsite.api.problems import METHOD, Problem
+from orbsite.logs import request_id
+
+logger = logging.getLogger("orbsite.requests")
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_KEPT_PRIVATE = ("/api/", "/admin/", "/metrics")
+_TELLS_ITS_METHODS = ("/api/v1/users/", "/api/v1/operations/", "/metrics")
+
+Next = Callable[[HttpRequest], HttpResponseBase]
+
+
+def tracked(following: Next) -> Next:
+    """Give each request an id, and write one line about it: its route and never its path, for that names users."""
+
+    def respond(request: HttpRequest) -> HttpResponseBase:
+        mark = str(uuid4())
+        reset = request_id.set(mark)
+        began = time.perf_counter()
+        try:
+            answer = following(request)
+            answer["X-Request-ID"] = mark
+            match = request.resolver_match
+            logger.info(
+                "request",
+                extra={
+                    "method": request.method if request.method in METHODS else "other",
+                    "route": match.route if match else "",
+                    "status": answer.status_code,
+                    "ms": round((time.perf_counter() - began) * 1000, 1),
+                },
+            )
+            return answer
+        finally:
+            request_id.reset(reset)
+
+    return respond
+
+
+def strict(following: Next) -> Next:
+    """Answer unknown methods with 405, TRACE among them, and let nobody keep what is private."""
+
+    def respond(request: HttpRequest) -> HttpResponseBase:
+        is_known = request.method in METHODS or request.path.startswith(_TELLS_ITS_METHODS)
+        answer = following(request) if is_known else HttpResponseNotAllowed(METHODS)
+        if isinstance(answer, HttpResponseNotAllowed) and not request.path.startswith("/admin/"):
+            answer = Problem(METHOD, headers={"Allow": answer["Allow"]}).response()
+        if request.path.startswith(_KEPT_PRIVATE):
+            answer["Cache-Control"] = "no-store"
+        return answer
+
+    return respond

@@ -1,0 +1,73 @@
+"""Removes all that the stores hold of one user, and tells what is left elsewhere, for whoever has to answer for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from django.db.models import Q
+
+from orbsite.models import Change, Reject
+from orbsite.operations.report import Report
+from orbsite.storage.document import LOST_AND_FOUND
+from orbsite.storage.javascript import compact
+from orbsite.storage.store import Store
+from orbsite.storage.tombstones import OWN, TOMBSTONES
+from orbsite.tokens import Answer, Token
+
+COLUMNS = ("erased",)
+REMAINS = "remains"
+
+
+def erase(stores: list[Store], user: str, *, base: Path) -> Report:
+    """Remove a user's records from each store, and the answers that were kept for their requests.
+
+    Each kind goes as a whole or not at all; run again, it removes what is still there. What the receipt says remains is
+    not searched but named: backups, tombstones and earlier files may hold something of anybody who was there then.
+    """
+    report = Report(columns=COLUMNS)
+    for store in stores:
+        section = report.section(store.domain.name, (kind.plural for kind in store.domain.kinds))
+        for kind in store.domain.kinds:
+            section.count(kind.plural, "erased", store.delete_where(kind, {"user_id": user}))
+        section.details[REMAINS] = {
+            "history": _mentions(Change.objects.filter(domain=store.domain.name), "before", user),
+            "rejects": _mentions(Reject.objects.filter(domain=store.domain.name), "original", user),
+            "files": sorted(_beside(base / store.domain.file)),
+        }
+    Answer.objects.filter(user_id=user).delete()
+    return report
+
+
+def elsewhere(user: str, base: Path, backups: Path) -> dict[str, Any]:
+    """Return what remains that belongs to no domain: backups and tombstones by name, and how many tokens name them."""
+    tokens = sum(user in token.users for token in Token.objects.filter(revoked_at=None).only("users"))
+    return {
+        "backups": sorted(_names(backups)),
+        "tombstones": sorted(_names(base / OWN / TOMBSTONES)),
+        "tokens": tokens,
+    }
+
+
+def _mentions(rows: Any, column: str, user: str) -> int:
+    """Return how many rows hold the user's id as JSON spells it, in a key or in a text."""
+    told = compact(user).decode()
+    where = Q(**{f"{column}__contains": told})
+    return int(rows.filter(where | Q(key__contains=told) if column == "before" else where).count())
+
+
+def _beside(document: Path) -> Iterator[str]:
+    """Yield what is kept beside a document, of which an earlier state may be: the one before, asides, the journal."""
+    for name in _names(document.parent):
+        if name != document.name and name.startswith(document.name):
+            yield name
+    yield from (f"{LOST_AND_FOUND}/{name}" for name in _names(document.parent / LOST_AND_FOUND))
+
+
+def _names(directory: Path) -> list[str]:
+    try:
+        return [os.fsencode(path.name).decode(errors="backslashreplace") for path in directory.iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []

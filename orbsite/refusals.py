@@ -1,0 +1,58 @@
+"""What a production start refuses: settings under which data would be in danger the moment somebody connects."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from django.core.exceptions import ImproperlyConfigured
+
+_SHORTEST_KEY = 50
+_FEWEST_CHARACTERS = 5
+_EXAMPLES = ("django-insecure-", "change", "example", "secret", "your-")
+_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+
+
+def refuse_what_is_unsafe(
+    *,
+    secret_key: str,
+    hosts: list[str],
+    database: dict[str, Any],
+    allow_sqlite: bool,
+    data_directory: Path,
+    served: Iterable[Path],
+) -> None:
+    """Raise ImproperlyConfigured for the first thing that is unsafe; the message says what to set. Not for DEBUG."""
+    _check_key(secret_key)
+    _check_hosts(hosts)
+    if "sqlite" in database["ENGINE"] and not allow_sqlite:
+        _refuse(
+            "the database is SQLite, which one host alone can use; set DATABASE_URL to a PostgreSQL, or "
+            "ORB_ALLOW_SQLITE=true if that is what you want"
+        )
+    for place in served:
+        if data_directory.resolve().is_relative_to(place.resolve()):
+            _refuse(f"ORB_DATA_DIR lies under {place}, which is served to everybody; choose another place for it")
+    if data_directory.is_dir() and data_directory.stat().st_mode & _WRITABLE_BY_OTHERS:
+        _refuse(f"others may write to ORB_DATA_DIR; run: chmod 700 {data_directory}")
+
+
+def _check_key(key: str) -> None:
+    how = "python -c 'import secrets; print(secrets.token_urlsafe(48))'"
+    if len(key) < _SHORTEST_KEY or len(set(key)) < _FEWEST_CHARACTERS:
+        _refuse(f"SECRET_KEY has less than {_SHORTEST_KEY} characters, or always the same; make one by {how}")
+    if key.lower().startswith(_EXAMPLES):
+        _refuse(f"SECRET_KEY is an example; make one by {how}")
+
+
+def _check_hosts(hosts: list[str]) -> None:
+    if not hosts:
+        _refuse("ALLOWED_HOSTS is empty; name the hosts that are served, such as orb.example.org")
+    if any(host.strip() in ("*", ".") for host in hosts):
+        _refuse("ALLOWED_HOSTS allows every host; name those that are served, such as orb.example.org")
+
+
+def _refuse(why: str) -> NoReturn:
+    raise ImproperlyConfigured(f"{why} (with DEBUG=true nothing of this is asked)")

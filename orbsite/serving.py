@@ -1,0 +1,19 @@
+"""How gunicorn serves: `gunicorn --config python:orbsite.serving orbsite.wsgi`. Its own variables count first."""
+
+from __future__ import annotations
+
+import os
+
+from orbsite.logs import logging_to_standard_error
+
+bind = os.environ.get("ORB_BIND") or "127.0.0.1:8000"
+workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
+threads = int(os.environ.get("ORB_THREADS") or 1)
+timeout = 60
+graceful_timeout = 30
+max_requests = 100_000
+max_requests_jitter = 10_000
+umask = 0o077
+limit_request_line = 8190  # two ids of 255 characters, in base64url
+forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS") or "127.0.0.1,::1"
+logconfig_dict = logging_to_standard_error(os.environ.get("ORB_LOG_LEVEL") or "INFO")

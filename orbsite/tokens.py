@@ -1,0 +1,133 @@
+"""Tokens for the API, and the answers that are kept for whoever asks for the same again."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import models
+
+SCOPES = {
+    "read": frozenset({"read"}),
+    "write": frozenset({"read", "write"}),
+    "operate": frozenset({"operate"}),
+    "admin": frozenset({"read", "write", "operate", "admin"}),
+}
+"""What a token may be allowed, and what each of it contains."""
+MARK = "orb"
+_BETWEEN_NOTES = timedelta(minutes=1)
+_MOST_OF_AN_ID = 255
+
+
+def check_scopes(value: Any) -> None:
+    """Raise ValidationError unless this is a list of scopes."""
+    if not isinstance(value, list) or not value or not set(map(str, value)) <= set(SCOPES):
+        raise ValidationError(f"a list of scopes is wanted: {', '.join(SCOPES)}")
+
+
+def check_users(value: Any) -> None:
+    """Raise ValidationError unless this is a list of ids."""
+    if not isinstance(value, list) or not all(isinstance(one, str) and 0 < len(one) <= _MOST_OF_AN_ID for one in value):
+        raise ValidationError('a list of user ids is wanted, such as ["ana"]; [] for none')
+
+
+class Token(models.Model):
+    """What lets a program in: named, limited and revocable. Its secret is shown once and kept as a digest alone."""
+
+    name = models.CharField(max_length=100, help_text="What it is for.")
+    prefix = models.CharField(max_length=8, unique=True, editable=False, help_text="Tells tokens apart; no secret.")
+    digest = models.CharField(max_length=64, editable=False, help_text="SHA-256 of its secret.")
+    scopes = models.JSONField(default=list, validators=[check_scopes], help_text=f"Some of: {', '.join(SCOPES)}.")
+    users = models.JSONField(
+        default=list, blank=True, validators=[check_users], help_text='Whose data it is for, such as ["ana"].'
+    )
+    every_user = models.BooleanField(default=False, help_text="Whether it is for the data of every user.")
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: never.")
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_used_at = models.DateTimeField(null=True, editable=False, help_text="To the minute.")
+    created_at = models.DateTimeField(editable=False)
+    created_by = models.CharField(max_length=255, blank=True, editable=False)
+
+    class Meta:
+        db_table = "orb_tokens"
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+    def allows(self, scope: str) -> bool:
+        """Tell whether one of its scopes contains this one."""
+        return any(scope in SCOPES.get(one, ()) for one in self.scopes)
+
+    def is_for(self, user_id: str) -> bool:
+        """Tell whether it is for the data of a user."""
+        return self.every_user or user_id in self.users
+
+    def is_valid(self, now: datetime) -> bool:
+        """Tell whether it is neither revoked nor expired."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+    def note_use(self, now: datetime) -> None:
+        """Remember that it was used, at most once a minute."""
+        if self.last_used_at is None or not timedelta() <= now - self.last_used_at < _BETWEEN_NOTES:
+            Token.objects.filter(pk=self.pk).update(last_used_at=now)
+
+
+def issue(token: Token, now: datetime) -> str:
+    """Give a new token its secret, save it, and return what its bearer sends; nobody can tell it again later."""
+    token.prefix = secrets.token_hex(4)
+    secret = secrets.token_urlsafe(32)
+    token.digest, token.created_at = digest_of(secret), now
+    token.full_clean()
+    token.save(force_insert=True)
+    return f"{MARK}_{token.prefix}_{secret}"
+
+
+def bearer(text: str, now: datetime) -> Token | None:
+    """Return the valid token that a bearer has sent, or None; takes as long whatever is wrong with it."""
+    mark, _, rest = text.partition("_")
+    prefix, _, secret = rest.partition("_")
+    token = Token.objects.filter(prefix=prefix if prefix.isascii() and prefix.isalnum() else "").first()
+    is_it = hmac.compare_digest(digest_of(secret), token.digest if token else digest_of(""))
+    return token if token and is_it and mark == MARK and token.is_valid(now) else None
+
+
+def digest_of(secret: str) -> str:
+    """Return what is kept of a secret of 256 bits; it needs no slow hash, for nobody can try them all."""
+    return sha256(secret.encode(errors="surrogateescape")).hexdigest()
+
+
+KEPT = timedelta(days=1)
+"""For how long an answer is kept."""
+
+
+class Answer(models.Model):
+    """What a request with an Idempotency-Key was answered, kept for whoever sends it again."""
+
+    token = models.ForeignKey(Token, on_delete=models.CASCADE, related_name="answers")
+    key = models.CharField(max_length=255)
+    user_id = models.TextField(blank=True, help_text="Whose data it is about.")
+    request = models.CharField(max_length=64, help_text="SHA-256 of address and body.")
+    began_at = models.DateTimeField()
+    claimed_at = models.DateTimeField(null=True, help_text="When somebody set to work on it; empty: nobody has.")
+    claim = models.CharField(max_length=32, blank=True, help_text="Who.")
+    status = models.PositiveSmallIntegerField(null=True)
+    headers = models.JSONField(default=dict)
+    body = models.BinaryField(default=bytes)
+
+    class Meta:
+        db_table = "orb_answers"
+        constraints = [models.UniqueConstraint(fields=["token", "key"], name="orb_answers_once")]
+        indexes = [models.Index(fields=["began_at"], name="orb_answers_began")]
+
+    def __str__(self) -> str:
+        return f"answer {self.pk}"
+
+
+def forget(now: datetime) -> int:
+    """Remove answers that were kept long enough, and return how many."""
+    return Answer.objects.filter(began_at__lt=now - KEPT).delete()[0]

@@ -1,0 +1,246 @@
+"""Te's resources: reflections, and the sessions that they belong to."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.http import Http404
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from orbsite.api.conditions import expected, must_be_free
+from orbsite.api.idempotency import Attempt, once
+from orbsite.api.pages import Asked
+from orbsite.api.patches import patched
+from orbsite.api.problems import BAD, CHANGED, CONFLICT, Problem
+from orbsite.api.schema import IDEMPOTENT, IF_MATCH, IF_NONE_MATCH, PAGED, described, fields_of, list_of, page_of, shape
+from orbsite.api.segments import segment
+from orbsite.api.views import OrbView, found
+from orbsite.storage.clock import utc_now
+from orbsite.storage.finding import ROOT, step
+from orbsite.storage.groups import Group, groups
+from orbsite.storage.instant import spell
+from te.domain import DOMAIN
+from te.records import Reflection
+from te.reflection_log import DEFAULT_SESSION, ReflectionLog
+
+MOST_AT_ONCE = 1000
+"""How many reflections one request creates at most."""
+_NEW = fields_of(Reflection, ("input", "output"), without=("userId",))
+_OF_THE_ADDRESS = ("userId", "id")
+_TIME = {"type": "string", "format": "date-time"}
+described(
+    "Session",
+    {
+        "type": "object",
+        "required": ["sessionId", "reflections", "newest"],
+        "properties": {"sessionId": shape("Id"), "reflections": {"type": "integer", "minimum": 1}, "newest": _TIME},
+        "additionalProperties": False,
+    },
+)
+_FILTERS = [
+    OpenApiParameter("session", str, description="Those of one session."),
+    OpenApiParameter("tag", str, description="Those that have a tag."),
+    OpenApiParameter("from", _TIME, description="From this moment on."),
+    OpenApiParameter("to", _TIME, description="Before this moment."),
+    OpenApiParameter("text", str, description="Those whose texts hold this, in whatever case."),
+]
+
+
+class TeView(OrbView):
+    """A resource of Te."""
+
+    domain = DOMAIN
+
+    @property
+    def log(self) -> ReflectionLog:
+        """What Te does, over the configured store."""
+        return ReflectionLog(self.store)
+
+    def page_of_reflections(self, request: Request, where: dict[str, str]) -> Any:
+        """Return a page of the reflections that have these fields and match the query, newest first."""
+        query = request.query_params
+        since, until = self.instant("from"), self.instant("to")
+        tag, text = query.get("tag"), query.get("text")
+        times = [one and spell(one) for one in (since, until)]
+        asked = Asked.of(request, Reflection, {**where, "tag": tag, "text": text, "times": times})
+        return asked.page(
+            self.store.find(
+                Reflection,
+                where,
+                since=since,
+                until=until,
+                tag=tag,
+                text=text,
+                after=asked.after,
+                limit=asked.limit + 1,
+            )
+        )
+
+    def instant(self, name: str) -> datetime | None:
+        """Return the moment that a parameter of the query names. Raises Problem."""
+        text = self.request.query_params.get(name)
+        return None if text is None else self.moment(text, name)
+
+
+class Reflections(TeView):
+    """The reflections of a user."""
+
+    parameters = ("session", "tag", "from", "to", "text", "limit", "cursor")
+
+    @extend_schema(
+        operation_id="listReflections",
+        parameters=[*_FILTERS, *PAGED, IF_NONE_MATCH],
+        responses={200: page_of(Reflection)},
+    )
+    def get(self, request: Request, user: str) -> Any:
+        """List a user's reflections, newest first."""
+        session = request.query_params.get("session")
+        return self.page_of_reflections(
+            request, {"user_id": user} | ({} if session is None else {"session_id": session})
+        )
+
+    @extend_schema(
+        operation_id="createReflections",
+        parameters=[IDEMPOTENT],
+        request={"application/json": {"oneOf": [_NEW, {"type": "array", "items": _NEW, "maxItems": MOST_AT_ONCE}]}},
+        responses={201: {"oneOf": [shape(Reflection), list_of(Reflection, MOST_AT_ONCE)]}},
+    )
+    def post(self, request: Request, user: str) -> Any:  # noqa: ARG002 -- Django's signature
+        """Create a reflection, or a list of them, all or nothing. One that is there already stays (409).
+
+        Where they are not given, `id` is a new one, `sessionId` is "default", `tags` are none, and `createdAt` is now.
+        """
+        return once(self, lambda attempt: self._create(attempt, user))
+
+    def _create(self, attempt: Attempt, user: str) -> Any:
+        given = self.body()
+        if not isinstance(given, list):
+            return self._create_one(self._new(attempt, user, given, 0, ROOT))
+        if len(given) > MOST_AT_ONCE:
+            raise Problem(BAD, errors=[(ROOT, f"has {len(given)} items; send at most {MOST_AT_ONCE} at once")])
+        created = self.each(given, lambda item, number, path: self._new(attempt, user, item, number, path))
+        self._refuse_taken(created)
+        self.store.put(created)
+        return self.shown_list(created, 201, Location=self.request.path)
+
+    def _create_one(self, reflection: Reflection) -> Any:
+        there, is_new = self.store.add(reflection)
+        if not is_new and there != reflection:
+            raise Problem(CONFLICT, "The user has a reflection of this id already.")
+        return self.shown(there, 201, Location=f"{self.request.path}/{segment(there.id)}")
+
+    def _new(self, attempt: Attempt, user: str, value: Any, number: int, path: str) -> Reflection:
+        given = self.object_of(value, path)
+        missing = {"id": attempt.new_id(number), "tags": [], "createdAt": spell(attempt.moment)}
+        where = {"userId": self.owner_of(given, user, path)}
+        return self.record(Reflection, {**missing, "sessionId": DEFAULT_SESSION, **given, **where}, path)
+
+    def _refuse_taken(self, created: list[Reflection]) -> None:
+        """Refuse ids that stand in the list twice, or that something else has already."""
+        keys = [one.key for one in created]
+        places = {key: number for number, key in reversed(list(enumerate(keys)))}
+        twice = [number for number, key in enumerate(keys) if places[key] != number]
+        if twice:
+            raise Problem(BAD, errors=[(_place_of_id(number), "stands in the list twice") for number in twice])
+        there = self.store.fetch(Reflection, keys)
+        taken = [places[one.key] for one in created if there.get(one.key, one) != one]
+        if taken:
+            wrong = [(_place_of_id(number), "is taken") for number in taken]
+            raise Problem(CONFLICT, "Some of the ids are taken; nothing was created.", errors=wrong)
+
+
+class OneReflection(TeView):
+    """A reflection of a user."""
+
+    @extend_schema(operation_id="getReflection", parameters=[IF_NONE_MATCH], responses={200: shape(Reflection)})
+    def get(self, request: Request, user: str, reflection: str) -> Any:  # noqa: ARG002 -- Django's signature
+        """Return a reflection."""
+        return self.shown(found(self.log.get_reflection(reflection, user)))
+
+    @extend_schema(
+        operation_id="saveReflection",
+        parameters=[IF_MATCH],
+        request={"application/json": fields_of(Reflection, ("input", "output"), _OF_THE_ADDRESS)},
+        responses={200: shape(Reflection), 201: shape(Reflection)},
+    )
+    def put(self, request: Request, user: str, reflection: str) -> Any:
+        """Save a reflection as a whole. Where they are not given, `sessionId` and `createdAt` stay as they are."""
+        given = self.object_of(self.body())
+        current = self.log.get_reflection(reflection, user)
+        session = DEFAULT_SESSION if current is None else current.session_id
+        moment = utc_now() if current is None else current.created_at
+        fixed = {"id": self.same(given, "id", reflection), "userId": self.owner_of(given, user)}
+        missing: dict[str, Any] = {"tags": [], "createdAt": spell(moment), "sessionId": session}
+        saved = self.record(Reflection, {**missing, **given, **fixed})
+        if must_be_free(request):
+            there, is_new = self.store.add(saved)
+            if not is_new:
+                raise Problem(CHANGED)
+            return self.shown(there, 201)
+        self.store.put([saved], expect=expected(request, current))
+        return self.shown(saved, 200 if current else 201)
+
+    @extend_schema(
+        operation_id="changeReflection",
+        parameters=[IF_MATCH],
+        request={"application/merge-patch+json": fields_of(Reflection, without=_OF_THE_ADDRESS)},
+        responses={200: shape(Reflection)},
+    )
+    def patch(self, request: Request, user: str, reflection: str) -> Any:
+        """Change parts of a reflection (JSON Merge Patch)."""
+        fixed = {"id": reflection, "userId": user}
+        return self.shown(patched(self, request, lambda: self.log.get_reflection(reflection, user), fixed=fixed))
+
+    @extend_schema(operation_id="deleteReflection", parameters=[IF_MATCH], responses={204: None})
+    def delete(self, request: Request, user: str, reflection: str) -> Any:
+        """Delete a reflection."""
+        expected(request, found(self.log.get_reflection(reflection, user)))
+        if not self.log.delete_reflection(reflection, user):
+            raise Http404
+        return Response(status=204)
+
+
+class Sessions(TeView):
+    """The sessions in which a user has reflections."""
+
+    parameters = ("limit", "cursor")
+
+    @extend_schema(operation_id="listSessions", parameters=[*PAGED, IF_NONE_MATCH], responses={200: page_of("Session")})
+    def get(self, request: Request, user: str) -> Any:
+        """List a user's sessions by id: how many reflections each has, and when the newest was made."""
+        asked = Asked.of(request, Group, {"user": user, "sessions": True})
+        listed = groups(self.store, Reflection, user, after=asked.after, limit=asked.limit + 1)
+        return asked.page(listed, [_session(one) for one in listed])
+
+
+class OneSession(TeView):
+    """The reflections of a user in one session."""
+
+    parameters = ("tag", "from", "to", "text", "limit", "cursor")
+
+    @extend_schema(
+        operation_id="listSessionReflections",
+        parameters=[*_FILTERS[1:], *PAGED, IF_NONE_MATCH],
+        responses={200: page_of(Reflection)},
+    )
+    def get(self, request: Request, user: str, session: str) -> Any:
+        """List a user's reflections in a session, newest first."""
+        return self.page_of_reflections(request, {"user_id": user, "session_id": session})
+
+    @extend_schema(operation_id="deleteSessionReflections", responses={204: None})
+    def delete(self, request: Request, user: str, session: str) -> Any:  # noqa: ARG002 -- Django's signature
+        """Delete a user's reflections in a session; other users' stay."""
+        if not self.log.delete_session(session, user):
+            raise Http404
+        return Response(status=204)
+
+
+def _session(group: Group) -> dict[str, Any]:
+    return {"sessionId": group.name, "reflections": group.number, "newest": spell(group.newest)}
+
+
+def _place_of_id(number: int) -> str:
+    return step(step(ROOT, number), "id")

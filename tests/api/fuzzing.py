@@ -1,0 +1,127 @@
+"""Schemathesis against the project as it is served: what the OpenAPI document says is what is answered.
+
+This module is also what schemathesis itself imports, for what a document cannot say: that a client makes up no cursors
+and ETags, for these are handed out, and a new key for each creation. One request in eight does otherwise all the same.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from tests.serving import served
+
+ROOT = Path(__file__).parents[2]
+DOCUMENT = ROOT / "docs/openapi.json"
+SEED = 7
+PARTS = [  # as processes, for its threads are not safe on every Python
+    ["--phases", "examples,coverage,stateful"],
+    ["--phases", "fuzzing", "--include-path-regex", "/users/"],
+    ["--phases", "fuzzing", "--exclude-path-regex", "/users/"],
+]
+_PATIENCE = 540
+LEAST_ACCEPTED = 0.3
+WRITES = ("POST", "PUT", "PATCH", "DELETE")
+# Beside what schemathesis expects: conditions and keys are about what is there, not about what is sent.
+_CONFIG = """
+[checks.positive_data_acceptance]
+expected-statuses = ["2xx", "304", "401", "403", "404", "409", "412", "422"]
+[checks.negative_data_rejection]
+expected-statuses = ["400", "401", "403", "404", "405", "406", "409", "412", "413", "415", "422", "428"]
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of schemathesis came to."""
+
+    ended: int
+    told: str
+    answers: Counter[tuple[str, str, int]]
+    """How often each method and route was answered with each status."""
+    errors: list[dict[str, Any]]
+    """What the server's log says of errors."""
+
+    @property
+    def accepted(self) -> float:
+        """The part of the writes that was answered 2xx: of those with a token, to addresses and methods that are there."""
+        writes = {key: n for key, n in self.answers.items() if key[0] in WRITES and key[1] and key[2] not in (401, 405)}
+        return sum(number for key, number in writes.items() if key[2] // 100 == 2) / sum(writes.values())
+
+    @property
+    def statuses(self) -> set[int]:
+        return {status for _, _, status in self.answers}
+
+
+def fuzz(work: Path, mode: str, examples: int) -> Outcome:
+    """Serve from a store of a mode, and let schemathesis try every operation so many times, with all its checks."""
+    address = f"sqlite:///{work}/orb.sqlite3"
+    chosen = {"ORB_PERSISTENCE": mode, "ORB_HTTPS": "false", "ALLOWED_HOSTS": "127.0.0.1", "ORB_API_RATE": "none"}
+    with served(work, address, **chosen, ORB_THREADS="4") as server:
+        token = server.token("--scope", "admin", "--every-user")
+        config = work / "schemathesis.toml"
+        config.write_text(_CONFIG)
+        command = [
+            sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "run", str(DOCUMENT),
+            "--url", f"http://127.0.0.1:{server.port}", "--header", f"Authorization: Bearer {token}",
+            "--checks", "all", "--continue-on-failure", "--max-examples", str(examples), "--seed", str(SEED),
+            "--generation-database", "none", "--no-color",
+        ]  # fmt: skip
+        environment = {**os.environ, "SCHEMATHESIS_HOOKS": "tests.api.fuzzing", "PYTHONPATH": str(ROOT)}
+
+        def run(part: list[str]) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                [*command, *part],
+                cwd=work,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=_PATIENCE,
+            )
+
+        with ThreadPoolExecutor() as pool:
+            done = list(pool.map(run, PARTS))
+        lines = server.lines()
+    asked = [line for line in lines if line["logger"] == "orbsite.requests"]
+    answers = Counter((line["method"], line["route"], line["status"]) for line in asked)
+    errors = [line for line in lines if line["level"] in ("ERROR", "CRITICAL")]
+    told = "\n".join(one.stdout + one.stderr for one in done)
+    return Outcome(max(one.returncode for one in done), told, answers, errors)
+
+
+def check(outcome: Outcome) -> None:
+    """Nothing failed, nothing broke, and enough of what was written was taken for the rest to mean anything."""
+    assert outcome.ended == 0, outcome.told
+    assert not [status for status in outcome.statuses if status >= 500]
+    assert not outcome.errors
+    assert outcome.accepted >= LEAST_ACCEPTED, outcome.answers
+
+
+def _hooks() -> None:
+    import schemathesis
+
+    numbers = count(1)
+
+    @schemathesis.hook
+    def before_call(context: Any, case: Any, kwargs: Any) -> None:
+        if case.meta is None or case.meta.generation.mode is not schemathesis.GenerationMode.POSITIVE:
+            return
+        if case.query:
+            case.query.pop("cursor", None)
+        number = next(numbers)
+        if case.headers and number % 8:
+            case.headers.pop("If-Match", None)
+            if "Idempotency-Key" in case.headers:
+                case.headers["Idempotency-Key"] = f"key {number}"
+
+
+if os.environ.get("SCHEMATHESIS_HOOKS") == __name__:
+    _hooks()

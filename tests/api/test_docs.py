@@ -1,0 +1,39 @@
+"""The pages of the API: for staff who are signed in, and from our own static files alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize("page", ["/api/docs", "/api/schema"])
+def test_the_pages_are_for_staff_who_are_signed_in(
+    client: Client, admin_client: Client, django_user_model: Any, page: str
+) -> None:
+    assert client.get(page).status_code in (401, 403)
+    client.force_login(django_user_model.objects.create_user("no-staff"))
+    assert client.get(page).status_code == 403
+    assert admin_client.get(page).status_code == 200
+    assert admin_client.post(page).status_code in (403, 405)
+
+
+def test_the_page_needs_nothing_inline_and_nothing_from_elsewhere(admin_client: Client) -> None:
+    page = admin_client.get("/api/docs")
+    text = page.content.decode()
+    assert page["Content-Type"].startswith("text/html")
+    assert "<script>" not in text
+    assert "<style" not in text
+    assert "style=" not in text
+    assert "://" not in text
+    assert "script-src 'self'" in page["Content-Security-Policy"]
+    script = admin_client.get("/api/docs?script=")
+    assert script["Content-Type"] == "application/javascript"
+    assert b"/api/schema" in script.content
+
+
+def test_the_document_can_be_read_by_the_page(admin_client: Client) -> None:
+    assert admin_client.get("/api/schema").json()["openapi"].startswith("3.1")

@@ -1,0 +1,184 @@
+"""Bodies are read as strictly as files: what of bad input is answered, with which path, and never by a 500."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orbsite.api.parsers import read_json
+from orbsite.api.problems import Problem
+from orbsite.storage import jsontext
+from tests.api.conftest import Caller, refused
+
+pytestmark = pytest.mark.django_db
+ADDRESS = "/api/v1/users/ana/profiles/mars"
+SUITE = Path(__file__).parents[3] / "shared" / "data" / "JSONTestSuite" / "test_parsing"
+BLNS = Path(__file__).parents[3] / "shared" / "data" / "blns" / "blns.json"
+
+
+def profile(preferences: bytes, more: bytes = b"") -> bytes:
+    return b'{"preferences": ' + preferences + b', "constraints": [], "updatedAt": "2024-01-01T00:00:00Z"' + more + b"}"
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        (profile(b"[]", b', "preferences": []'), "$.preferences"),
+        (profile(b"[]", b', "a": {"b": [{"c": 1, "c": 1}]}'), "$.a.b[0].c"),
+        (profile(b"[]", b', "a": NaN'), "$"),
+        (profile(b"[]", b', "a": -Infinity'), "$"),
+        (profile(b"[]", b', "a": 1e400'), "$"),
+        (profile(b"[]", b', "a": ' + b"9" * 5000), "$"),
+        (profile(b"[]", b', "a": 9007199254740993'), "$.a"),
+        (profile(rb'["\ud800"]'), "$.preferences[0]"),
+        (profile(b"[]", rb', "\udfff": 1'), '$["\\udfff"] (the key)'),
+        (profile(rb'["a\u0000b"]'), "$.preferences[0]"),
+        (profile(b"[]", rb', "a": {"\u0000": 1}'), '$.a["\\u0000"] (the key)'),
+        (profile(b"[]", b', "a": ' + b"[" * 100 + b"]" * 100), "$"),
+        (b"[" * 100_000, "$"),
+        (b'{"a":' * 5000 + b"1" + b"}" * 5000, "$"),
+        (b"\xef\xbb\xbf{}", "$"),
+        ('{"a": 1}'.encode("utf-16"), "$"),
+        (b'{"a": "\xff"}', "$"),
+        (b"", "$"),
+        (b" ", "$"),
+        (b"{", "$"),
+        (b"{} {}", "$"),
+        (profile(b"[1]"), "$.preferences[0]"),
+        (profile(b"[true]"), "$.preferences[0]"),
+        (profile(b"null"), "$.preferences"),
+        (profile(b'{"0": "x"}'), "$.preferences"),
+        (profile(b"[]", b', "userId": 5'), "$.userId"),
+    ],
+)
+def test_bad_input_is_answered_with_its_path(ana: Caller, body: bytes, path: str) -> None:
+    told = refused(ana.put(ADDRESS, body), 400, "invalid")
+    assert path in [one["path"] for one in told["errors"]]
+    refused(ana.get(ADDRESS), 404)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    ["2024-01-01T00:00:00", "2024-01-01", "2024-12-31T23:59:60Z", "2024-01-01T24:00:00Z", "infinity", "0000-01-01T00:00:00Z",
+     "10000-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "+012024-01-01T00:00:00Z", "２024-01-01T00:00:00Z", "", "now"],
+)  # fmt: skip
+def test_times_that_are_none_are_refused(ana: Caller, moment: str) -> None:
+    body = {"preferences": [], "constraints": [], "updatedAt": moment}
+    told = refused(ana.put(ADDRESS, body), 400, "invalid")
+    assert [one["path"] for one in told["errors"]] == ["$.updatedAt"]
+
+
+@pytest.mark.parametrize(
+    ("moment", "shown"),
+    [
+        ("2024-01-01T00:00:00z", "2024-01-01T00:00:00.000Z"),
+        ("2024-01-01T02:00:00.5+02:00", "2024-01-01T00:00:00.500Z"),
+        ("2024-01-01T00:00:00.123456Z", "2024-01-01T00:00:00.123456Z"),
+        ("2024-01-01T00:00:00.123456789Z", "2024-01-01T00:00:00.123456Z"),
+    ],
+)
+def test_times_are_answered_in_utc(ana: Caller, moment: str, shown: str) -> None:
+    answer = ana.put(ADDRESS, {"preferences": [], "constraints": [], "updatedAt": moment})
+    assert answer.json()["updatedAt"] == shown
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("application/json; charset=utf-8", 201),
+        ('application/json; charset="UTF-8"', 201),
+        ("application/json; charset=utf-7", 415),
+        ("application/json; charset=iso-8859-1", 415),
+        ("text/plain", 415),
+        ("application/x-www-form-urlencoded", 415),
+        ("multipart/form-data; boundary=x", 415),
+        ("application/xml", 415),
+        ("", 415),
+        ("nonsense", 415),
+    ],
+)
+def test_only_json_in_utf_8_is_read(ana: Caller, kind: str, status: int) -> None:
+    answer = ana("PUT", ADDRESS, profile(b"[]"), kind=kind)
+    assert answer.status_code == status
+    if status == 415:
+        refused(answer, 415, "unsupported-media-type")
+
+
+def test_what_is_packed_is_not_unpacked(ana: Caller) -> None:
+    refused(ana.put(ADDRESS, profile(b"[]"), Content_Encoding="gzip"), 415)
+
+
+def test_a_body_has_a_largest_size(ana: Caller, settings: Any) -> None:
+    body = profile(b'["' + b"x" * 1000 + b'"]')
+    settings.ORB_API_MAX_BYTES = len(body)
+    assert ana.put(ADDRESS, body).status_code == 201
+    settings.ORB_API_MAX_BYTES = len(body) - 1
+    refused(ana.put(ADDRESS, body), 413, "too-large")
+
+
+def test_keys_that_mean_something_elsewhere_are_plain_keys(ana: Caller) -> None:
+    more = b', "__proto__": {"a": 1}, "constructor": 2, "toString": null'
+    assert ana.put(ADDRESS, profile(b"[]", more)).status_code == 201
+    assert ana.get(ADDRESS).json().items() >= {"__proto__": {"a": 1}, "constructor": 2, "toString": None}.items()
+
+
+def test_many_errors_are_counted_and_the_first_are_listed(ana: Caller) -> None:
+    told = refused(
+        ana.put(ADDRESS, {"preferences": [1] * 500, "constraints": [], "updatedAt": "2024-01-01T00:00:00Z"}), 400
+    )
+    assert len(told["errors"]) == 100
+    assert "of 500" in told["detail"]
+
+
+def test_numbers_are_answered_as_javascript_prints_them(ana: Caller) -> None:
+    ana.put(ADDRESS, profile(b"[]", b', "a": 1.0, "b": 1e16, "c": -0.0, "2": 1, "1": 2'))
+    assert b'"a":1,"b":10000000000000000,"c":0' in ana.get(ADDRESS).content
+
+
+def _files() -> list[Path]:
+    found = sorted(SUITE.glob("*.json")) if SUITE.is_dir() else []
+    if not found:
+        pytest.skip(f"THE JSON TEST SUITE DID NOT RUN: there is no {SUITE}")
+    assert len(found) == 318
+    return found
+
+
+def test_a_body_is_judged_as_the_loader_of_files_judges_it() -> None:
+    def of_files(data: bytes) -> bool:
+        try:
+            value = jsontext.parse(data)
+        except jsontext.Malformed:
+            return False
+        return not jsontext.problems(value, "$") and not jsontext.repetitions(value)
+
+    def of_bodies(data: bytes) -> bool:
+        try:
+            read_json(data)
+        except Problem:
+            return False
+        return True
+
+    verdicts = {path.name: (of_bodies(path.read_bytes()), of_files(path.read_bytes())) for path in _files()}
+    assert {name for name, (body, file) in verdicts.items() if body != file} == set()
+    assert {name for name, (body, _) in verdicts.items() if body and name.startswith("n_")} == set()
+    assert sum(body for name, (body, _) in verdicts.items() if name.startswith("y_")) > 85
+
+
+def test_the_whole_suite_gets_answers_and_no_500(ana: Caller) -> None:
+    for path in _files():
+        answer = ana.put(ADDRESS, path.read_bytes())
+        refused(answer, 400)
+
+
+def test_naughty_strings_come_back_as_they_went(ana: Caller) -> None:
+    if not BLNS.is_file():
+        pytest.skip(f"THE NAUGHTY STRINGS DID NOT RUN: there is no {BLNS}")
+    import json
+
+    strings = json.loads(BLNS.read_bytes())
+    assert len(strings) == 515
+    body = {"preferences": strings, "constraints": [], "updatedAt": "2024-01-01T00:00:00Z"}
+    assert ana.put(ADDRESS, body).json()["preferences"] == strings
+    assert ana.get(ADDRESS).json()["preferences"] == strings

@@ -1,0 +1,99 @@
+"""A user as a whole: handed out, or erased, over all domains and in every mode of persistence."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orbsite import stores
+from orbsite.operations.validate import validate_document
+from orbsite.storage.domain import registered
+from orbsite.tokens import Answer
+from tests.api.conftest import Caller, make_token
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("mode")]
+USER = "/api/v1/users/ana"
+
+
+@pytest.fixture
+def everybody(ana: Caller) -> Caller:
+    """Records of ana's and of bo's, some in the same session."""
+    bo = Caller(make_token(users=["bo"]))
+    for name, caller in (("ana", ana), ("bo", bo)):
+        start = f"/api/v1/users/{name}"
+        caller.post(f"{start}/profiles", {"modeId": "mars"})
+        caller.put(f"{start}/active-mode", {"modeId": "mars"})
+        many = [{"input": f"of {name}", "output": "Größe", "sessionId": f"s-{n % 2}"} for n in range(5)]
+        assert caller.post(f"{start}/reflections", many, Idempotency_Key="key").status_code == 201
+    return ana
+
+
+def _lines(answer: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in b"".join(answer.streaming_content).splitlines()]
+
+
+def test_everything_of_a_user_is_handed_out_as_lines(everybody: Caller) -> None:
+    answer = everybody.get(f"{USER}/export")
+    assert answer["Content-Type"] == "application/x-ndjson"
+    assert answer["Content-Disposition"].startswith("attachment")
+    assert answer["Cache-Control"] == "no-store"
+    *found, last = _lines(answer)
+    kinds = [one["kind"] for one in found]
+    assert {kind: kinds.count(kind) for kind in kinds} == {"profiles": 1, "active_modes": 1, "reflections": 5}
+    assert {one["record"]["userId"] for one in found} == {"ana"}
+    assert last == {"end": True, "records": 7}
+    assert [one["record"] for one in found if one["kind"] == "profiles"] == everybody.get(f"{USER}/profiles").json()[
+        "items"
+    ]
+
+
+def test_everything_of_a_user_is_handed_out_as_the_files_have_it(everybody: Caller) -> None:
+    answer = everybody.get(f"{USER}/export", Accept="application/json")
+    assert answer["Content-Type"] == "application/json"
+    told = answer.json()
+    assert list(told["luna"]) == ["ana"]
+    assert told["luna"]["ana"]["activeMode"] == "mars"
+    assert sorted(len(items) for items in told["te"]["sessions"].values()) == [2, 3]
+    assert sorted(told["te"]["userSessions"]["ana"]) == ["s-0", "s-1"]
+    for domain in registered():
+        assert validate_document(domain, json.dumps(told[domain.name])).valid
+
+
+def test_other_forms_are_not_acceptable(everybody: Caller) -> None:
+    assert everybody.get(f"{USER}/export", Accept="text/csv").status_code == 406
+
+
+def test_a_user_is_erased_and_nobody_else(everybody: Caller) -> None:
+    admin = Caller(make_token("admin", users=["ana"]))
+    answer = admin.delete(USER)
+    assert answer.status_code == 200
+    receipt = answer.json()
+    counted = {
+        kind: one["erased"] for part in receipt["erased"]["domains"].values() for kind, one in part["kinds"].items()
+    }
+    assert {kind: number for kind, number in counted.items() if number} == {
+        "profiles": 1,
+        "active_modes": 1,
+        "reflections": 5,
+    }
+    assert _lines(everybody.get(f"{USER}/export")) == [{"end": True, "records": 0}]
+    assert Answer.objects.count() == 1, "what is kept to be answered again is bo's alone"
+    for domain in registered():
+        for kind in domain.kinds:
+            owners = {record.user_id for record in stores.open_store(domain).walk(kind)}
+            assert owners <= {"bo"}
+    again = admin.delete(USER).json()["erased"]["domains"]
+    assert {one["erased"] for part in again.values() for one in part["kinds"].values()} == {0}
+
+
+def test_the_receipt_lists_what_remains(everybody: Caller, settings: Any, tmp_path: Path, sample: Path) -> None:
+    settings.ORB_BACKUP_DIR = tmp_path / "backups"
+    shutil.copytree(sample, tmp_path / "backups" / "20240101T000000Z")
+    remains = Caller(make_token("admin", users=["ana"])).delete(USER).json()["remains"]
+    assert remains["backups"] == ["20240101T000000Z"]
+    assert remains["tombstones"] == []
+    assert remains["tokens"] == 2
