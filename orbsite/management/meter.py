@@ -42,7 +42,7 @@ class Meter(Progress):
             return
 
         def stop(*_: object) -> None:
-            self.is_stopping = True
+            self.stop()
             signal.signal(signal.SIGINT, before)
 
         signal.signal(signal.SIGINT, stop)
@@ -50,6 +50,10 @@ class Meter(Progress):
             yield
         finally:
             signal.signal(signal.SIGINT, before)
+
+    def stop(self) -> None:
+        """Wish that the operation ends after the batch that it is in."""
+        self.is_stopping = True
 
     def expect(self, records: int) -> None:
         """Take note that about so many records are still to come."""

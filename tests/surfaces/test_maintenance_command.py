@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import signal
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,14 @@ def test_a_clock_that_jumped_is_told_and_can_be_trusted(policy: RetentionPolicy)
     assert _json("--trust-clock")[1]["domains"]["te"]["run"] == 1
 
 
+@pytest.fixture(params=[signal.default_int_handler, signal.SIG_IGN], ids=["on a terminal", "in the background"])
+def _interrupts(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, request.param)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interrupts")
 def test_a_loop_goes_on_through_errors_until_it_is_terminated(
     policy: RetentionPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

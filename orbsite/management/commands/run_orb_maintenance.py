@@ -59,9 +59,8 @@ class Command(OrbCommand):
         if options["loop"] is None:
             super().handle(*args, **options)
             return
-        before = signal.getsignal(signal.SIGTERM)
         with Meter(sys.stderr, self.unit) as progress, progress.heeded():
-            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+            before = signal.signal(signal.SIGTERM, lambda *_: progress.stop())
             try:
                 self._loop(progress, options)
             finally:
