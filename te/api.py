@@ -144,7 +144,8 @@ class Reflections(TeView):
         places = {key: number for number, key in reversed(list(enumerate(keys)))}
         twice = [number for number, key in enumerate(keys) if places[key] != number]
         if twice:
-            raise Problem(BAD, errors=[(_place_of_id(number), "stands in the list twice") for number in twice])
+            wrong = [(_place_of_id(number), "stands in the list twice") for number in twice]
+            raise Problem(CONFLICT, "Some of the ids stand in the list twice; nothing was created.", errors=wrong)
         there = self.store.fetch(Reflection, keys)
         taken = [places[one.key] for one in created if there.get(one.key, one) != one]
         if taken:

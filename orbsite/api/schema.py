@@ -74,6 +74,8 @@ IDEMPOTENT = OpenApiParameter(
 )
 IF_MATCH = OpenApiParameter("If-Match", str, "header", description="The ETag of what is to be replaced.")
 IF_NONE_MATCH = OpenApiParameter("If-None-Match", str, "header", description="The ETag of what is known already.")
+LARGEST = 2**53
+"""The largest integer that JavaScript keeps."""
 _CLEAN = {"pattern": r"^[^\u0000]*$"}
 _ID = {"type": "string", "minLength": 1, "maxLength": 255} | _CLEAN
 _FREE_REF = {"$ref": _TEMPLATE.format(name="Free")}
@@ -197,6 +199,8 @@ def field(schema: dict[str, Any]) -> dict[str, Any]:
         return schema | {"pattern": _DATE_TIME}
     if schema.get("type") == "string":
         return schema | _CLEAN
+    if schema.get("type") == "integer":
+        return {"minimum": -LARGEST, "maximum": LARGEST} | schema
     parts = {name: field(schema[name]) for name in ("items",) if isinstance(schema.get(name), dict)}
     choices = {name: [field(one) for one in schema[name]] for name in ("anyOf",) if name in schema}
     return schema | parts | choices

@@ -1,7 +1,8 @@
 """Schemathesis against the project as it is served: what the OpenAPI document says is what is answered.
 
 This module is also what schemathesis itself imports, for what a document cannot say: that a client makes up no cursors
-and ETags, for these are handed out, and a new key for each creation. One request in eight does otherwise all the same.
+and ETags, for these are handed out, and a new key for each creation; one request in eight does otherwise all the same.
+And that 5.0 is no integer here, which it is to JSON Schema.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def fuzz(work: Path, mode: str, examples: int) -> Outcome:
     """Serve from a store of a mode, and let schemathesis try every operation so many times, with all its checks."""
     address = f"sqlite:///{work}/orb.sqlite3"
     chosen = {"ORB_PERSISTENCE": mode, "ORB_HTTPS": "false", "ALLOWED_HOSTS": "127.0.0.1", "ORB_API_RATE": "none"}
-    with served(work, address, **chosen, ORB_THREADS="4") as server:
+    with served(work, address, **chosen, ORB_THREADS="4", DJANGO_SETTINGS_MODULE="tests.api.unthrottled") as server:
         token = server.token("--scope", "admin", "--every-user")
         config = work / "schemathesis.toml"
         config.write_text(_CONFIG)
@@ -97,12 +98,12 @@ def fuzz(work: Path, mode: str, examples: int) -> Outcome:
     return Outcome(max(one.returncode for one in done), told, answers, errors)
 
 
-def check(outcome: Outcome) -> None:
+def check(outcome: Outcome, least: float = LEAST_ACCEPTED) -> None:
     """Nothing failed, nothing broke, and enough of what was written was taken for the rest to mean anything."""
     assert outcome.ended == 0, outcome.told
     assert not [status for status in outcome.statuses if status >= 500]
     assert not outcome.errors
-    assert outcome.accepted >= LEAST_ACCEPTED, outcome.answers
+    assert outcome.accepted >= least, outcome.answers
 
 
 def _hooks() -> None:
@@ -116,6 +117,8 @@ def _hooks() -> None:
             return
         if case.query:
             case.query.pop("cursor", None)
+        if isinstance(case.body, dict) and isinstance(case.body.get("run"), float):
+            case.body["run"] = int(case.body["run"])  # as JavaScript prints it: 5 for 5.0
         number = next(numbers)
         if case.headers and number % 8:
             case.headers.pop("If-Match", None)

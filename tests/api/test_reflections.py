@@ -119,7 +119,7 @@ def test_many_are_created_at_once_or_none(ana: Caller) -> None:
     wrong = [{"input": "i", "output": "o"}, {"input": 1, "output": "o"}, 5, {"input": "i"}]
     paths = [one["path"] for one in refused(ana.post(ALL, wrong), 400)["errors"]]
     assert paths == ["$[1].input", "$[2]", "$[3].output"]
-    twice = refused(ana.post(ALL, [BODY, BODY]), 400)["errors"]
+    twice = refused(ana.post(ALL, [BODY, BODY]), 409)["errors"]
     assert twice == [{"path": "$[1].id", "message": "stands in the list twice"}]
     refused(ana.post(ALL, [{"input": "", "output": ""}] * 1001), 400)
     assert len(_walk(ana, ALL)) == 250
