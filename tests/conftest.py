@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -46,6 +47,15 @@ def postgresql_alias(db: None) -> str:
 @pytest.fixture
 def sample() -> Path:
     return Path(__file__).parent.parent / "sample" / ".orb-data"
+
+
+@pytest.fixture
+def files(sample: Path, tmp_path: Path) -> Path:
+    """The real files, private, in a directory that tests may write to."""
+    copy = Path(shutil.copytree(sample, tmp_path / "data"))
+    for path in (copy, *copy.rglob("*")):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    return copy
 
 
 @pytest.fixture

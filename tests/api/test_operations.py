@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,12 +24,10 @@ def operator(db: None) -> Caller:
 
 
 @pytest.fixture
-def files(settings: Any, sample: Path, tmp_path: Path) -> Path:
-    shutil.copytree(sample, tmp_path / ".orb-data")
-    (tmp_path / ".orb-data").chmod(0o700)
-    settings.ORB_DATA_DIR, settings.ORB_PERSISTENCE = tmp_path / ".orb-data", "file"
+def files(files: Path, settings: Any, tmp_path: Path) -> Path:
+    settings.ORB_DATA_DIR, settings.ORB_PERSISTENCE = files, "file"
     settings.ORB_BACKUP_DIR = tmp_path / "backups"
-    return tmp_path / ".orb-data"
+    return files
 
 
 @pytest.mark.usefixtures("files")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -25,14 +24,6 @@ from tests.surfaces.test_commands import run
 
 ROOT = Path(__file__).parents[2]
 TE_FILE, LUNA_FILE = "te/reflections.json", "luna/profiles.json"
-
-
-@pytest.fixture
-def files(sample: Path, tmp_path: Path) -> Path:
-    for name in (TE_FILE, LUNA_FILE):
-        (tmp_path / "data" / name).parent.mkdir(mode=0o700, parents=True)
-        shutil.copyfile(sample / name, tmp_path / "data" / name)
-    return tmp_path / "data"
 
 
 @pytest.mark.django_db(transaction=True)

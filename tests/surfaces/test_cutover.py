@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import threading
 from collections.abc import Iterator
@@ -22,14 +21,6 @@ from tests.surfaces.test_commands import _rows, migrate, run
 pytestmark = pytest.mark.django_db
 
 TE, LUNA = "te/reflections.json", "luna/profiles.json"
-
-
-@pytest.fixture
-def files(sample: Path, data_dir: Path) -> Path:
-    for name in (TE, LUNA):
-        (data_dir / name).parent.mkdir(mode=0o700)
-        shutil.copyfile(sample / name, data_dir / name)
-    return data_dir
 
 
 def add(path: Path, number: int) -> str:

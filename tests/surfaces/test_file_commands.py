@@ -1,23 +1,11 @@
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.surfaces.test_commands import run
-
-
-@pytest.fixture
-def files(sample: Path, tmp_path: Path) -> Path:
-    """The real files, private, in a directory that tests may write to."""
-    copy = tmp_path / "data"
-    for name in ("luna/profiles.json", "te/reflections.json"):
-        (copy / name).parent.mkdir(mode=0o700, parents=True)
-        shutil.copyfile(sample / name, copy / name)
-        (copy / name).chmod(0o600)
-    return copy
 
 
 def test_damage_is_found_mended_and_not_found_again(files: Path) -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,10 @@ OLD = "1700000000000000000"
 
 
 @pytest.fixture
-def files(tmp_path: Path, sample: Path, settings: Any) -> Path:
-    base = tmp_path / "files"
-    shutil.copytree(sample, base)
-    for path in base.rglob("*"):
-        path.chmod(0o700 if path.is_dir() else 0o600)
-    settings.ORB_PERSISTENCE, settings.ORB_DATA_DIR = "file", base
+def files(files: Path, settings: Any, tmp_path: Path) -> Path:
+    settings.ORB_PERSISTENCE, settings.ORB_DATA_DIR = "file", files
     settings.ORB_BACKUP_DIR = tmp_path / "backups"
-    return base
+    return files
 
 
 @pytest.fixture
