@@ -40,6 +40,10 @@ class RetentionPolicyAdmin(ModelAdmin):
         ("The last run", {"fields": readonly_fields}),
     )
 
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Write what was changed alone: maintenance, which may run it in the same moment, writes the rest."""
+        obj.save(update_fields=form.changed_data if change else None)
+
     @admin.display(description="result")
     def result(self, policy: RetentionPolicy) -> Any:
         """What the last run told."""

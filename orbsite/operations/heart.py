@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Protocol
 
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, InterfaceError, connection
 
 from orbsite.operations.progress import Progress, Stopped
 
@@ -84,8 +84,9 @@ def beating(
                 try:
                     if not beat(now(), watched):
                         watched.stop()
-                except DatabaseError as problem:
+                except (DatabaseError, InterfaceError) as problem:
                     logger.warning("a heartbeat was not written (%s); the next one follows", type(problem).__name__)
+                    connection.close()  # one that was lost is no use to the next
         finally:
             connection.close()
 

@@ -60,7 +60,14 @@ def alone(using: str = "default") -> Iterator[None]:
 
 
 def begin(
-    operation: str, name: str, sources: dict[str, str], moment: datetime, report: Report, *, resume: bool = False
+    operation: str,
+    name: str,
+    sources: dict[str, str],
+    moment: datetime,
+    report: Report,
+    *,
+    resume: bool = False,
+    reverts: Run | None = None,
 ) -> Run:
     """Return the run of this operation over this source that stopped half way, to go on with it, or else a new one.
 
@@ -81,21 +88,29 @@ def begin(
         raise OrbError(f"there is no run over {name} to go on with: {why}; run it without --resume")
     Run.objects.filter(operation=operation, source=name, state=Run.State.RUNNING).update(state=Run.State.FAILED)
     return Run.objects.create(
-        operation=operation, source=name, source_digest=digest, sources=sources, started_at=moment
+        operation=operation,
+        source=name,
+        source_digest=digest,
+        sources=sources,
+        started_at=moment,
+        reverts=reverts,
     )
 
 
 def last_complete(name: str) -> Run | None:
-    """Return the last run that moved everything from a source, unless any run was rolled back since."""
+    """Return the last run that moved everything from a source, and found it there, unless one was rolled back since."""
     last = Run.objects.filter(source=name, operation="migrate").order_by("-id").first()
     if last is None or last.state != Run.State.COMPLETE:
+        return None
+    if any(counts.get("unverified") for kinds in last.counts.values() for counts in kinds.values()):
         return None
     return None if Run.objects.filter(pk__gt=last.pk, operation="rollback").exists() else last
 
 
 @contextlib.contextmanager
 def recorded(run: Run, report: Report, now: Callable[[], datetime]) -> Iterator[None]:
-    """Note in the ledger how a run ends; what its batches did is there already."""
+    """Name a run in its report, and note in the ledger how it ends; what its batches did is there already."""
+    report.run = run.pk
     try:
         yield
     except BaseException as problem:
@@ -107,13 +122,13 @@ def recorded(run: Run, report: Report, now: Callable[[], datetime]) -> Iterator[
     run.save(update_fields=["state", "finished_at", "counts"])
 
 
-def _end_early(run: Run, state: str, moment: datetime, using: str = "default") -> None:
+def _end_early(run: Run, state: str, moment: datetime) -> None:
     """Note that a run did not come to its end; where its connection broke, only if nobody goes on with it already."""
-    connection = connections[using]
+    connection = connections["default"]
     with contextlib.ExitStack() as stack:
         if connection.vendor == "postgresql" and (connection.connection is None or not connection.is_usable()):
             connection.close()
-            stack.enter_context(alone(using))
+            stack.enter_context(alone())
         Run.objects.filter(pk=run.pk, state=Run.State.RUNNING).update(state=state, finished_at=moment)
 
 

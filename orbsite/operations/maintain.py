@@ -12,7 +12,7 @@ from django.db.models import Q
 from orbsite.operations import slots
 from orbsite.operations.chores import chores
 from orbsite.operations.heart import SECONDS, Watched, beating
-from orbsite.operations.progress import Progress, silent
+from orbsite.operations.progress import Progress, Stopped, silent
 from orbsite.operations.report import Report, Section
 from orbsite.operations.retain import retain
 from orbsite.operations.slots import Slot
@@ -126,8 +126,9 @@ class _Work:
         except Exception as problem:  # noqa: BLE001 -- one policy keeps no other from running
             self._failed(slot, section, told(problem))
         except BaseException as problem:
-            self._failed(slot, section, f"it was stopped ({type(problem).__name__}); the next run goes on")
-            raise
+            had_it = self._failed(slot, section, f"it was stopped ({type(problem).__name__}); the next run goes on")
+            if had_it or self._progress.is_stopping or not isinstance(problem, Stopped):
+                raise
         else:
             self._done(slot, section, done)
 
@@ -161,9 +162,11 @@ class _Work:
         section.count(KIND, "missed", slot.run.missed)
         section.count(KIND, "removed", sum(part.total("removed") for part in done.domains.values()))
 
-    def _failed(self, slot: Slot, section: Section, message: str) -> None:
-        slot.finish(_State.FAILED, self._now(), error=message)
+    def _failed(self, slot: Slot, section: Section, message: str) -> bool:
+        """Note that it failed; return whether it was this worker's still, and nobody else's or nobody's by now."""
+        had_it = slot.finish(_State.FAILED, self._now(), error=message)
         _fail(section, slot.policy, message)
+        return had_it
 
 
 def _refused(report: Report, now: datetime) -> set[int]:

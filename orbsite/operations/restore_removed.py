@@ -96,9 +96,7 @@ def _undo_in_sql(
     undone: Run, stores: list[SqlStore], report: Report, now: Callable[[], datetime], progress: Progress
 ) -> None:
     with alone():
-        run = begin(UNDO, f"run {undone.pk}", {}, now(), report)
-        Run.objects.filter(pk=run.pk).update(reverts=undone)
-        report.run = run.pk
+        run = begin(UNDO, f"run {undone.pk}", {}, now(), report, reverts=undone)
         with recorded(run, report, now):
             for store in stores:
                 _Exhuming(undone, store, report.domains[store.domain.name]).all(progress)

@@ -77,9 +77,7 @@ def _begin(stack: contextlib.ExitStack, report: Report, policy: Policy, now: Cal
     stack.enter_context(alone())
     Run.objects.filter(operation=RETENTION, state=Run.State.RUNNING).update(state=Run.State.FAILED)
     rules = msgspec.json.encode(policy.as_json()).decode()
-    run = begin(RETENTION, rules, {}, now(), report)
-    report.run = run.pk
-    stack.enter_context(recorded(run, report, now))
+    stack.enter_context(recorded(begin(RETENTION, rules, {}, now(), report), report, now))
 
 
 def _kinds(store: Store, policy: Policy) -> list[type[Record]]:

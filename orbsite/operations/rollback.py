@@ -50,9 +50,7 @@ def rollback(
             _Undoing(undone, domain, targets[domain.name], report, force=force).look(progress)
         return report
     with alone():
-        run = begin("rollback", f"run {number}", {}, now(), report)
-        Run.objects.filter(pk=run.pk).update(reverts=undone)
-        report.run = run.pk
+        run = begin("rollback", f"run {number}", {}, now(), report, reverts=undone)
         with recorded(run, report, now):
             for domain in domains:
                 _Undoing(undone, domain, targets[domain.name], report, force=force).undo(progress)

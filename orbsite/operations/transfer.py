@@ -59,7 +59,6 @@ class Transfer:
             stack.enter_context(alone())
             before = last_complete(source.name) if incremental else None
             run = begin(self._operation, source.name, source.digests, self._now(), report, resume=resume)
-            report.run = run.pk
             stack.enter_context(recorded(run, report, self._now))
             if backup_to is not None and not run.cursor:
                 self._back_up(run, backup_to)
@@ -83,10 +82,10 @@ class Transfer:
         work = Move(self._targets[domain.name], run.pk, section, progress=self._progress, book=book)
         work.all(self._entries(domain, wanted), part=part, transaction=transaction, size=size)
         book.settle(wanted)
-        self._verify(domain, work, run, section, self._entries(domain, wanted), everything=goes_on)
+        self._verify(domain, work, run, section, wanted, everything=goes_on)
 
     def _verify(
-        self, domain: Domain, work: Move, run: Run, section: Section, again: Iterator[Entry], *, everything: bool
+        self, domain: Domain, work: Move, run: Run, section: Section, wanted: set[str] | None, *, everything: bool
     ) -> None:
         """Compare what was written with what is there; what was unchanged has been compared already.
 
@@ -106,7 +105,7 @@ class Transfer:
                 "unverified": 0,
             }
         if differing or everything:
-            left = Section()
+            left, again = Section(), self._entries(domain, wanted)
             Move(target, None, left).all(again if everything else _of(again, differing))
             for name, counts in left.counts.items():
                 found[name]["unverified"] = number = counts["new"] + counts["replaced"]

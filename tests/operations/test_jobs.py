@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.db import InterfaceError
 
-from orbsite.operations import jobs, requests
+from orbsite.operations import heart, jobs, requests
 from orbsite.operations.heart import Watched, beating
 from orbsite.operations.progress import Progress, Stopped
 from orbsite.operations.report import Report
@@ -31,10 +33,9 @@ def now() -> datetime:
 
 
 @pytest.fixture
-def files(settings: Any, data_dir: Path, sample: Path) -> Path:
-    shutil.copytree(sample, data_dir, dirs_exist_ok=True)
-    settings.ORB_DATA_DIR = data_dir
-    return data_dir
+def files(files: Path, settings: Any) -> Path:
+    settings.ORB_DATA_DIR = files
+    return files
 
 
 @pytest.fixture
@@ -203,6 +204,24 @@ def _beaten(watched: Watched, act: Callable[[], None], answers: bool = False) ->
     with beating(watched, beat, now, seconds=0.001):
         act()
     return beats
+
+
+def test_a_heart_beats_on_with_another_connection_once_its_own_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    beats: list[int] = []
+    closed: list[int] = []
+    enough = threading.Event()
+
+    def beat(*_: Any) -> bool:
+        beats.append(len(closed))
+        if len(beats) == 1:
+            raise InterfaceError("the connection is closed")
+        enough.set()
+        return True
+
+    monkeypatch.setattr(heart, "connection", SimpleNamespace(close=lambda: closed.append(1)))
+    with beating(Watched(), beat, now, seconds=0.001):
+        assert enough.wait(10)
+    assert beats[:2] == [0, 1]
 
 
 def test_an_operation_that_does_not_look_ends_at_its_next_step() -> None:

@@ -218,6 +218,24 @@ def test_what_stops_a_worker_leaves_no_policy_running(clock: Clockwork, retainin
     assert "it was stopped" in mine.last_error
 
 
+def test_a_policy_that_was_given_away_meanwhile_keeps_no_other_from_running(
+    clock: Clockwork, retaining: Retaining
+) -> None:
+    gone, other = policy("a"), policy("b")
+
+    def lose(**_: Any) -> None:
+        if RetentionPolicy.objects.filter(pk=gone.pk).update(claimed_by="another host"):
+            retaining.act = lambda **_: None
+            raise Stopped("the claim is gone")
+
+    retaining.act = lose
+    told = counts(maintain(now=clock))
+    assert (told["due"], told["failed"], told["run"]) == (2, 1, 1)
+    gone.refresh_from_db()
+    other.refresh_from_db()
+    assert (gone.claimed_by, other.last_state) == ("another host", "done")
+
+
 def test_nothing_more_is_begun_once_it_should_stop(clock: Clockwork, retaining: Retaining) -> None:
     progress = Progress()
     policy("a"), policy("b")

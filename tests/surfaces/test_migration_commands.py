@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,14 +26,6 @@ from tests.surfaces.test_commands import _rows, migrate, run
 pytestmark = pytest.mark.django_db
 
 TE, LUNA = "te/reflections.json", "luna/profiles.json"
-
-
-@pytest.fixture
-def files(sample: Path, tmp_path: Path) -> Path:
-    for name in (TE, LUNA):
-        (tmp_path / "data" / name).parent.mkdir(mode=0o700, parents=True)
-        shutil.copyfile(sample / name, tmp_path / "data" / name)
-    return tmp_path / "data"
 
 
 def edit(path: Path, change: Any) -> None:
@@ -261,6 +252,22 @@ def test_every_run_is_verified_and_says_so(files: Path, monkeypatch: pytest.Monk
     code, report = migrate(files, "--only", "te")
     assert code == 1
     assert "3 reflections are not in SQL as they were read" in report["findings"][-1]["message"]
+
+
+def test_an_incremental_run_looks_again_where_the_last_one_found_something_missing(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        settle = Book.settle
+
+        def and_lose_some(book: Book, paths: Any) -> None:
+            settle(book, paths)
+            execute("DELETE FROM te_reflections WHERE id IN (SELECT id FROM te_reflections LIMIT 3)")
+
+        patch.setattr(Book, "settle", and_lose_some)
+        assert migrate(files, "--only", "te")[0] == 1
+    code, report = migrate(files, "--only", "te", "--incremental")
+    assert (code, total(report, "new"), total(report, "unchanged")) == (0, 3, 139)
 
 
 def test_two_runs_do_not_go_side_by_side(files: Path) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -21,11 +20,6 @@ def run(*arguments: str) -> Any:
     out = StringIO()
     call_command("compact_orb_files", "--format", "json", *arguments, stdout=out)
     return json.loads(out.getvalue())
-
-
-@pytest.fixture
-def files(sample: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(sample, tmp_path / ".orb-data"))
 
 
 def items(files: Path) -> dict[str, list[str]]:
@@ -62,6 +56,7 @@ def test_a_dry_run_and_an_explanation_write_nothing(files: Path) -> None:
         (("--only", "luna", "--max-age-days", "90"), "luna"),
         (("--explain", "x"), "--explain goes with a rule"),
         (("--undo", "nothing"), "nothing"),
+        (("--undo", "nothing", "--dry-run"), "no --dry-run"),
     ],
 )
 def test_what_cannot_be_done_says_why_and_exits_2(files: Path, arguments: tuple[str, ...], says: str) -> None:

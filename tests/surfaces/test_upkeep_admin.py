@@ -11,6 +11,7 @@ from django.test import Client
 from django.urls import reverse
 
 from orbsite.upkeep import Job, PolicyRun, RetentionPolicy
+from orbsite.upkeep_admin import PolicyForm
 
 pytestmark = pytest.mark.django_db
 
@@ -50,6 +51,22 @@ def test_a_policy_is_made_and_changed(admin_client: Client) -> None:
     assert _post(admin_client, "retentionpolicy_change", changed, policy.pk).status_code == 302
     policy.refresh_from_db()
     assert (policy.rules, policy.every) == ({"keep_last": 5}, 60)
+
+
+def test_a_change_leaves_alone_what_maintenance_writes_meanwhile(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = RetentionPolicy.objects.create(name="p", domain="te", rules={"keep_last": 1})
+    clean = PolicyForm.clean
+
+    def and_claim(form: Any) -> Any:
+        RetentionPolicy.objects.update(claimed_by="a host")
+        return clean(form)
+
+    monkeypatch.setattr(PolicyForm, "clean", and_claim)
+    assert _post(admin_client, "retentionpolicy_change", FORM, policy.pk).status_code == 302
+    policy.refresh_from_db()
+    assert (policy.name, policy.rules, policy.claimed_by) == ("keep 90 days", {"max_age_days": 90}, "a host")
 
 
 @pytest.mark.parametrize(

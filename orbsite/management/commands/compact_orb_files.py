@@ -15,6 +15,7 @@ from orbsite.operations.retain import retain
 from orbsite.storage.clock import utc_now
 from orbsite.storage.document import require_directory
 from orbsite.storage.domain import Domain
+from orbsite.storage.errors import OrbError
 from orbsite.storage.retention import retained
 from orbsite.storage.store import Store
 from orbsite.stores import open_file_store, open_sql_store, open_store
@@ -50,6 +51,8 @@ class Command(OrbCommand):
     def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:
         """Compact, retain, or undo."""
         if options["undo"] is not None:
+            if options["dry_run"]:
+                raise OrbError("--undo has no --dry-run; nothing was brought back")
             return undo(options["undo"], self._stores(domains, options), now=utc_now, progress=progress)
         policy = policy_of(options)
         if policy is not None:
