@@ -6,20 +6,20 @@ import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
-from itertools import count
+from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 
 from orbsite.operations import dump, manifest
-from orbsite.operations.manifest import FORMAT, Manifest, SavedDocument
+from orbsite.operations.manifest import FORMAT, Manifest, SavedDocument, Stored
 from orbsite.operations.report import Report
 from orbsite.storage.content import entries
-from orbsite.storage.directory import NO_RENAMEAT2, Directory
+from orbsite.storage.directory import Directory, numbered
 from orbsite.storage.document import require_directory
 from orbsite.storage.domain import Domain
 from orbsite.storage.errors import DocumentCorrupt, DocumentError, OrbError, SaveOutcomeUnknown
 from orbsite.storage.finding import warning
-from orbsite.storage.instant import spell
+from orbsite.storage.instant import as_name, spell
 from orbsite.storage.replace import failing_whole, replace, temporary_name
 from orbsite.stores import file_store
 
@@ -120,27 +120,15 @@ def _save(domain: Domain, data: bytes | None, directory: Directory) -> SavedDocu
     if data is not None:
         name = f"{domain.name}.json"
         replace(directory, name, data, None)
-        file = manifest.stored(directory, name)
+        file = Stored(name=name, size=len(data), sha256=sha256(data).hexdigest())
     return SavedDocument(domain=domain.name, document=str(domain.file), file=file)
 
 
 def _publish(parent: Directory, temporary: str, moment: datetime) -> str:
     """Give the directory the name of the moment, with a number where that is taken, and return it."""
-    stem = f"{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}"
-    for number in count(1):
-        name = stem if number == 1 else f"{stem}-{number}"
-        if parent.status_of(name) is not None:
-            continue
-        with contextlib.suppress(FileExistsError):
-            try:
-                parent.fs.rename_to_free(temporary, name, parent.descriptor)
-            except OSError as problem:
-                if problem.errno not in NO_RENAMEAT2:
-                    raise
-                parent.fs.rename(temporary, name, parent.descriptor)  # a directory takes no full one's place
-            _confirm(parent, name)
-            return name
-    raise OrbError(f"there is no free name for a backup in {parent.path}")
+    name = parent.rename_to_free(temporary, numbered(as_name(moment)))
+    _confirm(parent, name)
+    return name
 
 
 def _confirm(parent: Directory, name: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, MutableMapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from orbsite.models import Change, Run
@@ -18,9 +18,10 @@ from orbsite.storage.burial import Ledger
 from orbsite.storage.burying import planned, sweep
 from orbsite.storage.condemned import condemned
 from orbsite.storage.content import no_collection
+from orbsite.storage.directory import numbered
 from orbsite.storage.file import FileStore
 from orbsite.storage.finding import warning
-from orbsite.storage.instant import spell
+from orbsite.storage.instant import as_name, spell
 from orbsite.storage.memory import MemoryStore
 from orbsite.storage.record import Key, Record
 from orbsite.storage.retention import Policy
@@ -93,11 +94,11 @@ class InOnePass(Weighed):
         self._left(len(plan.held), "records stay because another item has their key; validate_orb_files lists them")
 
     def _bury(self, plan: Plan, actor: str) -> str:
-        name = f"{self.moment.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+        name = as_name(self.moment)
         if isinstance(self.store, FileStore):
             return Tombstones(self.store.base).write(name, self._lines(plan, actor)).stem
         kept = self.store.buried
-        name = next(one for one in _numbered(name) if one not in kept)
+        name = next(one for one in numbered(name) if one not in kept)
         kept[name] = list(plan.graves)
         return name
 
@@ -173,11 +174,3 @@ class InBatches(Weighed):
     def _gone(self, counts: MutableMapping[str, int], removed: int) -> None:
         counts["removed"] += removed
         counts["kept"] -= removed
-
-
-def _numbered(name: str) -> Iterator[str]:
-    yield name
-    number = 2
-    while True:
-        yield f"{name}-{number}"
-        number += 1

@@ -46,10 +46,10 @@ class Times:
     """How long what is kept, counted from the later one of a file's last change and what its name says."""
 
     now: datetime
-    grace: timedelta = GRACE
-    undo: timedelta = timedelta(days=30)
+    grace: timedelta
+    undo: timedelta
     """For tombstones."""
-    backups: timedelta | None = None
+    backups: timedelta | None
     """For backups; None: for ever. The newest one stays in any case."""
 
     @classmethod
@@ -59,10 +59,6 @@ class Times:
             raise OrbError(f"days are a number from 0 to {_MOST_DAYS}; nothing was done")
         kept = None if backups is None else timedelta(days=backups)
         return cls(now=now, grace=timedelta(days=grace), undo=timedelta(days=undo), backups=kept)
-
-    def is_over(self, leftover: Leftover, keep: timedelta) -> bool:
-        """Tell whether something has been kept for long enough."""
-        return leftover.youngest < (self.now.timestamp() - keep.total_seconds()) * 10**9
 
 
 def cleanup(
@@ -199,7 +195,7 @@ class _Work:
         return [(within, one) for within, one in found if self._is_over(section, one, self.times.grace)]
 
     def _is_over(self, section: Section, leftover: Leftover, keep: timedelta) -> bool:
-        is_over = self.times.is_over(leftover, keep)
+        is_over = leftover.is_over(keep, self.times.now)
         section.count(KIND, "younger", not is_over)
         return is_over
 

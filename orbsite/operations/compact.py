@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from orbsite.operations.progress import Progress, silent
@@ -18,6 +18,7 @@ from orbsite.storage.errors import DocumentCorrupt, OrbError, TooMuch
 from orbsite.storage.facts import Facts
 from orbsite.storage.file import FileStore
 from orbsite.storage.finding import warning
+from orbsite.storage.instant import as_name
 from orbsite.storage.store import Store
 from orbsite.storage.tombstones import Tombstones
 from orbsite.stores import file_store
@@ -61,7 +62,8 @@ def compact(
             else:
                 store.fold()
             report.tombstones += grave.names
-            note_compaction([store] if plan is not None else [], grave.moment)
+            if plan is not None:
+                note_compaction([store], grave.moment)
         _tell(section, done, dry_run=dry_run)
         section.facts |= {"before": before, "after": _size(plan) if dry_run else store.size()}
         progress(1)
@@ -92,7 +94,7 @@ class _Grave:
         """Keep it, on the disk, before anything goes."""
         if not self.force:
             _refuse_too_much(self.domain, found)
-        name = f"{self.moment.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+        name = as_name(self.moment)
         lines = (one.tombstone(self.domain) for one in found.dead)
         self.names.append(Tombstones(self.base).write(name, lines).stem)
 

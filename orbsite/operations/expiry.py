@@ -48,7 +48,7 @@ class Shelves:
             match = _HALF.fullmatch(name)
             if match and not is_held(match):
                 leftover = _looked_at(parent, name, "a backup that was killed half way", _HALF_FILE, 0)
-                if leftover is not None and self._is_over(leftover, self.grace):
+                if leftover is not None and leftover.is_over(self.grace, self.now):
                     yield leftover, _HALF_FILE
 
     def _whole(self, parent: Directory) -> Iterator[tuple[Leftover, re.Pattern[str]]]:
@@ -59,14 +59,11 @@ class Shelves:
         old = []
         for match in newest_first:
             leftover = _looked_at(parent, match[0], "a backup that has expired", _FILE, stamp_of(match))
-            if leftover is not None and self._is_over(leftover, self.keep):
+            if leftover is not None and leftover.is_over(self.keep, self.now):
                 old.append(leftover)
         newest = next((one[0] for one in newest_first if _is_whole(self.path / one[0])), None) if old else None
         if newest is not None:
             yield from ((one, _FILE) for one in reversed(old) if one.name != newest)
-
-    def _is_over(self, leftover: Leftover, keep: timedelta) -> bool:
-        return leftover.youngest < (self.now.timestamp() - keep.total_seconds()) * 10**9
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from orbsite.models import Run
@@ -42,7 +43,7 @@ def verify(
         progress.expect(records)
         comparison = Comparison(targets[domain.name], section)
         comparison.all(snapshot.entries(domain), size=size, progress=progress)
-        comparison.list_extra(snapshot.entries(domain))
+        comparison.list_extra(partial(snapshot.entries, domain))
     if now is not None and began is not None:
         run = Run(operation="verify", state=Run.State.COMPLETE, source=snapshot.name, sources=snapshot.digests)
         run.started_at, run.finished_at, run.counts = began, now(), counts_of(report)
@@ -66,11 +67,11 @@ class Comparison:
                 self._compare(part)
                 progress(part.items)
 
-    def list_extra(self, source: Iterable[Entry]) -> None:
+    def list_extra(self, source: Callable[[], Iterable[Entry]]) -> None:
         """List what the store has and the source, which is read again only then, has not."""
         kinds = [kind for kind, found in self._found.items() if self._target.count(kind) > found]
         keys: dict[type[Record], set[Key]] = {kind: set() for kind in kinds}
-        for entry in source if kinds else ():
+        for entry in source() if kinds else ():
             if entry.record is not None and type(entry.record) in keys:
                 keys[type(entry.record)].add(entry.record.key)
         for kind, known in keys.items():

@@ -40,7 +40,7 @@ def told(problem: Exception) -> str:
     return f"an unexpected {type(problem).__name__} in {place}; run the command by hand to see all of it"
 
 
-def fail_stale_jobs(now: datetime, stale_after: timedelta = STALE_AFTER) -> int:
+def fail_stale_jobs(now: datetime, stale_after: timedelta) -> int:
     """Fail the jobs whose workers give no sign of life any more, and return how many there were."""
     number = 0
     for job in Job.objects.filter(state=Job.State.RUNNING, heartbeat__lt=now - stale_after):

@@ -13,11 +13,10 @@ from django.db import IntegrityError
 from orbsite.storage.cells import Cells
 from orbsite.storage.digests import Columns, Line, line_of
 from orbsite.storage.errors import Conflict
+from orbsite.storage.instant import shortened
 from orbsite.storage.record import Key, R
-from orbsite.storage.rows import Row, column_of, columns
+from orbsite.storage.rows import LEDGER, Row, column_of, columns
 from orbsite.storage.store import Pack, Standing
-
-LEDGER = ("digest", "run_id", "position")
 
 
 class Bulk(ABC, Generic[R]):
@@ -128,8 +127,6 @@ _WHOLE, _FINE = len("2024-01-01 00:00:00"), len("2024-01-01 00:00:00.000000")
 
 def _spelled(text: str) -> str:
     """Return a database's instant, in UTC without saying so, as files spell it. Raises ValueError for other texts."""
-    if len(text) == _WHOLE:
-        return f"{text[:10]}T{text[11:]}.000Z"
-    if len(text) != _FINE:
+    if len(text) not in (_WHOLE, _FINE):
         raise ValueError(text)
-    return f"{text[:10]}T{text[11:23]}{text[23:].rstrip('0')}Z"
+    return shortened(f"{text[:10]}T{text[11:]}+00:00")

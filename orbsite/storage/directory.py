@@ -11,8 +11,9 @@ import functools
 import logging
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 from orbsite.storage.errors import DocumentRefused
@@ -191,16 +192,22 @@ class Directory:
 
     def put_aside(self, name: str, what: str, of: str) -> str:
         """Give a file the first name `OF.WHAT-<nanoseconds>` that nobody has, and return it."""
-        for aside in self._asides(what, of):
+        return self.rename_to_free(name, self._asides(what, of))
+
+    def rename_to_free(self, name: str, candidates: Iterable[str]) -> str:
+        """Give a file or a directory the first of these names that nobody has, and return it."""
+        for free in candidates:
+            if self.status_of(free) is not None:
+                continue
             with contextlib.suppress(FileExistsError):
                 try:
-                    self.fs.rename_to_free(name, aside, self.descriptor)
+                    self.fs.rename_to_free(name, free, self.descriptor)
                 except OSError as problem:
-                    if problem.errno not in NO_RENAMEAT2 or self.status_of(aside) is not None:
+                    if problem.errno not in NO_RENAMEAT2 or self.status_of(free) is not None:
                         raise
-                    self.fs.rename(name, aside, self.descriptor)
-                return aside
-        raise OSError(errno.EEXIST, os.strerror(errno.EEXIST), of)
+                    self.fs.rename(name, free, self.descriptor)
+                return free
+        raise OSError(errno.EEXIST, os.strerror(errno.EEXIST), name)
 
     def write_aside(self, data: bytes, what: str, of: str) -> str:
         """Write bytes, synced, under the first name `OF.WHAT-<nanoseconds>` that nobody has, and return it."""
@@ -256,3 +263,8 @@ class Directory:
         if stat.S_IMODE(status.st_mode) & ~_PRIVATE:
             logger.warning("made %s private", self.path)
             self.fs.narrow(self.descriptor, status.st_mode & _PRIVATE)
+
+
+def numbered(stem: str, end: str = "") -> Iterator[str]:
+    """Yield a name, and then the same with the numbers 2, 3 and so on."""
+    return chain([f"{stem}{end}"], (f"{stem}-{number}{end}" for number in count(2)))

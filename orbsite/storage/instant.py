@@ -37,6 +37,11 @@ def spell(moment: datetime) -> str:
     return shortened((moment if moment.tzinfo is UTC else moment.astimezone(UTC)).isoformat())
 
 
+def as_name(moment: datetime) -> str:
+    """Return an aware datetime as names of files spell it, to the second: `20260102T030405Z`."""
+    return f"{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+
+
 def shortened(text: str) -> str:
     """Return an instant in UTC as the files spell it, where it is spelled with `+00:00`, and six digits or none."""
     if len(text) == _WHOLE_SECONDS:

@@ -12,6 +12,7 @@ import stat
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from orbsite.storage.checkup import examine, is_alive
 from orbsite.storage.directory import Directory
@@ -49,6 +50,10 @@ class Leftover:
     def of(cls, name: str, reason: str, status: os.stat_result, stamp: int = 0) -> Leftover:
         """Return a file as a leftover; `stamp` is the nanosecond that its name tells, 0 where it tells none."""
         return cls(name, reason, status.st_size, max(stamp, status.st_mtime_ns), _sight(status))
+
+    def is_over(self, keep: timedelta, now: datetime) -> bool:
+        """Tell whether it has been kept for long enough."""
+        return self.youngest < (now.timestamp() - keep.total_seconds()) * 10**9
 
     def is_still(self, status: os.stat_result | None) -> bool:
         """Tell whether what has its name now is what was found, and was not changed since."""

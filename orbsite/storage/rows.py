@@ -25,6 +25,10 @@ else:  # Django's fields take no type arguments at run time
     _CharField, _JSONField = models.CharField, models.JSONField
 
 
+LEDGER = ("digest", "run_id", "position")
+"""What a row remembers beside its record."""
+
+
 class KeyField(_CharField):
     """Opaque text that is compared code point by code point on every database."""
 

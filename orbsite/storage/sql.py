@@ -12,7 +12,7 @@ from django.db import connections, models, transaction
 from django.db.models import Q
 
 from orbsite.storage.attempts import Attempts
-from orbsite.storage.bulk import LEDGER, Bulk
+from orbsite.storage.bulk import Bulk
 from orbsite.storage.conditions import beyond, by_keys, can_be_stored
 from orbsite.storage.digests import digest
 from orbsite.storage.domain import Domain
@@ -22,7 +22,7 @@ from orbsite.storage.postgresql import PostgresqlBulk
 from orbsite.storage.query import Query
 from orbsite.storage.reader import checked
 from orbsite.storage.record import Key, R, Record
-from orbsite.storage.rows import columns, read_row
+from orbsite.storage.rows import LEDGER, columns, read_row
 from orbsite.storage.sqlite import SqliteBulk
 from orbsite.storage.store import LedgerStore, Pack, Row, Standing, last_of_each
 from orbsite.storage.sums import Sums

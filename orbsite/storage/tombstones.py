@@ -6,20 +6,16 @@ ends it, each with a checksum of itself as in a journal. A file appears as a who
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from orbsite.storage import journal
-from orbsite.storage.directory import NO_RENAMEAT2, Directory
+from orbsite.storage.directory import Directory, numbered
 from orbsite.storage.domain import Domain
 from orbsite.storage.envelope import Envelope, Plain
 from orbsite.storage.errors import DocumentCorrupt, DocumentError
@@ -176,19 +172,7 @@ class Tombstones:
 
 
 def _publish(directory: Directory, temporary: str, name: str) -> str:
-    for number in count(1):
-        free = f"{name}{SUFFIX}" if number == 1 else f"{name}-{number}{SUFFIX}"
-        if directory.status_of(free) is not None:
-            continue
-        with contextlib.suppress(FileExistsError):
-            try:
-                directory.fs.rename_to_free(temporary, free, directory.descriptor)
-            except OSError as problem:
-                if problem.errno not in NO_RENAMEAT2:
-                    raise
-                directory.fs.rename(temporary, free, directory.descriptor)
-            return free
-    raise OSError(errno.EEXIST, os.strerror(errno.EEXIST), name)
+    return directory.rename_to_free(temporary, numbered(name, SUFFIX))
 
 
 def _forget(directory: Directory, temporary: str) -> None:

@@ -10,7 +10,7 @@ from django.db import connections
 from orbsite.storage.cells import Cells
 from orbsite.storage.digests import Columns
 from orbsite.storage.record import Record
-from orbsite.storage.rows import Row, column_of, columns
+from orbsite.storage.rows import LEDGER, Row, column_of, columns
 
 
 def conflict_target(kind: type[Record]) -> tuple[str, ...]:
@@ -31,10 +31,7 @@ class Upsert:
         self._table = quote(model._meta.db_table)
         self._target = ", ".join(map(quote, conflict_target(model.kind)))
         self._never_set = {"user_id", *model.kind.key_fields}
-        self._names = {
-            name: quote(column_of(model, name).column)
-            for name in (*columns(model.kind), "digest", "run_id", "position")
-        }
+        self._names = {name: quote(column_of(model, name).column) for name in (*columns(model.kind), *LEDGER)}
 
     def insert(self, record: Record) -> bool:
         """Insert a record where its key is free; tell whether it was."""

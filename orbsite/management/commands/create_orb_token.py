@@ -20,7 +20,6 @@ class Command(OrbCommand):
     """The command."""
 
     help = "Make a token for the API. It is printed once, and kept as a digest alone."
-    reads_files = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add what limits the token."""
