@@ -180,7 +180,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[5] == "sqlite":
-        os.environ |= {"DJANGO_SETTINGS_MODULE": "orbsite.settings", "SECRET_KEY": "x" * 50}
+        os.environ |= {"DJANGO_SETTINGS_MODULE": "orbsite.settings", "DEBUG": "true"}
         os.environ["DATABASE_URL"] = f"sqlite:///{sys.argv[2]}/mnt/data/{DATABASE}"
     os.environ["ORB_JOURNAL"] = "never" if sys.argv[5] == "file" else "0"
     django.setup()
