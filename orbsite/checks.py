@@ -15,7 +15,7 @@ from django.db import connections
 
 from orbsite import conf
 from orbsite.storage.domain import registered
-from orbsite.storage.rows import columns
+from orbsite.storage.record import columns
 
 _NEEDED = {"delete": 3, "truncate": 2, "persist": 2, "wal": 2}
 """The least `synchronous` that keeps every commit, by journal_mode: to delete a journal is to sync its directory."""

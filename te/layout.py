@@ -108,21 +108,11 @@ class ReflectionsLayout(Layout):
         if old is None:
             content.append(record)
         else:
-            _swap(content, old, [record])
+            _swap(content, old, record)
 
     def drop(self, tree: Tree, record: Record) -> None:
         """Take a reflection out; a session in which nothing is left goes too, and with it whoever is listed for it."""
-        session = record.session_id if isinstance(record, Reflection) else None
-        content = tree[_SESSIONS][session]
-        _swap(content, record, [])
-        if content:
-            return
-        del tree[_SESSIONS][session]
-        users = tree.get(USERS, {})
-        for user in [user for user, listed in users.items() if isinstance(listed, list) and session in listed]:
-            users[user] = [name for name in users[user] if name != session]
-            if not users[user]:
-                del users[user]
+        retention.drop_many(tree, [record])
 
     def places(self, tree: Tree, records: Iterable[Record]) -> dict[Key, int]:
         """Return where in their sessions reflections stand."""
@@ -230,9 +220,9 @@ def _unreadable(place: tuple[str, ...]) -> RecordUnreadable:
     )
 
 
-def _swap(content: list[Any], old: Record, new: list[Record]) -> None:
-    """Put something in the place of a record and its equal copies; a copy that differs was refused, and stays."""
+def _swap(content: list[Any], old: Record, new: Record) -> None:
+    """Put a record in the place of a record and its equal copies; a copy that differs was refused, and stays."""
     same = [index for index, item in enumerate(content) if isinstance(item, Reflection) and item.key == old.key]
     rest = [item for index, item in enumerate(content) if index not in same or digest(item) != digest(old)]
-    rest[same[0] : same[0]] = new
+    rest.insert(same[0], new)
     content[:] = rest

@@ -23,7 +23,7 @@ SESSIONS = "sessions"
 
 def guides_policy(max_age_days: float = MAX_AGE_DAYS, max_per_session: int = MAX_PER_SESSION) -> Policy:
     """Return the policy by which what is older goes, and what is beyond the newest so many of a session."""
-    return Policy.of_the_guide(max_age_days, max_per_session)
+    return Policy(max_age_days=max_age_days, max_per_session=max_per_session)
 
 
 def places(tree: Tree, records: Iterable[Record]) -> dict[Key, int]:
@@ -42,8 +42,7 @@ def drop_many(tree: Tree, records: Iterable[Record]) -> None:
     gone = set()
     for session, doomed in _by_session(records).items():
         content = tree[SESSIONS][session]
-        same = set(map(id, doomed.values()))
-        content[:] = [item for item in content if id(item) not in same and not _is_doomed(item, doomed)]
+        content[:] = [item for item in content if not _is_doomed(item, doomed)]
         if not content:
             del tree[SESSIONS][session]
             gone.add(session)

@@ -14,8 +14,8 @@ from orbsite.storage.cells import Cells
 from orbsite.storage.digests import Columns, Line, line_of
 from orbsite.storage.errors import Conflict
 from orbsite.storage.instant import shortened
-from orbsite.storage.record import Key, R
-from orbsite.storage.rows import LEDGER, Row, column_of, columns
+from orbsite.storage.record import Key, R, columns
+from orbsite.storage.rows import LEDGER, Row, column_of
 from orbsite.storage.store import Pack, Standing
 
 

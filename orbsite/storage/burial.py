@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import msgspec
-
 from orbsite.storage.dialect import Dialect
-from orbsite.storage.record import field_names
+from orbsite.storage.record import declared, field_names
 from orbsite.storage.rows import Row, column_of
 
 
@@ -30,7 +28,7 @@ class Burial:
 
     def __init__(self, model: type[Row], connection: Any, dialect: Dialect) -> None:
         self._model, self._dialect, self._quote = model, dialect, connection.ops.quote_name
-        self._declared = {field.name: field.type for field in msgspec.structs.fields(model.kind)}
+        self._declared = declared(model.kind)
 
     def columns(self, ledger: Ledger, reasons: Mapping[int, str]) -> tuple[str, str, list[Any]]:
         """Return the ledger's columns, the expressions for them, and their values."""

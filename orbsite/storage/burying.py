@@ -11,7 +11,7 @@ from orbsite.storage.file import FileStore
 from orbsite.storage.memory import MemoryStore
 from orbsite.storage.record import Record
 from orbsite.storage.retention import Policy
-from orbsite.storage.sweep import Bury, Grave, Plan, Returned, keys_of
+from orbsite.storage.sweep import Bury, Grave, Plan, Returned
 
 
 def planned(store: MemoryStore | FileStore, kind: type[Record], policy: Policy, now: datetime) -> Plan:
@@ -42,7 +42,7 @@ def _planned(content: Content, kind: type[Record], policy: Policy, now: datetime
     """
     plan = content.view.planned(kind, policy, now)
     plan.refused = content.refused
-    keys = keys_of(plan.graves)
+    keys = plan.keys
     held = content.covering(kind, keys)
     places = content.places(grave.record for grave in plan.graves)
     plan.held = [key for key in keys if key in held]

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from orbsite.storage.digests import Columns
-from orbsite.storage.record import Id, Instant, Text, plain
-from orbsite.storage.rows import Row, column_of, columns
+from orbsite.storage.record import Id, Instant, Text, columns, declared, plain
+from orbsite.storage.rows import Row, column_of
 
 _encode = msgspec.json.Encoder().encode
 
@@ -21,8 +21,7 @@ class Cells:
     def __init__(self, model: type[Row], connection: Any) -> None:
         self.fields: tuple[Any, ...] = tuple(column_of(model, name) for name in columns(model.kind))
         """The columns that hold a record, in the order of its cells."""
-        declared = {field.name: field.type for field in msgspec.structs.fields(model.kind)}
-        self.types: tuple[Any, ...] = tuple(declared[field.attname] for field in self.fields)
+        self.types: tuple[Any, ...] = tuple(declared(model.kind)[field.attname] for field in self.fields)
         """What the record declares each of them to be."""
         self._spellings = [
             (field.attname, _spelling(field, one, connection))

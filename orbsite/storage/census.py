@@ -11,7 +11,6 @@ from typing import Any
 from django.db import connections
 from django.db.models import Count
 
-from orbsite.storage.file import FileStore
 from orbsite.storage.record import Record
 from orbsite.storage.sql import SqlStore
 from orbsite.storage.store import Store
@@ -35,19 +34,10 @@ class Census(ABC):
         Of a list, each value counts once. The most frequent come first, equal ones by code point.
         """
 
-    @abstractmethod
-    def refused(self) -> int:
-        """Return how many items are in the way of records without being any, as far as the store knows by itself."""
-
 
 def census(store: Store) -> Census:
     """Return who counts what a store holds."""
     return Counted(store) if isinstance(store, SqlStore) else Walked(store)
-
-
-def is_ordered_by_time(kind: type[Record]) -> bool:
-    """Tell whether records of a kind are ordered by their time, so that an index finds the oldest."""
-    return kind.time_field is not None and kind.order_fields[0] == kind.time_field
 
 
 class Walked(Census):
@@ -74,10 +64,6 @@ class Walked(Census):
             value = getattr(one, field)
             found.update([value] if isinstance(value, str) else set(value))
         return sorted(found.items(), key=lambda item: (-item[1], item[0]))[:most]
-
-    def refused(self) -> int:
-        """Return what the document holds."""
-        return self._store.refused() if isinstance(self._store, FileStore) else 0
 
     def _records(self, kind: type[Record]) -> list[Record]:
         if kind not in self._kept:
@@ -113,10 +99,6 @@ class Counted(Census):
             return self._tally_of_lists(kind, field, most)
         groups = self._rows(kind).values_list(field).annotate(number=Count("*")).order_by("-number", field)
         return [(value, number) for value, number in groups[:most]]
-
-    def refused(self) -> int:
-        """Return nothing: constraints keep out what is no record."""
-        return 0
 
     def _tally_of_lists(self, kind: type[Record], field: str, most: int) -> list[tuple[str, int]]:
         connection = connections[self._store.using]

@@ -14,12 +14,13 @@ from orbsite.storage.digests import digest
 from orbsite.storage.domain import Domain, Entry, Tree, plant
 from orbsite.storage.errors import DocumentCorrupt, RecordUnreadable
 from orbsite.storage.finding import error, warning
+from orbsite.storage.guards import refuse_other_owner, refuse_unexpected
 from orbsite.storage.javascript import stringify
-from orbsite.storage.memory import MemoryStore, refuse_other_owner
+from orbsite.storage.memory import MemoryStore
 from orbsite.storage.reader import checked
 from orbsite.storage.record import Key, R, Record, field_names, key_getter, keys_of_all, own
 from orbsite.storage.steps import Delete, Put, Step
-from orbsite.storage.store import last_of_each
+from orbsite.storage.store import alone, last_of_each
 
 
 def entries(domain: Domain, data: bytes) -> Iterator[Entry]:
@@ -160,21 +161,24 @@ class Content:
         self._put(record, None)
         return own(record), True
 
-    def put(self, records: Iterable[Record], expect: str | None) -> None:
+    def put(self, records: Iterable[Record], expect: str | None, *, free: bool = False) -> None:
         """Put as a store does."""
-        wanted = last_of_each(map(_as_in_file, records), expect)
+        wanted = last_of_each(map(_as_in_file, records), expect, free=free)
         self._refuse_unreadable(wanted)
         self._refuse_to_uncover(wanted)
         for record in wanted:
             self._domain.layout.admit(self.tree, record)
         old = {(type(one), one.key): self.view.fetch(type(one), [one.key]).get(one.key) for one in wanted}
-        self.view.put_checked(wanted, expect)
+        self.view.put_checked(wanted, expect, free=free)
         for record in wanted:
-            self._put(record, old[type(record), record.key])
+            before = old[type(record), record.key]
+            if before is None or not free:
+                self._put(record, before)
 
-    def delete(self, kind: type[Record], keys: Iterable[Key], user_id: str | None) -> int:
+    def delete(self, kind: type[Record], keys: Iterable[Key], user_id: str | None, expect: str | None = None) -> int:
         """Delete as a store does."""
-        found = self.view.fetch(kind, keys, user_id=user_id)
+        found = self.view.fetch(kind, alone(keys, expect), user_id=user_id)
+        refuse_unexpected(next(iter(found.values()), None), expect)
         self._refuse_to_uncover(found.values(), goes=True)
         for key, record in found.items():
             self._domain.layout.drop(self.tree, record)

@@ -12,7 +12,7 @@ import msgspec
 
 from orbsite.storage import instant
 from orbsite.storage.javascript import canonical
-from orbsite.storage.record import Instant, Record, Text, field_names, holds_texts_alone
+from orbsite.storage.record import Instant, Record, Text, columns, holds_texts_alone
 
 
 def digest(record: Record) -> str:
@@ -30,7 +30,7 @@ class Columns:
     """Records of one kind by their fields: what is made of many records is made a field at a time."""
 
     def __init__(self, kind: type[Record], records: Sequence[Record]) -> None:
-        names = _attributes(kind)
+        names = columns(kind)
         self.kind, self.records = kind, records
         self._values = dict(zip(names, zip(*map(attrgetter(*names), records), strict=True), strict=False))
         self._spelled: dict[str, list[str | None]] = {}
@@ -91,8 +91,3 @@ def _encode_name(field: msgspec.structs.FieldInfo) -> str:
 def line_of(kind: type[Record]) -> Line | None:
     """Return the printer for a kind, or None where its records hold more than texts and instants."""
     return Line(kind) if holds_texts_alone(kind) else None
-
-
-@cache
-def _attributes(kind: type[Record]) -> tuple[str, ...]:
-    return (*(attribute for attribute, _ in field_names(kind)), "extra")

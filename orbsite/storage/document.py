@@ -60,6 +60,12 @@ class Document:
             found = [] if directory is None else [directory.status_of(name) for name in (self.name, self.journal)]
         return sum(status.st_size for status in found if status is not None)
 
+    def journal_size(self) -> int:
+        """Return the bytes of the journal, 0 where there is none; nothing is read."""
+        with self.reading() as directory:
+            status = None if directory is None else directory.status_of(self.journal)
+        return 0 if status is None else status.st_size
+
     @contextlib.contextmanager
     def writing(self, *, make: bool = True) -> Iterator[Directory]:
         """Open the document's directory and hold the document's lock.

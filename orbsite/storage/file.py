@@ -42,6 +42,7 @@ class FileStore(Store):
         super().__init__(domain)
         self._document = document
         self._journal_above = journal_above
+        self.journal_size = document.journal_size
         self._start()
         _open_stores.add(self)
 
@@ -66,13 +67,15 @@ class FileStore(Store):
     def add(self, record: R) -> tuple[R, bool]:
         return self._batches.run(lambda content: content.add(record))
 
-    def put(self, records: Iterable[Record], *, expect: str | None = None) -> None:
+    def put(self, records: Iterable[Record], *, expect: str | None = None, free: bool = False) -> None:
         wanted = list(records)
-        self._batches.run(lambda content: content.put(wanted, expect))
+        self._batches.run(lambda content: content.put(wanted, expect, free=free))
 
-    def delete(self, kind: type[Record], keys: Iterable[Key], *, user_id: str | None = None) -> int:
+    def delete(
+        self, kind: type[Record], keys: Iterable[Key], *, user_id: str | None = None, expect: str | None = None
+    ) -> int:
         wanted = list(keys)
-        return self._batches.run(lambda content: content.delete(kind, wanted, user_id))
+        return self._batches.run(lambda content: content.delete(kind, wanted, user_id, expect))
 
     def delete_where(self, kind: type[Record], where: Mapping[str, str]) -> int:
         return self._batches.run(lambda content: content.delete_where(kind, where))
@@ -187,10 +190,7 @@ class FileStore(Store):
         return before
 
     def _commit(self, jobs: Sequence[Job[Any]], acknowledge: Callable[[], None]) -> None:
-        with (
-            failing_whole(self._document.path),
-            self._document.writing(make=not self._was_there) as directory,
-        ):
+        with failing_whole(self._document.path), self._document.writing(make=not self._was_there) as directory:
             writer = self._saved(jobs, directory)
             acknowledge()
             if writer.is_due() and writer.journal_size > self._fold_failed_at:

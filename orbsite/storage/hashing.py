@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from hashlib import sha256
 
@@ -14,9 +15,12 @@ class Hashing:
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._digest = ""
-        self._thread = threading.Thread(target=self._hash, daemon=True) if len(data) > _MUCH else None
-        if self._thread is not None:
-            self._thread.start()
+        self._thread: threading.Thread | None = None
+        if len(data) > _MUCH:
+            thread = threading.Thread(target=self._hash, daemon=True)
+            with contextlib.suppress(RuntimeError):  # no more threads, or Python is ending: hashed once it is asked for
+                thread.start()
+                self._thread = thread
 
     def hexdigest(self) -> str:
         """Return it in hex."""

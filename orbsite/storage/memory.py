@@ -13,15 +13,16 @@ from msgspec.structs import replace
 
 from orbsite.storage.digests import Columns, digest
 from orbsite.storage.domain import Domain
-from orbsite.storage.errors import Conflict, OwnerConflict
+from orbsite.storage.errors import Conflict
+from orbsite.storage.guards import refuse_another, refuse_other_owner, refuse_unexpected
 from orbsite.storage.query import Query
 from orbsite.storage.reader import checked
 from orbsite.storage.record import Key, R, Record, own
 from orbsite.storage.retention import Policy
 from orbsite.storage.shelf import Shelf
-from orbsite.storage.store import LedgerStore, Pack, Row, Standing, last_of_each
+from orbsite.storage.store import LedgerStore, Pack, Placed, Row, Standing, alone, last_of_each
 from orbsite.storage.sums import Sums
-from orbsite.storage.sweep import Bury, Grave, Plan, Returned, keys_of, planned
+from orbsite.storage.sweep import Bury, Grave, Plan, Returned, planned
 
 
 class MemoryStore(LedgerStore):
@@ -56,12 +57,16 @@ class MemoryStore(LedgerStore):
         refuse_other_owner(record, kept)
         return own(kept), False
 
-    def put(self, records: Iterable[Record], *, expect: str | None = None) -> None:
-        self.put_checked(last_of_each(records, expect), expect)
+    def put(self, records: Iterable[Record], *, expect: str | None = None, free: bool = False) -> None:
+        self.put_checked(last_of_each(records, expect, free=free), expect, free=free)
 
-    def delete(self, kind: type[Record], keys: Iterable[Key], *, user_id: str | None = None) -> int:
+    def delete(
+        self, kind: type[Record], keys: Iterable[Key], *, user_id: str | None = None, expect: str | None = None
+    ) -> int:
+        wanted = alone(keys, expect)
         with self._lock:
-            found = self.fetch(kind, keys, user_id=user_id)
+            found = self.fetch(kind, wanted, user_id=user_id)
+            refuse_unexpected(next(iter(found.values()), None), expect)
             for key in found:
                 self._of(kind).drop(key)
                 self._runs.pop((kind, key), None)
@@ -141,7 +146,7 @@ class MemoryStore(LedgerStore):
                     found.add(record.owner, digest(record))
         return found
 
-    def load(self, records: Sequence[tuple[Record, int | None]], run: int | None) -> None:
+    def load(self, records: Sequence[Placed], run: int | None) -> None:
         with self._lock:
             loaded = [record for record, _ in records]
             self.take(loaded)
@@ -156,20 +161,18 @@ class MemoryStore(LedgerStore):
         """Remove what goes by a policy, after `bury` has kept it elsewhere."""
         with self._lock:
             plan = self.planned(kind, policy, now)
-            runs = [self._runs.get((kind, key), (None, "", None)) for key in keys_of(plan.graves)]
+            keys = plan.keys
+            runs = [self._runs.get((kind, key), (None, "", None)) for key in keys]
             plan.graves = [replace(one, position=run[2]) for one, run in zip(plan.graves, runs, strict=True)]
             bury(plan)
-            self.drop_many(kind, keys_of(plan.graves))
+            self.drop_many(kind, keys)
             return plan
 
     def put_back(self, graves: Iterable[Grave]) -> Returned:
         """Put back what was removed, where its key is still free."""
         with self._lock:
             found = self.returning(graves)
-            self.take(grave.record for grave in found.restored)
-            for grave in found.restored:
-                name = (type(grave.record), grave.record.key)
-                self._runs[name] = (None, digest(grave.record), grave.position)
+            self.load([(grave.record, grave.position) for grave in found.restored], None)
             return found
 
     def returning(self, graves: Iterable[Grave]) -> Returned:
@@ -202,14 +205,16 @@ class MemoryStore(LedgerStore):
             for kind, some in groupby(records, type):
                 self._shelves[kind].fill(list(some))
 
-    def put_checked(self, records: Sequence[Record], expect: str | None) -> None:
+    def put_checked(self, records: Sequence[Record], expect: str | None, *, free: bool = False) -> None:
         """Put records, each key once, that were checked."""
         with self._lock:
             for record in records:
                 old = self._of(type(record)).records.get(record.key)
                 refuse_other_owner(record, old)
                 refuse_unexpected(old, expect)
-            self.take(records)
+                if free:
+                    refuse_another(record, old)
+            self.take(one for one in records if not free or one.key not in self._of(type(one)).records)
 
     def take(self, records: Iterable[Record]) -> None:
         """Put records that were checked; a record that a run left is not that run's any more."""
@@ -224,16 +229,3 @@ class MemoryStore(LedgerStore):
     def _row(self, kind: type[Record], record: R) -> Row[R]:
         run, left, position = self._runs.get((kind, record.key), (None, "", None))
         return Row(record.key, record, run, run is not None and left == digest(record), position)
-
-
-def refuse_other_owner(record: Record, old: Record | None) -> None:
-    """Raise OwnerConflict where a record would change hands."""
-    if old is not None and old.user_id != record.user_id:
-        raise OwnerConflict(f"the id {record.key[0]!r} belongs to another user; use an id of its own")
-
-
-def refuse_unexpected(old: Record | None, expect: str | None) -> None:
-    """Raise Conflict where the stored record is not the one that the caller has read."""
-    if expect is not None and (old is None or digest(old) != expect):
-        what = "is gone" if old is None else "was changed by somebody else"
-        raise Conflict(f"the record {what} since it was read; read it again, then retry")

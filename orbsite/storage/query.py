@@ -10,7 +10,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import Any
 
-from orbsite.storage.record import R, Record
+from orbsite.storage.record import R, Record, is_ordered_by_time
 
 _order = attrgetter("order")
 
@@ -82,7 +82,7 @@ class Query:
             first = bisect_right(ordered, self.after, key=_order)
         elif self.after is not None:
             last = bisect_left(ordered, self.after, key=_order)
-        if kind.time_field is not None and kind.order_fields[0] == kind.time_field:
+        if kind.time_field is not None and is_ordered_by_time(kind):
             moment = attrgetter(kind.time_field)
             first = first if self.since is None else max(first, bisect_left(ordered, self.since, key=moment))
             last = last if self.until is None else min(last, bisect_left(ordered, self.until, key=moment))

@@ -167,6 +167,23 @@ def _compound(kind: type[Value]) -> tuple[str, ...]:
 
 
 @cache
+def declared(kind: type[Value]) -> dict[str, Any]:
+    """Return what each field of a value is declared to be, by attribute."""
+    return {field.name: field.type for field in msgspec.structs.fields(kind)}
+
+
+@cache
+def columns(kind: type[Record]) -> tuple[str, ...]:
+    """Return the fields of a record in the order of the files, then what holds its unknown keys."""
+    return (*(attribute for attribute, _ in field_names(kind)), "extra")
+
+
+def is_ordered_by_time(kind: type[Record]) -> bool:
+    """Tell whether records of a kind stand in the order of their instants."""
+    return kind.time_field is not None and kind.order_fields[0] == kind.time_field
+
+
+@cache
 def field_names(kind: type[Value]) -> tuple[tuple[str, str], ...]:
     """Return the declared fields of a value as pairs of attribute and JSON name, in the order of the files."""
     fields = [field for field in msgspec.structs.fields(kind) if field.name != "extra"]
@@ -196,11 +213,9 @@ def _to_spell(kind: type[Value]) -> tuple[tuple[str, str], ...]:
     return tuple((one.name, one.encode_name) for one in fields if one.type not in (Text, Id))
 
 
-@cache
 def holds_texts_alone(kind: type[Value]) -> bool:
     """Tell whether values of this kind have no fields but texts, lists of texts and instants."""
-    texts = (Text, Id, Instant, tuple[Text, ...])
-    return all(field.type in texts for field in msgspec.structs.fields(kind) if field.name != "extra")
+    return not _compound(kind)
 
 
 def _in_utc(moment: datetime) -> datetime:

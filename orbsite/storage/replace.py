@@ -47,7 +47,7 @@ def prepared(directory: Directory, name: str, data: bytes) -> Iterator[Successor
     finally:
         directory.close(descriptor)
         if not successor.swapped:
-            _forget(directory, temporary)
+            forget(directory, temporary)
 
 
 class Successor:
@@ -136,7 +136,8 @@ def _fill(directory: Directory, descriptor: int, data: bytes) -> str:
     return digest
 
 
-def _forget(directory: Directory, temporary: str) -> None:
+def forget(directory: Directory, temporary: str) -> None:
+    """Remove a temporary file, where that can be done; else the next clean-up takes it."""
     with contextlib.suppress(OSError):
         directory.fs.unlink(temporary, directory.descriptor)
 
@@ -180,7 +181,7 @@ def _swap_by_copy(directory: Directory, temporary: str, name: str) -> str | None
             directory.close(descriptor)
         fs.rename(temporary, name, within)
     except OSError:
-        _forget(directory, kept)
+        forget(directory, kept)
         raise
     return kept
 

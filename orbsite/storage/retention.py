@@ -14,7 +14,7 @@ import msgspec
 
 from orbsite.storage.domain import Domain
 from orbsite.storage.errors import InvalidPolicy
-from orbsite.storage.record import Record
+from orbsite.storage.record import Record, is_ordered_by_time
 
 DAILY, WEEKLY, MONTHLY = "daily", "weekly", "monthly"
 _TRUSTED = timedelta(days=1)
@@ -43,11 +43,6 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         for name, value in given.items():
             if isinstance(value, int | float) and not _is_fit(name, value):
                 raise InvalidPolicy(f"{name} is {value}; give more than 0, or, for the limits, 0 or more")
-
-    @classmethod
-    def of_the_guide(cls, max_age_days: float | None = 90, max_per_session: int | None = 1000) -> Policy:
-        """Return the guide's policy: what is older goes, and what is beyond the newest so many of a session."""
-        return cls(max_age_days=max_age_days, max_per_session=max_per_session)
 
     @classmethod
     def of_json(cls, rules: Any) -> Policy:
@@ -129,7 +124,7 @@ class Reasons:
 
 def retained(domain: Domain) -> list[type[Record]]:
     """Return the kinds of record that retention is for: those that belong to a group and to a moment."""
-    return [kind for kind in domain.kinds if kind.group_field and kind.time_field == kind.order_fields[0]]
+    return [kind for kind in domain.kinds if kind.group_field and is_ordered_by_time(kind)]
 
 
 def _before(now: datetime, days: float | None) -> datetime | None:

@@ -15,7 +15,7 @@ from orbsite.storage.digests import digest
 from orbsite.storage.finding import ROOT, error, errors
 from orbsite.storage.javascript import is_kept
 from orbsite.storage.reader import Reader, Reading
-from orbsite.storage.record import Extra, R, Record, field_names
+from orbsite.storage.record import Extra, R, Record, columns, field_names
 from orbsite.storage.rules import ID_LENGTH
 
 if TYPE_CHECKING:
@@ -100,12 +100,6 @@ class Row(models.Model):
         kept = [value for value in values if value[0].attname != "user_id"]
         owned = base_qs.filter(user_id=getattr(self, "user_id"))  # noqa: B009 -- each table declares its own
         return super()._do_update(owned, using, pk_val, kept, *rest, **named)
-
-
-@cache
-def columns(kind: type[Record]) -> tuple[str, ...]:
-    """Return the columns that hold a record: its fields, then its unknown keys."""
-    return (*(attribute for attribute, _ in field_names(kind)), "extra")
 
 
 def column_of(model: type[Row], name: str) -> Any:

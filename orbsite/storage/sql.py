@@ -16,15 +16,15 @@ from orbsite.storage.bulk import Bulk
 from orbsite.storage.conditions import beyond, by_keys, can_be_stored
 from orbsite.storage.digests import digest
 from orbsite.storage.domain import Domain
-from orbsite.storage.errors import Conflict, OwnerConflict, RecordUnreadable
-from orbsite.storage.memory import refuse_other_owner, refuse_unexpected
+from orbsite.storage.errors import Conflict, OwnerConflict
+from orbsite.storage.guards import readable, refuse_another, refuse_other_owner, refuse_unexpected
 from orbsite.storage.postgresql import PostgresqlBulk
 from orbsite.storage.query import Query
 from orbsite.storage.reader import checked
-from orbsite.storage.record import Key, R, Record
-from orbsite.storage.rows import LEDGER, columns, read_row
+from orbsite.storage.record import Key, R, Record, columns
+from orbsite.storage.rows import LEDGER, read_row
 from orbsite.storage.sqlite import SqliteBulk
-from orbsite.storage.store import LedgerStore, Pack, Row, Standing, last_of_each
+from orbsite.storage.store import LedgerStore, Pack, Placed, Row, Standing, alone, by_kind, last_of_each
 from orbsite.storage.sums import Sums
 from orbsite.storage.upsert import Upsert
 
@@ -37,7 +37,7 @@ class SqlStore(LedgerStore):
 
     def __init__(self, domain: Domain, using: str = "default") -> None:
         super().__init__(domain)
-        self._using = self.using = using
+        self.using = using
         self._attempts = Attempts(using)
 
     def fetch(self, kind: type[R], keys: Iterable[Key], *, user_id: str | None = None) -> dict[Key, R]:
@@ -76,17 +76,19 @@ class SqlStore(LedgerStore):
             if is_new:
                 return record, True
             if row is not None:
-                refuse_other_owner(record, _readable(row.record, record))
+                refuse_other_owner(record, readable(row.record, record))
                 return cast(R, row.record), False
         raise Conflict(f"the key {record.key!r} is added and removed all the time; try again later")
 
-    def put(self, records: Iterable[Record], *, expect: str | None = None) -> None:
-        wanted = last_of_each(records, expect)
-        self._attempts.run(lambda: self._replace(wanted, expect))
+    def put(self, records: Iterable[Record], *, expect: str | None = None, free: bool = False) -> None:
+        wanted = last_of_each(records, expect, free=free)
+        self._attempts.run(lambda: self._add_all(wanted) if free else self._replace(wanted, expect))
 
-    def delete(self, kind: type[Record], keys: Iterable[Key], *, user_id: str | None = None) -> int:
-        wanted = list(keys)
-        return self._attempts.run(lambda: self._delete(kind, wanted, user_id))
+    def delete(
+        self, kind: type[Record], keys: Iterable[Key], *, user_id: str | None = None, expect: str | None = None
+    ) -> int:
+        wanted = alone(keys, expect)
+        return self._attempts.run(lambda: self._delete(kind, wanted, user_id, expect))
 
     def delete_where(self, kind: type[Record], where: Mapping[str, str]) -> int:
         return self._attempts.run(lambda: self._delete(kind, [one.key for one in self.find(kind, where)], None))
@@ -100,7 +102,7 @@ class SqlStore(LedgerStore):
         return rows.count() if distinct is None else rows.values(distinct).distinct().count()
 
     def size(self) -> int:
-        connection = connections[self._using]
+        connection = connections[self.using]
         with connection.cursor() as cursor:
             if connection.vendor == "postgresql":
                 tables = [model._meta.db_table for model in self.domain.models.values()]
@@ -112,7 +114,7 @@ class SqlStore(LedgerStore):
             return int(cursor.fetchone()[0])
 
     def transaction(self) -> AbstractContextManager[None]:
-        return transaction.atomic(self._using)
+        return transaction.atomic(self.using)
 
     def rows(self, kind: type[R], keys: Iterable[Key], *, lock: bool = False) -> dict[Key, Row[R]]:
         return self._remembered(kind, keys, self._rows(kind).select_for_update() if lock else self._rows(kind))
@@ -128,10 +130,10 @@ class SqlStore(LedgerStore):
             yield found
             after = found[-1].key
 
-    def load(self, records: Sequence[tuple[Record, int | None]], run: int | None) -> None:
+    def load(self, records: Sequence[Placed], run: int | None) -> None:
         positions = {(type(record), record.key): position for record, position in records}
-        with transaction.atomic(self._using):
-            for kind, group in _by_kind(record for record, _ in records):
+        with transaction.atomic(self.using):
+            for kind, group in by_kind(record for record, _ in records):
                 self._write(kind, [(one, positions[kind, one.key]) for one in group], run)
 
     def pack(
@@ -162,7 +164,7 @@ class SqlStore(LedgerStore):
         return self._bulk(self.domain.kinds[0]).loading(size)
 
     def _bulk(self, kind: type[R]) -> Bulk[R]:
-        connection = connections[self._using]
+        connection = connections[self.using]
         make: Any = PostgresqlBulk if connection.vendor == "postgresql" else SqliteBulk
         bulk: Bulk[R] = make(self.domain.models[kind], connection)
         return bulk
@@ -176,37 +178,51 @@ class SqlStore(LedgerStore):
 
     def _rows(self, kind: type[Record]) -> models.QuerySet[Any]:
         model: type[models.Model] = self.domain.models[kind]
-        return model._base_manager.using(self._using)
+        return model._base_manager.using(self.using)
 
     def _upsert(self, kind: type[Record]) -> Upsert:
-        return Upsert(self.domain.models[kind], self._using)
+        return Upsert(self.domain.models[kind], self.using)
 
     def _insert(self, record: R) -> tuple[bool, Row[R] | None]:
-        if self._upsert(type(record)).insert(record):
+        if self._upsert(type(record)).insert([record]):
             return True, None
         return False, self.rows(type(record), [record.key]).get(record.key)
 
+    def _add_all(self, wanted: list[Record]) -> None:
+        for kind, group in by_kind(wanted):
+            if self._upsert(kind).insert(group) < len(group):
+                rows = self.rows(kind, [record.key for record in group])
+                for record in group:
+                    if record.key not in rows:
+                        raise Conflict(f"the key {record.key!r} was taken for a moment; try again")
+                    old = readable(rows[record.key].record, record)
+                    refuse_other_owner(record, old)
+                    refuse_another(record, old)
+
     def _replace(self, wanted: list[Record], expect: str | None) -> None:
-        for kind, group in _by_kind(wanted):
+        for kind, group in by_kind(wanted):
             owners = sorted({record.owner for record in group})  # they route the query to their shards
             mine = self._rows(kind).filter(user_id__in=owners).select_for_update()
             rows = self._remembered(kind, [record.key for record in group], mine)
             for record in group:
                 row = rows.get(record.key)
-                old = None if row is None else _readable(row.record, record)
+                old = None if row is None else readable(row.record, record)
                 if old is None and expect is not None:
                     refuse_other_owner(record, self.fetch(kind, [record.key]).get(record.key))
                 refuse_unexpected(old, expect)
             self._write(kind, [(record, None) for record in group], None, keep_position=True)
 
-    def _delete(self, kind: type[Record], keys: list[Key], user_id: str | None) -> int:
+    def _delete(self, kind: type[Record], keys: list[Key], user_id: str | None, expect: str | None = None) -> int:
+        if expect is not None:
+            self.rows(kind, keys, lock=True)
         found = self.fetch(kind, keys, user_id=user_id)
+        refuse_unexpected(next(iter(found.values()), None), expect)
         return sum(self._rows(kind).filter(condition).delete()[0] for condition in by_keys(kind, found))
 
     def _write(
-        self, kind: type[Record], records: list[tuple[Record, int | None]], run: int | None, **options: bool
+        self, kind: type[Record], records: Sequence[Placed], run: int | None, *, keep_position: bool = False
     ) -> None:
-        if records and self._upsert(kind).write(records, run, **options) != len(records):
+        if records and self._upsert(kind).write(records, run, keep_position=keep_position) != len(records):
             raise OwnerConflict(
                 f"among {len(records)} keys from {records[0][0].key!r} on, somebody else has taken one meanwhile; "
                 "nothing was written. Read again, then retry"
@@ -252,19 +268,3 @@ def _row(kind: type[R], values: dict[str, Any]) -> Row[R]:
     record, run = read_row(kind, values).record, values["run_id"]
     as_left = run is not None and record is not None and values["digest"] == digest(record)
     return Row(tuple(values[name] for name in kind.key_fields), record, run, as_left, values["position"])
-
-
-def _readable(old: R | None, record: Record) -> R:
-    if old is None:
-        raise RecordUnreadable(
-            f"the row of {record.plural} with the key {record.key!r} does not decode, and it was left as it is; "
-            "mend it in the admin or in SQL"
-        )
-    return old
-
-
-def _by_kind(records: Iterable[Record]) -> Iterator[tuple[type[Record], list[Record]]]:
-    groups: dict[type[Record], list[Record]] = {}
-    for record in sorted(records, key=lambda one: (one.plural, one.key)):  # one order for all writers: no deadlock
-        groups.setdefault(type(record), []).append(record)
-    return iter(groups.items())

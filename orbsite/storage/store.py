@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic
+from typing import Any, Generic, TypeAlias
 
 from orbsite.storage.digests import Columns
 from orbsite.storage.domain import Domain
@@ -77,16 +77,23 @@ class Store(ABC):
         """Add a record where its key is free; return the record that is there then, and whether it is this one."""
 
     @abstractmethod
-    def put(self, records: Iterable[Record], *, expect: str | None = None) -> None:
+    def put(self, records: Iterable[Record], *, expect: str | None = None, free: bool = False) -> None:
         """Insert or replace records of any kinds, all or nothing; the last of a key wins.
 
         With `expect`, the digest of what a single record replaces, nothing is written unless that is still there
-        (Conflict).
+        (Conflict). With `free`, nothing is replaced: where a key has another record than this very one, nothing is
+        written (Conflict).
         """
 
     @abstractmethod
-    def delete(self, kind: type[Record], keys: Iterable[Key], *, user_id: str | None = None) -> int:
-        """Remove the records with these keys, all or nothing, and return how many there were."""
+    def delete(
+        self, kind: type[Record], keys: Iterable[Key], *, user_id: str | None = None, expect: str | None = None
+    ) -> int:
+        """Remove the records with these keys, all or nothing, and return how many there were.
+
+        With `expect`, the digest of the single record that goes, nothing is removed unless that is still there
+        (Conflict).
+        """
 
     @abstractmethod
     def delete_where(self, kind: type[Record], where: Mapping[str, str]) -> int:
@@ -173,6 +180,10 @@ class Pack:
         return found
 
 
+Placed: TypeAlias = tuple[Record, int | None]
+"""A record and its place in its list, where it has one."""
+
+
 class LedgerStore(Store):
     """A store that remembers which run wrote what, and so can be moved into, verified and rolled back."""
 
@@ -220,16 +231,32 @@ class LedgerStore(Store):
         """Yield, a page at a time and by key, what a run was the last to write; pages may be changed meanwhile."""
 
     @abstractmethod
-    def load(self, records: Sequence[tuple[Record, int | None]], run: int | None) -> None:
+    def load(self, records: Sequence[Placed], run: int | None) -> None:
         """Put records with their positions in the name of a run; the records were checked by whoever read them.
 
         Raises Conflict, and then the transaction has to be given up.
         """
 
 
-def last_of_each(records: Iterable[Record], expect: str | None = None) -> list[Record]:
+def last_of_each(records: Iterable[Record], expect: str | None = None, *, free: bool = False) -> list[Record]:
     """Return checked records, the last of each key. Raises InvalidRecord, and ValueError for a misplaced `expect`."""
     last = {(type(record), record.key): record for record in map(checked, records)}
-    if expect is not None and len(last) != 1:
-        raise ValueError("expect goes with a single record")
+    if expect is not None and (free or len(last) != 1):
+        raise ValueError("expect goes with a single record, which is there already")
     return list(last.values())
+
+
+def alone(keys: Iterable[Key], expect: str | None) -> list[Key]:
+    """Return the keys of what is to be removed. Raises ValueError for a misplaced `expect`."""
+    wanted = list(keys)
+    if expect is not None and len(wanted) != 1:
+        raise ValueError("expect goes with a single key")
+    return wanted
+
+
+def by_kind(records: Iterable[Record]) -> Iterator[tuple[type[Record], list[Record]]]:
+    """Yield records by their kinds, in one order for all writers: no deadlock."""
+    groups: dict[type[Record], list[Record]] = {}
+    for record in sorted(records, key=lambda one: (one.plural, one.key)):
+        groups.setdefault(type(record), []).append(record)
+    return iter(groups.items())

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import groupby
 from operator import attrgetter
 from typing import TypeAlias
 
@@ -43,6 +42,11 @@ class Plan:
         """How many records go."""
         return len(self.graves)
 
+    @property
+    def keys(self) -> list[Key]:
+        """The keys of what goes."""
+        return list(keys_of_all(self.kind, (grave.record for grave in self.graves)))
+
 
 Bury: TypeAlias = Callable[[Plan], None]
 """Keeps what goes elsewhere, durably; what it raises leaves everything as it was."""
@@ -70,9 +74,3 @@ class Returned:
     """What stays where it is, and why."""
     lost: list[tuple[type[Record], str]] = field(default_factory=list)
     """What does not decode, by its key as text."""
-
-
-def keys_of(graves: Sequence[Grave]) -> list[Key]:
-    """Return the keys of what lies in graves."""
-    records = [grave.record for grave in graves]
-    return [key for kind, some in groupby(records, type) for key in keys_of_all(kind, some)]

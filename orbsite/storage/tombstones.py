@@ -22,7 +22,7 @@ from orbsite.storage.errors import DocumentCorrupt, DocumentError
 from orbsite.storage.fsops import OS, FileSystem
 from orbsite.storage.javascript import compact
 from orbsite.storage.record import Record, holds_texts_alone
-from orbsite.storage.replace import failing_whole, temporary_name
+from orbsite.storage.replace import failing_whole, forget, temporary_name
 from orbsite.storage.steps import Put, StepReader, as_json
 
 OWN, TOMBSTONES, SUFFIX = ".orb", "tombstones", ".jsonl"
@@ -98,7 +98,7 @@ class Tombstones:
                 self._fill(directory, temporary, lines)
                 written = _publish(directory, temporary, name)
             except BaseException:
-                _forget(directory, temporary)
+                forget(directory, temporary)
                 raise
             directory.sync()
             return self.path / written
@@ -173,10 +173,3 @@ class Tombstones:
 
 def _publish(directory: Directory, temporary: str, name: str) -> str:
     return directory.rename_to_free(temporary, numbered(name, SUFFIX))
-
-
-def _forget(directory: Directory, temporary: str) -> None:
-    try:
-        directory.fs.unlink(temporary, directory.descriptor)
-    except OSError:  # it was never made, or has its name already, or the next clean-up takes it
-        return

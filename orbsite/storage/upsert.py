@@ -9,8 +9,9 @@ from django.db import connections
 
 from orbsite.storage.cells import Cells
 from orbsite.storage.digests import Columns
-from orbsite.storage.record import Record
-from orbsite.storage.rows import LEDGER, Row, column_of, columns
+from orbsite.storage.record import Record, columns
+from orbsite.storage.rows import LEDGER, Row, column_of
+from orbsite.storage.store import Placed
 
 
 def conflict_target(kind: type[Record]) -> tuple[str, ...]:
@@ -33,15 +34,13 @@ class Upsert:
         self._never_set = {"user_id", *model.kind.key_fields}
         self._names = {name: quote(column_of(model, name).column) for name in (*columns(model.kind), *LEDGER)}
 
-    def insert(self, record: Record) -> bool:
-        """Insert a record where its key is free; tell whether it was."""
+    def insert(self, records: Sequence[Record]) -> int:
+        """Insert records whose keys are free; return how many were."""
         with self._connection.cursor() as cursor:
-            cursor.execute(f"{self._insert()} DO NOTHING", self._values([(record, None)], None)[0])
-            return bool(cursor.rowcount)
+            cursor.executemany(f"{self._insert()} DO NOTHING", self._values([(one, None) for one in records], None))
+            return int(cursor.rowcount)
 
-    def write(
-        self, records: Sequence[tuple[Record, int | None]], run: int | None, *, keep_position: bool = False
-    ) -> int:
+    def write(self, records: Sequence[Placed], run: int | None, *, keep_position: bool = False) -> int:
         """Insert or update records with their positions; return how many were written.
 
         It falls short of the number of records where a key belongs to another owner. With `keep_position`, rows keep
@@ -68,7 +67,7 @@ class Upsert:
         marks = ", ".join(["%s"] * len(self._names))
         return f"INSERT INTO {self._table} ({names}) VALUES ({marks}) ON CONFLICT ({self._target})"
 
-    def _values(self, records: Sequence[tuple[Record, int | None]], run: int | None) -> list[tuple[Any, ...]]:
+    def _values(self, records: Sequence[Placed], run: int | None) -> list[tuple[Any, ...]]:
         columns = Columns(self._model.kind, [record for record, _ in records])
         found = zip(self._cells.of(columns), columns.digests(), records, strict=True)
         return [(*cells, digest, run, position) for cells, digest, (_, position) in found]

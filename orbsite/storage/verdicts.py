@@ -77,9 +77,10 @@ def _rules(kind: type[R], records: Sequence[R], policy: Policy, now: datetime) -
     ):
         if most is not None:
             rules.append(_not_among(_beyond(records, field, order, most), reason))
-    for period, number in policy.periods.items():
-        start = _started(_STARTS[period], moment)
-        rules.append(_newest_of_its_period(_newest(_grouped(records, group), start, order, number)))
+    if policy.periods:
+        sessions = [sorted(one, key=order, reverse=True) for one in _grouped(records, group).values()]
+        for period, number in policy.periods.items():
+            rules.append(_newest_of_its_period(_newest(sessions, _started(_STARTS[period], moment), number)))
     if policy.keep_tags and kind.tag_field:
         rules.append(_tagged(_getter(kind.tag_field), policy.keep_tags, words))
     return rules
@@ -117,12 +118,12 @@ def _started(start: Callable[[datetime], str], moment: _Get) -> Callable[[Any], 
     return lambda record: start(moment(record))
 
 
-def _newest(groups: dict[str, list[R]], start: Callable[[R], str], order: _Get, number: int) -> dict[int, str]:
-    """Return why the newest records of the last so many periods that have any are kept, as objects."""
+def _newest(sessions: Iterable[list[R]], start: Callable[[R], str], number: int) -> dict[int, str]:
+    """Return why the newest records, which come first, of the last so many periods that have any stay, as objects."""
     found: dict[int, str] = {}
-    for one in groups.values():
+    for one in sessions:
         periods: set[str] = set()
-        for record in sorted(one, key=order, reverse=True):
+        for record in one:
             period = start(record)
             if period not in periods and len(periods) < number:
                 periods.add(period)

@@ -159,7 +159,7 @@ def test_files_know_when_they_were_compacted_and_what_is_invalid_without_a_datab
 
 def test_retention_of_files_counts_as_their_compaction(data_dir: Path, tmp_path: Path) -> None:
     store = filled(file_store(TE, data_dir))
-    policy = Policy.of_the_guide(90, 1000)
+    policy = Policy(max_age_days=90, max_per_session=1000)
     retain([store], policy, now=lambda: NOW, dry_run=True)
     assert measure(store, lambda: NOW)["last_compaction"] is None
     retain([store], policy, now=lambda: NOW)

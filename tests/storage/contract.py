@@ -138,6 +138,28 @@ def put_with_a_digest_where_nothing_is_is_a_conflict(harness: Harness, case: Cas
 def expect_goes_with_a_single_record(harness: Harness, case: Case) -> None:
     with pytest.raises(ValueError, match="single"):
         harness.open(case.domain).put(case.many(2), expect="0" * 64)
+    with pytest.raises(ValueError, match="single"):
+        harness.open(case.domain).put([case.make()], expect="0" * 64, free=True)
+    with pytest.raises(ValueError, match="single"):
+        harness.open(case.domain).delete(case.kind, _keys(case.many(2)), expect="0" * 64)
+
+
+@promise
+def put_where_all_is_free_adds(harness: Harness, case: Case) -> None:
+    store, (there, new) = harness.open(case.domain), case.many(2)
+    store.put([there], free=True)
+    store.put([there, new], free=True)
+    assert store.fetch(case.kind, _keys([there, new])) == {there.key: there, new.key: new}
+
+
+@promise
+def put_where_a_key_is_taken_is_a_conflict_and_writes_nothing(harness: Harness, case: Case) -> None:
+    store, (taken, new) = harness.open(case.domain), case.many(2)
+    store.put([taken])
+    for records in ([case.changed(taken), new], [new, case.changed(taken)]):
+        with pytest.raises(Conflict):
+            store.put(records, free=True)
+    assert harness.open(case.domain).fetch(case.kind, _keys([taken, new])) == {taken.key: taken}
 
 
 @promise
@@ -161,6 +183,25 @@ def delete_removes_and_counts_what_there_was(harness: Harness, case: Case) -> No
     store.put([gone, kept])
     assert store.delete(case.kind, [gone.key, never.key]) == 1
     assert list(harness.look(case)) == [kept.key]
+
+
+@promise
+def delete_with_the_right_digest_removes(harness: Harness, case: Case) -> None:
+    store, record = harness.open(case.domain), case.make()
+    store.put([record])
+    assert store.delete(case.kind, [record.key], expect=digest(record)) == 1
+    assert not harness.look(case)
+
+
+@promise
+def delete_with_another_digest_is_a_conflict(harness: Harness, case: Case) -> None:
+    store, record = harness.open(case.domain), case.make()
+    store.put([case.changed(record)])
+    with pytest.raises(Conflict):
+        store.delete(case.kind, [record.key], expect=digest(record))
+    assert list(harness.look(case)) == [record.key]
+    with pytest.raises(Conflict):
+        store.delete(case.kind, [case.make().key], expect=digest(record))
 
 
 @promise

@@ -13,11 +13,11 @@ import pytest
 from django.db import IntegrityError, OperationalError, connections, transaction
 
 from luna.domain import DOMAIN as LUNA
-from orbsite.storage import sql
 from orbsite.storage.attempts import RETRIES, Attempts
 from orbsite.storage.digests import digest
 from orbsite.storage.errors import Conflict, LockTimeout
 from orbsite.storage.sql import SqlStore
+from orbsite.storage.store import by_kind
 from te.domain import DOMAIN as TE
 from te.records import Reflection
 from tests.factories import ActiveModeFactory, ProfileFactory, ReflectionFactory
@@ -217,6 +217,6 @@ def test_whoever_is_the_victim_of_a_deadlock_saves_in_the_end(server: str) -> No
 def test_kinds_are_written_in_one_order_whatever_their_keys_are() -> None:
     early, late = ActiveModeFactory(user_id="a"), ActiveModeFactory(user_id="z")
     profile = ProfileFactory(user_id="m")
-    orders = [[kind for kind, _ in sql._by_kind(records)] for records in ([early, profile], [late, profile])]
+    orders = [[kind for kind, _ in by_kind(records)] for records in ([early, profile], [late, profile])]
     assert orders[0] == orders[1]
     assert set(orders[0]) < set(LUNA.kinds) | {Reflection}

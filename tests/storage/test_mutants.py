@@ -19,53 +19,71 @@ from tests.storage.harness import Harness
 
 
 class PutKeepsTheFirstOfAKey(MemoryStore):
-    def put(self, records, *, expect=None):
-        super().put(reversed(list(records)), expect=expect)
+    def put(self, records, *, expect=None, free=False):
+        super().put(reversed(list(records)), expect=expect, free=free)
 
 
 class PutStopsHalfWay(MemoryStore):
-    def put(self, records, *, expect=None):
+    def put(self, records, *, expect=None, free=False):
         for record in records:
-            super().put([record], expect=expect)
+            super().put([record], expect=expect, free=free)
 
 
 class PutIgnoresTheDigest(MemoryStore):
-    def put(self, records, *, expect=None):
-        super().put(records)
+    def put(self, records, *, expect=None, free=False):
+        super().put(records, free=free)
 
 
 class PutChecksTheDigestOnlyOfWhatIsThere(MemoryStore):
-    def put(self, records, *, expect=None):
+    def put(self, records, *, expect=None, free=False):
         records = list(records)
-        super().put(records, expect=expect if self.fetch(type(records[0]), [records[0].key]) else None)
+        super().put(records, free=free, expect=expect if self.fetch(type(records[0]), [records[0].key]) else None)
 
 
-class PutMovesOwners(MemoryStore):
-    def put(self, records, *, expect=None):
-        records = list(records)
-        for record in records:
-            self.delete(type(record), [record.key] if "user_id" not in record.key_fields else [])
+class PutIsNeverFree(MemoryStore):
+    def put(self, records, *, expect=None, free=False):
         super().put(records, expect=expect)
 
 
+class PutAddsWhatIsFree(MemoryStore):
+    def put(self, records, *, expect=None, free=False):
+        records = list(records)
+        if free:
+            records = [one for one in records if not self.fetch(type(one), [one.key])]
+        super().put(records, expect=expect)
+
+
+class DeleteIgnoresTheDigest(MemoryStore):
+    def delete(self, kind, keys, *, user_id=None, expect=None):
+        return super().delete(kind, keys, user_id=user_id)
+
+
+class PutMovesOwners(MemoryStore):
+    def put(self, records, *, expect=None, free=False):
+        records = list(records)
+        for record in records:
+            self.delete(type(record), [record.key] if "user_id" not in record.key_fields else [])
+        super().put(records, expect=expect, free=free)
+
+
 class PutTakesWhatIsInvalid(MemoryStore):
-    def put(self, records, *, expect=None):
+    def put(self, records, *, expect=None, free=False):
         self.take(records)
 
 
 class PutForgetsUnknownKeys(MemoryStore):
-    def put(self, records, *, expect=None):
-        super().put([msgspec.structs.replace(record, extra=None) for record in records], expect=expect)
+    def put(self, records, *, expect=None, free=False):
+        super().put([msgspec.structs.replace(record, extra=None) for record in records], expect=expect, free=free)
 
 
 class PutForgetsMicroseconds(MemoryStore):
-    def put(self, records, *, expect=None):
-        super().put([_whole_milliseconds(record) for record in records], expect=expect)
+    def put(self, records, *, expect=None, free=False):
+        super().put([_whole_milliseconds(record) for record in records], expect=expect, free=free)
 
 
 class PutAndFetchAgreeOnSomethingElse(MemoryStore):
-    def put(self, records, *, expect=None):
-        super().put([_reversed(record) for record in records], expect=expect)
+    def put(self, records, *, expect=None, free=False):
+        super().put([_reversed(record) for record in records], expect=expect, free=free)
 
     def fetch(self, kind, keys, *, user_id=None):
         return {key: _reversed(one) for key, one in super().fetch(kind, keys, user_id=user_id).items()}
@@ -149,15 +167,15 @@ class FindTakesAnyCondition(MemoryStore):
 
 
 class DeleteCountsWhatWasAsked(MemoryStore):
-    def delete(self, kind, keys, *, user_id=None):
+    def delete(self, kind, keys, *, user_id=None, expect=None):
         keys = list(keys)
-        super().delete(kind, keys, user_id=user_id)
+        super().delete(kind, keys, user_id=user_id, expect=expect)
         return len(keys)
 
 
 class DeleteTakesOtherUsersRecords(MemoryStore):
-    def delete(self, kind, keys, *, user_id=None):
-        return super().delete(kind, keys)
+    def delete(self, kind, keys, *, user_id=None, expect=None):
+        return super().delete(kind, keys, expect=expect)
 
 
 class DeleteWhereDeletesAll(MemoryStore):
