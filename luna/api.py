@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import Http404
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 from luna.domain import DOMAIN
 from luna.preferences import Preferences
 from luna.presets import new_profile
 from luna.records import ActiveMode, Profile
-from orbsite.api.conditions import expected, must_be_free
 from orbsite.api.idempotency import Attempt, once
 from orbsite.api.pages import Asked
 from orbsite.api.patches import patched
-from orbsite.api.problems import BAD, CHANGED, CONFLICT, Problem
+from orbsite.api.problems import BAD, Problem
 from orbsite.api.schema import IDEMPOTENT, IF_MATCH, IF_NONE_MATCH, PAGED, fields_of, page_of, shape
-from orbsite.api.segments import segment
 from orbsite.api.views import OrbView, found
 from orbsite.storage.clock import utc_now
 from orbsite.storage.finding import ROOT, step
@@ -68,11 +64,7 @@ class Profiles(LunaView):
             raise Problem(BAD, errors=[(step(ROOT, "modeId"), "is missing, or no text")])
         start = new_profile(user, mode, attempt.moment).as_json()
         profile = self.record(Profile, start | given | {"userId": self.owner_of(given, user)})
-        there, is_new = self.store.add(profile)
-        if not is_new and there != profile:
-            raise Problem(CONFLICT, "The user has a profile in this mode already.")
-        address = f"{self.request.path}/{segment(mode)}"
-        return self.shown(there, 201, Location=address)
+        return self.created(profile, taken="The user has a profile in this mode already.")
 
 
 class OneProfile(LunaView):
@@ -89,19 +81,12 @@ class OneProfile(LunaView):
         request={"application/json": fields_of(Profile, ("preferences", "constraints"), _OF_THE_ADDRESS)},
         responses={200: shape(Profile), 201: shape(Profile)},
     )
-    def put(self, request: Request, user: str, mode: str) -> Any:
+    def put(self, request: Request, user: str, mode: str) -> Any:  # noqa: ARG002 -- Django's signature
         """Save a profile as a whole. `updatedAt` is now where it is not given."""
         given = self.object_of(self.body())
         whole = {"updatedAt": spell(utc_now())} | given | {"userId": self.owner_of(given, user)}
         profile = self.record(Profile, whole | {"modeId": self.same(given, "modeId", mode)})
-        current = self.preferences.get_profile(user, mode)
-        if must_be_free(request):
-            there, is_new = self.store.add(profile)
-            if not is_new:
-                raise Problem(CHANGED)
-            return self.shown(there, 201)
-        self.preferences.save_profile(profile, expect=expected(request, current))
-        return self.shown(profile, 200 if current else 201)
+        return self.saved(profile, self.preferences.get_profile(user, mode))
 
     @extend_schema(
         operation_id="changeProfile",
@@ -122,12 +107,9 @@ class OneProfile(LunaView):
         )
 
     @extend_schema(operation_id="deleteProfile", parameters=[IF_MATCH], responses={204: None})
-    def delete(self, request: Request, user: str, mode: str) -> Any:
+    def delete(self, request: Request, user: str, mode: str) -> Any:  # noqa: ARG002 -- Django's signature
         """Delete a profile; the active mode stays."""
-        expected(request, found(self.preferences.get_profile(user, mode)))
-        if not self.preferences.delete_profile(user, mode):
-            raise Http404
-        return Response(status=204)
+        return self.removed(self.preferences.get_profile(user, mode))
 
 
 class TheActiveMode(LunaView):
@@ -144,13 +126,11 @@ class TheActiveMode(LunaView):
         request={"application/json": fields_of(ActiveMode, required=("modeId",), without=("userId", "updatedAt"))},
         responses={200: shape(ActiveMode)},
     )
-    def put(self, request: Request, user: str) -> Any:
+    def put(self, request: Request, user: str) -> Any:  # noqa: ARG002 -- Django's signature
         """Put a user into a mode; the mode needs no profile."""
         given = self.object_of(self.body())
         whole = given | {"userId": self.owner_of(given, user), "updatedAt": spell(utc_now())}
-        active = self.record(ActiveMode, whole)
-        self.store.put([active], expect=expected(request, self._current(user)))
-        return self.shown(active)
+        return self.saved(self.record(ActiveMode, whole), self._current(user), new=200)
 
     def _current(self, user: str) -> ActiveMode | None:
         return self.store.fetch(ActiveMode, [(user,)], user_id=user).get((user,))

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
+from django.db import models
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.utils.html import format_html
 
 from orbsite.admin import LedgerAdmin
+from orbsite.forms import TreeField
 from orbsite.storage.clock import utc_now
 from orbsite.tokens import Token, issue
 
@@ -22,6 +24,7 @@ class TokenAdmin(LedgerAdmin):
     list_filter = ("every_user", "revoked_at", "created_at")
     actions = ("revoke",)
     exclude = ("digest",)
+    formfield_overrides = {models.JSONField: {"form_class": TreeField}}
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Let those make tokens who may add them."""

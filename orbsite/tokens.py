@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hmac
+import logging
 import secrets
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import DatabaseError, models
+
+from orbsite.storage.jsontext import UNCLEAN
+
+logger = logging.getLogger(__name__)
 
 SCOPES = {
     "read": frozenset({"read"}),
@@ -31,8 +36,12 @@ def check_scopes(value: Any) -> None:
 
 def check_users(value: Any) -> None:
     """Raise ValidationError unless this is a list of ids."""
-    if not isinstance(value, list) or not all(isinstance(one, str) and 0 < len(one) <= _MOST_OF_AN_ID for one in value):
+    if not isinstance(value, list) or not all(map(_is_an_id, value)):
         raise ValidationError('a list of user ids is wanted, such as ["ana"]; [] for none')
+
+
+def _is_an_id(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= _MOST_OF_AN_ID and UNCLEAN.search(value) is None
 
 
 class Token(models.Model):
@@ -72,9 +81,12 @@ class Token(models.Model):
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
     def note_use(self, now: datetime) -> None:
-        """Remember that it was used, at most once a minute."""
+        """Remember that it was used, at most once a minute, and where that can be: nobody is refused for the note."""
         if self.last_used_at is None or not timedelta() <= now - self.last_used_at < _BETWEEN_NOTES:
-            Token.objects.filter(pk=self.pk).update(last_used_at=now)
+            try:
+                Token.objects.filter(pk=self.pk).update(last_used_at=now)
+            except DatabaseError as problem:
+                logger.debug("the use of a token was not noted: %s", type(problem).__name__)
 
 
 def issue(token: Token, now: datetime) -> str:

@@ -10,13 +10,11 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orbsite.api.conditions import expected, must_be_free
 from orbsite.api.idempotency import Attempt, once
 from orbsite.api.pages import Asked
 from orbsite.api.patches import patched
-from orbsite.api.problems import BAD, CHANGED, CONFLICT, Problem
+from orbsite.api.problems import BAD, CONFLICT, Problem
 from orbsite.api.schema import IDEMPOTENT, IF_MATCH, IF_NONE_MATCH, PAGED, described, fields_of, list_of, page_of, shape
-from orbsite.api.segments import segment
 from orbsite.api.views import OrbView, found
 from orbsite.storage.clock import utc_now
 from orbsite.storage.finding import ROOT, step
@@ -28,6 +26,7 @@ from te.reflection_log import DEFAULT_SESSION, ReflectionLog
 
 MOST_AT_ONCE = 1000
 """How many reflections one request creates at most."""
+_TAKEN = "The user has a reflection of this id already."
 _NEW = fields_of(Reflection, ("input", "output"), without=("userId",))
 _OF_THE_ADDRESS = ("userId", "id")
 _TIME = {"type": "string", "format": "date-time"}
@@ -118,19 +117,13 @@ class Reflections(TeView):
     def _create(self, attempt: Attempt, user: str) -> Any:
         given = self.body()
         if not isinstance(given, list):
-            return self._create_one(self._new(attempt, user, given, 0, ROOT))
+            return self.created(self._new(attempt, user, given, 0, ROOT), taken=_TAKEN)
         if len(given) > MOST_AT_ONCE:
             raise Problem(BAD, errors=[(ROOT, f"has {len(given)} items; send at most {MOST_AT_ONCE} at once")])
         created = self.each(given, lambda item, number, path: self._new(attempt, user, item, number, path))
         self._refuse_taken(created)
-        self.store.put(created)
+        self.store.put(created, free=True)
         return self.shown_list(created, 201, Location=self.request.path)
-
-    def _create_one(self, reflection: Reflection) -> Any:
-        there, is_new = self.store.add(reflection)
-        if not is_new and there != reflection:
-            raise Problem(CONFLICT, "The user has a reflection of this id already.")
-        return self.shown(there, 201, Location=f"{self.request.path}/{segment(there.id)}")
 
     def _new(self, attempt: Attempt, user: str, value: Any, number: int, path: str) -> Reflection:
         given = self.object_of(value, path)
@@ -167,7 +160,7 @@ class OneReflection(TeView):
         request={"application/json": fields_of(Reflection, ("input", "output"), _OF_THE_ADDRESS)},
         responses={200: shape(Reflection), 201: shape(Reflection)},
     )
-    def put(self, request: Request, user: str, reflection: str) -> Any:
+    def put(self, request: Request, user: str, reflection: str) -> Any:  # noqa: ARG002 -- Django's signature
         """Save a reflection as a whole. Where they are not given, `sessionId` and `createdAt` stay as they are."""
         given = self.object_of(self.body())
         current = self.log.get_reflection(reflection, user)
@@ -175,14 +168,7 @@ class OneReflection(TeView):
         moment = utc_now() if current is None else current.created_at
         fixed = {"id": self.same(given, "id", reflection), "userId": self.owner_of(given, user)}
         missing: dict[str, Any] = {"tags": [], "createdAt": spell(moment), "sessionId": session}
-        saved = self.record(Reflection, {**missing, **given, **fixed})
-        if must_be_free(request):
-            there, is_new = self.store.add(saved)
-            if not is_new:
-                raise Problem(CHANGED)
-            return self.shown(there, 201)
-        self.store.put([saved], expect=expected(request, current))
-        return self.shown(saved, 200 if current else 201)
+        return self.saved(self.record(Reflection, {**missing, **given, **fixed}), current)
 
     @extend_schema(
         operation_id="changeReflection",
@@ -196,12 +182,9 @@ class OneReflection(TeView):
         return self.shown(patched(self, request, lambda: self.log.get_reflection(reflection, user), fixed=fixed))
 
     @extend_schema(operation_id="deleteReflection", parameters=[IF_MATCH], responses={204: None})
-    def delete(self, request: Request, user: str, reflection: str) -> Any:
+    def delete(self, request: Request, user: str, reflection: str) -> Any:  # noqa: ARG002 -- Django's signature
         """Delete a reflection."""
-        expected(request, found(self.log.get_reflection(reflection, user)))
-        if not self.log.delete_reflection(reflection, user):
-            raise Http404
-        return Response(status=204)
+        return self.removed(self.log.get_reflection(reflection, user))
 
 
 class Sessions(TeView):

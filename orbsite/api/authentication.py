@@ -12,7 +12,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from orbsite.api.throttles import Guesses
+from orbsite.api.throttles import note_guess
 from orbsite.storage.clock import utc_now
 from orbsite.tokens import Token, bearer
 
@@ -43,7 +43,7 @@ class TokenAuthentication(BaseAuthentication):
         now = utc_now()
         token = bearer(words[1], now) if len(words) == _WORDS else None
         if token is None:
-            Guesses().note(request)
+            note_guess(request)
             raise AuthenticationFailed
         token.note_use(now)
         return Caller(token), token

@@ -143,9 +143,7 @@ def _journals() -> list[_Sample]:
     for domain in registered():
         store = opened(domain)
         if isinstance(store, FileStore):
-            path = store.base / f"{domain.file}.journal"
-            size = path.stat().st_size if path.exists() else 0
-            found.append(("orb_journal_bytes", {"domain": domain.name}, float(size)))
+            found.append(("orb_journal_bytes", {"domain": domain.name}, float(store.journal_size())))
     return found
 
 

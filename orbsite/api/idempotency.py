@@ -14,6 +14,7 @@ so that what was wrong can be mended under the same key.
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -24,15 +25,19 @@ from http import HTTPStatus
 from typing import Any
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
-from django.db import IntegrityError
+from django.db import Error, IntegrityError
 from django.http import HttpResponse
 from rest_framework.response import Response
 
 from orbsite.api.problems import BAD, CONFLICT, REUSED, Problem, problem_of
 from orbsite.storage.attempts import Attempts
 from orbsite.storage.clock import utc_now
+from orbsite.storage.conditions import can_be_stored
+from orbsite.storage.errors import OrbError
 from orbsite.storage.javascript import canonical
 from orbsite.tokens import KEPT, Answer
+
+logger = logging.getLogger(__name__)
 
 HEADER = "Idempotency-Key"
 LONGEST = timedelta(seconds=60)
@@ -66,7 +71,8 @@ def once(view: Any, act: Callable[[Attempt], Any], now: Callable[[], datetime] =
     if not 0 < len(key) <= _MOST_OF_A_KEY or not key.isprintable() or not key.isascii():
         raise Problem(BAD, errors=[(HEADER, f"is 1 to {_MOST_OF_A_KEY} printable characters of ASCII")])
     text = canonical([request.method, request.path, view.body()])
-    about = {"request": sha256(text).hexdigest(), "user_id": view.kwargs.get("user", "")}
+    user = view.kwargs.get("user", "")  # of one whom no store can hold, nothing will be kept
+    about = {"request": sha256(text).hexdigest(), "user_id": user if can_be_stored(user) else ""}
     ours = _claimed(request.auth, key, about, now)
     if ours.status is not None:
         return _again(ours)
@@ -88,18 +94,23 @@ def _claimed(token: Any, key: str, about: dict[str, str], now: Callable[[], date
 
 
 def _look(token: Any, key: str, about: dict[str, str], now: datetime) -> tuple[Answer, bool]:
-    """Return the row of a key, and whether it is ours to answer: nobody works on it, or whoever did has died."""
+    """Return the row of a key, and whether it is ours to answer: nobody works on it, or whoever did has died.
+
+    Who waits only reads, so that waiting keeps nobody from writing.
+    """
+    there = Answer.objects.filter(token=token, key=key).first()
+    if there is not None and not _is_old(there, now) and not _is_free(there, about, now):
+        return there, False
     mine = secrets.token_hex(16)
 
     def take() -> Answer:
         row = Answer.objects.filter(token=token, key=key).first()
-        if row is not None and row.began_at < now - KEPT:
+        if row is not None and _is_old(row, now):
             row.delete()
             row = None
         if row is None:
             return Answer.objects.create(token=token, key=key, **about, began_at=now, claimed_at=now, claim=mine)
-        is_free = row.claimed_at is None or row.claimed_at < now - LONGEST
-        if is_free and row.request == about["request"] and row.status is None:
+        if _is_free(row, about, now):
             free = Answer.objects.filter(pk=row.pk, status=None, claim=row.claim)
             if free.update(claimed_at=now, claim=mine):
                 row.claim = mine
@@ -112,6 +123,16 @@ def _look(token: Any, key: str, about: dict[str, str], now: datetime) -> tuple[A
     return row, row.claim == mine
 
 
+def _is_old(row: Answer, now: datetime) -> bool:
+    return row.began_at < now - KEPT
+
+
+def _is_free(row: Answer, about: dict[str, str], now: datetime) -> bool:
+    """Tell whether a row waits for the answer to this request, and nobody works on it."""
+    is_claimed = row.claimed_at is not None and row.claimed_at >= now - LONGEST
+    return not is_claimed and row.request == about["request"] and row.status is None
+
+
 def _first(view: Any, ours: Answer, act: Callable[[Attempt], Any]) -> Any:
     """Do it, and keep the answer; a refusal is forgotten, and what failed may be tried again."""
     mine = Answer.objects.filter(pk=ours.pk, claim=ours.claim)
@@ -121,15 +142,26 @@ def _first(view: Any, ours: Answer, act: Callable[[Attempt], Any]) -> Any:
     except Exception as problem:
         told = problem_of(problem, view.request)
         if told is not None and told.kind.status < HTTPStatus.INTERNAL_SERVER_ERROR:
-            Attempts("default").run(mine.delete)
+            _keep(mine.delete)
         else:
-            Attempts("default").run(lambda: mine.update(claimed_at=None))
+            _keep(lambda: mine.update(claimed_at=None))
         raise
     finished = _finished(view, answer)
     headers = {name: finished[name] for name in _KEPT_HEADERS if name in finished}
     body = getattr(finished, "content", b"")
-    Attempts("default").run(lambda: mine.update(status=finished.status_code, headers=headers, body=body))
+    _keep(lambda: mine.update(status=finished.status_code, headers=headers, body=body))
     return finished
+
+
+def _keep(act: Callable[[], Any]) -> None:
+    """Note what became of a request, where that can be; where not, what was done is answered all the same.
+
+    The claim runs out then, and whoever sends the request again comes to the same record.
+    """
+    try:
+        Attempts("default").run(act)
+    except (OrbError, Error) as problem:
+        logger.warning("what became of a request was not noted: %s", type(problem).__name__)
 
 
 def _finished(view: Any, answer: Any) -> Any:

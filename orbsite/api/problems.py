@@ -142,6 +142,8 @@ def handler(problem: Exception, context: Mapping[str, Any]) -> HttpResponse | No
     told = problem_of(problem, context["request"])
     if told is None:
         return None
+    if told.kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        _log(problem, told.kind)
     return told.response()
 
 
@@ -156,8 +158,6 @@ def problem_of(problem: Exception, request: Any = None) -> Problem | None:
         return None
     if kind is CONFLICT and request is not None and request.headers.get("If-Match"):
         kind = CHANGED
-    if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        _log(problem, kind)
     if isinstance(problem, errors.InvalidRecord):
         return Problem(kind, errors=problem.findings)
     return Problem(kind, str(problem) if _is_spoken(problem) else "")

@@ -14,7 +14,6 @@ import msgspec
 from django.http import StreamingHttpResponse
 from rest_framework.renderers import BaseRenderer
 
-from orbsite.api.problems import MEDIA_TYPE
 from orbsite.storage import instant
 from orbsite.storage.digests import Columns
 from orbsite.storage.javascript import compact
@@ -35,13 +34,6 @@ class JSONRenderer(BaseRenderer):
     def render(self, data: Any, *_: Any, **__: Any) -> bytes:
         """Return the body."""
         return b"" if data is None else compact(data)
-
-
-class ProblemRenderer(JSONRenderer):
-    """Errors; they are answered in this form whatever was asked for."""
-
-    media_type = MEDIA_TYPE
-    format = "problem"
 
 
 class NDJSONRenderer(JSONRenderer):

@@ -24,6 +24,7 @@ from drf_spectacular.utils import OpenApiParameter
 from orbsite.api.pages import MOST
 from orbsite.api.problems import MEDIA_TYPE, TITLES
 from orbsite.storage.domain import registered
+from orbsite.storage.javascript import EXACT_INTEGERS
 from orbsite.storage.record import Record, Value
 
 _TEMPLATE = "#/components/schemas/{name}"
@@ -57,8 +58,6 @@ _PROBLEM: dict[str, Any] = {
 }
 _described: dict[str, dict[str, Any]] = {}
 _DATE_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$"
-SEGMENT = {"type": "string", "pattern": r"^~?[A-Za-z0-9_@.:-]+$"}
-"""Of an id in a URL; see `segments`."""
 
 PAGED = [
     OpenApiParameter("limit", {"type": "integer", "minimum": 1, "maximum": MOST, "default": MOST}),
@@ -74,8 +73,6 @@ IDEMPOTENT = OpenApiParameter(
 )
 IF_MATCH = OpenApiParameter("If-Match", str, "header", description="The ETag of what is to be replaced.")
 IF_NONE_MATCH = OpenApiParameter("If-None-Match", str, "header", description="The ETag of what is known already.")
-LARGEST = 2**53
-"""The largest integer that JavaScript keeps."""
 _CLEAN = {"pattern": r"^[^\u0000]*$"}
 _ID = {"type": "string", "minLength": 1, "maxLength": 255} | _CLEAN
 _FREE_REF = {"$ref": _TEMPLATE.format(name="Free")}
@@ -200,7 +197,7 @@ def field(schema: dict[str, Any]) -> dict[str, Any]:
     if schema.get("type") == "string":
         return schema | _CLEAN
     if schema.get("type") == "integer":
-        return {"minimum": -LARGEST, "maximum": LARGEST} | schema
+        return {"minimum": -EXACT_INTEGERS, "maximum": EXACT_INTEGERS} | schema
     parts = {name: field(schema[name]) for name in ("items",) if isinstance(schema.get(name), dict)}
     choices = {name: [field(one) for one in schema[name]] for name in ("anyOf",) if name in schema}
     return schema | parts | choices

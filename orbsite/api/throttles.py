@@ -16,6 +16,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from orbsite import conf
+from orbsite.addresses import of_client
 
 _GUESSES, _GUESSING = 20, 60
 
@@ -40,14 +41,11 @@ class TokenThrottle(BaseThrottle):
         return math.ceil(self._ends - time.time())
 
 
-class Guesses(BaseThrottle):
-    """Wrong tokens from one address: after some, the answer is to wait. Right ones are never kept waiting."""
-
-    def note(self, request: Request) -> None:
-        """Count a wrong token. Raises Throttled."""
-        ends = (time.time() // _GUESSING + 1) * _GUESSING
-        if _count(f"orb-guesses-{self.get_ident(request)}-{ends:.0f}", _GUESSING) > _GUESSES:
-            raise Throttled(wait=math.ceil(ends - time.time()))
+def note_guess(request: Request) -> None:
+    """Count a wrong token from an address: after some, the answer is to wait (Throttled). Right ones never wait."""
+    ends = (time.time() // _GUESSING + 1) * _GUESSING
+    if _count(f"orb-guesses-{of_client(request)}-{ends:.0f}", _GUESSING) > _GUESSES:
+        raise Throttled(wait=math.ceil(ends - time.time()))
 
 
 def _count(key: str, seconds: int) -> int:

@@ -86,6 +86,9 @@ def _lines(stores: list[Store], user: str) -> Iterator[dict[str, Any]]:
 
 def _walked(store: Store, kind: type[Record], user: str) -> Iterator[Record]:
     after = None
-    while page := store.find(kind, {"user_id": user}, after=after, limit=_PAGE, oldest_first=True):
+    while True:
+        page = store.find(kind, {"user_id": user}, after=after, limit=_PAGE, oldest_first=True)
         yield from page
+        if len(page) < _PAGE:
+            return
         after = page[-1].order

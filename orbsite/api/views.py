@@ -26,11 +26,12 @@ from rest_framework.views import APIView
 
 from orbsite import conf
 from orbsite.api.authentication import TokenAuthentication
-from orbsite.api.conditions import etag, is_unchanged, not_modified
+from orbsite.api.conditions import etag, expected, is_unchanged, must_be_free, not_modified
 from orbsite.api.parsers import MergePatchParser, StrictJSONParser
 from orbsite.api.permissions import TokenMay
-from orbsite.api.problems import BAD, Problem
+from orbsite.api.problems import BAD, CHANGED, CONFLICT, Problem
 from orbsite.api.renderers import JSONRenderer, as_json, encoded
+from orbsite.api.segments import segment
 from orbsite.api.throttles import TokenThrottle
 from orbsite.storage.domain import Domain
 from orbsite.storage.finding import ROOT, Severity, step
@@ -45,7 +46,7 @@ from orbsite.stores import open_store
 READS = {"GET": "read", "HEAD": "read"}
 WRITES = {"POST": "write", "PUT": "write", "PATCH": "write", "DELETE": "write"}
 
-_opened: dict[tuple[str, str], Store] = {}
+_opened: dict[str, Store] = {}
 
 
 class OrbView(APIView):
@@ -151,6 +152,37 @@ class OrbView(APIView):
         """Return the answer that shows records."""
         return Response(msgspec.Raw(msgspec.json.encode([encoded(one) for one in records])), status, headers=headers)
 
+    def created(self, record: Record, *, taken: str) -> Any:
+        """Add a record, and return the answer that shows it. Raises Problem, saying `taken`, where another is there."""
+        there, is_new = self.store.add(record)
+        if not is_new and there != record:
+            raise Problem(CONFLICT, taken)
+        return self.shown(there, 201, Location=f"{self.request.path}/{segment(there.key[-1])}")
+
+    def saved(self, record: Record, current: Record | None, *, new: int = 201) -> Any:
+        """Save a record over the current one, as the conditions of the request allow, and return the answer.
+
+        Raises Problem, and Conflict where somebody came between.
+        """
+        if must_be_free(self.request):
+            record, is_new = self.store.add(record)
+            if not is_new:
+                raise Problem(CHANGED)
+            return self.shown(record, new)
+        self.store.put([record], expect=expected(self.request, current))
+        return self.shown(record, 200 if current else new)
+
+    def removed(self, current: Record | None) -> Any:
+        """Delete the current record, as the conditions of the request allow, and return the answer.
+
+        Raises Problem and Http404, and Conflict where somebody came between.
+        """
+        record = found(current)
+        expect = expected(self.request, record)
+        if not self.store.delete(type(record), [record.key], user_id=record.user_id, expect=expect):
+            raise Http404
+        return Response(status=204)
+
     def _check_query(self, request: Request) -> None:
         allowed = self.parameters if request.method in READS else ()
         wrong = []
@@ -167,13 +199,11 @@ class OrbView(APIView):
 
 def opened(domain: Domain) -> Store:
     """Return the configured store, which is looked for once: what is wrong with it later shows when it is used."""
-    mode = conf.persistence()
-    if mode is not conf.Persistence.SQL:
+    if conf.persistence() is not conf.Persistence.SQL:
         return open_store(domain)
-    key = (domain.name, mode.value)
-    if key not in _opened:
-        _opened[key] = open_store(domain)
-    return _opened[key]
+    if domain.name not in _opened:
+        _opened[domain.name] = open_store(domain)
+    return _opened[domain.name]
 
 
 def found(record: R | None) -> R:

@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Q, Value
+from django.db.models.functions import StrIndex
+from django.db.models.lookups import GreaterThan
 
 from orbsite.models import Change, Reject
 from orbsite.operations.report import Report
+from orbsite.storage.conditions import can_be_stored
 from orbsite.storage.document import LOST_AND_FOUND
 from orbsite.storage.javascript import compact
 from orbsite.storage.store import Store
@@ -37,7 +40,8 @@ def erase(stores: list[Store], user: str, *, base: Path) -> Report:
             "rejects": _mentions(Reject.objects.filter(domain=store.domain.name), "original", user),
             "files": sorted(_beside(base / store.domain.file)),
         }
-    Answer.objects.filter(user_id=user).delete()
+    if can_be_stored(user):
+        Answer.objects.filter(user_id=user).delete()
     return report
 
 
@@ -52,10 +56,10 @@ def elsewhere(user: str, base: Path, backups: Path) -> dict[str, Any]:
 
 
 def _mentions(rows: Any, column: str, user: str) -> int:
-    """Return how many rows hold the user's id as JSON spells it, in a key or in a text."""
-    told = compact(user).decode()
-    where = Q(**{f"{column}__contains": told})
-    return int(rows.filter(where | Q(key__contains=told) if column == "before" else where).count())
+    """Return how many rows hold the user's id as JSON spells it, letter by letter, in a key or in a text."""
+    told = Value(compact(user).decode())
+    where = Q(GreaterThan(StrIndex(column, told), 0))
+    return int(rows.filter(where | Q(GreaterThan(StrIndex("key", told), 0)) if column == "before" else where).count())
 
 
 def _beside(document: Path) -> Iterator[str]:

@@ -62,6 +62,11 @@ def ana(db: None) -> Caller:
 
 
 @pytest.fixture
+def operator(db: None) -> Caller:
+    return Caller(make_token("operate"))
+
+
+@pytest.fixture
 def nobody(db: None) -> Caller:
     return Caller()
 
@@ -79,6 +84,25 @@ def mode(request: pytest.FixtureRequest, settings: Any, tmp_path: Path) -> str:
     settings.ORB_PERSISTENCE = request.param
     settings.ORB_DATA_DIR = tmp_path / ".orb-data"
     return str(request.param)
+
+
+def walked(caller: Caller, address: str, between: Callable[[], None] = lambda: None) -> list[list[Any]]:
+    """Return the pages from an address on; something happens between them."""
+    pages, following = [], address
+    while following:
+        answer = caller.get(following)
+        assert answer.status_code == 200, answer.content
+        page = answer.json()
+        pages.append(page["items"])
+        following = page["next"]
+        assert answer.headers.get("Link") == (f'<{following}>; rel="next"' if following else None)
+        between()
+    return pages
+
+
+def listed(caller: Caller, address: str) -> list[Any]:
+    """Return the items of all pages from an address on."""
+    return [item for page in walked(caller, address) for item in page]
 
 
 def refused(answer: Any, status: int, name: str | None = None) -> dict[str, Any]:

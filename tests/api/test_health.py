@@ -12,9 +12,10 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from luna.domain import DOMAIN as LUNA
 from orbsite.api import health
+from orbsite.storage.file import FileStore
 from orbsite.stores import open_store
 from orbsite.upkeep import Job
-from tests.api.conftest import Caller, make_token
+from tests.api.conftest import Caller
 from tests.factories import ProfileFactory
 
 pytestmark = pytest.mark.django_db
@@ -24,11 +25,6 @@ pytestmark = pytest.mark.django_db
 def unknown() -> None:
     health._counted.clear()
     health._are_migrated.clear()
-
-
-@pytest.fixture
-def operator(db: None) -> Caller:
-    return Caller(make_token("operate"))
 
 
 def _checks(caller: Caller) -> dict[str, str]:
@@ -78,6 +74,27 @@ def test_a_journal_that_nobody_folds_is_told(nobody: Caller, operator: Caller, s
     assert f'orb_journal_bytes{{domain="luna"}} {size}\n' in operator.get("/metrics").content.decode()
     settings.ORB_MAX_JOURNAL_BYTES = size - 1
     assert _checks(nobody)["journal"] == "failed"
+
+
+def test_a_journal_that_is_folded_meanwhile_is_no_failure(
+    nobody: Caller, settings: Any, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.ORB_PERSISTENCE, settings.ORB_DATA_DIR, settings.ORB_JOURNAL = "file", data_dir, "1"
+    store = open_store(LUNA)
+    assert isinstance(store, FileStore)
+    store.put([ProfileFactory(user_id="ana")])
+    store.put([ProfileFactory(user_id="ana")])
+    exists, folded = Path.exists, []
+
+    def fold_after(path: Path) -> bool:
+        is_there = exists(path)
+        folded.append(path.suffix == ".journal" and store.fold())
+        return is_there
+
+    monkeypatch.setattr(Path, "exists", fold_after)
+    assert _checks(nobody)["journal"] == "ok"
+    assert store.fold() is not any(folded)
+    assert store.journal_size() == 0
 
 
 @pytest.mark.usefixtures("mode")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
 from luna.domain import DOMAIN as LUNA
 from orbsite.api import idempotency
-from orbsite.storage.errors import SaveOutcomeUnknown
+from orbsite.storage.attempts import Attempts
+from orbsite.storage.errors import LockTimeout, SaveOutcomeUnknown, StoreUnavailable
 from orbsite.stores import open_store
 from orbsite.tokens import KEPT, Answer, forget
 from tests.api.conftest import Caller, make_token, refused
@@ -78,6 +82,64 @@ def test_a_creation_that_nobody_confirmed_is_done_again_and_comes_to_the_same(
     assert again.status_code == 201
     assert ana.get(f"{ADDRESS}/mars").json() == again.json()
     assert len(ana.get(ADDRESS).json()["items"]) == 1
+
+
+@pytest.fixture(
+    params=[LockTimeout("x"), StoreUnavailable("x"), OperationalError("x")], ids=lambda one: type(one).__name__
+)
+def nothing_noted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each claim is made, and whatever is to be noted of the answer fails."""
+    calls = count()
+
+    def run(_: Attempts, act: Callable[[], Any]) -> Any:
+        if next(calls):
+            raise request.param
+        return act()
+
+    monkeypatch.setattr(Attempts, "run", run)
+
+
+@pytest.mark.usefixtures("nothing_noted")
+def test_what_was_done_is_answered_also_where_that_cannot_be_noted(
+    ana: Caller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = ana.post(ADDRESS, BODY, Idempotency_Key="k")
+    assert first.status_code == 201
+    assert [one.args for one in caplog.records if one.name == idempotency.logger.name] != []
+    monkeypatch.undo()
+    Answer.objects.update(claimed_at=datetime.now(UTC) - idempotency.LONGEST - timedelta(seconds=1))
+    again = ana.post(ADDRESS, BODY, Idempotency_Key="k")
+    assert (again.status_code, again.content) == (201, first.content)
+
+
+@pytest.mark.usefixtures("nothing_noted")
+def test_a_refusal_is_told_also_where_that_cannot_be_noted(ana: Caller) -> None:
+    refused(ana.post(ADDRESS, {"modeId": 5}, Idempotency_Key="k"), 400)
+
+
+@pytest.mark.usefixtures("nothing_noted")
+def test_an_unknown_outcome_is_told_also_where_that_cannot_be_noted(
+    ana: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(_: Any) -> Any:
+        raise SaveOutcomeUnknown("the answer was lost")
+
+    monkeypatch.setattr(open_store(LUNA), "add", lose)
+    refused(ana.post(ADDRESS, BODY, Idempotency_Key="k"), 503, "outcome-unknown")
+
+
+def test_who_waits_or_is_answered_again_only_reads(ana: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    ana.post(ADDRESS, BODY, Idempotency_Key="k")
+
+    def refuse(*_: Any) -> Any:
+        raise AssertionError("a lock was taken")
+
+    monkeypatch.setattr(Attempts, "run", refuse)
+    monkeypatch.setattr(idempotency, "PATIENCE", 0.1)
+    assert ana.post(ADDRESS, BODY, Idempotency_Key="k")["Idempotent-Replayed"] == "true"
+    refused(ana.post(ADDRESS, {"modeId": "venus"}, Idempotency_Key="k"), 422)
+    Answer.objects.update(status=None, claimed_at=datetime.now(UTC))
+    refused(ana.post(ADDRESS, BODY, Idempotency_Key="k"), 409)
 
 
 def test_a_worker_that_died_is_waited_for_and_then_replaced(ana: Caller, monkeypatch: pytest.MonkeyPatch) -> None:

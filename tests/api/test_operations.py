@@ -19,11 +19,6 @@ ROOT = "/api/v1/operations"
 
 
 @pytest.fixture
-def operator(db: None) -> Caller:
-    return Caller(make_token("operate"))
-
-
-@pytest.fixture
 def files(files: Path, settings: Any, tmp_path: Path) -> Path:
     settings.ORB_DATA_DIR, settings.ORB_PERSISTENCE = files, "file"
     settings.ORB_BACKUP_DIR = tmp_path / "backups"

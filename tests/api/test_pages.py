@@ -15,25 +15,11 @@ from orbsite.storage.record import Extra
 from orbsite.stores import open_store
 from te.domain import DOMAIN as TE
 from te.records import Reflection
-from tests.api.conftest import Caller, make_token, refused
+from tests.api.conftest import Caller, make_token, refused, walked
 from tests.factories import BEGIN, ProfileFactory, ReflectionFactory
 
 pytestmark = pytest.mark.django_db
 ADDRESS = "/api/v1/users/ana/profiles"
-
-
-def walked(caller: Caller, address: str, between: Any = lambda: None) -> list[list[Any]]:
-    """Return the pages from an address on; something happens between them."""
-    pages, following = [], address
-    while following:
-        answer = caller.get(following)
-        assert answer.status_code == 200, answer.content
-        page = answer.json()
-        pages.append(page["items"])
-        following = page["next"]
-        assert answer.headers.get("Link") == (f'<{following}>; rel="next"' if following else None)
-        between()
-    return pages
 
 
 @pytest.mark.usefixtures("mode")

@@ -12,7 +12,7 @@ from django.test import Client
 
 from luna.domain import DOMAIN as LUNA
 from orbsite.api import views
-from orbsite.api.problems import MOST_ERRORS, problem_of
+from orbsite.api.problems import MOST_ERRORS, logger, problem_of
 from orbsite.storage import errors
 from orbsite.storage.finding import error
 from orbsite.stores import open_store
@@ -57,6 +57,19 @@ def test_each_error_has_its_status(
     assert ("Retry-After" in answer) is (status == 503)
     if isinstance(problem, errors.InvalidRecord):
         assert told["errors"] == [{"path": "$.a", "message": "is wrong"}]
+
+
+@pytest.mark.parametrize("headers", [{}, {"Idempotency_Key": "k"}])
+def test_what_an_operator_has_to_know_is_logged_once(
+    ana: Caller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, headers: dict[str, str]
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise errors.DocumentCorrupt("line 1")
+
+    monkeypatch.setattr(views, "open_store", fail)
+    refused(ana.post("/api/v1/users/ana/profiles", {"modeId": "mars"}, **headers), 503, "store-damaged")
+    told = [one.getMessage() for one in caplog.records if one.name == logger.name]
+    assert told == ["store-damaged: DocumentCorrupt (line 1)"]
 
 
 def _tree(kind: type[Exception]) -> set[type[Exception]]:

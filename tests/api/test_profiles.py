@@ -104,6 +104,13 @@ def test_the_active_mode_needs_no_profile_and_has_an_etag(ana: Caller) -> None:
     assert ana.put(address, {"modeId": "venus"}, If_Match=first["ETag"]).status_code == 200
     refused(ana.put(address, {"modeId": "moon"}, If_Match=first["ETag"]), 412)
     refused(ana.put(address, {"modeId": "moon", "unknown": 1}), 400)
+    refused(ana.put(address, {"modeId": "moon"}, If_None_Match="*"), 412, "precondition-failed")
+    assert ana.get(address).json()["modeId"] == "venus"
+
+
+def test_the_active_mode_is_set_where_there_is_none_yet(ana: Caller) -> None:
+    answer = ana.put("/api/v1/users/ana/active-mode", {"modeId": "mars"}, If_None_Match="*")
+    assert (answer.status_code, answer.json()) == (200, {"userId": "ana", "modeId": "mars"})
 
 
 def test_etags_are_asked_for_and_matched(ana: Caller, settings: Any) -> None:

@@ -6,13 +6,16 @@ import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from orbsite import stores
 from orbsite.api.segments import segment
+from te.api import Reflections
 from te.domain import DOMAIN
 from te.records import Reflection
-from tests.api.conftest import Caller, make_token, refused
+from te.reflection_log import ReflectionLog
+from tests.api.conftest import Caller, listed, make_token, refused
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("mode")]
 ALL = "/api/v1/users/ana/reflections"
@@ -40,19 +43,6 @@ def _fill(number: int, user: str = "ana", start: int = 0) -> list[Reflection]:
     ]
     stores.open_store(DOMAIN).put(made)
     return made
-
-
-def _walk(caller: Caller, address: str) -> list[dict[str, Any]]:
-    items: list[dict[str, Any]] = []
-    following: str | None = address
-    while following:
-        answer = caller.get(following)
-        assert answer.status_code == 200, answer.content
-        page = answer.json()
-        assert ("Link" in answer) == (page["next"] is not None)
-        items += page["items"]
-        following = page["next"]
-    return items
 
 
 def test_a_reflection_needs_only_what_went_in_and_what_came_out(ana: Caller) -> None:
@@ -115,14 +105,14 @@ def test_many_are_created_at_once_or_none(ana: Caller) -> None:
     assert answer["Location"] == ALL
     assert [one["input"] for one in answer.json()] == [str(number) for number in range(250)]
     assert len({one["id"] for one in answer.json()}) == 250
-    assert len(_walk(ana, ALL)) == 250
+    assert len(listed(ana, ALL)) == 250
     wrong = [{"input": "i", "output": "o"}, {"input": 1, "output": "o"}, 5, {"input": "i"}]
     paths = [one["path"] for one in refused(ana.post(ALL, wrong), 400)["errors"]]
     assert paths == ["$[1].input", "$[2]", "$[3].output"]
     twice = refused(ana.post(ALL, [BODY, BODY]), 409)["errors"]
     assert twice == [{"path": "$[1].id", "message": "stands in the list twice"}]
     refused(ana.post(ALL, [{"input": "", "output": ""}] * 1001), 400)
-    assert len(_walk(ana, ALL)) == 250
+    assert len(listed(ana, ALL)) == 250
     assert ana.post(ALL, []).json() == []
 
 
@@ -171,6 +161,22 @@ def test_ids_of_every_kind_are_addresses(ana: Caller, name: str) -> None:
     refused(ana.get(made["Location"]), 404)
 
 
+def test_who_comes_between_a_look_and_a_list_is_not_overwritten(ana: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    [theirs] = _fill(1)
+    monkeypatch.setattr(Reflections, "_refuse_taken", lambda *_: None)  # looked at before theirs came
+    refused(ana.post(ALL, [BODY, {**BODY, "id": theirs.id}]), 409)
+    assert [one["input"] for one in listed(ana, ALL)] == [theirs.input]
+
+
+def test_who_comes_between_a_look_and_a_deletion_is_not_deleted(ana: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    [ours] = _fill(1)
+    tag = ana.get(f"{ALL}/{ours.id}")["ETag"]
+    stores.open_store(DOMAIN).put([msgspec.structs.replace(ours, output="theirs")])
+    monkeypatch.setattr(ReflectionLog, "get_reflection", lambda *_: ours)  # read before theirs came
+    refused(ana.delete(f"{ALL}/{ours.id}", If_Match=tag), 412)
+    assert [one["output"] for one in listed(ana, ALL)] == ["theirs"]
+
+
 def test_lists_are_filtered(ana: Caller) -> None:
     made = _fill(40)
     _fill(5, "bo")
@@ -188,9 +194,9 @@ def test_lists_are_filtered(ana: Caller) -> None:
             lambda one: one.id == "ana-00006",
         ),
     ):
-        shown = [one["id"] for one in _walk(ana, ALL + query)]
+        shown = [one["id"] for one in listed(ana, ALL + query)]
         assert shown == [one.id for one in newest_first if wanted(one)], query
-    within = [one["id"] for one in _walk(ana, "/api/v1/users/ana/sessions/s-1/reflections?tag=odd&limit=3")]
+    within = [one["id"] for one in listed(ana, "/api/v1/users/ana/sessions/s-1/reflections?tag=odd&limit=3")]
     assert within == [one.id for one in newest_first if one.session_id == "s-1"]
 
 
@@ -214,15 +220,15 @@ def test_a_cursor_goes_with_its_conditions_alone(ana: Caller) -> None:
 def test_sessions_are_listed_with_what_is_in_them(ana: Caller) -> None:
     made = _fill(10)
     _fill(3, "bo")
-    listed = _walk(ana, "/api/v1/users/ana/sessions?limit=3")
-    assert [(one["sessionId"], one["reflections"]) for one in listed] == [
+    sessions = listed(ana, "/api/v1/users/ana/sessions?limit=3")
+    assert [(one["sessionId"], one["reflections"]) for one in sessions] == [
         ("s-0", 3),
         ("s-1", 3),
         ("s-2", 2),
         ("s-3", 2),
     ]
     newest = max(one.created_at for one in made if one.session_id == "s-0")
-    assert datetime.fromisoformat(listed[0]["newest"]) == newest
+    assert datetime.fromisoformat(sessions[0]["newest"]) == newest
 
 
 def test_a_session_is_deleted_for_its_user_alone(ana: Caller, bo: Caller) -> None:
@@ -231,8 +237,8 @@ def test_a_session_is_deleted_for_its_user_alone(ana: Caller, bo: Caller) -> Non
     within = "/api/v1/users/ana/sessions/s-1/reflections"
     assert ana.delete(within).status_code == 204
     refused(ana.delete(within), 404)
-    assert len(_walk(ana, ALL)) == 6
-    assert len(_walk(bo, "/api/v1/users/bo/reflections")) == 8
+    assert len(listed(ana, ALL)) == 6
+    assert len(listed(bo, "/api/v1/users/bo/reflections")) == 8
 
 
 def test_etags_are_asked_for_and_matched(ana: Caller, settings: Any) -> None:
@@ -259,7 +265,7 @@ def test_the_same_key_and_body_have_the_same_answer(ana: Caller) -> None:
         assert (first.content, first["Location"]) == (again.content, again["Location"])
         assert again["Idempotent-Replayed"] == "true"
         refused(ana.post(ALL, {"input": "other", "output": "o"}, Idempotency_Key=key), 422, "key-reused")
-    assert len(_walk(ana, ALL)) == 3
+    assert len(listed(ana, ALL)) == 3
     refused(ana.post(ALL, {"input": 1}, Idempotency_Key="mended"), 400)
     assert ana.post(ALL, {"input": "1", "output": ""}, Idempotency_Key="mended").status_code == 201
 
@@ -288,7 +294,7 @@ def test_a_walk_meets_each_old_one_once_while_others_are_added(ana: Caller, mode
 def test_a_walk_is_whole_while_a_thread_writes(ana: Caller, mode: str) -> None:
     if mode == "sql":  # a test's transaction is one connection's; tests/api/test_served.py serves SQL to several
         _fill(300)
-        assert len({one["id"] for one in _walk(ana, f"{ALL}?limit=7")}) == 300
+        assert len({one["id"] for one in listed(ana, f"{ALL}?limit=7")}) == 300
         return
     made = {one.id for one in _fill(2_000)}
     store, done = stores.open_store(DOMAIN), threading.Event()
@@ -309,7 +315,7 @@ def test_a_walk_is_whole_while_a_thread_writes(ana: Caller, mode: str) -> None:
     writer.start()
     walks = 0
     while not walks or not done.is_set():
-        seen = [one["id"] for one in _walk(ana, f"{ALL}?limit=100") if not one["id"].startswith("n-")]
+        seen = [one["id"] for one in listed(ana, f"{ALL}?limit=100") if not one["id"].startswith("n-")]
         assert len(seen) == len(made)
         assert set(seen) == made
         walks += 1

@@ -144,6 +144,17 @@ def test_no_id_and_no_text_makes_a_database_fail(server: Server, token: str, use
         assert answer.status == 400, (place, answer)
 
 
+@pytest.mark.parametrize("user", ["~AGE", "~AA"])
+def test_an_id_that_no_database_holds_has_no_answers_and_nothing_to_erase(server: Server, user: str) -> None:
+    admin = server.token("--scope", "admin", "--every-user")
+    address = f"/api/v1/users/{user}"
+    for body, status in (([{"input": "i", "output": "o"}], 400), ([], 201)):
+        answer = server.ask("POST", f"{address}/reflections", json.dumps(body).encode(), admin, Idempotency_Key="k")
+        assert answer.status == status, answer
+    erased = server.ask("DELETE", address, token=admin)
+    assert erased.status == 200, erased
+
+
 def test_it_is_ready_and_tells_figures(server: Server, token: str) -> None:
     assert server.ask("GET", "/readyz").json()["status"] == "ready"
     text = server.ask("GET", "/metrics", token=token).body.decode()

@@ -138,6 +138,18 @@ def test_the_last_use_is_noted_once_a_minute(ana: Caller) -> None:
         assert Token.objects.get().last_used_at == noted
 
 
+@pytest.mark.django_db(transaction=True)
+def test_who_reads_is_answered_also_where_the_use_cannot_be_noted(ana: Caller) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA query_only = ON")
+    try:
+        assert ana.get(ADDRESS).status_code == 200
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA query_only = OFF")
+    assert Token.objects.get().last_used_at is None
+
+
 def test_too_many_requests_of_a_token_have_to_wait(ana: Caller, settings: Any) -> None:
     settings.ORB_API_RATE = "3/1000s"
     assert [ana.get(ADDRESS).status_code for _ in range(3)] == [200] * 3
@@ -171,7 +183,7 @@ def test_the_command_makes_a_token() -> None:
     assert told["expiresAt"] is None
 
 
-@pytest.mark.parametrize("user", ["", "x" * 256])
+@pytest.mark.parametrize("user", ["", "x" * 256, "a\x00", "a\udcff"])
 def test_the_command_refuses_users_that_cannot_be(user: str) -> None:
     with pytest.raises(CommandError) as refusal:
         _made("--name", "x", "--scope", "read", "--user", user)
@@ -203,7 +215,16 @@ def test_the_admin_shows_a_new_token_once_and_revokes_it(admin_client: Client) -
 
 
 @pytest.mark.parametrize(
-    "fields", [{"scopes": '["all"]'}, {"scopes": "[]"}, {"scopes": "{}"}, {"users": "[1]"}, {"users": '"ana"'}]
+    "fields",
+    [
+        {"scopes": '["all"]'},
+        {"scopes": "[]"},
+        {"scopes": "{}"},
+        {"users": "[1]"},
+        {"users": '"ana"'},
+        {"users": '["a\\u0000"]'},
+        {"users": '["a\\ud800"]'},
+    ],
 )
 def test_the_admin_refuses_limits_that_are_none(admin_client: Client, fields: dict[str, str]) -> None:
     form = {"name": "x", "scopes": '["read"]', "users": "[]", "expires_at_0": "", "expires_at_1": ""} | fields

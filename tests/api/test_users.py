@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from luna.domain import DOMAIN as LUNA
+from luna.records import Profile
 from orbsite import stores
+from orbsite.api import users
+from orbsite.models import Change, Reject, Run
 from orbsite.operations.validate import validate_document
 from orbsite.storage.domain import registered
+from orbsite.storage.store import Store
 from orbsite.tokens import Answer
 from tests.api.conftest import Caller, make_token
+from tests.factories import ProfileFactory
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("mode")]
 USER = "/api/v1/users/ana"
@@ -88,6 +95,36 @@ def test_a_user_is_erased_and_nobody_else(everybody: Caller) -> None:
             assert owners <= {"bo"}
     again = admin.delete(USER).json()["erased"]["domains"]
     assert {one["erased"] for part in again.values() for one in part["kinds"].values()} == {0}
+
+
+def test_the_receipt_counts_what_names_the_user_letter_by_letter(ana: Caller) -> None:
+    run = Run.objects.create(started_at=datetime.now(UTC))
+    for number, user in enumerate(("ana", "Ana", "ANA", "anais", "ana")):
+        told = json.dumps({"userId": user})
+        Change.objects.create(run=run, domain="luna", kind="profiles", key=f'["x", "{number}"]', before=told)
+        Reject.objects.create(run=run, domain="luna", kind="profiles", path="$", reason="", original=told)
+    Change.objects.create(run=run, domain="luna", kind="profiles", key='["ana", "mars"]', before="{}")
+    Change.objects.create(run=run, domain="luna", kind="profiles", key='["Ana", "mars"]', before="{}")
+    receipt = Caller(make_token("admin", users=["ana"])).delete(USER).json()["erased"]
+    remains = receipt["domains"]["luna"]["remains"]
+    assert (remains["history"], remains["rejects"]) == (3, 2)
+
+
+@pytest.mark.parametrize("number", [0, 2, 3])
+def test_pages_are_asked_for_as_long_as_they_are_full(
+    ana: Caller, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    stores.open_store(LUNA).put([ProfileFactory(user_id="ana") for _ in range(number)])
+    find, asked = Store.find, []
+
+    def noted(store: Store, kind: Any, *arguments: Any, **options: Any) -> Any:
+        asked.append(kind)
+        return find(store, kind, *arguments, **options)
+
+    monkeypatch.setattr(users, "_PAGE", 2)
+    monkeypatch.setattr(Store, "find", noted)
+    assert _lines(ana.get(f"{USER}/export"))[-1]["records"] == number
+    assert asked.count(Profile) == number // 2 + 1
 
 
 def test_the_receipt_lists_what_remains(everybody: Caller, settings: Any, tmp_path: Path, sample: Path) -> None:
