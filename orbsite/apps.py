@@ -24,10 +24,11 @@ class OrbsiteConfig(AppConfig):
 class ConsoleConfig(AdminConfig):
     """Django's admin, with our site."""
 
-    default_site = "orbsite.console.Console"
+    default_site = "orbsite.console.site.Console"
 
     def ready(self) -> None:
         """Find the pages of what runs on its own too."""
         super().ready()
         import_module("orbsite.upkeep_admin")
         import_module("orbsite.token_admin")
+        import_module("orbsite.audit_admin")

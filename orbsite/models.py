@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from orbsite import tokens, upkeep  # noqa: F401 -- their models are the project's too
+from orbsite import audit, tokens, upkeep  # noqa: F401 -- their models are the project's too
 
 
 class Run(models.Model):

@@ -13,6 +13,26 @@ from orbsite.storage.domain import registered
 from orbsite.storage.errors import InvalidPolicy
 from orbsite.storage.retention import Policy, retained
 
+OPERATIONS = (
+    "migrate",
+    "verify",
+    "rollback",
+    "validate",
+    "sanitize",
+    "check",
+    "repair",
+    "compact",
+    "cleanup",
+    "export",
+    "backup",
+    "import",
+    "preview",
+    "maintain",
+    "erase",
+    "index",
+)
+"""What can be started; there is a permission for each."""
+
 
 class RetentionPolicy(models.Model):
     """What to keep of a domain, and how often to remove the rest. A change of its rules holds from the next run on."""
@@ -147,6 +167,7 @@ class Job(models.Model):
     class Meta:
         db_table = "orb_jobs"
         ordering = ["-id"]
+        permissions = [(f"start_{name}", f"May start: {name}") for name in OPERATIONS]
         indexes = [models.Index(fields=["state"], name="orb_jobs_state")]
 
     def __str__(self) -> str:

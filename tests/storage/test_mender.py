@@ -119,7 +119,11 @@ def test_a_missing_mode_is_the_default_one() -> None:
     assert [one.path for one in changes] == ["$.modeId", "$.preferences", "$.constraints", "$.updatedAt"]
 
 
-@pytest.mark.parametrize("user", [MISSING, None, "", "\x00", [], {}, "x" * 256], ids=repr)
+@pytest.mark.parametrize(
+    "user",
+    [MISSING, None, "", "\x00", [], {}, "x" * 256],
+    ids=lambda user: "missing" if user is MISSING else repr(user),
+)
 def test_a_profile_of_which_no_user_can_be_told_is_refused(user: Any) -> None:
     value = {key: item for key, item in (PROFILE | {"userId": user}).items() if item is not MISSING}
     assert mend(Profile, value)[0] is None
