@@ -103,6 +103,8 @@ match DATABASES["default"]["ENGINE"]:
     case "django.db.backends.sqlite3":
         # Django's own choice loses acknowledged commits when the power goes; EXTRA syncs the directory too.
         DATABASES["default"]["ENGINE"] = "orbsite.sqlite"
+        DATABASES["default"].setdefault("CONN_HEALTH_CHECKS", True)
+        DATABASES["default"].setdefault("CONN_MAX_AGE", 600)  # to connect takes longer than to read a page
         DATABASES["default"]["OPTIONS"] = {
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,

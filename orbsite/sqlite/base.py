@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from pathlib import Path
 from typing import Any
 
 from django.db.backends.sqlite3 import base
@@ -15,18 +16,38 @@ _creating = threading.Lock()
 class DatabaseWrapper(base.DatabaseWrapper):
     """Django's own, but a file that it makes may be read by its owner alone, whatever the umask is.
 
-    What SQLite puts beside the file has the file's mode.
+    What SQLite puts beside the file has the file's mode. A connection that is kept from request to request is left
+    once its file is not the one under that name any more, as after a restore: nobody would ever read what it writes.
     """
+
+    _file: tuple[int, int] | None = None
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """Connect, to a file that was made private where there was none."""
         path = str(conn_params["database"])
-        if not self.is_in_memory_db() and not path.startswith("file:"):
+        is_file = not self.is_in_memory_db() and not path.startswith("file:")
+        if is_file:
             _make(path)
-        return super().get_new_connection(conn_params)
+        connection = super().get_new_connection(conn_params)
+        self._file = _identity(path) if is_file else None
+        return connection
+
+    def is_usable(self) -> bool:
+        """Tell whether the file that is open is the one under its name."""
+        if self._file is None:
+            return bool(super().is_usable())
+        return _identity(str(self.settings_dict["NAME"])) == self._file
 
 
 def _make(path: str) -> None:
     # One at a time: to close a file drops all locks of this process on it, those of a faster thread too.
     with _creating, contextlib.suppress(OSError):  # it is there, or SQLite tells what is wrong with its place
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = Path(path).stat()
+    except OSError:  # it is gone
+        return None
+    return status.st_dev, status.st_ino

@@ -18,7 +18,9 @@ from orbsite.storage.digests import digest
 from orbsite.storage.domain import Domain
 from orbsite.storage.errors import Conflict, OwnerConflict
 from orbsite.storage.guards import readable, refuse_another, refuse_other_owner, refuse_unexpected
+from orbsite.storage.keyset import records
 from orbsite.storage.postgresql import PostgresqlBulk
+from orbsite.storage.prepared import Page
 from orbsite.storage.query import Query
 from orbsite.storage.reader import checked
 from orbsite.storage.record import Key, R, Record, columns
@@ -55,18 +57,16 @@ class SqlStore(LedgerStore):
     def select(self, kind: type[R], query: Query) -> list[R]:
         if not all(map(can_be_stored, query.where.values())):
             return []
-        rows = self._rows(kind).filter(**query.where)
+        where: dict[str, Any] = dict(query.where)
         if kind.time_field and query.since:
-            rows = rows.filter(**{f"{kind.time_field}__gte": query.since})
+            where[f"{kind.time_field}__gte"] = query.since
         if kind.time_field and query.until:
-            rows = rows.filter(**{f"{kind.time_field}__lt": query.until})
-        signs = "" if query.oldest_first else "-"
-        rows = rows.order_by(*(signs + name for name in kind.order_fields))
+            where[f"{kind.time_field}__lt"] = query.until
         content = query.tag is not None or query.text is not None
-        page = _PAGE if content or query.limit is None else min(query.limit, _PAGE)
-        direction = "gt" if query.oldest_first else "lt"
-        found = self._keyset(kind, rows, names=kind.order_fields, direction=direction, after=query.after, page=page)
-        matching = (one for one in found if query.matches_content(one))
+        size = _PAGE if content or query.limit is None else min(query.limit, _PAGE)
+        page = Page(self.domain.models[kind], self.using, kind.order_fields, query.oldest_first, size)
+        found = records(page, where, query.after, kind)
+        matching = filter(query.matches_content, found) if content else found
         return list(matching if query.limit is None else islice(matching, min(query.limit, sys.maxsize)))
 
     def add(self, record: R) -> tuple[R, bool]:
@@ -94,8 +94,7 @@ class SqlStore(LedgerStore):
         return self._attempts.run(lambda: self._delete(kind, [one.key for one in self.find(kind, where)], None))
 
     def walk(self, kind: type[R], *, page: int = 1000) -> Iterator[R]:
-        rows = self._rows(kind).order_by(*kind.key_fields)
-        return self._keyset(kind, rows, names=kind.key_fields, direction="gt", after=None, page=page)
+        return records(Page(self.domain.models[kind], self.using, kind.key_fields, True, page), {}, None, kind)
 
     def count(self, kind: type[Record], distinct: str | None = None) -> int:
         rows = self._rows(kind)
@@ -236,28 +235,6 @@ class SqlStore(LedgerStore):
                 row: Row[R] = _row(kind, values)
                 found[row.key] = row
         return found
-
-    def _keyset(
-        self,
-        kind: type[R],
-        rows: models.QuerySet[Any],
-        *,
-        names: tuple[str, ...],
-        direction: str,
-        after: tuple[Any, ...] | None,
-        page: int,
-    ) -> Iterator[R]:
-        """Yield the records of ordered rows, page by page; no transaction is held between pages."""
-        while page:
-            remaining = rows if after is None else rows.filter(beyond(names, after, direction))
-            found = list(self._values(kind, remaining[:page]))
-            for values in found:
-                record = read_row(kind, values).record
-                if record is not None:
-                    yield record
-            if len(found) < page:
-                return
-            after = tuple(found[-1][name] for name in names)
 
     def _values(self, kind: type[Record], rows: models.QuerySet[Any], *more: str) -> Iterator[dict[str, Any]]:
         names = (*columns(kind), *more)

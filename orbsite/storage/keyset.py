@@ -1,0 +1,34 @@
+"""Records of ordered rows, page by page; no transaction is held between pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from django.db import connections
+
+from orbsite.storage.prepared import Page, fetch, rows_of
+from orbsite.storage.record import R, columns
+from orbsite.storage.rowreader import reader_of
+from orbsite.storage.rows import read_row
+
+
+def records(page: Page, where: Mapping[str, Any], after: tuple[Any, ...] | None, kind: type[R]) -> Iterator[R]:
+    """Yield the records of all rows that meet conditions and come after a cursor."""
+    reader = reader_of(page.model, connections[page.using].vendor)
+    while page.size:
+        found: list[R] | None = None if reader is None else reader.read(fetch(page, where, after))
+        if found is not None:
+            yield from found
+            number, last = len(found), found[-1:]
+            after = tuple(getattr(one, name) for one in last for name in page.names)
+        else:
+            values = [
+                dict(zip(columns(kind), row, strict=True))
+                for row in rows_of(page, where, after).values_list(*columns(kind))
+            ]
+            yield from (record for one in values if (record := read_row(kind, one).record) is not None)
+            number = len(values)
+            after = tuple(one[name] for one in values[-1:] for name in page.names)
+        if number < page.size:
+            return
