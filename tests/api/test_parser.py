@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,11 +10,10 @@ from orbsite.api.parsers import read_json
 from orbsite.api.problems import Problem
 from orbsite.storage import jsontext
 from tests.api.conftest import Caller, refused
+from tests.suites import json_files, naughty_strings
 
 pytestmark = pytest.mark.django_db
 ADDRESS = "/api/v1/users/ana/profiles/mars"
-SUITE = Path(__file__).parents[3] / "shared" / "data" / "JSONTestSuite" / "test_parsing"
-BLNS = Path(__file__).parents[3] / "shared" / "data" / "blns" / "blns.json"
 
 
 def profile(preferences: bytes, more: bytes = b"") -> bytes:
@@ -137,14 +135,6 @@ def test_numbers_are_answered_as_javascript_prints_them(ana: Caller) -> None:
     assert b'"a":1,"b":10000000000000000,"c":0' in ana.get(ADDRESS).content
 
 
-def _files() -> list[Path]:
-    found = sorted(SUITE.glob("*.json")) if SUITE.is_dir() else []
-    if not found:
-        pytest.skip(f"THE JSON TEST SUITE DID NOT RUN: there is no {SUITE}")
-    assert len(found) == 318
-    return found
-
-
 def test_a_body_is_judged_as_the_loader_of_files_judges_it() -> None:
     def of_files(data: bytes) -> bool:
         try:
@@ -160,24 +150,21 @@ def test_a_body_is_judged_as_the_loader_of_files_judges_it() -> None:
             return False
         return True
 
-    verdicts = {path.name: (of_bodies(path.read_bytes()), of_files(path.read_bytes())) for path in _files()}
+    verdicts = {path.name: (of_bodies(path.read_bytes()), of_files(path.read_bytes())) for path in json_files()}
+    assert len(verdicts) == 318
     assert {name for name, (body, file) in verdicts.items() if body != file} == set()
     assert {name for name, (body, _) in verdicts.items() if body and name.startswith("n_")} == set()
     assert sum(body for name, (body, _) in verdicts.items() if name.startswith("y_")) > 85
 
 
 def test_the_whole_suite_gets_answers_and_no_500(ana: Caller) -> None:
-    for path in _files():
+    for path in json_files():
         answer = ana.put(ADDRESS, path.read_bytes())
         refused(answer, 400)
 
 
 def test_naughty_strings_come_back_as_they_went(ana: Caller) -> None:
-    if not BLNS.is_file():
-        pytest.skip(f"THE NAUGHTY STRINGS DID NOT RUN: there is no {BLNS}")
-    import json
-
-    strings = json.loads(BLNS.read_bytes())
+    strings = naughty_strings()
     assert len(strings) == 515
     body = {"preferences": strings, "constraints": [], "updatedAt": "2024-01-01T00:00:00Z"}
     assert ana.put(ADDRESS, body).json()["preferences"] == strings

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from orbsite.storage.record import Record
 from te.domain import DOMAIN as TE
 from te.records import Reflection
 from tests.factories import ActiveModeFactory, ProfileFactory, ReflectionFactory
+from tests.suites import naughty_strings
 
 COUNTED = ("read", "new", "unchanged", "replaced", "kept", "rejected")
 
@@ -143,10 +143,7 @@ def test_a_batch_is_all_or_nothing() -> None:
 def test_the_hostile_strings_go_through_as_texts_and_as_ids(data_dir: Path) -> None:
     from orbsite.stores import open_file_store, open_sql_store
 
-    path = Path(__file__).parents[3] / "shared/data/blns/blns.json"
-    if not path.exists():
-        pytest.skip(f"the big list of naughty strings is not at {path}: its round trip was NOT tested")
-    strings = [text for text in dict.fromkeys(json.loads(path.read_text())) if text]
+    strings = [text for text in dict.fromkeys(naughty_strings()) if text]
     records = [
         ReflectionFactory(
             id=text[:255], user_id=f"u{number}", session_id=text[:255], input=text, tags=(text,), notes=text

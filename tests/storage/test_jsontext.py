@@ -21,8 +21,8 @@ from orbsite.storage.jsontext import (
     repetitions,
     without_bom,
 )
+from tests.suites import json_files
 
-SUITE = Path(__file__).parents[3] / "shared" / "data" / "JSONTestSuite" / "test_parsing"
 PARSED_OF_UNDEFINED = {
     "i_number_double_huge_neg_exp.json",
     "i_number_real_underflow.json",
@@ -33,9 +33,7 @@ PARSED_OF_UNDEFINED = {
 
 
 def suite(prefix: str, number: int) -> list[Path]:
-    if not SUITE.is_dir():
-        pytest.skip(f"THE JSON TEST SUITE DID NOT RUN: there is no {SUITE}")
-    found = sorted(SUITE.glob(f"{prefix}_*.json"))
+    found = json_files(f"{prefix}_")
     assert len(found) == number
     return found
 
