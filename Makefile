@@ -29,9 +29,9 @@ serve: install
 	$(MANAGE) collectstatic --no-input --verbosity 0
 	exec $(BIN)/gunicorn --config python:orbsite.serving orbsite.wsgi
 
-# The whole suite; the tests that need PostgreSQL start their own.
+# The whole suite, on up to four cores; the tests that need PostgreSQL start their own.
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 # Lint, types, architecture, migrations that were forgotten.
 check: install
