@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from luna.models import ActiveModeRow, ProfileRow
-from luna.presets import presets
+from luna.presets import new_profile, presets
+from luna.records import Profile
 from orbsite.admin import RecordAdmin, excerpt
 
 
@@ -34,10 +36,16 @@ class ProfileAdmin(RecordAdmin):
 
     list_display = ("user_id", "mode_id", "shown_preferences", "shown_constraints", "updated_at")
     list_display_links = ("user_id", "mode_id")
-    list_filter = (ModeFilter, "updated_at")
+    list_filter = (ModeFilter,)
+    sortable_by = ("user_id",)
     search_fields = ("user_id", "mode_id")
     search_help_text = "a whole user id or mode id"
     ordering = ("user_id", "mode_id")
+
+    def preset(self, record: Profile) -> Profile:
+        """Return a profile with what its mode begins with; its time and unknown keys stay."""
+        first = new_profile(record.user_id, record.mode_id, record.updated_at)
+        return msgspec.structs.replace(record, preferences=first.preferences, constraints=first.constraints)
 
     @admin.display(description="preferences")
     def shown_preferences(self, row: ProfileRow) -> str:
@@ -55,7 +63,8 @@ class ActiveModeAdmin(RecordAdmin):
     """Which mode each user is in."""
 
     list_display = ("user_id", "mode_id", "updated_at")
-    list_filter = (ModeFilter, "updated_at")
+    list_filter = (ModeFilter,)
+    sortable_by = ("user_id",)
     search_fields = ("user_id", "mode_id")
     search_help_text = "a whole user id or mode id"
     ordering = ("user_id",)

@@ -13,7 +13,7 @@ from orbsite.storage.rules import id_rules, list_rules
 
 
 class ProfileRow(Row):
-    """A profile in SQL."""
+    """A profile in SQL. Its indexes answer: one by user and mode, all in a mode."""
 
     kind: ClassVar[type[Record]] = Profile
 
@@ -27,6 +27,7 @@ class ProfileRow(Row):
     class Meta:
         db_table = "luna_profiles"
         verbose_name = "profile"
+        indexes = [models.Index(fields=["mode_id", "user_id"], name="luna_profiles_mode")]
         constraints = [
             models.UniqueConstraint(fields=["user_id", "mode_id"], name="luna_profiles_key"),
             *id_rules("luna_profiles", "user_id", "mode_id"),
@@ -38,7 +39,7 @@ class ProfileRow(Row):
 
 
 class ActiveModeRow(Row):
-    """An active mode in SQL."""
+    """An active mode in SQL. Its indexes answer: a user's, all users in a mode."""
 
     kind: ClassVar[type[Record]] = ActiveMode
 
@@ -49,6 +50,7 @@ class ActiveModeRow(Row):
     class Meta:
         db_table = "luna_active_modes"
         verbose_name = "active mode"
+        indexes = [models.Index(fields=["mode_id", "user_id"], name="luna_active_modes_mode")]
         constraints = [*id_rules("luna_active_modes", "user_id", "mode_id")]
 
     def __str__(self) -> str:

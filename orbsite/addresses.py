@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 from django.http import HttpRequest
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
@@ -13,4 +15,12 @@ def of_client(request: HttpRequest | Request) -> str:
     REST framework counts them from the right, and so believes nobody else.
     """
     asked = request if isinstance(request, Request) else Request(request)
-    return str(BaseThrottle().get_ident(asked)) or "unknown"
+    return str(BaseThrottle().get_ident(asked) or "unknown")
+
+
+def as_ip(request: HttpRequest | Request) -> str | None:
+    """Return the address of the client as databases take it; None where there is none, as behind a local socket."""
+    try:
+        return str(ip_address(of_client(request)))
+    except ValueError:
+        return None

@@ -3,50 +3,36 @@
 from __future__ import annotations
 
 import json
-from functools import cached_property, reduce
+from collections.abc import Iterator
+from functools import reduce
 from operator import or_
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.contrib.admin.views.main import SEARCH_VAR
 from django.contrib.admin.widgets import AdminTextInputWidget
-from django.core.paginator import Paginator
 from django.db import models
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponseRedirect
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from orbsite.console.linked import Link, Linked, to_operation
+from orbsite.console.lists import ModelAdmin, QuickAdmin, domains, known, runs
+from orbsite.curating import Curated
 from orbsite.forms import ExactTextField, InstantField, RecordForm, TreeField
+from orbsite.handed import Handed
 from orbsite.models import Change, Growth, Reject, Run
+from orbsite.operations.rollback import REVERSIBLE
 from orbsite.storage.jsontext import UNCLEAN
 from orbsite.storage.rows import Row
 
-if TYPE_CHECKING:
-    ModelAdmin: TypeAlias = admin.ModelAdmin[Any]
-    _Paginator: TypeAlias = Paginator[Any]
-else:  # Django's classes take no type arguments at run time
-    ModelAdmin, _Paginator = admin.ModelAdmin, Paginator
-
-MOST_COUNTED = 10_000
+__all__ = ["LedgerAdmin", "ModelAdmin", "QuickAdmin", "RecordAdmin", "excerpt", "pretty"]
 
 
-class BoundedPaginator(_Paginator):
-    """Counts, and pages, no further than 10,000 rows, so that a large table costs what a small one does."""
-
-    @cached_property
-    def count(self) -> int:
-        """How many rows there are, as far as it counts."""
-        rows: Any = self.object_list
-        return int(rows.order_by()[:MOST_COUNTED].count())
-
-
-class RecordAdmin(ModelAdmin):
+class RecordAdmin(Handed, Curated, QuickAdmin):
     """Pages for the rows of one kind of record. The record's own rules hold for its forms."""
 
-    paginator = BoundedPaginator
-    show_full_result_count = False
-    list_per_page = 50
     form = RecordForm
     formfield_overrides = {
         models.JSONField: {"form_class": TreeField},
@@ -58,13 +44,15 @@ class RecordAdmin(ModelAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """A row's key and owner never change once it is there."""
         kept = ("unknown_keys", "run_id", "digest")
-        return kept if obj is None else ("user_id", *_without_owner(obj.kind.key_fields), *kept)
+        locked = () if self.is_unlocked(request) else self.locked
+        return kept if obj is None else ("user_id", *_without_owner(obj.kind.key_fields), *locked, *kept)
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """The record's fields, then what the row remembers."""
         model: type[Row] = self.model
         fields = [name for name in model.kind.__struct_fields__ if name != "extra"]
-        return [*fields, *(() if obj is None else ("unknown_keys", "run_id", "digest"))]
+        asked = ("reason", "expect") if obj is not None and self.has_change_permission(request, obj) else ()
+        return [*fields, *asked, *(() if obj is None else ("unknown_keys", "run_id", "digest"))]
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
         """Tell no text from empty text."""
@@ -97,12 +85,10 @@ class RecordAdmin(ModelAdmin):
         return pretty(row.extra)
 
 
-class LedgerAdmin(ModelAdmin):
+class LedgerAdmin(Linked, QuickAdmin):
     """A part of the ledger, to read: operations write it, and nobody takes anything out."""
 
-    paginator = BoundedPaginator
-    show_full_result_count = False
-    list_per_page = 50
+    sortable_by: ClassVar[tuple[str, ...]] = ("id",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Operations write the ledger."""
@@ -122,7 +108,14 @@ class RunAdmin(LedgerAdmin):
     """What ran, when, over what, and how it ended."""
 
     list_display = ("id", "operation", "state", "source", "started_at", "finished_at")
-    list_filter = ("operation", "state", "started_at")
+    list_filter = (known("operation", runs), "state", "started_at")
+
+    def links(self, request: HttpRequest, row: Any = None) -> Iterator[Link]:
+        """Lead to the migration, and from a run that can be undone to its rollback."""
+        if row is None:
+            yield from to_operation(request, "Migrate", "migrate")
+        elif row.operation in REVERSIBLE and row.state != Run.State.ROLLED_BACK:
+            yield from to_operation(request, "Roll back", "rollback", run=row.pk)
 
 
 @admin.register(Change)
@@ -130,7 +123,7 @@ class ChangeAdmin(LedgerAdmin):
     """What runs put in the place of something else."""
 
     list_display = ("id", "run", "domain", "kind", "key")
-    list_filter = ("domain", "kind")
+    list_filter = ()  # there may be millions, of which an index finds those of one run
     list_select_related = ("run",)
 
 
@@ -139,8 +132,8 @@ class GrowthAdmin(LedgerAdmin):
     """How much there was, day by day."""
 
     list_display = ("day", "domain", "store", "size", "counts")
-    list_filter = ("domain", "store")
-    date_hierarchy = "day"
+    list_filter = (known("domain", domains), known("store", lambda: ("sql", "file", "memory")), "day")
+    sortable_by = ("day",)
 
 
 @admin.register(Reject)
@@ -148,8 +141,14 @@ class RejectAdmin(LedgerAdmin):
     """What runs had to leave; open until a later run has settled it."""
 
     list_display = ("id", "run", "domain", "path", "reason", "settled_by")
-    list_filter = ("domain", "kind", ("settled_by", admin.EmptyFieldListFilter))
+    list_filter = (known("domain", domains), ("settled_by", admin.EmptyFieldListFilter))
     list_select_related = ("run", "settled_by")
+
+    def links(self, request: HttpRequest, row: Any = None) -> Iterator[Link]:
+        """Lead to where what is open is tried again."""
+        if row is None or row.settled_by_id is None:
+            only = {} if row is None else {"only": [row.domain]}
+            yield from to_operation(request, "Try again what was rejected", "migrate", only_rejected=True, **only)
 
 
 def pretty(value: Any) -> SafeString:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 
 from django.apps import AppConfig
+from django.contrib.admin import site
 from django.contrib.admin.apps import AdminConfig
+from django.db.models.signals import post_migrate
 from django.utils.module_loading import autodiscover_modules
 
 
@@ -32,3 +34,6 @@ class ConsoleConfig(AdminConfig):
         import_module("orbsite.upkeep_admin")
         import_module("orbsite.token_admin")
         import_module("orbsite.audit_admin")
+        import_module("orbsite.console.second").hide(site)
+        import_module("orbsite.console.signins").watch()
+        post_migrate.connect(import_module("orbsite.console.groups").keep, dispatch_uid="orb_groups")

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from django.contrib import admin
+from typing import Any
 
-from orbsite.admin import LedgerAdmin
-from orbsite.audit import Event
+from django.contrib import admin
+from django.contrib.admin.views.main import SEARCH_VAR
+from django.db.models import Q
+from django.http import HttpRequest
+
+from orbsite.admin import LedgerAdmin, pretty
+from orbsite.audit import ACTS, Event
+from orbsite.console.lists import known
+from orbsite.storage.jsontext import UNCLEAN
 
 
 @admin.register(Event)
@@ -13,5 +20,20 @@ class EventAdmin(LedgerAdmin):
     """Who did what, newest first."""
 
     list_display = ("at", "actor", "act", "subject", "address")
-    list_filter = ("act", "at")
-    search_fields = ("actor", "subject")
+    list_filter = (known("act", lambda: ACTS), "at")
+    sortable_by = ("at",)
+    fields = ("at", "actor", "act", "subject", "address", "told")
+    search_fields = ("subject", "actor")
+    search_help_text = "the whole name of who did it, or the whole id of what it was done to"
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        """Find rows by a whole name or id, which an index answers."""
+        term = request.GET.get(SEARCH_VAR, "")
+        if UNCLEAN.search(term):
+            return queryset.none(), False
+        return (queryset.filter(Q(subject=term) | Q(actor=term)) if term else queryset), False
+
+    @admin.display(description="facts")
+    def told(self, event: Event) -> Any:
+        """Numbers, ids and arguments."""
+        return pretty(event.facts)

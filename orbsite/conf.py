@@ -79,6 +79,11 @@ def undo_days() -> int:
     return int(settings.ORB_UNDO_DAYS)
 
 
+def most_upload_bytes() -> int:
+    """Return how many bytes may be uploaded at once."""
+    return int(settings.ORB_MAX_UPLOAD_BYTES)
+
+
 def api_rate() -> tuple[int, int] | None:
     """Return how many requests a token may send in how many seconds; None for any number.
 
@@ -91,3 +96,8 @@ def api_rate() -> tuple[int, int] | None:
     if match is None:
         raise ImproperlyConfigured(f"ORB_API_RATE is {value!r}; write it as 1000/10s, or none")
     return int(match["number"]), int(match["seconds"])
+
+
+def admin_2fa() -> bool:
+    """Return whether the admin asks for a second factor."""
+    return bool(settings.ORB_ADMIN_2FA)

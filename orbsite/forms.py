@@ -10,6 +10,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from orbsite.storage import instant, jsontext
+from orbsite.storage.digests import digest
 from orbsite.storage.finding import ROOT
 from orbsite.storage.javascript import canonical
 from orbsite.storage.jsontext import UNCLEAN
@@ -30,7 +31,7 @@ class ExactTextField(forms.CharField):
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         """Tell whether a person changed the text."""
-        return _lines(initial) != _lines(data)
+        return lines_of(initial) != lines_of(data)
 
 
 class InstantField(forms.CharField):
@@ -87,15 +88,45 @@ class TreeField(forms.JSONField):
             return True
 
 
+class AsideField(ExactTextField):
+    """What is sent beside a row's fields, and is no change of it."""
+
+    def has_changed(self, initial: Any, data: Any) -> bool:  # noqa: ARG002 -- the arguments are Django's
+        """Tell that nothing of the row was changed by it."""
+        return False
+
+
 class RecordForm(forms.ModelForm):  # type: ignore[type-arg]
     """A form of a row: whatever nobody changed keeps its value to the last space."""
 
+    expect = AsideField(required=False, widget=forms.HiddenInput)
+    reason = AsideField(
+        required=False, max_length=200, label="Why", help_text="May stay empty; the history of the record shows it."
+    )
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._there = _digest(self.instance)
+        self.initial["expect"] = self._there
+
     def clean(self) -> dict[str, Any] | None:
-        """Put the row's own values back where nothing was changed."""
+        """Put the row's own values back where nothing was changed; refuse where somebody else changed it meanwhile."""
         cleaned = super().clean()
         if cleaned is not None and self.instance.pk is not None:
-            cleaned |= {name: self.initial[name] for name in self.fields if name not in self.changed_data}
+            unchanged = self.initial.keys() & self.fields.keys() - {*self.changed_data, "expect"}
+            cleaned |= {name: self.initial[name] for name in unchanged}
+            if cleaned.get("expect") and cleaned["expect"] != self._there:
+                raise ValidationError(
+                    "Somebody else has changed this since the page was opened, and nothing was saved. Open it again "
+                    "beside this page, see what is there now, and make your change to that."
+                )
         return cleaned
+
+
+def _digest(row: Any) -> str:
+    """Return the digest of what a row says; empty where it says nothing that can be read."""
+    record = None if row.pk is None or row._state.adding else row.reading().record
+    return "" if record is None else digest(record)
 
 
 def _tree(text: Any) -> Any:
@@ -108,5 +139,6 @@ def _tree(text: Any) -> Any:
     return tree
 
 
-def _lines(text: Any) -> str:
+def lines_of(text: Any) -> str:
+    """Return a text with the line ends that are kept, whatever a browser has made of them."""
     return "" if text is None else str(text).replace("\r\n", "\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from orbsite import audit, tokens, upkeep  # noqa: F401 -- their models are the project's too
+from orbsite import audit, tokens, upkeep, words  # noqa: F401 -- their models are the project's too
 
 
 class Run(models.Model):
@@ -35,6 +35,7 @@ class Run(models.Model):
     class Meta:
         db_table = "orb_runs"
         ordering = ["-id"]
+        indexes = [models.Index(fields=["operation", "id"], name="orb_runs_operation")]
 
     def __str__(self) -> str:
         return f"{self.operation} {self.pk}"
@@ -44,7 +45,7 @@ class Change(models.Model):
     """What a run put in the place of something else, or removed. A row that it created carries the run's id instead.
 
     Tombstones, which have a reason, are written a million at a time: the database looks up neither their run nor their
-    keys for each.
+    keys for each. What a person does by hand is noted too, new records as well, and has the time of its run.
     """
 
     run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="changes", db_constraint=False)
@@ -57,9 +58,9 @@ class Change(models.Model):
     after = models.CharField(
         max_length=64, help_text="The digest of what the run left, or, of what it removed, the one that the row had."
     )
-    actor = models.TextField(blank=True, default="", help_text="Who wanted it removed.")
-    at = models.DateTimeField(null=True, blank=True, help_text="When it was removed.")
-    reason = models.TextField(blank=True, default="", help_text="Why it was removed; empty for what was replaced.")
+    actor = models.TextField(blank=True, default="", help_text="Who wanted it.")
+    at = models.DateTimeField(null=True, blank=True, help_text="When retention removed it; else its run says when.")
+    reason = models.TextField(blank=True, default="", help_text="Why; empty for what was replaced.")
 
     class Meta:
         db_table = "orb_changes"
@@ -67,6 +68,9 @@ class Change(models.Model):
             models.UniqueConstraint(
                 fields=["run", "domain", "kind", "key"], condition=models.Q(reason=""), name="orb_changes_once"
             )
+        ]
+        indexes = [
+            models.Index(fields=["key"], condition=models.Q(at=None), name="orb_changes_history")  # no tombstones' cost
         ]
 
     def __str__(self) -> str:
@@ -87,7 +91,10 @@ class Reject(models.Model):
     class Meta:
         db_table = "orb_rejects"
         ordering = ["-id"]
-        indexes = [models.Index(fields=["domain", "settled_by"], name="orb_rejects_open")]
+        indexes = [
+            models.Index(fields=["domain", "settled_by"], name="orb_rejects_open"),
+            models.Index(fields=["domain", "id"], name="orb_rejects_domain"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.path} left by run {self.run_id}"
@@ -102,6 +109,9 @@ class Growth(models.Model):
     counts = models.JSONField(default=dict, help_text="Users, records and the like, by name.")
     size = models.BigIntegerField(help_text="Bytes.")
     noted_at = models.DateTimeField()
+    details = models.JSONField(
+        null=True, editable=False, help_text="What the dashboard shows; of the newest row alone."
+    )
 
     class Meta:
         db_table = "orb_growth"

@@ -36,6 +36,7 @@ ORB_UNDO_DAYS = int(env.str("ORB_UNDO_DAYS", default="") or 30)
 ORB_ALLOW_NETWORK_FS = env.bool("ORB_ALLOW_NETWORK_FS", default=False)
 ORB_API_RATE = env.str("ORB_API_RATE", default="") or "1000/10s"
 ORB_API_MAX_BYTES = int(env.str("ORB_API_MAX_BYTES", default="") or 10 * 1024 * 1024)
+ORB_MAX_UPLOAD_BYTES = int(env.str("ORB_MAX_UPLOAD_BYTES", default="") or 256 * 1024 * 1024)
 ORB_API_REQUIRE_IF_MATCH = env.bool("ORB_API_REQUIRE_IF_MATCH", default=False)
 ORB_MIN_FREE_BYTES = int(env.str("ORB_MIN_FREE_BYTES", default="") or 100 * 1024 * 1024)
 ORB_MAX_JOURNAL_BYTES = int(env.str("ORB_MAX_JOURNAL_BYTES", default="") or 1024 * 1024 * 1024)
@@ -53,9 +54,13 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "axes",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
     "luna",
     "te",
 ]
+
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000  # a list of 500 objects, row by row
 
 MIDDLEWARE = [
     "orbsite.middleware.tracked",
@@ -67,6 +72,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_otp.middleware.OTPMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
@@ -190,8 +196,12 @@ AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = 0.25  # hours
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
-AXES_CLIENT_IP_CALLABLE = "orbsite.addresses.of_client"
+AXES_CLIENT_IP_CALLABLE = "orbsite.addresses.as_ip"
 AXES_VERBOSE = False
+
+# Whether the admin asks for a code too, and what authenticators call it.
+ORB_ADMIN_2FA = env.bool("ORB_ADMIN_2FA", default=False)
+OTP_TOTP_ISSUER = "Orb persistence"
 
 # What the answers say to browsers; over HTTPS alone, unless it is switched off.
 _HTTPS = env.bool("ORB_HTTPS", default=not DEBUG)
@@ -205,7 +215,7 @@ SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
-SESSION_COOKIE_AGE = 8 * 60 * 60
+SESSION_COOKIE_AGE = 8 * 60 * 60  # and nobody stays longer without telling the password again, whatever they do
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {

@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db import models
+from django.db import models, transaction
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.utils.html import format_html
 
 from orbsite.admin import LedgerAdmin
+from orbsite.console import again, trail
 from orbsite.forms import TreeField
 from orbsite.storage.clock import utc_now
 from orbsite.tokens import Token, issue
+
+MOST_NAMED = 20
 
 
 @admin.register(Token)
@@ -22,6 +25,7 @@ class TokenAdmin(LedgerAdmin):
 
     list_display = ("name", "prefix", "scopes", "every_user", "expires_at", "revoked_at", "last_used_at", "created_by")
     list_filter = ("every_user", "revoked_at", "created_at")
+    sortable_by = ("name", "expires_at", "revoked_at", "last_used_at")
     actions = ("revoke",)
     exclude = ("digest",)
     formfield_overrides = {models.JSONField: {"form_class": TreeField}}
@@ -29,6 +33,10 @@ class TokenAdmin(LedgerAdmin):
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Let those make tokens who may add them."""
         return super(LedgerAdmin, self).has_add_permission(request)
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> Any:
+        """Ask for the password first: a token may open everything."""
+        return again.ask(request) or super().add_view(request, form_url, extra_context)
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Ask for what limits a token, and show all but its secret, which nobody has."""
@@ -39,6 +47,8 @@ class TokenAdmin(LedgerAdmin):
         """Make it, and show what its bearer sends, once."""
         obj.created_by = request.user.get_username()
         secret = issue(obj, utc_now())
+        facts = {"scopes": obj.scopes, "users": len(obj.users), "every_user": obj.every_user}
+        trail.note(request, "token made", subject=obj.prefix, **facts)
         shown = format_html("The token, which nobody can tell you again: <code>{}</code>", secret)
         request.orb_token_shown = shown  # type: ignore[attr-defined]
 
@@ -52,11 +62,14 @@ class TokenAdmin(LedgerAdmin):
         return TemplateResponse(request, "admin/token_shown.html", context)
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
-        """Let those revoke tokens who may add them."""
-        return self.has_add_permission(request)
+        """Let those revoke tokens who may add or change them."""
+        return self.has_add_permission(request) or super(LedgerAdmin, self).has_change_permission(request)
 
     @admin.action(description="Revoke", permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: Any) -> None:
         """Let nobody in with these any more, from the next request on."""
-        number = queryset.filter(revoked_at=None).update(revoked_at=utc_now())
+        prefixes = list(queryset.filter(revoked_at=None).values_list("prefix", flat=True))
+        with transaction.atomic():
+            number = Token.objects.filter(prefix__in=prefixes, revoked_at=None).update(revoked_at=utc_now())
+            trail.note(request, "tokens revoked", subject=" ".join(prefixes[:MOST_NAMED]), tokens=number)
         self.message_user(request, f"{number} tokens let nobody in any more.", messages.SUCCESS)

@@ -30,6 +30,7 @@ OPERATIONS = (
     "maintain",
     "erase",
     "index",
+    "measure",
 )
 """What can be started; there is a permission for each."""
 
@@ -155,7 +156,9 @@ class Job(models.Model):
     progress = models.PositiveBigIntegerField(default=0)
     expected = models.PositiveBigIntegerField(null=True)
     wants_to_stop = models.BooleanField(default=False)
+    so_far = models.JSONField(null=True, help_text="What it has told while it ran.")
     result = models.JSONField(null=True)
+    samples = models.JSONField(null=True, help_text="Records before and after, for those who may see the rows.")
     error = models.TextField(blank=True)
     actor = models.CharField(max_length=255, blank=True, help_text="Who started it.")
     worker = models.CharField(max_length=100, blank=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from django import forms
@@ -9,13 +10,20 @@ from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
 
+from orbsite.addresses import of_client
 from orbsite.admin import LedgerAdmin, ModelAdmin, pretty
+from orbsite.console import again, trail
+from orbsite.console.linked import Link, Linked, to_operation
+from orbsite.console.lists import known
+from orbsite.console.permissions import is_weighty, may
 from orbsite.forms import TreeField
 from orbsite.operations import jobs, requests
 from orbsite.storage.clock import utc_now
 from orbsite.storage.errors import OrbError
-from orbsite.upkeep import Job, PolicyRun, RetentionPolicy, domains_with_retention
+from orbsite.upkeep import OPERATIONS, Job, PolicyRun, RetentionPolicy, domains_with_retention
 
 
 class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -25,13 +33,13 @@ class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(RetentionPolicy)
-class RetentionPolicyAdmin(ModelAdmin):
+class RetentionPolicyAdmin(Linked, ModelAdmin):
     """What to keep, and how often the rest is removed; how the last run went."""
 
     form = PolicyForm
     formfield_overrides = {models.JSONField: {"form_class": TreeField}}
     list_display = ("name", "domain", "store", "enabled", "every", "next_due", "last_state", "last_finished")
-    list_filter = ("enabled", "domain", "store", "last_state")
+    list_filter = ("enabled", known("domain", domains_with_retention), "store", "last_state")
     actions = ("run_next", "preview")
     readonly_fields = ("last_state", "last_started", "last_finished", "last_error", "result", "claimed_by", "heartbeat")
     fieldsets = (
@@ -40,22 +48,48 @@ class RetentionPolicyAdmin(ModelAdmin):
         ("The last run", {"fields": readonly_fields}),
     )
 
+    def links(self, request: HttpRequest, row: Any = None) -> Iterator[Link]:
+        """Lead to what a policy would remove."""
+        if row is not None:
+            yield from to_operation(request, "Preview", "preview", policy=row.pk)
+
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Write what was changed alone: maintenance, which may run it in the same moment, writes the rest."""
         obj.save(update_fields=form.changed_data if change else None)
+        trail.note(request, "policy changed" if change else "policy made", subject=obj.pk, fields=form.changed_data)
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        """Remove a policy, and note who did."""
+        trail.note(request, "policy removed", subject=obj.pk)
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
+        """Remove policies, and note who did."""
+        for policy in queryset:
+            trail.note(request, "policy removed", subject=policy.pk)
+        super().delete_queryset(request, queryset)
+
+    def has_run_permission(self, request: HttpRequest) -> bool:
+        """Let those run policies who may start maintenance."""
+        return may(request.user, "maintain")
+
+    def has_preview_permission(self, request: HttpRequest) -> bool:
+        """Let those look who may start a preview."""
+        return may(request.user, "preview")
 
     @admin.display(description="result")
     def result(self, policy: RetentionPolicy) -> Any:
         """What the last run told."""
         return pretty(policy.last_result)
 
-    @admin.action(description="Run at the next maintenance", permissions=["change"])
+    @admin.action(description="Run at the next maintenance", permissions=["run"])
     def run_next(self, request: HttpRequest, queryset: Any) -> None:
         """Make policies due now, and ask a worker for maintenance; a clock that went back is forgiven."""
         number = queryset.update(next_due=None, last_started=None)
+        trail.note(request, "policies made due", policies=number)
         _start(self, request, "maintain", {}, f"{number} policies are due now.")
 
-    @admin.action(description="Preview: tell what would go", permissions=["change"])
+    @admin.action(description="Preview: tell what would go", permissions=["preview"])
     def preview(self, request: HttpRequest, queryset: Any) -> None:
         """Ask a worker what each policy would remove."""
         for policy in queryset:
@@ -74,13 +108,17 @@ class PolicyRunAdmin(LedgerAdmin):
 class JobForm(forms.ModelForm):  # type: ignore[type-arg]
     """What to start."""
 
-    operation = forms.ChoiceField(
-        choices=[(name, f"{name}: {kind.__doc__}") for name, kind in requests.OPERATIONS.items()]
-    )
+    request: HttpRequest
+    operation = forms.ChoiceField()
     arguments = TreeField(initial=dict, required=False, help_text='Such as {"dry_run": true}; {} for none.')
 
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        offered: Any = self.fields["operation"]
+        offered.choices = [(name, f"{name}: {requests.OPERATIONS[name].__doc__}") for name in _of(self.request.user)]
+
     def clean(self) -> dict[str, Any] | None:
-        """Refuse arguments that the operation does not take."""
+        """Refuse arguments that the operation does not take, and what asks for the password first."""
         cleaned = super().clean() or self.cleaned_data
         if not self.errors:
             cleaned["arguments"] = cleaned.get("arguments") or {}
@@ -88,6 +126,10 @@ class JobForm(forms.ModelForm):  # type: ignore[type-arg]
                 requests.read(cleaned["operation"], cleaned["arguments"])
             except OrbError as problem:
                 raise ValidationError({"arguments": str(problem)}) from problem
+            asks = is_weighty(cleaned["operation"], cleaned["arguments"])
+            if asks and (page := again.ask(self.request, to=reverse("admin:orbsite_job_add"))):
+                link = format_html('Nothing was started. <a href="{}">Confirm that it is you</a> first.', page.url)
+                raise ValidationError(link)
         return cleaned
 
 
@@ -96,17 +138,25 @@ class JobAdmin(LedgerAdmin):
     """Long work: add one to start it."""
 
     list_display = ("id", "operation", "state", "progress", "expected", "actor", "created_at", "finished_at")
-    list_filter = ("state", "operation", "created_at")
+    list_filter = ("state", known("operation", lambda: OPERATIONS), "created_at")
     actions = ("cancel", "start_again")
-    exclude = ("result",)
+    exclude = ("result", "samples", "so_far")
+
+    def links(self, request: HttpRequest, row: Any = None) -> Iterator[Link]:
+        """Lead to a job's own page, and to what can be started."""
+        if row is None:
+            yield "Operations", reverse("admin:operations")
+        else:
+            yield "Follow it", reverse("admin:job", args=[row.pk])
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Let those start work who may add jobs."""
-        return super(LedgerAdmin, self).has_add_permission(request)
+        """Let those start work who may start some operation."""
+        return bool(_of(request.user))
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **options: Any) -> Any:
         """Ask for an operation and its arguments, to start it."""
-        return super().get_form(request, obj, change, **({} if obj else {"form": JobForm}), **options)
+        form = super().get_form(request, obj, change, **({} if obj else {"form": JobForm}), **options)
+        return form if obj else type(form.__name__, (form,), {"request": request})
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Show all of a job, and ask for little to start one."""
@@ -123,38 +173,58 @@ class JobAdmin(LedgerAdmin):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Start it."""
-        obj.__dict__.update(
-            jobs.start(obj.operation, obj.arguments, now=utc_now, actor=request.user.get_username()).__dict__
-        )
+        obj.__dict__.update(jobs.start(obj.operation, obj.arguments, now=utc_now, **_who(request)).__dict__)
 
     def has_start_permission(self, request: HttpRequest) -> bool:
-        """Let those act on jobs who may start some."""
+        """Let those act on jobs who may start some; on each, those who may start what it does."""
         return self.has_add_permission(request)
 
     @admin.action(description="Cancel", permissions=["start"])
     def cancel(self, request: HttpRequest, queryset: Any) -> None:
         """Cancel jobs that wait or run."""
-        for job in queryset:
+        for job in self._mine(request, queryset):
+            trail.note(request, "job cancelled", subject=job.pk, operation=job.operation)
             _told(self, request, lambda job=job: f"Job {jobs.cancel(job.pk, now=utc_now).pk} is told to stop.")
 
     @admin.action(description="Start again", permissions=["start"])
-    def start_again(self, request: HttpRequest, queryset: Any) -> None:
+    def start_again(self, request: HttpRequest, queryset: Any) -> Any:
         """Start jobs again that have ended."""
-        actor = request.user.get_username()
-        for job in queryset:
+        wanted = self._mine(request, queryset)
+        if any(is_weighty(job.operation, job.arguments) for job in wanted) and (page := again.ask(request)):
+            return page
+        for job in wanted:
             _told(
                 self,
                 request,
-                lambda job=job: f"Job {jobs.start_again(job.pk, now=utc_now, actor=actor).pk} is queued.",
+                lambda job=job: f"Job {jobs.start_again(job.pk, now=utc_now, **_who(request)).pk} is queued.",
             )
+        return None
+
+    def _mine(self, request: HttpRequest, queryset: Any) -> list[Job]:
+        """Return the jobs whose operations somebody may start, and say where that leaves some out."""
+        every = list(queryset)
+        mine = [job for job in every if may(request.user, job.operation)]
+        if left := len(every) - len(mine):
+            self.message_user(
+                request, f"{left} of these jobs do what you may not start; they are as before.", messages.ERROR
+            )
+        return mine
+
+
+def _of(user: Any) -> list[str]:
+    """Return the operations that somebody may start."""
+    return [name for name in requests.OPERATIONS if may(user, name)]
+
+
+def _who(request: HttpRequest) -> dict[str, str]:
+    return {"actor": request.user.get_username(), "address": of_client(request)}
 
 
 def _start(page: ModelAdmin, request: HttpRequest, operation: str, arguments: dict[str, Any], said: str) -> None:
-    actor = request.user.get_username()
     _told(
         page,
         request,
-        lambda: f"{said} Job {jobs.start(operation, arguments, now=utc_now, actor=actor).pk} is queued.",
+        lambda: f"{said} Job {jobs.start(operation, arguments, now=utc_now, **_who(request)).pk} is queued.",
     )
 
 

@@ -2,29 +2,51 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from django.contrib import admin
+from django.contrib.admin.utils import quote
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from orbsite.admin import RecordAdmin, excerpt
+from orbsite.console.conversation import ConversingAdmin
+from orbsite.console.searching import OfTag, OfUser, SearchedAdmin, Since, Until, of_group
 from te.models import ReflectionRow
 
 
 @admin.register(ReflectionRow)
-class ReflectionAdmin(RecordAdmin):
+class ReflectionAdmin(SearchedAdmin, ConversingAdmin, RecordAdmin):
     """Reflections, newest first."""
 
-    list_display = ("created_at", "user_id", "session_id", "shown_input", "shown_tags", "id")
+    list_display = ("created_at", "shown_user", "shown_session", "shown_input", "shown_tags", "id")
     list_display_links = ("created_at", "id")
-    list_filter = ("created_at",)
+    list_filter = ("created_at", OfUser, of_group("session_id", "session"), OfTag, Since, Until)
+    sortable_by = ("created_at",)
     search_fields = ("id", "user_id", "session_id")
     search_help_text = "a whole id, user id or session id"
     ordering = ("-created_at", "-id")
+    locked = ("input", "output")
+    actions = ("tag", "untag", "delete_selected")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ReflectionRow]:
         """The rows, without what a list does not show."""
         rows: QuerySet[ReflectionRow] = super().get_queryset(request)
         return rows.defer("output", "notes") if _is_list(request) else rows
+
+    @admin.display(description="user")
+    def shown_user(self, row: ReflectionRow) -> SafeString:
+        """The user, with all that there is of it."""
+        return format_html('<a href="?{}">{}</a>', urlencode({"user_id": row.user_id}), row.user_id)
+
+    @admin.display(description="session")
+    def shown_session(self, row: ReflectionRow) -> SafeString:
+        """The session, to be read as a conversation."""
+        address = reverse("admin:session", args=[quote(row.user_id), quote(row.session_id)])
+        return format_html('<a href="{}">{}</a>', address, row.session_id)
 
     @admin.display(description="input")
     def shown_input(self, row: ReflectionRow) -> str:

@@ -16,10 +16,14 @@ from orbsite.api.patches import patched
 from orbsite.api.problems import BAD, CONFLICT, Problem
 from orbsite.api.schema import IDEMPOTENT, IF_MATCH, IF_NONE_MATCH, PAGED, described, fields_of, list_of, page_of, shape
 from orbsite.api.views import OrbView, found
+from orbsite.search.find import Searched
+from orbsite.search.query import read
 from orbsite.storage.clock import utc_now
 from orbsite.storage.finding import ROOT, step
 from orbsite.storage.groups import Group, groups
 from orbsite.storage.instant import spell
+from orbsite.storage.sql import SqlStore
+from orbsite.storage.store import Store
 from te.domain import DOMAIN
 from te.records import Reflection
 from te.reflection_log import DEFAULT_SESSION, ReflectionLog
@@ -46,6 +50,12 @@ _FILTERS = [
     OpenApiParameter("to", _TIME, description="Before this moment."),
     OpenApiParameter("text", str, description="Those whose texts hold this, in whatever case."),
 ]
+_SEARCH = OpenApiParameter(
+    "search",
+    str,
+    description='Those in which all these words are, "a phrase" too, and -without this one; case and accents do not '
+    "matter, and the last word may be the beginning of one. For SQL alone; of another store it is refused (400).",
+)
 
 
 class TeView(OrbView):
@@ -62,11 +72,13 @@ class TeView(OrbView):
         """Return a page of the reflections that have these fields and match the query, newest first."""
         query = request.query_params
         since, until = self.instant("from"), self.instant("to")
-        tag, text = query.get("tag"), query.get("text")
+        tag, text, search = query.get("tag"), query.get("text"), query.get("search")
         times = [one and spell(one) for one in (since, until)]
-        asked = Asked.of(request, Reflection, {**where, "tag": tag, "text": text, "times": times})
+        sought = {} if search is None else {"search": search}
+        asked = Asked.of(request, Reflection, {**where, "tag": tag, "text": text, "times": times, **sought})
+        store = self.store if search is None else self._searched(search, where)
         return asked.page(
-            self.store.find(
+            store.find(
                 Reflection,
                 where,
                 since=since,
@@ -78,6 +90,13 @@ class TeView(OrbView):
             )
         )
 
+    def _searched(self, search: str, where: dict[str, str]) -> Store:
+        """Return a store of what a search finds among some reflections. Raises Problem where that is not in SQL."""
+        if not isinstance(self.store, SqlStore):
+            why = "is for reflections in SQL, and they are kept elsewhere here; use text, which looks through them all"
+            raise Problem(BAD, errors=[("search", why)])
+        return Searched(self.store, Reflection, read(search), where)
+
     def instant(self, name: str) -> datetime | None:
         """Return the moment that a parameter of the query names. Raises Problem."""
         text = self.request.query_params.get(name)
@@ -87,11 +106,11 @@ class TeView(OrbView):
 class Reflections(TeView):
     """The reflections of a user."""
 
-    parameters = ("session", "tag", "from", "to", "text", "limit", "cursor")
+    parameters = ("session", "tag", "from", "to", "text", "search", "limit", "cursor")
 
     @extend_schema(
         operation_id="listReflections",
-        parameters=[*_FILTERS, *PAGED, IF_NONE_MATCH],
+        parameters=[*_FILTERS, _SEARCH, *PAGED, IF_NONE_MATCH],
         responses={200: page_of(Reflection)},
     )
     def get(self, request: Request, user: str) -> Any:

@@ -88,10 +88,11 @@ def manage(environment: dict[str, str], *arguments: str) -> str:
 
 
 @contextlib.contextmanager
-def served(work: Path, address: str, **more: str) -> Iterator[Server]:
-    """Serve a database on some port."""
+def served(work: Path, address: str, *, is_prepared: bool = False, **more: str) -> Iterator[Server]:
+    """Serve a database on some port; one that is prepared has its tables and the static files already."""
     environment = production(work, DATABASE_URL=address, ORB_BIND="127.0.0.1:0", **more)
-    manage(environment, "migrate", "--verbosity", "0")
+    if not is_prepared:
+        manage(environment, "migrate", "--verbosity", "0")
     if not Path(environment["ORB_STATIC_ROOT"]).exists():
         manage(environment, "collectstatic", "--no-input", "--verbosity", "0")
     log = work / "server.log"

@@ -102,7 +102,7 @@ def _migrations() -> bool:
 
 
 def _has_room() -> bool:
-    return _free() >= settings.ORB_MIN_FREE_BYTES
+    return free_bytes() >= settings.ORB_MIN_FREE_BYTES
 
 
 def _journals_are_short() -> bool:
@@ -127,7 +127,8 @@ def _outcome(name: str, check: Callable[[], bool]) -> str:
     return "failed"
 
 
-def _free() -> int:
+def free_bytes() -> int:
+    """Return the room on the disk that the files are on, or will be."""
     place: Path = conf.data_directory().absolute()
     while not place.exists():
         place = place.parent
@@ -135,7 +136,7 @@ def _free() -> int:
 
 
 def _disk() -> list[_Sample]:
-    return [("orb_disk_free_bytes", {}, float(_free()))]
+    return [("orb_disk_free_bytes", {}, float(free_bytes()))]
 
 
 def _journals() -> list[_Sample]:

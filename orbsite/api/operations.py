@@ -10,11 +10,13 @@ from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from orbsite.addresses import of_client
 from orbsite.api.idempotency import Attempt, once
 from orbsite.api.problems import BAD, CONFLICT, Problem
 from orbsite.api.schema import IDEMPOTENT, described, field, shape
 from orbsite.api.views import OrbView, opened
 from orbsite.operations import jobs, requests
+from orbsite.operations.request import Request as Operation
 from orbsite.operations.stats import stats
 from orbsite.storage.clock import utc_now
 from orbsite.storage.domain import registered
@@ -79,7 +81,7 @@ class Start(OrbView):
             raise Problem(BAD, errors=unknown)
         arguments = {names[name]: value for name, value in given.items()}
         try:
-            job = jobs.start(self.operation, arguments, now=utc_now, actor=self.actor)
+            job = jobs.start(self.operation, arguments, now=utc_now, actor=self.actor, address=of_client(self.request))
         except OrbError as problem:
             raise Problem(BAD, errors=[(ROOT, str(problem))]) from problem
         return Response(_shown(job), status=202, headers={"Location": f"{JOBS}/{job.pk}"})
@@ -131,7 +133,7 @@ def view_of(name: str) -> type[Start]:
     return extend_schema_view(post=described_as)(view)
 
 
-def _arguments_of(kind: type[requests.Request]) -> dict[str, Any]:
+def _arguments_of(kind: type[Operation]) -> dict[str, Any]:
     """Return the schema of an operation's arguments, from its declaration."""
     schema = msgspec.json.schema_components([kind])[1][kind.__name__]
     names = [domain.name for domain in registered()]
@@ -141,7 +143,7 @@ def _arguments_of(kind: type[requests.Request]) -> dict[str, Any]:
     return {"type": "object", "properties": given, "required": required, "additionalProperties": False}
 
 
-def _names(kind: type[requests.Request]) -> dict[str, str]:
+def _names(kind: type[Operation]) -> dict[str, str]:
     """Return the arguments of an operation by their names in the API."""
     return {_camel(name): name for name in kind.__struct_encode_fields__}
 

@@ -11,12 +11,14 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orbsite import conf
+from orbsite import audit, conf
+from orbsite.addresses import of_client
 from orbsite.api.renderers import NDJSON, JSONRenderer, NDJSONRenderer, encoded, lines
 from orbsite.api.schema import shape
 from orbsite.api.views import OrbView, opened
 from orbsite.operations.erase import elsewhere, erase
 from orbsite.operations.export import document_of
+from orbsite.storage.clock import utc_now
 from orbsite.storage.domain import registered
 from orbsite.storage.record import Record
 from orbsite.storage.store import Store
@@ -47,6 +49,7 @@ class UserExport(OrbView):
         To whoever accepts `application/json`, and no lines: for each domain its file, as the guide has it.
         """
         stores = [opened(domain) for domain in registered()]
+        _note(request, "export", user)
         if request.accepted_renderer.format == JSONRenderer.format:
             return _files(stores, user)
         stream = _lines(stores, user)
@@ -60,11 +63,18 @@ class User(OrbView):
     scopes = {"DELETE": "admin"}
 
     @extend_schema(operation_id="eraseUser", responses={200: _RECEIPT})
-    def delete(self, request: Request, user: str) -> Any:  # noqa: ARG002 -- Django's signature
+    def delete(self, request: Request, user: str) -> Any:
         """Erase a user's records from the stores in use, and say what remains elsewhere."""
+        _note(request, "erase", user)
         base = conf.data_directory()
         report = erase([opened(domain) for domain in registered()], user, base=base)
         return Response({"erased": report.as_json(), "remains": elsewhere(user, base, conf.backup_directory())})
+
+
+def _note(request: Request, act: str, user: str) -> None:
+    """Write who did it before it is done: what was not noted was not done."""
+    token: Any = request.auth
+    audit.note(utc_now(), f"token {token.prefix}", act, subject=user, address=of_client(request))
 
 
 def _files(stores: list[Store], user: str) -> HttpResponse:

@@ -17,6 +17,11 @@ def may(user: Any, operation: str) -> bool:
     return bool(user.has_perm(f"orbsite.start_{operation}"))
 
 
+def is_weighty(operation: str, arguments: dict[str, Any]) -> bool:
+    """Tell whether an operation asks for the password again: it takes everything away, or somebody for ever."""
+    return operation == "erase" or (operation == "export" and not arguments.get("user"))
+
+
 def may_see(user: Any, model: type[Any]) -> bool:
     """Tell whether somebody may see a model's rows."""
     return bool(user.has_perm(f"{model._meta.app_label}.view_{model._meta.model_name}"))

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from functools import update_wrapper
 from importlib import import_module
 from typing import Any
 
 from django.contrib.admin import AdminSite
-from django.http import HttpRequest
+from django.contrib.admin.options import BaseModelAdmin
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest
 
 from orbsite import conf
 from orbsite.conf import Persistence
+from orbsite.console import again, dashboard, operations, second
+from orbsite.storage.clock import utc_now
 
-PAGES: tuple[str, ...] = ()
+PAGES: tuple[str, ...] = ("again", "second", "operations", "live", "downloads", "dashboard", "records", "removed")
 """The modules of this package that have pages: `urls(site)` of each returns its addresses."""
 
 
@@ -21,15 +26,59 @@ class Console(AdminSite):
     site_header = "Orb persistence"
     site_title = "Orb persistence"
     index_title = "What is kept"
+    site_url = None
 
     def get_urls(self) -> list[Any]:
         """Put our pages before Django's, whose last address takes whatever is left."""
         pages = [import_module(f"orbsite.console.{name}") for name in PAGES]
         return [*(one for page in pages for one in page.urls(self)), *super().get_urls()]
 
+    def has_permission(self, request: HttpRequest) -> bool:
+        """Let staff in, for as long as a session lasts, and with their second factor where one is asked for."""
+        return super().has_permission(request) and again.lasts(request, utc_now()) and not second.is_missing(request)
+
+    def admin_view(self, view: Any, cacheable: bool = False) -> Any:
+        """Ask for the second factor first; tell nobody of rows that they may not see."""
+
+        def seen(request: HttpRequest, *arguments: Any, **named: Any) -> Any:
+            if not _may_see(getattr(view, "__self__", None), request):
+                raise Http404
+            return view(request, *arguments, **named)
+
+        inner = super().admin_view(update_wrapper(seen, view), cacheable)
+
+        def outer(request: HttpRequest, *arguments: Any, **named: Any) -> Any:
+            if not second.is_missing(request):
+                return inner(request, *arguments, **named)
+            return view(request) if view == self.logout else second.send(request)
+
+        return update_wrapper(outer, inner)
+
+    def index(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        """Show the dashboard, and below it Django's list of what there is."""
+        more = {"title": "Dashboard", "dashboard": dashboard.context(request.user, utc_now())}
+        return super().index(request, {**more, **(extra_context or {})})
+
+    def autocomplete_view(self, request: HttpRequest) -> Any:
+        """Offer rows to those who may see them; for others there is nothing here."""
+        try:
+            return super().autocomplete_view(request)
+        except PermissionDenied as problem:
+            raise Http404 from problem
+
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
-        """Add the notice to every page."""
-        return super().each_context(request) | {"persistence_notice": _notice()}
+        """Add the notice to every page, and whether it leads to the operations."""
+        operates = self.has_permission(request) and operations.may_look(request)
+        return super().each_context(request) | {"persistence_notice": _notice(), "operates": operates}
+
+
+def _may_see(page: Any, request: HttpRequest) -> bool:
+    """Tell whether somebody may see anything of the model whose page this is; other pages look for themselves."""
+    return (
+        not isinstance(page, BaseModelAdmin)
+        or page.has_view_or_change_permission(request)
+        or page.has_add_permission(request)
+    )
 
 
 def _notice() -> str:

@@ -88,7 +88,7 @@ class Book:
             kind=entry.kind.plural if entry.kind else "",
             path=entry.path,
             reason="; ".join(f"{one.path}: {one.message}" for one in errors(outcome.findings)),
-            original=_original(entry),
+            original=original(entry),
         )
 
 
@@ -103,7 +103,8 @@ def open_rejects(domain: Domain, source: str) -> set[str]:
     return set(rejects.values_list("path", flat=True))
 
 
-def _original(entry: Entry) -> str:
+def original(entry: Entry) -> str:
+    """Return the JSON of an entry, as it was read where it is no record."""
     value = entry.value if entry.record is None else entry.record
     if isinstance(value, msgspec.Raw):
         return bytes(value).decode()

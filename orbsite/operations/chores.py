@@ -11,6 +11,7 @@ from django.apps import apps
 from orbsite import conf
 from orbsite.models import Change
 from orbsite.operations.growth import note_growth
+from orbsite.operations.restore_removed import REMOVALS
 from orbsite.tokens import forget
 from orbsite.upkeep import Job, PolicyRun
 
@@ -25,7 +26,7 @@ def chores(now: Callable[[], datetime]) -> dict[str, int]:
     ended = {"finished_at__lt": before}
     facts = {
         "growth_noted": noted,
-        "tombstones_removed": _remove(Change.objects.filter(run__operation="compact", run__started_at__lt=before)),
+        "tombstones_removed": _remove(Change.objects.filter(run__operation__in=REMOVALS, run__started_at__lt=before)),
         "answers_removed": forget(now()),
         "jobs_removed": _remove(Job.objects.filter(**ended)),
         "policy_runs_removed": _remove(PolicyRun.objects.filter(**ended)),

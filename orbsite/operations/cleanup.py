@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from orbsite.operations import uploads
 from orbsite.operations.expiry import Shelves
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report, Section
@@ -78,6 +79,7 @@ def cleanup(
     """
     require_directory(base)
     work = _Work(Report(columns=COLUMNS, bad=("failed",)), base, times, apply)
+    progress.tells_of(work.report)
     with Directory.open(base) as top:
         strangers = strangers_in(top)
         wanted = [named(strangers, name) for name in unknown]
@@ -90,7 +92,8 @@ def cleanup(
         work.graves(top)
         if backups is not None:
             section = work.section(BACKUPS)
-            for path, leftover, remove in Shelves(backups, times.now, times.grace, times.backups).expired():
+            shelves = Shelves(backups, times.now, times.grace, times.backups)
+            for path, leftover, remove in (*shelves.expired(), *uploads.expired(backups, times.now, times.grace)):
                 work.tell(section, path, leftover, remove)
         work.strangers(top, strangers, wanted)
     return work.report

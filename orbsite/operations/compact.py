@@ -47,6 +47,7 @@ def compact(
     """
     require_directory(base)
     report = Report(columns=COLUMNS)
+    progress.tells_of(report)
     stores = [file_store(domain, base) for domain in domains]
     plans = [_plan(store, base) for store in stores]
     for store, plan in zip(stores, plans, strict=True):

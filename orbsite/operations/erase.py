@@ -11,21 +11,23 @@ from django.db.models import Q, Value
 from django.db.models.functions import StrIndex
 from django.db.models.lookups import GreaterThan
 
-from orbsite.models import Change, Reject
+from orbsite.models import Change, Growth, Reject
 from orbsite.operations.report import Report
+from orbsite.search.index import forget
 from orbsite.storage.conditions import can_be_stored
 from orbsite.storage.document import LOST_AND_FOUND
 from orbsite.storage.javascript import compact
 from orbsite.storage.store import Store
 from orbsite.storage.tombstones import OWN, TOMBSTONES
 from orbsite.tokens import Answer, Token
+from orbsite.upkeep import Job
 
 COLUMNS = ("erased",)
 REMAINS = "remains"
 
 
 def erase(stores: list[Store], user: str, *, base: Path) -> Report:
-    """Remove a user's records from each store, and the answers that were kept for their requests.
+    """Remove a user's records from each store, the answers that were kept for their requests, and their words.
 
     Each kind goes as a whole or not at all; run again, it removes what is still there. What the receipt says remains is
     not searched but named: backups, tombstones and earlier files may hold something of anybody who was there then.
@@ -40,8 +42,11 @@ def erase(stores: list[Store], user: str, *, base: Path) -> Report:
             "rejects": _mentions(Reject.objects.filter(domain=store.domain.name), "original", user),
             "files": sorted(_beside(base / store.domain.file)),
         }
+    Growth.objects.filter(details__isnull=False).update(details=None)  # tags and the like that may be theirs alone
+    Job.objects.filter(samples__isnull=False).update(samples=None)  # what previews have shown of anybody
     if can_be_stored(user):
         Answer.objects.filter(user_id=user).delete()
+        forget(user)
     return report
 
 

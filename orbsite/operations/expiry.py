@@ -24,6 +24,20 @@ _HALF_FILE = re.compile(rf"\.(?:{_FILE.pattern}){TEMPORARY}|{_FILE.pattern}|data
 Expired = tuple[Path, Leftover, Callable[[], None]]
 
 
+def newest_backup(path: Path) -> datetime | None:
+    """Return when the newest backup was made, by its name; its sums are not looked at.
+
+    A backup has its name once it is whole, and so one with a manifest is taken for whole. None where there is none, or
+    where nobody may look.
+    """
+    try:
+        with Directory.open(path) as parent:
+            found = [(moment, name) for name in parent.names() if (moment := _made_at(name)) is not None]
+            return next((moment for moment, name in sorted(found, reverse=True) if _has_manifest(parent, name)), None)
+    except (OSError, OrbError):
+        return None
+
+
 @dataclass(slots=True)
 class Shelves:
     """The directory under which backups are made."""
@@ -111,3 +125,19 @@ def _is_whole(path: Path) -> bool:
             return True
     except OrbError:
         return False
+
+
+def _made_at(name: str) -> datetime | None:
+    match = _WHOLE.fullmatch(name)
+    try:
+        return datetime.fromisoformat(match["moment"]) if match else None
+    except ValueError:
+        return None
+
+
+def _has_manifest(parent: Directory, name: str) -> bool:
+    status = parent.status_of(name)
+    if status is None or not stat.S_ISDIR(status.st_mode):
+        return False
+    with parent.enter(name) as directory:
+        return directory.status_of(MANIFEST) is not None

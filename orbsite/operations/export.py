@@ -33,6 +33,7 @@ def export(
                 f"{to / target.domain.file} is there already; choose another directory, or --overwrite"
             )
     report = Report(columns=COLUMNS)
+    progress.tells_of(report)
     for store, target in zip(stores, targets, strict=True):
         section = report.section(store.domain.name, (kind.plural for kind in store.domain.kinds))
         target.replace(document_of(store, user=user, section=section, progress=progress))

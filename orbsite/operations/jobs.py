@@ -13,10 +13,11 @@ from typing import Any
 
 from django.db import transaction
 
+from orbsite import audit
 from orbsite.operations.heart import SECONDS, Watched, beating
 from orbsite.operations.progress import Stopped
 from orbsite.operations.requests import read
-from orbsite.operations.workers import a_name, brief, told
+from orbsite.operations.workers import a_name, brief, so_far, told
 from orbsite.storage.attempts import Attempts
 from orbsite.storage.clock import utc_now
 from orbsite.storage.errors import OrbError
@@ -24,28 +25,35 @@ from orbsite.tasks import task
 from orbsite.upkeep import Job
 
 MOST_FINDINGS = 1000
+NOTED = frozenset({"migrate", "rollback", "sanitize", "repair", "compact", "cleanup", "export", "import", "erase"})
+"""What is in the audit trail: it changes much, or gives much away."""
 _State = Job.State
 _OPEN = (_State.QUEUED, _State.RUNNING)
 
 
-def start(operation: str, arguments: dict[str, Any], *, now: Callable[[], datetime], actor: str = "") -> Job:
-    """Queue an operation, by the name in `requests.OPERATIONS`, and return its job.
+def start(
+    operation: str, arguments: dict[str, Any], *, now: Callable[[], datetime], actor: str = "", address: str = ""
+) -> Job:
+    """Queue an operation, by the name in `requests.OPERATIONS`, and return its job; note who wanted what changes much.
 
     Within a transaction it is queued once that is committed. Raises OrbError where there is no such operation, or the
     arguments are wrong.
     """
     read(operation, arguments)
-    job = Job.objects.create(operation=operation, arguments=arguments, actor=actor, created_at=now())
-    transaction.on_commit(partial(run_job.enqueue, job.pk))
+    with transaction.atomic():
+        job = Job.objects.create(operation=operation, arguments=arguments, actor=actor, created_at=now())
+        if operation in NOTED:
+            audit.note(job.created_at, actor, operation, subject=str(job.pk), address=address, arguments=arguments)
+        transaction.on_commit(partial(run_job.enqueue, job.pk))
     return job
 
 
-def start_again(number: int, *, now: Callable[[], datetime], actor: str = "") -> Job:
+def start_again(number: int, *, now: Callable[[], datetime], actor: str = "", address: str = "") -> Job:
     """Queue a new job that does what one did that has ended. Raises OrbError."""
     job = _find(number)
     if job.state in _OPEN:
         raise OrbError(f"job {number} is {job.state}; cancel it, or wait for it to end, before it is started again")
-    return start(job.operation, job.arguments, now=now, actor=actor)
+    return start(job.operation, job.arguments, now=now, actor=actor, address=address)
 
 
 def cancel(number: int, *, now: Callable[[], datetime]) -> Job:
@@ -75,8 +83,8 @@ def execute(number: int, *, now: Callable[[], datetime], beat: float = SECONDS) 
     job, watched = Job.objects.get(pk=number), Watched()
     ours = Job.objects.filter(pk=number, worker=worker, state=_State.RUNNING)
 
-    def alive(moment: datetime, so_far: Watched) -> bool:
-        ours.update(heartbeat=moment, progress=so_far.done, expected=so_far.expected)
+    def alive(moment: datetime, seen: Watched) -> bool:
+        ours.update(heartbeat=moment, progress=seen.done, expected=seen.expected, so_far=so_far(seen.report))
         return ours.filter(wants_to_stop=False).exists()
 
     def end(state: str, error: str = "", **values: Any) -> None:
@@ -86,6 +94,7 @@ def execute(number: int, *, now: Callable[[], datetime], beat: float = SECONDS) 
             "finished_at": now(),
             "progress": watched.done,
             "expected": watched.expected,
+            "so_far": so_far(watched.report),
         }
         Attempts("default").run(lambda: ours.update(**values))
 
@@ -97,7 +106,7 @@ def execute(number: int, *, now: Callable[[], datetime], beat: float = SECONDS) 
         if not isinstance(problem, Stopped | Exception):
             raise
     else:
-        end(_State.DONE, result=brief(report, MOST_FINDINGS))
+        end(_State.DONE, result=brief(report, MOST_FINDINGS), samples=report.samples or None)
     return True
 
 

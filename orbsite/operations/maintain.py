@@ -12,6 +12,7 @@ from django.db.models import Q
 from orbsite.operations import slots
 from orbsite.operations.chores import chores
 from orbsite.operations.heart import SECONDS, Watched, beating
+from orbsite.operations.index import index_some
 from orbsite.operations.progress import Progress, Stopped, silent
 from orbsite.operations.report import Report, Section
 from orbsite.operations.retain import retain
@@ -58,12 +59,7 @@ def maintain(
         return report
     if trust_clock:
         RetentionPolicy.objects.filter(claimed_by="", last_started__gt=moment).update(last_started=None, next_due=None)
-    for policy in slots.recover(moment, stale_after):
-        _fail(
-            _section(report, policy.domain), policy, "its last run did not end: its worker died; the next one goes on"
-        )
-    if stale := fail_stale_jobs(moment, stale_after):
-        _section(report, OWN).facts["jobs_failed"] = stale
+    _fail_the_dead(report, moment, stale_after)
     work = _Work(report, now=now, worker=worker or a_name(), patience=patience, beat=beat, progress=progress)
     refused = _refused(report, moment)
     for policy in slots.due(moment):
@@ -72,7 +68,30 @@ def maintain(
     moment = now()
     if sight.day_is_new and not progress.is_stopping and look(moment).is_trusted:
         _do_chores(_section(report, OWN), moment)
+    _index(report, now, only, progress)
     return report
+
+
+def _fail_the_dead(report: Report, moment: datetime, stale_after: timedelta) -> None:
+    """Fail the runs and jobs whose workers died."""
+    for policy in slots.recover(moment, stale_after):
+        _fail(
+            _section(report, policy.domain), policy, "its last run did not end: its worker died; the next one goes on"
+        )
+    if stale := fail_stale_jobs(moment, stale_after):
+        _section(report, OWN).facts["jobs_failed"] = stale
+
+
+def _index(report: Report, now: Callable[[], datetime], only: Collection[str] | None, progress: Progress) -> None:
+    """Bring a part of the words by which records are searched into step; what fails is tried again the next time."""
+    if only is not None:
+        return
+    try:
+        if changed := index_some(now, progress=progress):
+            _section(report, OWN).facts["words_changed"] = changed
+    except Exception as problem:  # noqa: BLE001 -- policies have run, and are told of all the same
+        _section(report, OWN).count(KIND, "failed")
+        _section(report, OWN).findings.append(error(ROOT, f"the search was not caught up: {told(problem)}"))
 
 
 def _do_chores(section: Section, moment: datetime) -> None:

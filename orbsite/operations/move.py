@@ -12,6 +12,7 @@ from orbsite.operations.book import Book, Outcome
 from orbsite.operations.parts import SIZE, Part, parts_of
 from orbsite.operations.progress import Progress, Stopped, silent
 from orbsite.operations.report import Section
+from orbsite.operations.samples import Samples
 from orbsite.storage.content import no_collection
 from orbsite.storage.digests import digest
 from orbsite.storage.domain import Entry
@@ -36,9 +37,10 @@ class Move:
         *,
         progress: Progress = silent,
         book: Book | None = None,
+        samples: Samples | None = None,
     ) -> None:
         self._target, self._run, self._section = target, run, section
-        self._progress, self._book = progress, book
+        self._progress, self._book, self._samples = progress, book, samples
         self.written: dict[type[Record], Sums] = {kind: Sums() for kind in target.domain.kinds}
         """What was written, to be compared with what is there in the end."""
         self._is_new_land = True
@@ -109,6 +111,8 @@ class Move:
                 section.count(pack.kind.plural, "read", number)
                 section.count(pack.kind.plural, what, number)
             close += close_by
+            if self._samples is not None:
+                self._samples.take_new(pack.kind, standing.free, entries)
             if new and self._run is not None:
                 self._target.insert(pack, standing.free, self._run)
                 written.append((pack.kind, pack.sums(standing.free)))
@@ -143,6 +147,8 @@ class Move:
             section.count(entry.kind.plural, "read")
             section.count(entry.kind.plural, what)
             outcomes.append(Outcome(entry, what, row, record, (*entry.findings, *findings)))
+        if self._samples is not None:
+            self._samples.take(outcomes)
         return outcomes
 
     def _rows(self, entries: list[Entry]) -> dict[tuple[type[Record], Key], Row[Record]]:

@@ -29,6 +29,8 @@ _PAGE = 1000
 class Origin:
     """A database of the earlier system. Opened read-only, in one transaction; use it as a context manager."""
 
+    _connection: Any = None
+
     def __init__(self, url: str) -> None:
         """Open it. Raises StoreUnavailable where the address is none, or nothing answers there."""
         parts = urlsplit(url)
@@ -45,6 +47,8 @@ class Origin:
             else:
                 raise StoreUnavailable(f"{self.name} is no address of SQLite or PostgreSQL")
         except (sqlite3.Error, psycopg.Error, OSError) as problem:
+            if self._connection is not None:
+                self._connection.close()
             raise StoreUnavailable(
                 f"{self.name} cannot be read: {problem}; check the address, and that it runs"
             ) from problem
@@ -86,10 +90,12 @@ class Origin:
     def _open_sqlite(self, path: Path) -> None:
         data = path.read_bytes()
         self._digest, self._size = hashlib.sha256(data).hexdigest(), len(data)
-        self._connection: Any = sqlite3.connect(
+        self._connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
         )
+        self._connection.execute("PRAGMA trusted_schema = OFF")  # whoever made it may have meant no good
         self._connection.execute("BEGIN")
+        self._connection.execute("SELECT 1 FROM sqlite_master LIMIT 1")  # what is no database says so here
         self._ask_for_columns = "SELECT name FROM pragma_table_info(?)"
 
     def _open_postgresql(self, url: str) -> None:

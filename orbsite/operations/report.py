@@ -36,7 +36,7 @@ class Section:
 
     def total(self, what: str) -> int:
         """Return a count over all kinds."""
-        return sum(counts[what] for counts in self.counts.values())
+        return sum(counts[what] for counts in list(self.counts.values()))  # which another thread may add to
 
 
 def failure_as_json(message: str) -> dict[str, Any]:
@@ -58,10 +58,14 @@ class Report:
     run: int | None = None
     backup: Path | None = None
     """Where a backup lies that the operation has made."""
+    directory: str = ""
+    """The name of the directory under ORB_BACKUP_DIR that a job has written its files to."""
     tombstones: list[str] = field(default_factory=list)
     """Names of the files that keep what the operation has removed from files."""
     removed: list[Path] = field(default_factory=list)
     """Files that the operation has removed."""
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    """Of each outcome some records, before and after: texts of users, for those alone who may see the rows."""
     domains: dict[str, Section] = field(default_factory=dict)
 
     @property
@@ -86,6 +90,7 @@ class Report:
         return {
             "run": self.run,
             **made,
+            **({"directory": self.directory} if self.directory else {}),
             **({"tombstones": self.tombstones} if self.tombstones else {}),
             **({"removed": [_as_text(path) for path in self.removed]} if self.removed else {}),
             "ok": self.ok,

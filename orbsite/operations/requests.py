@@ -5,9 +5,7 @@ Paths are none of them: a job reads and writes where the settings say.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 
@@ -15,42 +13,23 @@ from orbsite import conf
 from orbsite.operations import backup
 from orbsite.operations.check import check
 from orbsite.operations.compact import compact
+from orbsite.operations.errands import Cleanup, Erase, Import, Index, Repair, Sanitize
 from orbsite.operations.export import export
+from orbsite.operations.growth import note_growth
 from orbsite.operations.maintain import maintain
 from orbsite.operations.migrate import migrate
 from orbsite.operations.progress import Progress
 from orbsite.operations.report import Report
+from orbsite.operations.request import Now, Request
 from orbsite.operations.retain import retain
 from orbsite.operations.rollback import rollback
+from orbsite.operations.trim import trim
 from orbsite.operations.validate import validate
 from orbsite.operations.verify import verify
-from orbsite.storage.domain import Domain, registered
 from orbsite.storage.errors import OrbError
+from orbsite.storage.sql import SqlStore
 from orbsite.stores import open_store, store_named
 from orbsite.upkeep import RetentionPolicy
-
-Now = Callable[[], datetime]
-
-
-class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An operation and its arguments."""
-
-    name: ClassVar[str]
-    only: tuple[str, ...] | None = None
-    """The domains that it is about; all by default."""
-
-    @property
-    def domains(self) -> list[Domain]:
-        """The domains. Raises OrbError for unknown names."""
-        try:
-            return registered(self.only)
-        except KeyError as problem:
-            known = ", ".join(domain.name for domain in registered())
-            raise OrbError(f"there is no domain {problem.args[0]!r}; there are {known}") from problem
-
-    def run(self, now: Now, progress: Progress) -> Report:
-        """Call the operation."""
-        raise NotImplementedError
 
 
 class Migrate(Request, frozen=True, kw_only=True):
@@ -122,16 +101,28 @@ class Check(Request, frozen=True, kw_only=True):
 
 
 class Compact(Request, frozen=True, kw_only=True):
-    """Makes the files small."""
+    """Makes the files small; or, with a policy and a user, removes of that user what the policy does not keep."""
 
     name = "compact"
+    policy: int | None = None
+    user: str | None = None
     dry_run: bool = False
     force: bool = False
 
+    def __post_init__(self) -> None:
+        if (self.policy is None) != (self.user is None):
+            raise ValueError("a policy and a user go together")
+
     def run(self, now: Now, progress: Progress) -> Report:
         """Compact."""
-        base = conf.data_directory()
-        return compact(self.domains, base, now=now, dry_run=self.dry_run, force=self.force, progress=progress)
+        how: dict[str, Any] = {"now": now, "dry_run": self.dry_run, "force": self.force, "progress": progress}
+        if self.policy is None or self.user is None:
+            return compact(self.domains, conf.data_directory(), **how)
+        policy = _policy(self.policy)
+        store = store_named(policy.store, policy.domain)
+        if not isinstance(store, SqlStore):
+            raise OrbError("this policy is about files, and one user is compacted in SQL alone; choose another policy")
+        return trim(store, policy.policy, self.user, **how)
 
 
 class Export(Request, frozen=True, kw_only=True):
@@ -143,7 +134,9 @@ class Export(Request, frozen=True, kw_only=True):
     def run(self, now: Now, progress: Progress) -> Report:
         """Export."""
         to = conf.backup_directory() / f"export-{now():%Y%m%dT%H%M%S%f}Z"
-        return export([open_store(domain) for domain in self.domains], to, user=self.user, progress=progress)
+        report = export([open_store(domain) for domain in self.domains], to, user=self.user, progress=progress)
+        report.directory = to.name
+        return report
 
 
 class Backup(Request, frozen=True, kw_only=True):
@@ -168,9 +161,7 @@ class Preview(Request, frozen=True, kw_only=True):
 
     def run(self, now: Now, progress: Progress) -> Report:
         """Retain, without removing anything."""
-        policy = RetentionPolicy.objects.filter(pk=self.policy).first()
-        if policy is None:
-            raise OrbError(f"there is no policy {self.policy}; the admin lists all policies")
+        policy = _policy(self.policy)
         return retain(
             [store_named(policy.store, policy.domain)], policy.policy, now=now, dry_run=True, progress=progress
         )
@@ -180,16 +171,55 @@ class Maintain(Request, frozen=True, kw_only=True):
     """Runs the retention policies that are due."""
 
     name = "maintain"
+    trust_clock: bool = False
 
     def run(self, now: Now, progress: Progress) -> Report:
         """Maintain."""
-        return maintain(now=now, only=self.only, progress=progress)
+        return maintain(now=now, only=self.only, trust_clock=self.trust_clock, progress=progress)
+
+
+class Measure(Request, frozen=True, kw_only=True):
+    """Counts what both stores hold, for the dashboard."""
+
+    name = "measure"
+
+    def run(self, now: Now, progress: Progress) -> Report:
+        """Count everything, whatever it takes."""
+        report = Report()
+        report.section("growth", ()).facts["noted"] = note_growth(now, self.domains, progress)
+        return report
 
 
 OPERATIONS: dict[str, type[Request]] = {
-    one.name: one for one in (Migrate, Verify, Rollback, Validate, Check, Compact, Export, Backup, Preview, Maintain)
+    one.name: one
+    for one in (
+        Migrate,
+        Verify,
+        Rollback,
+        Validate,
+        Check,
+        Compact,
+        Export,
+        Backup,
+        Preview,
+        Maintain,
+        Measure,
+        Repair,
+        Cleanup,
+        Sanitize,
+        Import,
+        Erase,
+        Index,
+    )
 }
 """What a worker can be asked for."""
+
+
+def _policy(number: int) -> RetentionPolicy:
+    policy = RetentionPolicy.objects.filter(pk=number).first()
+    if policy is None:
+        raise OrbError(f"there is no policy {number}; the admin lists all policies")
+    return policy
 
 
 def read(operation: str, arguments: Any) -> Request:

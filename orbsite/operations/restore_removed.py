@@ -14,6 +14,7 @@ from orbsite.operations.book import key_text
 from orbsite.operations.bury import RETENTION
 from orbsite.operations.ledger import alone, begin, recorded
 from orbsite.operations.progress import Progress, Stopped, silent
+from orbsite.operations.remove import REMOVAL
 from orbsite.operations.report import Report, Section
 from orbsite.storage.attempts import Attempts
 from orbsite.storage.burying import put_back
@@ -32,6 +33,8 @@ from orbsite.storage.tombstones import Tombstones, record_of
 
 COLUMNS = ("restored", "present", "kept")
 UNDO = "undo"
+REMOVALS = (RETENTION, REMOVAL)
+"""The runs whose tombstones there are."""
 _BATCH = 1000
 
 
@@ -65,7 +68,7 @@ def _put_back(store: Any, graves: list[Grave | str], section: Section) -> None:
         )
     records = [one for one in graves if isinstance(one, Grave)]
     if records:
-        _tell(section, put_back(store, records))
+        tell(section, put_back(store, records))
 
 
 def _graves(store: Store, name: str) -> Iterator[Grave | str]:
@@ -87,8 +90,8 @@ def _graves(store: Store, name: str) -> Iterator[Grave | str]:
 
 def _find(name: str) -> Run:
     run = Run.objects.filter(pk=int(name)).first() if name.isdecimal() else None
-    if run is None or run.operation != RETENTION:
-        raise OrbError(f"there is no compaction {name!r} in the ledger; the admin lists all runs")
+    if run is None or run.operation not in REMOVALS:
+        raise OrbError(f"there is no compaction or removal {name!r} in the ledger; the admin lists all runs")
     return run
 
 
@@ -99,36 +102,37 @@ def _undo_in_sql(
         run = begin(UNDO, f"run {undone.pk}", {}, now(), report, reverts=undone)
         with recorded(run, report, now):
             for store in stores:
-                _Exhuming(undone, store, report.domains[store.domain.name]).all(progress)
+                Exhuming(store).all(undone, report.domains[store.domain.name], progress)
             if not sum(section.total("kept") for section in report.domains.values()):
                 Run.objects.filter(pk=undone.pk).update(state=Run.State.ROLLED_BACK)
 
 
-class _Exhuming:
-    """Opens the graves of one run in one store, a batch in a transaction; a tombstone goes when its record is back."""
+class Exhuming:
+    """Opens graves in one store, a batch in a transaction; a tombstone goes when its record is back."""
 
-    def __init__(self, run: Run, store: SqlStore, section: Section) -> None:
-        self._run, self._store, self._section = run, store, section
+    def __init__(self, store: SqlStore) -> None:
+        self._store = store
         self._kinds = {kind.plural: kind for kind in store.domain.kinds}
         self._steps = StepReader(store.domain)
 
-    def all(self, progress: Progress) -> None:
-        """Bring everything back."""
-        tombstones = Change.objects.using(self._store.using).filter(run_id=self._run.pk)
+    def all(self, run: Run, section: Section, progress: Progress) -> None:
+        """Bring everything back that a run has removed."""
+        tombstones = Change.objects.using(self._store.using).filter(run_id=run.pk)
         tombstones = tombstones.filter(domain=self._store.domain.name).exclude(reason="").order_by("pk")
         progress.expect(tombstones.count())
         after, attempts = 0, Attempts(self._store.using)
         with progress.heeded():
             while batch := list(tombstones.filter(pk__gt=after)[:_BATCH]):
-                found = attempts.run(lambda: self._batch(batch))
+                found = attempts.run(lambda: self.batch(batch))
                 for one in found:
-                    _tell(self._section, one)
+                    tell(section, one)
                 progress(len(batch))
                 after = batch[-1].pk
                 if progress.is_stopping:
                     raise Stopped("interrupted; what is back is kept: run it again to go on from there")
 
-    def _batch(self, batch: list[Change]) -> list[Returned]:
+    def batch(self, batch: list[Change]) -> list[Returned]:
+        """Bring back what these tombstones hold, kind by kind, in the caller's transaction."""
         return [
             self._of_kind(kind, [change for change in batch if change.kind == name])
             for name, kind in self._kinds.items()
@@ -174,7 +178,8 @@ def _record(steps: StepReader, change: Change) -> Record | None:
     return msgspec.structs.replace(step.record, extra=Extra(extra)) if extra else step.record
 
 
-def _tell(section: Section, found: Returned) -> None:
+def tell(section: Section, found: Returned) -> None:
+    """Count what came back, and list what did not."""
     for grave in found.restored:
         section.count(type(grave.record).plural, "restored")
     for grave in found.present:

@@ -51,6 +51,7 @@ def retain(
     if explain is not None:
         return _explained(kinds, policy, moment, explain)
     report, deadline = Report(columns=COLUMNS), None if budget is None else time.monotonic() + budget
+    progress.tells_of(report)
     terms = Terms(actor=actor, force=force, deadline=deadline, pause=pause)
     with contextlib.ExitStack() as stack:
         weighed = [_weighed(store, kind, policy, moment) for store, kind in kinds]

@@ -45,6 +45,7 @@ def rollback(
     undone = _find(number)
     targets = {domain.name: open_sql_store(domain) for domain in domains}
     report = Report(columns=COLUMNS, bad=("kept",))
+    progress.tells_of(report)
     if dry_run:
         for domain in domains:
             _Undoing(undone, domain, targets[domain.name], report, force=force).look(progress)

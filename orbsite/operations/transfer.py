@@ -15,6 +15,7 @@ from orbsite.operations.ledger import alone, begin, last_complete, recorded
 from orbsite.operations.move import Move
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report, Section
+from orbsite.operations.samples import Samples
 from orbsite.operations.source import Source
 from orbsite.storage.domain import Domain, Entry
 from orbsite.storage.finding import ROOT, error
@@ -43,12 +44,14 @@ class Transfer:
         self._now, self._progress = now, progress
         self._targets = {domain.name: open_sql_store(domain) for domain in domains}
         self._report = Report(columns=COLUMNS, bad=("rejected", "unverified"))
+        progress.tells_of(self._report)
 
     def look(self) -> Report:
         """Tell what would become of each record."""
         for domain in self._domains:
             section, (part, _, size) = self._section(domain), self._sizes(domain)
-            work = Move(self._targets[domain.name], None, section, progress=self._progress)
+            samples = Samples(domain, self._report.samples)
+            work = Move(self._targets[domain.name], None, section, progress=self._progress, samples=samples)
             work.all(self._entries(domain, self._wanted(domain)), part=part, size=size)
         return self._report
 

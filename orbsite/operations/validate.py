@@ -54,6 +54,7 @@ def validate(domains: list[Domain], base: Path, *, progress: Progress = silent) 
     """
     require_directory(base)
     report = Report(columns=COLUMNS)
+    progress.tells_of(report)
     for domain in domains:
         section = report.section(domain.name, (kind.plural for kind in domain.kinds))
         try:

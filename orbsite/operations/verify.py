@@ -37,6 +37,7 @@ def verify(
     began = None if now is None else now()
     snapshot = Snapshot(domains, base)
     report = Report(columns=COLUMNS, bad=("differ", "missing", "extra", "rejected"))
+    progress.tells_of(report)
     for domain in domains:
         section = report.section(domain.name, (kind.plural for kind in domain.kinds))
         records, size = snapshot.expected(domain)

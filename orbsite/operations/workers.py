@@ -31,6 +31,27 @@ def brief(report: Report, most: int = 100) -> dict[str, Any]:
     return made | {"findings": findings[:most], **more}
 
 
+def so_far(report: Report | None, most: int = 20) -> dict[str, Any] | None:
+    """Return what a report that is still being made says: its counts, and of its findings the last few.
+
+    Another thread may be writing it.
+    """
+    if report is None:
+        return None
+    sections = list(report.domains.items())
+    findings = [(name, one) for name, section in sections for one in list(section.findings[-most:])][-most:]
+    return {
+        "counts": {
+            name: {what: section.total(what) for what in report.columns} for name, section in sections if section.counts
+        },
+        "found": sum(len(section.findings) for _, section in sections),
+        "findings": [
+            {"domain": name, "path": one.path, "severity": one.severity.value, "message": one.message}
+            for name, one in findings
+        ],
+    }
+
+
 def told(problem: Exception) -> str:
     """Return what may be told of an error: our own message; of one that nobody expected, its kind and place alone."""
     if isinstance(problem, OrbError):

@@ -5,15 +5,30 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from django.db import connections
-from django.db.models import Count
+from django.db.models import Case, Count, ExpressionWrapper, F, Q, TextField, Value, When
+from django.db.models.fields.json import KeyTextTransform
+from django.db.models.functions import Collate, TruncDate
 
 from orbsite.storage.record import Record
 from orbsite.storage.sql import SqlStore
 from orbsite.storage.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """How many records each of some days has, by the first tag of each: a number per day everywhere."""
+
+    days: list[date]
+    by_tag: dict[str, list[int]]
+    """The most frequent tags, the most frequent first."""
+    other: list[int]
+    """Of all tags that are not among these."""
+    untagged: list[int]
 
 
 class Census(ABC):
@@ -33,6 +48,17 @@ class Census(ABC):
 
         Of a list, each value counts once. The most frequent come first, equal ones by code point.
         """
+
+    @abstractmethod
+    def stack(self, kind: type[Record], days: Sequence[date], most: int) -> Stack:
+        """Return how many records are of each of these UTC days, which follow each other, by their first tags.
+
+        At most so many tags are told by name: those that most of these records have first, equal ones by code point.
+        """
+
+    @abstractmethod
+    def before(self, kind: type[Record], moments: Sequence[datetime]) -> list[int]:
+        """Return how many records are older than each of these moments."""
 
 
 def census(store: Store) -> Census:
@@ -64,6 +90,26 @@ class Walked(Census):
             value = getattr(one, field)
             found.update([value] if isinstance(value, str) else set(value))
         return sorted(found.items(), key=lambda item: (-item[1], item[0]))[:most]
+
+    def stack(self, kind: type[Record], days: Sequence[date], most: int) -> Stack:
+        """Count by day and first tag."""
+        known = set(days)
+        found: Counter[tuple[date, str | None]] = Counter()
+        for one in self._records(kind):
+            day = getattr(one, str(kind.time_field)).date()
+            if day in known:
+                found[day, next(iter(getattr(one, str(kind.tag_field), ())), None)] += 1
+        per_tag: Counter[str] = Counter()
+        for (_, tag), number in found.items():
+            if tag is not None:
+                per_tag[tag] += number
+        shown = [tag for tag, _ in sorted(per_tag.items(), key=lambda item: (-item[1], item[0]))[:most]]
+        return _stacked(days, shown, [(day, tag, tag is None, number) for (day, tag), number in found.items()])
+
+    def before(self, kind: type[Record], moments: Sequence[datetime]) -> list[int]:
+        """Count by age."""
+        times = [getattr(one, str(kind.time_field)) for one in self._records(kind)]
+        return [sum(time < moment for time in times) for moment in moments]
 
     def _records(self, kind: type[Record]) -> list[Record]:
         if kind not in self._kept:
@@ -100,6 +146,33 @@ class Counted(Census):
         groups = self._rows(kind).values_list(field).annotate(number=Count("*")).order_by("-number", field)
         return [(value, number) for value, number in groups[:most]]
 
+    def stack(self, kind: type[Record], days: Sequence[date], most: int) -> Stack:
+        """Count groups of the days' range of the index by time, few of them however many tags there are."""
+        begin = datetime.combine(days[0], time.min, UTC)
+        end = datetime.combine(days[-1], time.min, UTC) + timedelta(days=1)
+        rows = self._rows(kind).filter(**{f"{kind.time_field}__gte": begin, f"{kind.time_field}__lt": end})
+        rows = rows.annotate(which_day=TruncDate(str(kind.time_field), tzinfo=UTC), first=self._first_tag(kind))
+        tags = rows.filter(first__isnull=False).values_list("first").annotate(number=Count("*"))
+        shown = [tag for tag, _ in tags.order_by("-number", "first")[:most]]
+        named = Case(When(first__in=shown, then=F("first")), default=None, output_field=TextField())
+        groups = rows.annotate(named=named, untagged=Case(When(first__isnull=True, then=Value(1)), default=Value(0)))
+        told = groups.order_by().values_list("which_day", "named", "untagged").annotate(number=Count("*"))
+        return _stacked(days, shown, [(day, tag, bool(bare), number) for day, tag, bare, number in told])
+
+    def before(self, kind: type[Record], moments: Sequence[datetime]) -> list[int]:
+        """Count all of them in one go."""
+        wanted = {
+            f"before_{at}": Count("pk", filter=Q(**{f"{kind.time_field}__lt": moment}))
+            for at, moment in enumerate(moments)
+        }
+        return list(self._rows(kind).aggregate(**wanted).values())
+
+    def _first_tag(self, kind: type[Record]) -> Any:
+        if kind.tag_field is None:
+            return Value(None, output_field=TextField())
+        first = ExpressionWrapper(KeyTextTransform("0", kind.tag_field), output_field=TextField())
+        return Collate(first, "C") if connections[self._store.using].vendor == "postgresql" else first
+
     def _tally_of_lists(self, kind: type[Record], field: str, most: int) -> list[tuple[str, int]]:
         connection = connections[self._store.using]
         quote = connection.ops.quote_name
@@ -119,3 +192,13 @@ class Counted(Census):
 
     def _rows(self, kind: type[Record]) -> Any:
         return self._store.domain.models[kind]._base_manager.using(self._store.using)
+
+
+def _stacked(days: Sequence[date], shown: Sequence[str], told: Sequence[tuple[date, str | None, bool, int]]) -> Stack:
+    """Return numbers by day, tag and whether there is none, as a stack."""
+    places = {day: at for at, day in enumerate(days)}
+    stack = Stack(list(days), {tag: [0] * len(days) for tag in shown}, [0] * len(days), [0] * len(days))
+    for day, tag, is_untagged, number in told:
+        named = stack.other if tag is None else stack.by_tag.get(tag, stack.other)
+        (stack.untagged if is_untagged else named)[places[day]] += number
+    return stack

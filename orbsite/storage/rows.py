@@ -78,7 +78,7 @@ class Row(models.Model):
 
     def save(self, *args: Any, **options: Any) -> None:
         """Save the row as a person's or a program's: no run has written it any more. Raises ValidationError."""
-        self.digest, self.run_id = digest(self._record()), None
+        self.digest, self.run_id = digest(self.record()), None
         super().save(*args, **options)
 
     def reading(self) -> Reading[Record]:
@@ -87,9 +87,10 @@ class Row(models.Model):
 
     def clean(self) -> None:
         """Hold the row to the rules of its record. Raises ValidationError with every problem."""
-        self._record()
+        self.record()
 
-    def _record(self) -> Record:
+    def record(self) -> Record:
+        """Return the record that the columns hold. Raises ValidationError with every problem."""
         reading = self.reading()
         if reading.record is None:
             raise ValidationError([f"{finding.path}: {finding.message}" for finding in errors(reading.findings)])

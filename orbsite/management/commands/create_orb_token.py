@@ -9,7 +9,9 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError
+from django.db import transaction
 
+from orbsite import audit
 from orbsite.management.base import COULD_NOT_RUN, OrbCommand
 from orbsite.storage.clock import utc_now
 from orbsite.storage.instant import spell
@@ -44,7 +46,10 @@ class Command(OrbCommand):
             created_by="create_orb_token",
         )
         try:
-            secret = issue(token, now)
+            with transaction.atomic():
+                secret = issue(token, now)
+                facts = {"scopes": token.scopes, "users": len(token.users), "every_user": token.every_user}
+                audit.note(now, "create_orb_token", "token made", subject=token.prefix, **facts)
         except (ValidationError, OverflowError) as problem:
             told = "; ".join(getattr(problem, "messages", ["--expires-days is too many"]))
             raise CommandError(f"no token was made: {told}", returncode=COULD_NOT_RUN) from problem

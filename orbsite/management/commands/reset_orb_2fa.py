@@ -1,0 +1,38 @@
+"""manage.py reset_orb_2fa: lets somebody in again who has lost their authenticator."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
+from django_otp.plugins.otp_totp.models import TOTPDevice
+
+from orbsite import audit
+from orbsite.management.base import COULD_NOT_RUN
+from orbsite.storage.clock import utc_now
+
+
+class Command(BaseCommand):
+    """The command."""
+
+    help = "Forget somebody's authenticator: they sign in with their password, and set up another one."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add whose."""
+        parser.add_argument("name", help="who, as they sign in")
+
+    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002
+        """Forget it, and say so."""
+        model, name = get_user_model(), options["name"]
+        with transaction.atomic():
+            user = model._default_manager.filter(**{model.USERNAME_FIELD: name}).first()
+            if user is None:
+                raise CommandError("nobody signs in by that name; the admin lists all users", returncode=COULD_NOT_RUN)
+            devices = TOTPDevice.objects.filter(user=user)
+            number = devices.filter(confirmed=True).count()
+            devices.delete()
+            audit.note(utc_now(), "reset_orb_2fa", "second factor reset", subject=str(user.pk), devices=number)
+        self.stdout.write(f"Forgotten: {number}. At the next page that they open, they set up another one.")

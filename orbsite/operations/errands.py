@@ -1,0 +1,117 @@
+"""More of what can be asked of a worker: what mends, clears away, takes over and erases."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import msgspec
+
+from orbsite import conf
+from orbsite.operations import cleanup as cleaning
+from orbsite.operations.check import repair
+from orbsite.operations.erase import elsewhere, erase
+from orbsite.operations.index import index
+from orbsite.operations.migrate import import_database
+from orbsite.operations.progress import Progress
+from orbsite.operations.report import Report
+from orbsite.operations.request import Now, Request
+from orbsite.operations.sanitize import sanitize
+from orbsite.operations.uploads import path_of
+from orbsite.storage.errors import OrbError
+from orbsite.stores import open_store
+
+_GRACE_DAYS = cleaning.GRACE / timedelta(days=1)
+
+
+class Repair(Request, frozen=True, kw_only=True):
+    """Mends what a check of the files finds, and keeps whatever it replaces."""
+
+    name = "repair"
+    restore_previous: bool = False
+    apply: bool = False
+
+    def run(self, now: Now, progress: Progress) -> Report:  # noqa: ARG002 -- it takes neither
+        """Repair."""
+        return repair(self.domains, conf.data_directory(), apply=self.apply, restore=self.restore_previous)
+
+
+class Cleanup(Request, frozen=True, kw_only=True):
+    """Removes what is left over beside the files and among the backups."""
+
+    name = "cleanup"
+    grace_days: float = _GRACE_DAYS
+    backups: bool = True
+    remove: tuple[str, ...] = ()
+    apply: bool = False
+
+    def run(self, now: Now, progress: Progress) -> Report:
+        """Clean up."""
+        return cleaning.cleanup(
+            self.domains,
+            conf.data_directory(),
+            times=cleaning.Times.of(now(), self.grace_days, conf.undo_days(), conf.keep_backups_days()),
+            apply=self.apply,
+            unknown=self.remove,
+            backups=conf.backup_directory() if self.backups else None,
+            progress=progress,
+        )
+
+
+class Sanitize(Request, frozen=True, kw_only=True):
+    """Mends rows in SQL that break the rules of their records, and lists each change."""
+
+    name = "sanitize"
+    kind: str | None = None
+    keys: tuple[str, ...] | None = None
+    apply: bool = False
+
+    def run(self, now: Now, progress: Progress) -> Report:
+        """Sanitize."""
+        return sanitize(self.domains, now=now, kind=self.kind, keys=self.keys, apply=self.apply, progress=progress)
+
+
+class Import(Request, frozen=True, kw_only=True):
+    """Moves the records of a database of the earlier system, which was uploaded, into SQL."""
+
+    name = "import"
+    upload: str
+    dry_run: bool = False
+    backup: bool = True
+
+    def run(self, now: Now, progress: Progress) -> Report:
+        """Import."""
+        return import_database(
+            self.domains,
+            str(path_of(conf.backup_directory(), self.upload)),
+            now=now,
+            backup_to=conf.backup_directory() if self.backup else None,
+            dry_run=self.dry_run,
+            progress=progress,
+        )
+
+
+class Erase(Request, frozen=True, kw_only=True):
+    """Erases all that the store in use has of one user, and says what remains elsewhere."""
+
+    name = "erase"
+    user: str = msgspec.field()
+
+    def run(self, now: Now, progress: Progress) -> Report:  # noqa: ARG002 -- it cannot tell how far it is
+        """Erase."""
+        if not self.user:
+            raise OrbError("no user was named; nothing was erased")
+        base = conf.data_directory()
+        report = erase([open_store(domain) for domain in self.domains], self.user, base=base)
+        report.section("elsewhere", ()).details |= elsewhere(self.user, base, conf.backup_directory())
+        return report
+
+
+class Index(Request, frozen=True, kw_only=True):
+    """Brings the words by which records are searched into step with the records in SQL."""
+
+    name = "index"
+    anew: bool = False
+
+    def run(self, now: Now, progress: Progress) -> Report:
+        """Index."""
+        return index(self.domains, now=now, anew=self.anew, progress=progress)

@@ -1,0 +1,36 @@
+"""Takes one change of a record back: what was there before it is put there again, as an edit of its own."""
+
+from __future__ import annotations
+
+import msgspec
+
+from orbsite.models import Change
+from orbsite.operations.bring_back import bring_back
+from orbsite.operations.edit import edit
+from orbsite.operations.notes import Hand
+from orbsite.operations.remove import remove
+from orbsite.operations.report import Report
+from orbsite.operations.restore_removed import REMOVALS
+from orbsite.storage.errors import OrbError
+from orbsite.storage.sql import SqlStore
+from orbsite.storage.steps import Delete, StepReader
+
+
+def revert(store: SqlStore, change: Change, *, hand: Hand, expect: str | None) -> Report:
+    """Put back what was there before a change: the record, or, where there was none, nothing.
+
+    `expect` is the digest of what is there now, None where nothing is (Conflict). What was removed comes back from its
+    tombstone. Raises OrbError for what does not decode.
+    """
+    step = next(StepReader(store.domain).read([msgspec.Raw(change.before.encode())]))
+    if isinstance(step, Delete):
+        return remove(store, step.kind, [step.key], hand=hand, expect=expect)
+    kind = type(step.record)
+    if expect is not None:
+        return edit(store, step.record, hand=hand, expect=expect, position=change.before_position)
+    if change.run.operation not in REMOVALS:
+        return edit(store, step.record, hand=hand, free=True)
+    report = bring_back(store, kind, [change.pk], hand=hand)
+    if not report.ok:
+        raise OrbError("its key was taken again since; nothing was brought back. Look at what has it now")
+    return report

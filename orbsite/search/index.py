@@ -1,0 +1,155 @@
+"""Keeps the words of records in step with their tables: in passes over the keys, bounded, and gone on with later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import QuerySet
+
+from orbsite.search.fold import document
+from orbsite.storage.attempts import Attempts
+from orbsite.storage.domain import Domain
+from orbsite.storage.record import Record, columns
+from orbsite.storage.rows import read_row
+from orbsite.words import Words, WordsPass
+
+PAGE = 1000
+"""How many keys are compared at a time; what is written of them is one transaction."""
+_RECENT = timedelta(minutes=10)
+"""How old a note that all was compared may be before it is written again, where nothing else is."""
+
+
+@dataclass(slots=True)
+class Progressed:
+    """What a part of a pass came to."""
+
+    read: int = 0
+    indexed: int = 0
+    removed: int = 0
+    unreadable: int = 0
+    after: str = ""
+    """The last key that was looked at."""
+    is_over: bool = False
+    """Whether the end of the table was reached."""
+
+
+def is_searched(kind: type[Record]) -> bool:
+    """Tell whether records of a kind have texts to search, and a single key to find them by."""
+    return bool(kind.text_fields) and len(kind.key_fields) == 1
+
+
+def texts_of(record: Record) -> Iterator[str]:
+    """Yield the texts by which a record is found, its tags among them."""
+    for name in (*record.text_fields, *([record.tag_field] if record.tag_field else [])):
+        value = getattr(record, name)
+        if isinstance(value, str):
+            yield value
+        elif value is not None:
+            yield from value
+
+
+def key_of(kind: type[Record], values: dict[str, Any]) -> str:
+    """Return the key among a row's columns."""
+    return str(values[kind.key_fields[0]])
+
+
+class Index:
+    """The words of one kind of record in one database."""
+
+    def __init__(self, domain: Domain, kind: type[Record], using: str = "default") -> None:
+        self.kind, self._using = kind, using
+        self._model, self._field = domain.models[kind], kind.key_fields[0]
+
+    def standing(self) -> WordsPass:
+        """Return how far the pass is."""
+        found = WordsPass.objects.using(self._using).filter(kind=self.kind.plural).first()
+        return found or WordsPass(kind=self.kind.plural)
+
+    def go_on(self, now: Callable[[], datetime], *, anew: bool = False) -> Progressed:
+        """Compare a page of records with their words, from where the pass was left, and mend what differs.
+
+        With `anew`, their words are made again though nothing differs. Whoever comes between, in this process or
+        another, is seen by the next pass at the latest.
+        """
+        standing, moment = self.standing(), now()
+        after = standing.after
+        rows = self._rows().filter(**{f"{self._field}__gt": after}).order_by(self._field)
+        found: dict[str, str] = dict(rows.values_list(self._field, "digest")[:PAGE])
+        is_over = len(found) < PAGE
+        last = "" if is_over else next(reversed(found))
+        known = self._words().filter(key__gt=after)
+        known = known if is_over else known.filter(key__lte=last)
+        # of very many words of records that are gone, the next pass takes more
+        there: dict[str, str] = dict(known.order_by("key").values_list("key", "digest")[: 10 * PAGE])
+        changed = [key for key, digest in found.items() if anew or there.get(key) != digest]
+        gone = [key for key in there if key not in found]
+        done = Progressed(read=len(found), after=last, is_over=is_over)
+        made = self._made(changed, done)
+        step: dict[str, Any] = {"after": last, **({"ended_at": moment} if is_over else {})}
+        is_known = is_over and not after and standing.ended_at and moment - standing.ended_at < _RECENT
+        if made or gone or not is_known:
+            Attempts(self._using).run(lambda: self._write(made, gone, step, done))
+        return done
+
+    def refresh(self, keys: Sequence[str]) -> None:
+        """Bring the words of some records up to date at once, of those that are gone too."""
+        done = Progressed()
+        made = self._made(keys, done)
+        there = {one.key for one in made}
+        Attempts(self._using).run(lambda: self._write(made, [key for key in keys if key not in there], {}, done))
+
+    def _made(self, keys: Sequence[str], done: Progressed) -> list[Words]:
+        """Return the words of records as they are now; of one that does not decode, none are needed to show it."""
+        made = []
+        names = (*columns(self.kind), "digest")
+        for start in range(0, len(keys), PAGE):
+            part = self._rows().filter(**{f"{self._field}__in": keys[start : start + PAGE]})
+            for values in part.values(*names):
+                record = read_row(self.kind, values).record
+                done.unreadable += record is None
+                made.append(
+                    Words(
+                        kind=self.kind.plural,
+                        key=key_of(self.kind, values),
+                        user_id=values["user_id"],
+                        digest=values["digest"],
+                        words="" if record is None else document(texts_of(record)),
+                    )
+                )
+        return made
+
+    def _write(self, made: list[Words], gone: list[str], step: dict[str, Any], done: Progressed) -> None:
+        done.removed = self._words().filter(key__in=gone).delete()[0] if gone else 0
+        done.indexed = len(made)
+        Words.objects.using(self._using).bulk_create(
+            sorted(made, key=lambda one: one.key),  # one order for all: no deadlock
+            update_conflicts=True,
+            unique_fields=["key", "kind"],
+            update_fields=["user_id", "digest", "words"],
+            batch_size=PAGE,
+        )
+        if step:
+            WordsPass.objects.using(self._using).update_or_create(kind=self.kind.plural, defaults=step)
+
+    def _rows(self) -> QuerySet[Any]:
+        rows: QuerySet[Any] = self._model._base_manager.using(self._using)
+        return rows
+
+    def _words(self) -> QuerySet[Words]:
+        return Words.objects.using(self._using).filter(kind=self.kind.plural)
+
+
+def refresh_once_saved(domain: Domain, kind: type[Record], keys: Sequence[str], using: str) -> None:
+    """Bring the words of a few records up to date once the transaction is committed; the next pass mends a failure."""
+    if is_searched(kind) and len(keys) <= PAGE:
+        transaction.on_commit(lambda: Index(domain, kind, using).refresh(keys), using=using, robust=True)
+
+
+def forget(user: str, using: str = "default") -> int:
+    """Remove the words of a user's records, of those that are gone too, and return of how many there were some."""
+    with transaction.atomic(using):
+        return Words.objects.using(using).filter(user_id=user).delete()[0]

@@ -1,0 +1,94 @@
+// Rows of a list: buttons that move, remove and add them. Without this script, the numbers and boxes in the rows do it.
+"use strict";
+
+for (const list of document.querySelectorAll("[data-orb-list]")) {
+  const rows = list.querySelector(".orb-rows");
+  watchJSON(list);
+  if (rows) enhance(list, rows);
+}
+
+function enhance(list, rows) {
+  const status = list.querySelector(".orb-status");
+  let next = rows.children.length;
+  for (const row of [...rows.children]) {
+    if (row.classList.contains("orb-empty") && !isFilled(row)) row.remove();
+    else addButtons(row);
+  }
+  number();
+  list.classList.add("orb-scripted");
+  const adders = list.querySelector(".orb-adders");
+  adders.hidden = false;
+  adders.addEventListener("click", (event) => {
+    const form = event.target.dataset.orbAdd;
+    if (form) add(form);
+  });
+
+  function add(form) {
+    const row = list.querySelector(`template[data-orb-form="${form}"]`).content.firstElementChild.cloneNode(true);
+    for (const part of row.querySelectorAll("[name], [id], [for]")) {
+      for (const name of ["name", "id", "for"]) {
+        const value = part.getAttribute(name);
+        if (value) part.setAttribute(name, value.replace("-__n__-", `-${next}-`));
+      }
+    }
+    next += 1;
+    addButtons(row);
+    rows.append(row);
+    number();
+    row.querySelector('input[type="text"], textarea').focus();
+    status.textContent = `A row was added at place ${rows.children.length}.`;
+  }
+
+  function addButtons(row) {
+    const places = row.querySelector(".orb-places");
+    const box = row.querySelector('[name$="-remove"]');
+    const button = (text, act) => {
+      const made = document.createElement("button");
+      made.type = "button";
+      made.className = "button";
+      made.textContent = text;
+      made.setAttribute("aria-label", `${text}: ${row.querySelector("legend").textContent}`);
+      made.addEventListener("click", () => act(made));
+      places.append(made);
+      return made;
+    };
+    button("Up", (made) => move(row, row.previousElementSibling, made));
+    button("Down", (made) => move(row.nextElementSibling, row, made));
+    button("Remove", (made) => {
+      box.checked = !box.checked;
+      show(made);
+      status.textContent = box.checked ? "The row goes when you save." : "The row stays.";
+    });
+    show(places.lastElementChild);
+
+    function show(made) {
+      row.classList.toggle("orb-removed", box.checked);
+      made.textContent = box.checked ? "Keep" : "Remove";
+      made.setAttribute("aria-label", `${made.textContent}: ${row.querySelector("legend").textContent}`);
+    }
+  }
+
+  function move(row, before, made) {
+    if (!row || !before) return;
+    rows.insertBefore(row, before);
+    number();
+    made.focus();
+    status.textContent = `The row is at place ${[...rows.children].indexOf(made.closest(".orb-row")) + 1} now.`;
+  }
+
+  function number() {
+    [...rows.children].forEach((row, at) => {
+      row.querySelector('[name$="-place"]').value = at + 1;
+    });
+  }
+}
+
+function isFilled(row) {
+  return [...row.querySelectorAll('input[type="text"], textarea')].some((one) => one.value !== one.defaultValue);
+}
+
+function watchJSON(list) {
+  const box = list.querySelector('[name$="-as-json"]');
+  const text = list.querySelector(".orb-raw textarea");
+  if (box) text.addEventListener("input", () => { box.checked = text.value !== text.defaultValue; });
+}

@@ -1,0 +1,91 @@
+// Follows a job: asks for its state every second, less often where nobody answers, and loads the page anew at its end.
+"use strict";
+
+(() => {
+  const SECOND = 1000;
+  const LONGEST = 30 * SECOND;
+  const job = document.getElementById("job");
+  const part = (name) => document.getElementById(`job-${name}`);
+  let pause = SECOND;
+  let lastSaid = part("said").textContent;
+  let lastTenth = null;
+
+  const element = (name, text, scope) => {
+    const made = document.createElement(name);
+    made.textContent = text;
+    if (scope) {
+      made.scope = scope;
+    }
+    return made;
+  };
+
+  // What a screen reader is told: a new sentence, or another tenth.
+  const say = (sentence, percent) => {
+    const tenth = percent === null ? null : Math.floor(percent / 10);
+    if (sentence === lastSaid && tenth === lastTenth) {
+      return;
+    }
+    const withPercent = tenth === null ? sentence : `${sentence} ${tenth * 10} % and more are done.`;
+    part("said").textContent = withPercent;
+    [lastSaid, lastTenth] = [sentence, tenth];
+  };
+
+  const showBar = (state) => {
+    const bar = part("progress");
+    if (state.expected) {
+      bar.max = state.expected;
+      bar.value = Math.min(state.progress, state.expected);
+    } else {
+      bar.removeAttribute("value");
+    }
+  };
+
+  const showCounts = (columns, rows) => {
+    part("columns").replaceChildren(...["Domain", ...columns].map((name) => element("th", name, "col")));
+    const made = rows.map(([domain, ...numbers]) => {
+      const row = document.createElement("tr");
+      row.append(element("th", domain, "row"), ...numbers.map((number) => element("td", String(number))));
+      return row;
+    });
+    part("rows").replaceChildren(...made);
+  };
+
+  const show = (state) => {
+    part("state").textContent = state.state.charAt(0).toUpperCase() + state.state.slice(1);
+    part("numbers").textContent = state.numbers;
+    say(state.said, state.percent);
+    showBar(state);
+    if (part("rows")) {
+      showCounts(state.columns, state.rows);
+      part("found").textContent = String(state.found);
+      const told = (one) => element("li", `${one.severity}: ${one.domain} ${one.path}: ${one.message}`);
+      part("findings").replaceChildren(...state.findings.map(told));
+    }
+  };
+
+  const ask = async () => {
+    try {
+      const answer = await fetch(job.dataset.state, { headers: { Accept: "application/json" }, redirect: "manual" });
+      if (answer.type === "opaqueredirect" || answer.status === 404) {
+        window.location.reload(); // signed out, or not to be seen any more: the page itself says so
+        return;
+      }
+      if (!answer.ok) {
+        throw new Error(String(answer.status));
+      }
+      const state = await answer.json();
+      if (state.has_ended) {
+        window.location.reload();
+        return;
+      }
+      show(state);
+      pause = SECOND;
+    } catch {
+      pause = Math.min(pause * 2, LONGEST);
+      say(`The server does not answer. Asking again in ${pause / SECOND} seconds; the work goes on.`, null);
+    }
+    window.setTimeout(ask, pause);
+  };
+
+  window.setTimeout(ask, pause);
+})();
