@@ -45,7 +45,8 @@ check: install
 # Harnesses that need root or system packages, which are installed first; nothing is skipped.
 torture: install
 	tests/torture/prepare
-	$(BIN)/python -m pytest -s -m torture
+	$(BIN)/python -m pytest -s -m torture --ignore tests/torture/test_api_fuzz.py
+	$(BIN)/python -m pytest -m torture --numprocesses 2 tests/torture/test_api_fuzz.py
 	ORB_ROUNDS=500 $(BIN)/python -m pytest -s tests/storage/test_kill.py
 
 # Figures, as ratios within one run.
