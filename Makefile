@@ -56,6 +56,7 @@ bench: install
 	$(BIN)/python -m benchmarks.migration
 	$(BIN)/python -m benchmarks.api
 	$(BIN)/python -m benchmarks.admin
+	$(BIN)/python -m benchmarks.refusals
 	$(BIN)/python -m benchmarks.compaction
 
 # The virtual environment, and settings for development.

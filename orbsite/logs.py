@@ -29,7 +29,7 @@ class JSONLines(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _message(record),
         }
         if request := request_id.get():
             line["request"] = request
@@ -38,6 +38,14 @@ class JSONLines(logging.Formatter):
             line["error"] = record.exc_info[0].__name__
             line["at"] = [f"{one.filename}:{one.lineno} {one.name}" for one in _frames(record.exc_info[2])]
         return json.dumps(line)
+
+
+def _message(record: logging.LogRecord) -> str:
+    """Return what a record says; where Django names the path of a request, which names users, it is left out."""
+    path = getattr(getattr(record, "request", None), "path", None)
+    if path is None or not isinstance(record.args, tuple):
+        return record.getMessage()
+    return str(record.msg) % tuple("…" if one == path else one for one in record.args)
 
 
 def _is_plain(value: Any) -> bool:

@@ -22,6 +22,7 @@ def refuse_what_is_unsafe(
     database: dict[str, Any],
     allow_sqlite: bool,
     data_directory: Path,
+    backup_directory: Path,
     served: Iterable[Path],
 ) -> None:
     """Raise ImproperlyConfigured for the first thing that is unsafe; the message says what to set. Not for DEBUG."""
@@ -32,11 +33,20 @@ def refuse_what_is_unsafe(
             "the database is SQLite, which one host alone can use; set DATABASE_URL to a PostgreSQL, or "
             "ORB_ALLOW_SQLITE=true if that is what you want"
         )
+    private = {"ORB_DATA_DIR": data_directory, "ORB_BACKUP_DIR": backup_directory}
+    if "sqlite" in database["ENGINE"]:
+        private["the database"] = Path(database["NAME"])
+    for name, place in private.items():
+        _check_place(name, place, served)
+    for name, place in (("ORB_DATA_DIR", data_directory), ("ORB_BACKUP_DIR", backup_directory)):
+        if place.is_dir() and place.stat().st_mode & _WRITABLE_BY_OTHERS:
+            _refuse(f"others may write to {name}; run: chmod 700 {place}")
+
+
+def _check_place(name: str, private: Path, served: Iterable[Path]) -> None:
     for place in served:
-        if data_directory.resolve().is_relative_to(place.resolve()):
-            _refuse(f"ORB_DATA_DIR lies under {place}, which is served to everybody; choose another place for it")
-    if data_directory.is_dir() and data_directory.stat().st_mode & _WRITABLE_BY_OTHERS:
-        _refuse(f"others may write to ORB_DATA_DIR; run: chmod 700 {data_directory}")
+        if private.resolve().is_relative_to(place.resolve()):
+            _refuse(f"{name} lies under {place}, which is served to everybody; choose another place for it")
 
 
 def _check_key(key: str) -> None:

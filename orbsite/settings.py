@@ -239,5 +239,6 @@ if not DEBUG:
         database=DATABASES["default"],
         allow_sqlite=env.bool("ORB_ALLOW_SQLITE", default=False),
         data_directory=ORB_DATA_DIR,
+        backup_directory=ORB_BACKUP_DIR,
         served=[STATIC_ROOT],
     )

@@ -27,7 +27,6 @@ class TokenAdmin(LedgerAdmin):
     list_filter = ("every_user", "revoked_at", "created_at")
     sortable_by = ("name", "expires_at", "revoked_at", "last_used_at")
     actions = ("revoke",)
-    exclude = ("digest",)
     formfield_overrides = {models.JSONField: {"form_class": TreeField}}
 
     def has_add_permission(self, request: HttpRequest) -> bool:

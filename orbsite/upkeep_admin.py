@@ -17,7 +17,7 @@ from orbsite.addresses import of_client
 from orbsite.admin import LedgerAdmin, ModelAdmin, pretty
 from orbsite.console import again, trail
 from orbsite.console.linked import Link, Linked, to_operation
-from orbsite.console.lists import known
+from orbsite.console.lists import StrictAdmin, known
 from orbsite.console.permissions import is_weighty, may
 from orbsite.forms import TreeField
 from orbsite.operations import jobs, requests
@@ -33,7 +33,7 @@ class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(RetentionPolicy)
-class RetentionPolicyAdmin(Linked, ModelAdmin):
+class RetentionPolicyAdmin(Linked, StrictAdmin):
     """What to keep, and how often the rest is removed; how the last run went."""
 
     form = PolicyForm
@@ -133,6 +133,12 @@ class JobForm(forms.ModelForm):  # type: ignore[type-arg]
         return cleaned
 
 
+_SHOWN = (
+    *("operation", "arguments", "state", "progress", "expected", "wants_to_stop", "error", "actor", "worker"),
+    *("heartbeat", "created_at", "started_at", "finished_at", "told"),
+)
+
+
 @admin.register(Job)
 class JobAdmin(LedgerAdmin):
     """Long work: add one to start it."""
@@ -140,7 +146,6 @@ class JobAdmin(LedgerAdmin):
     list_display = ("id", "operation", "state", "progress", "expected", "actor", "created_at", "finished_at")
     list_filter = ("state", known("operation", lambda: OPERATIONS), "created_at")
     actions = ("cancel", "start_again")
-    exclude = ("result", "samples", "so_far")
 
     def links(self, request: HttpRequest, row: Any = None) -> Iterator[Link]:
         """Lead to a job's own page, and to what can be started."""
@@ -160,7 +165,7 @@ class JobAdmin(LedgerAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Show all of a job, and ask for little to start one."""
-        return ("operation", "arguments") if obj is None else (*super().get_fields(request, obj), "told")
+        return ("operation", "arguments") if obj is None else _SHOWN
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """A job's row is written by its worker."""
@@ -228,7 +233,7 @@ def _start(page: ModelAdmin, request: HttpRequest, operation: str, arguments: di
     )
 
 
-def _told(page: ModelAdmin, request: HttpRequest, act: Any) -> None:
+def _told(page: StrictAdmin, request: HttpRequest, act: Any) -> None:
     """Do something, and say what came of it."""
     try:
         page.message_user(request, act())

@@ -53,7 +53,19 @@ class QuickChangeList(ChangeList):
         return super().get_ordering_field(field_name) if field_name in (self.sortable_by or ()) else None
 
 
-class QuickAdmin(ModelAdmin):
+class StrictAdmin(ModelAdmin):
+    """A list that is filtered by what it offers, and by nothing else that the table has."""
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
+        """Allow conditions in the address that the list offers."""
+        return lookup.partition("__")[0] in self.offered(request) and super().lookup_allowed(lookup, value, request)
+
+    def offered(self, request: HttpRequest) -> set[str]:
+        """Return the fields by which the list is filtered."""
+        return {one[0] if isinstance(one, tuple) else one for one in self.get_list_filter(request)}
+
+
+class QuickAdmin(StrictAdmin):
     """A list that is counted, paged, sorted and filtered by what an index answers."""
 
     paginator = BoundedPaginator
@@ -67,10 +79,13 @@ class QuickAdmin(ModelAdmin):
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
         """Allow conditions in the address that the list offers, or that an index answers."""
-        field, *rest = lookup.split("__")
-        offered = {one[0] if isinstance(one, tuple) else one for one in self.get_list_filter(request)}
+        _, *rest = lookup.split("__")
         is_quick = not rest or rest[-1] in _QUICK or rest == [str(self.opts.pk.attname)]
-        return field in offered | _indexed(self.model) and is_quick and super().lookup_allowed(lookup, value, request)
+        return is_quick and super().lookup_allowed(lookup, value, request)
+
+    def offered(self, request: HttpRequest) -> set[str]:
+        """Return the fields by which the list is filtered, or an index finds rows; what tokens are kept as is neither."""
+        return (super().offered(request) | _indexed(self.model)) - {"digest"}
 
 
 def known(name: str, choices: Callable[[], Iterable[str]]) -> type[admin.SimpleListFilter]:

@@ -24,6 +24,8 @@ from orbsite.storage.reader import Reader
 from orbsite.storage.record import Id, Instant, Record, Text, field_names
 
 _PAGE = 1000
+_SPACE = " \t\r\n"
+"""What JSON counts as white space."""
 
 
 class Origin:
@@ -151,7 +153,7 @@ def _as_json(domain: Domain, kind: type[Record], row: dict[str, Any]) -> dict[st
 def _plain(value: Any, *, is_json: bool) -> Any:
     if isinstance(value, datetime):
         return spell(value) if value.tzinfo else value.isoformat()
-    if is_json and isinstance(value, str) and value[:1] in ("[", "{"):
+    if is_json and isinstance(value, str) and value.lstrip(_SPACE)[:1] in ("[", "{"):
         try:
             return jsontext.parse(value.encode("utf-8", "surrogatepass"))
         except jsontext.Malformed:  # it stays text, and its record says what it should be

@@ -40,6 +40,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Who else may own a record that does not name its owner."""
     findings: tuple[Finding, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"<Entry {self.place!r}>"
+
     @property
     def path(self) -> str:
         """The place as a JSON path."""

@@ -57,6 +57,10 @@ class Value(
 
     extra: Maybe[Extra] = None
 
+    def __repr__(self) -> str:
+        """Name it, and tell nothing of what it holds: tracebacks and logs show this."""
+        return f"<{type(self).__name__}>"
+
     def as_json(self, spell: Callable[[datetime], Any] = instant.spell) -> dict[str, Any]:
         """Return the value as JSON: names as in the guide's files, absent fields left out, unknown keys last."""
         if self.extra is None and holds_texts_alone(type(self)):
@@ -111,6 +115,9 @@ class Record(Value, frozen=True):
             moment = getattr(self, attribute)
             if moment is not None and moment.tzinfo not in (UTC, None):
                 msgspec.structs.force_setattr(self, attribute, _in_utc(moment))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.key!r}>"
 
     @property
     def key(self) -> Key:

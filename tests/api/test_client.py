@@ -100,30 +100,6 @@ def test_of_two_with_the_same_etag_one_saves_and_one_is_told(server: Server, tok
         assert kept["input"] == bodies[told.index(200)]["input"]
 
 
-def test_a_walk_meets_each_old_one_once_while_another_client_writes(server: Server, token: str) -> None:
-    old = [{"id": f"old-{n}", "input": "", "output": "", "tags": ["walk"], "createdAt": f"2024-01-01T00:{n // 600:02}:{n // 10 % 60:02}Z"} for n in range(2000)]  # fmt: skip
-    for start in range(0, 2000, 1000):
-        assert _ask(server, token, "POST", ALL, old[start : start + 1000])[0] == 201
-
-    def write() -> None:
-        for part in range(20):
-            new = [one | {"id": f"new-{part}-{one['id']}"} for one in old[part::40]]
-            assert _ask(server, token, "POST", ALL, new)[0] == 201
-
-    with ThreadPoolExecutor(1) as pool:
-        writing, walks = pool.submit(write), 0
-        while not walks or not writing.done():
-            seen, following = [], f"{ALL}?tag=walk"
-            while following:
-                page = json.loads(_ask(server, token, "GET", following)[1])
-                seen += [one["id"] for one in page["items"]]
-                following = page["next"]
-            assert len(seen) == len(set(seen))
-            assert {one["id"] for one in old} <= set(seen)
-            walks += 1
-    writing.result()
-
-
 def _count(server: Server, token: str) -> int:
     status, body = _ask(server, token, "GET", "/api/v1/users/ana/sessions")
     assert status == 200

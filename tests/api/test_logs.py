@@ -69,6 +69,22 @@ def test_a_request_is_told_by_its_route_and_never_by_its_path(ana: Caller, caplo
 
 
 @pytest.mark.django_db
+def test_what_django_says_of_a_request_names_no_path_either(
+    ana: Caller, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise RuntimeError
+
+    monkeypatch.setattr("orbsite.api.views.open_store", fail)
+    ana.get("/api/v1/users/ana/profiles/secret")
+    Client(enforce_csrf_checks=True).post("/admin/secret/", {})
+    said = [json.loads(JSONLines().format(one)) for one in caplog.records if one.name.startswith("django.")]
+    assert {"django.request", "django.security.csrf"} <= {one["logger"] for one in said}
+    assert "Internal Server Error: …" in {one["message"] for one in said}
+    assert "secret" not in json.dumps(said)
+
+
+@pytest.mark.django_db
 def test_who_guesses_a_password_is_locked_out_by_name_and_address(
     client: Client, django_user_model: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

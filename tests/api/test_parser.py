@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sqlite3
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from luna.domain import DOMAIN as LUNA
+from luna.records import Profile
 from orbsite.api.parsers import read_json
 from orbsite.api.problems import Problem
+from orbsite.operations.origin import Origin
+from orbsite.operations.validate import validate_document
 from orbsite.storage import jsontext
+from orbsite.storage.errors import OrbError
+from orbsite.stores import file_store
 from tests.api.conftest import Caller, refused
 from tests.suites import json_files, naughty_strings
 
@@ -169,3 +179,58 @@ def test_naughty_strings_come_back_as_they_went(ana: Caller) -> None:
     body = {"preferences": strings, "constraints": [], "updatedAt": "2024-01-01T00:00:00Z"}
     assert ana.put(ADDRESS, body).json()["preferences"] == strings
     assert ana.get(ADDRESS).json()["preferences"] == strings
+
+
+CONSTRAINT = b'"constraints": [{"id": "c", "type": "t", "active": true, "a": %b}]'
+PLACES = {
+    "an unknown key": lambda text: profile(b"[]", b', "a": ' + text),
+    "the preferences": profile,
+    "in a constraint": lambda text: profile(b"[]").replace(b'"constraints": []', CONSTRAINT % text),
+}
+
+
+def _loaded(base: Path) -> bool:
+    try:
+        return bool(file_store(LUNA, base).fetch(Profile, [("ana", "mars")]))
+    except OrbError:
+        return False
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_record_in_a_body_and_in_a_file_is_judged_alike(ana: Caller, data_dir: Path, place: str) -> None:
+    """By the API, by whoever validates a file, and by the store that reads it; of repeated keys files are warned of."""
+    path = data_dir / "luna/profiles.json"
+    path.parent.mkdir(mode=0o700)
+    verdicts = {}
+    for one in json_files():
+        body = PLACES[place](one.read_bytes()).replace(b"{", b'{"userId": "ana", "modeId": "mars", ', 1)
+        file = b'{"ana": {"profiles": {"mars": ' + body + b"}}}"
+        told = validate_document(LUNA, file)
+        is_repeated = any("more than once" in text for text in told.warnings)
+        path.write_bytes(file)
+        path.chmod(0o600)
+        os.utime(path, (0, 0))
+        of_api = ana.put(ADDRESS, body).status_code in (200, 201)
+        verdicts[one.name] = (of_api, told.valid and not is_repeated, _loaded(data_dir) and not is_repeated)
+    assert len(verdicts) == 318
+    assert {name: one for name, one in verdicts.items() if len(set(one)) > 1} == {}
+    assert {one[0] for one in verdicts.values()} == {True, False}
+
+
+def test_a_cell_of_the_earlier_systems_database_is_judged_as_a_body_is(ana: Caller, tmp_path: Path) -> None:
+    texts = {}
+    for one in json_files():
+        with contextlib.suppress(UnicodeDecodeError):  # no text, which SQLite does not hand out
+            texts[one.name] = one.read_bytes().decode()
+    assert len(texts) > 270
+    with contextlib.closing(sqlite3.connect(tmp_path / "orb.db")) as connection, connection:
+        names = "user_id, mode_id, preferences, constraints, updated_at"
+        connection.execute(f"CREATE TABLE luna_profiles ({names})")
+        rows = [("ana", name, text, "[]", "2024-01-01T00:00:00Z") for name, text in texts.items()]
+        connection.executemany(f"INSERT INTO luna_profiles ({names}) VALUES (?, ?, ?, ?, ?)", rows)
+    with Origin(str(tmp_path / "orb.db")) as origin:
+        of_import = {one.key[1]: one.record is not None for one in origin.entries(LUNA) if one.key}
+    of_api = {name: ana.put(ADDRESS, profile(text.encode())).status_code in (200, 201) for name, text in texts.items()}
+    assert {name: verdict for name, verdict in of_import.items() if verdict != of_api[name]} == {}
+    assert len(of_import) == len(of_api)
+    assert 20 < sum(of_api.values()) < 60

@@ -12,8 +12,8 @@ import pytest
 from tests.serving import ROOT, production
 
 
-def _check(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "manage.py", "check"]
+def _check(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "manage.py", "check", *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
 
@@ -61,11 +61,20 @@ def test_debug_is_off_unless_it_is_on(environment: dict[str, str]) -> None:
     assert done.stdout.strip() == "False", done.stderr
 
 
-@pytest.mark.parametrize(("mode", "code"), [(0o700, 0), (0o755, 0), (0o770, 2), (0o707, 2), (0o777, 2)])
-def test_a_data_directory_that_others_may_write_to_is_refused(
-    environment: dict[str, str], mode: int, code: int
+@pytest.mark.parametrize(
+    ("name", "mode", "code"),
+    [
+        ("ORB_DATA_DIR", 0o700, 0),
+        ("ORB_DATA_DIR", 0o755, 0),
+        ("ORB_DATA_DIR", 0o770, 2),
+        ("ORB_DATA_DIR", 0o707, 2),
+        ("ORB_BACKUP_DIR", 0o777, 2),
+    ],
+)
+def test_a_directory_of_data_that_others_may_write_to_is_refused(
+    environment: dict[str, str], name: str, mode: int, code: int
 ) -> None:
-    place = Path(environment["ORB_DATA_DIR"])
+    place = Path(environment[name])
     place.mkdir()
     place.chmod(mode)
     ended = _check(environment)
@@ -73,15 +82,37 @@ def test_a_data_directory_that_others_may_write_to_is_refused(
     assert ("chmod 700" in ended.stderr) is (code == 2)
 
 
-def test_a_data_directory_that_is_served_is_refused(environment: dict[str, str]) -> None:
+def test_data_that_is_served_is_refused(environment: dict[str, str]) -> None:
     static = Path(environment["ORB_STATIC_ROOT"])
     static.mkdir()
     link = static.parent / "link"
     link.symlink_to(static)
-    for place in (static, static / "inner", link / "inner"):
-        ended = _check(environment | {"ORB_DATA_DIR": str(place)})
+    for name, told, place in (
+        ("ORB_DATA_DIR", "ORB_DATA_DIR", f"{static}"),
+        ("ORB_DATA_DIR", "ORB_DATA_DIR", f"{link}/inner"),
+        ("ORB_BACKUP_DIR", "ORB_BACKUP_DIR", f"{static}/inner"),
+        ("DATABASE_URL", "the database lies", f"sqlite:///{link}/db"),
+    ):
+        ended = _check(environment | {name: place})
         assert ended.returncode == 2
-        assert "ORB_DATA_DIR" in ended.stderr
+        assert told in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "code"),
+    [
+        ({}, 0),
+        ({"ORB_HTTPS": "false"}, 1),
+        ({"ORB_HSTS_SECONDS": "0"}, 1),
+        ({"DEBUG": "true"}, 1),
+        ({"ORB_API_RATE": "often"}, 1),
+    ],
+)
+def test_the_deployment_check_is_clean_where_the_documented_environment_is_kept_to(
+    environment: dict[str, str], setting: dict[str, str], code: int
+) -> None:
+    ended = _check(environment | setting, "--deploy", "--fail-level", "WARNING")
+    assert ended.returncode == code, ended.stderr
 
 
 def test_a_server_does_not_start_either(environment: dict[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,8 @@ from tests.torture.databases import opened
 pytestmark = pytest.mark.slow
 AT_ONCE = 20
 PROFILES = "/api/v1/users/ana/profiles"
+WALKED = "/api/v1/users/walker/reflections"
+OLD = 10_000
 CANARY = "canary-7f3a"
 
 
@@ -92,6 +95,50 @@ def test_patches_without_a_condition_are_all_applied(server: Server, token: str)
     done = [server.ask("PATCH", address, json.dumps({f"k{n}": n}).encode(), token) for n in range(3)]
     assert [one.status for one in done] == [200] * 3
     assert server.ask("GET", address, token=token).json().items() >= {"k0": 0, "k1": 1, "k2": 2}.items()
+
+
+def _reflections(start: str, numbers: range) -> bytes:
+    """Return the body that creates some: three a second, so that times alone do not tell them apart."""
+    made = [
+        {"id": f"{start}-{n:05}", "input": "", "output": "", "tags": ["walk"],
+         "createdAt": f"2024-01-01T{n // 10800:02}:{n // 180 % 60:02}:{n // 3 % 60:02}Z"}
+        for n in numbers
+    ]  # fmt: skip
+    return json.dumps(made).encode()
+
+
+def test_a_walk_meets_each_old_one_once_while_another_client_writes(server: Server, token: str) -> None:
+    """10,000 are there, and 1,000 come among them meanwhile: the newest, the oldest and in the middle, before and after."""
+    for start in range(0, OLD, 1000):
+        answer = server.ask("POST", WALKED, _reflections("old", range(start, start + 1000)), token)
+        assert answer.status == 201, answer.body
+    begun, under_way, met = threading.Event(), threading.Event(), list[int]()
+
+    def write() -> None:
+        begun.wait(60)
+        for part in range(100):
+            if part == 10:
+                under_way.set()
+            body = _reflections("a" if part % 2 else "z", range(part, OLD, OLD // 10))
+            assert server.ask("POST", WALKED, body, token).status == 201
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        while not met or not writing.done():
+            seen, following = list[str](), f"{WALKED}?tag=walk"
+            while following:
+                answer = server.ask("GET", following, token=token)
+                assert answer.status == 200, answer.body
+                begun.set()  # the writer begins when the first page is read, and the second waits for it
+                assert under_way.wait(60)
+                seen += [one["id"] for one in answer.json()["items"]]
+                following = answer.json()["next"]
+            old = [name for name in seen if name.startswith("old")]
+            assert len(seen) == len(set(seen))
+            assert old == [f"old-{n:05}" for n in reversed(range(OLD))]
+            met.append(len(seen) - len(old))
+    writing.result()
+    assert met[0] > 0, "some of the new ones were met while others came"
 
 
 def test_every_answer_has_the_headers(server: Server, token: str) -> None:

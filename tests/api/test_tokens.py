@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from io import StringIO
 from typing import Any
 
@@ -25,7 +26,9 @@ NOW = datetime.now(UTC)
 def test_a_dump_of_the_database_holds_no_token_that_works() -> None:
     sent = make_token(users=["ana"])
     mark, prefix, secret = sent.split("_", 2)
-    assert len(secret) >= 43
+    assert (len(prefix), len(secret)) == (8, 43), "256 bits in base64url"
+    assert Token.objects.get().digest == sha256(secret.encode()).hexdigest()
+    assert len({make_token().split("_", 2)[part] for _ in range(50) for part in (1, 2)}) == 100
     with connection.cursor() as cursor:
         cursor.execute("SELECT * FROM orb_tokens")
         dump = repr(cursor.fetchall())

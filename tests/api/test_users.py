@@ -19,7 +19,7 @@ from orbsite.operations.validate import validate_document
 from orbsite.storage.domain import registered
 from orbsite.storage.store import Store
 from orbsite.tokens import Answer
-from tests.api.conftest import Caller, make_token
+from tests.api.conftest import Caller, make_token, refused
 from tests.factories import ProfileFactory
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("mode")]
@@ -70,8 +70,20 @@ def test_everything_of_a_user_is_handed_out_as_the_files_have_it(everybody: Call
         assert validate_document(domain, json.dumps(told[domain.name])).valid
 
 
-def test_other_forms_are_not_acceptable(everybody: Caller) -> None:
-    assert everybody.get(f"{USER}/export", Accept="text/csv").status_code == 406
+@pytest.mark.parametrize("form", ["application/x-ndjson", "application/json", "*/*", "text/html, */*;q=0.1"])
+def test_what_is_handed_out_is_saved_and_never_shown_by_a_browser(everybody: Caller, form: str) -> None:
+    everybody.post(f"{USER}/reflections", {"input": "</script><script>alert(1)</script>", "output": "=1+1"})
+    answer = everybody.get(f"{USER}/export", Accept=form)
+    assert answer["Content-Disposition"].startswith('attachment; filename="export.')
+    assert answer["X-Content-Type-Options"] == "nosniff"
+    assert answer["Content-Type"] in ("application/x-ndjson", "application/json")
+    assert "default-src 'none'" in answer["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("form", ["text/csv", "application/vnd.ms-excel", "text/html", "text/plain"])
+def test_other_forms_are_not_acceptable_and_tables_for_spreadsheets_are_not_made(ana: Caller, form: str) -> None:
+    for place in ("export", "reflections", "profiles", "sessions", "modes"):
+        refused(ana.get(f"{USER}/{place}", Accept=form), 406, "not-acceptable")
 
 
 def test_a_user_is_erased_and_nobody_else(everybody: Caller) -> None:
