@@ -233,7 +233,7 @@ def _start(page: ModelAdmin, request: HttpRequest, operation: str, arguments: di
     )
 
 
-def _told(page: StrictAdmin, request: HttpRequest, act: Any) -> None:
+def _told(page: ModelAdmin, request: HttpRequest, act: Any) -> None:
     """Do something, and say what came of it."""
     try:
         page.message_user(request, act())

@@ -62,7 +62,8 @@ class StrictAdmin(ModelAdmin):
 
     def offered(self, request: HttpRequest) -> set[str]:
         """Return the fields by which the list is filtered."""
-        return {one[0] if isinstance(one, tuple) else one for one in self.get_list_filter(request)}
+        filters: Any = self.get_list_filter(request)
+        return {one[0] if isinstance(one, tuple) else one for one in filters}
 
 
 class QuickAdmin(StrictAdmin):
@@ -84,7 +85,7 @@ class QuickAdmin(StrictAdmin):
         return is_quick and super().lookup_allowed(lookup, value, request)
 
     def offered(self, request: HttpRequest) -> set[str]:
-        """Return the fields by which the list is filtered, or an index finds rows; what tokens are kept as is neither."""
+        """Return the fields by which the list is filtered, or an index finds rows; no digests, such as tokens'."""
         return (super().offered(request) | _indexed(self.model)) - {"digest"}
 
 

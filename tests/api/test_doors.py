@@ -56,7 +56,7 @@ def test_every_view_lets_tokens_in_alone_reads_json_strictly_and_answers_json() 
         assert all(issubclass(one, JSONRenderer) for one in view.renderer_classes)
         assert set(view.scopes.values()) <= set(SCOPES), "a method without a scope is for nobody"
         assert view.metadata_class is None
-        assert set(view.parameters) <= {"limit", "cursor", "session", "tag", "from", "to", "text"}
+        assert set(view.parameters) <= {"limit", "cursor", "session", "tag", "from", "to", "text", "search"}
 
 
 def test_a_view_that_says_nothing_is_for_tokens_alone() -> None:
@@ -138,7 +138,7 @@ LISTS = ("luna_profilerow", "te_reflectionrow", "orbsite_token", "orbsite_job",
          "orbsite_retentionpolicy", "orbsite_run", "orbsite_change", "orbsite_reject", "orbsite_event")  # fmt: skip
 
 
-@pytest.mark.parametrize("query", ["digest__startswith=0", "digest=0", "prefix__lt=8", "extra__contains=x", "input__regex=x",
+@pytest.mark.parametrize("query", ["digest__startswith=0", "digest=0", "extra__contains=x", "input__regex=x",
                                    "user__password__startswith=a", "before__contains=x", "original__contains=x",
                                    "claimed_by=x", "arguments__contains=x", "facts__contains=x"])  # fmt: skip
 def test_the_lists_of_the_admin_are_filtered_by_what_they_offer_alone(admin_client: Client, query: str) -> None:
@@ -158,11 +158,11 @@ def test_the_lists_of_the_admin_are_ordered_by_their_columns_alone(admin_client:
 @pytest.mark.parametrize(
     ("name", "query"),
     [
-        ("luna_profilerow", "mode_id=mars&updated_at__gte=2024-01-01T00:00:00Z&user_id__exact=ana"),
+        ("luna_profilerow", "mode_id=mars&user_id__exact=ana"),
         ("te_reflectionrow", "session_id=s&created_at__lt=2024-01-01T00:00:00Z"),
         ("orbsite_run", "operation__exact=migrate&state=done"),
         ("orbsite_reject", "settled_by__isempty=1&domain=te"),
-        ("orbsite_growth", "day__year=2024&domain=te"),
+        ("orbsite_growth", "day__gte=2024-01-01&domain=te"),
         ("orbsite_policyrun", "policy__id__exact=1"),
         ("orbsite_token", "every_user__exact=1&revoked_at__isnull=True"),
         ("orbsite_event", "act=export"),
