@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import html
-import json
 import re
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -24,9 +22,9 @@ from orbsite.storage.sql import SqlStore
 from te.domain import DOMAIN
 from te.records import Reflection
 from tests.factories import ReflectionFactory
+from tests.suites import naughty_strings
 
 pytestmark = pytest.mark.django_db
-BLNS = Path(__file__).parents[3] / "shared/data/blns/blns.json"
 LIST = "/admin/te/reflectionrow/"
 DAY = datetime(2026, 1, 31, tzinfo=UTC)
 
@@ -164,9 +162,7 @@ def test_a_search_asks_the_database_little_however_many_rows_there_are(
 
 
 def test_hostile_texts_are_queries_like_any_other(admin_client: Client) -> None:
-    if not BLNS.is_file():
-        pytest.skip(f"THE NAUGHTY STRINGS DID NOT RUN: there is no {BLNS}")
-    texts = json.loads(BLNS.read_text())
+    texts = naughty_strings()
     assert len(texts) == 515
     _put(*(ReflectionFactory(id=f"r-{n}", input=text) for n, text in enumerate(texts) if "\0" not in text))
     _index()

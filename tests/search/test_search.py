@@ -33,9 +33,9 @@ from te.domain import DOMAIN
 from te.models import ReflectionRow
 from te.records import Reflection
 from tests.factories import ReflectionFactory
+from tests.suites import naughty_strings
 
 pytestmark = pytest.mark.django_db(databases="__all__")
-BLNS = Path(__file__).parents[3] / "shared/data/blns/blns.json"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 TEXTS = {
@@ -310,9 +310,7 @@ def test_a_row_that_does_not_decode_is_counted_and_hinders_nothing(store: SqlSto
 
 
 def test_hostile_texts_are_stored_and_looked_for(store: SqlStore, index: Index) -> None:
-    if not BLNS.is_file():
-        pytest.skip(f"THE NAUGHTY STRINGS DID NOT RUN: there is no {BLNS}")
-    texts = json.loads(BLNS.read_text())
+    texts = naughty_strings()
     assert len(texts) == 515
     texts = [text for text in texts if "\x00" not in text]
     store.put([ReflectionFactory(id=f"r-{number}", input=text, output="") for number, text in enumerate(texts)])

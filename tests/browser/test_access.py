@@ -1,0 +1,67 @@
+"""Whether everybody can use the pages: axe, in the light and in the dark; a phone; the dashboard as numbers too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.browser.axe import check_access
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+    from tests.browser.site import Site
+
+PHONE = {"width": 390, "height": 844}
+PAGES: list[tuple[str, ...]] = [
+    ("operations",),
+    ("operation", "migrate"),
+    ("operation", "import"),
+    ("te_reflectionrow_changelist",),
+    ("te_reflectionrow_change", "kyoto-1"),
+    ("luna_profilerow_add",),
+    ("session", "mira", "holiday in Kyoto"),
+    ("orbsite_run_changelist",),
+    ("orbsite_run_change", "1"),
+    ("orbsite_job_changelist",),
+    ("orbsite_retentionpolicy_add",),
+    ("orbsite_event_changelist",),
+]
+_OVERFLOW = """() => document.documentElement.scrollWidth <= innerWidth ? [] : ["wider than the screen", ...
+  [...document.querySelectorAll("body *")].filter((one) => one.getBoundingClientRect().right > innerWidth + 1)
+  .slice(0, 5).map((one) => one.outerHTML.slice(0, 150))]"""
+
+
+@pytest.mark.parametrize("place", PAGES, ids="-".join)
+def test_a_page_is_for_everybody(site: Site, admin: Page, place: tuple[str, ...]) -> None:
+    name, *arguments = place
+    admin.goto(site.url(f"admin:{name}", *arguments))
+    check_access(admin)
+    admin.set_viewport_size(PHONE)
+    assert admin.evaluate(_OVERFLOW) == []
+
+
+def test_the_dashboard_draws_its_plots_and_tells_them_in_tables(site: Site, admin: Page, shoot: Any) -> None:
+    page = admin
+    page.goto(site.url("admin:index"))
+    figures = page.locator("figure[data-chart]")
+    figures.locator("canvas").first.wait_for()
+    assert figures.count() >= 4
+    assert figures.locator("canvas").count() == figures.count()
+    check_access(page)
+    shoot(page, "dashboard", 1500)
+    for figure in figures.all():
+        figure.locator("summary").click()
+        assert figure.locator("tbody tr").count() > 0
+    page.set_viewport_size(PHONE)
+    assert page.evaluate(_OVERFLOW) == []
+
+
+def test_the_dashboard_tells_the_same_without_a_script(site: Site, visit: Any) -> None:
+    page = visit("viewer", java_script_enabled=False)
+    page.goto(site.url("admin:index"))
+    for figure in page.locator("figure[data-chart]").all():
+        figure.locator("summary").click()
+        assert figure.locator("tbody tr").first.is_visible()
+    assert page.locator("canvas").count() == 0
