@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import or_
 from typing import Any
 from urllib.parse import urlencode
 
@@ -23,6 +24,7 @@ from orbsite.search.fold import words
 from orbsite.search.index import Index
 from orbsite.search.query import Part, Wanted, read
 from orbsite.storage.domain import registered
+from orbsite.storage.jsontext import UNCLEAN
 from orbsite.storage.record import Record
 
 LOOKED_AT = 1000
@@ -190,14 +192,17 @@ class SearchedAdmin(QuickAdmin):
         given = {one.parameter_name for one in self.list_filter if isinstance(one, type) and issubclass(one, Given)}
         return lookup in given or super().lookup_allowed(lookup, value, request)
 
-    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:  # noqa: ARG002
         """Find rows by a whole id, and where nothing has it, by their words."""
         text = request.GET.get(SEARCH_VAR, "")
-        by_id, _ = super().get_search_results(request, queryset, search_term)
         if not text:
-            return by_id, False
+            return queryset, False
+        # column by column: a planner that is asked for one row by any of them may look through the whole table for it
+        named = [] if UNCLEAN.search(text) else [Q(**{name: text}) for name in self.search_fields]
+        by_id = [one for one in named if queryset.filter(one).exists()]
         told = Told(is_by_id=True, in_texts=urlencode({SEARCH_VAR: f'"{text.replace(chr(34), " ")}"'}))
-        if not by_id.exists():
+        condition = reduce(or_, by_id, Q())
+        if not by_id:
             wanted = read(text)
             found = search(queryset, wanted)
             index = _index_of(self.model.kind)
@@ -207,9 +212,9 @@ class SearchedAdmin(QuickAdmin):
                 ended_at=index.standing().ended_at,
                 may_index=may(request.user, "index"),
             )
-            by_id = queryset.filter(found.condition)
+            condition = found.condition
         request.search_told = told  # type: ignore[attr-defined]  # for the template
-        return by_id, False
+        return queryset.filter(condition), False
 
 
 def _index_of(kind: type[Record]) -> Index:

@@ -48,6 +48,7 @@ def test_nobody_can_be_called_there_but_oneself() -> None:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_everything_passes_where_nobody_can_be_called(part: str) -> None:
-    done = _apart(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--show-capture=no", *PARTS[part])
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--show-capture=no", "--numprocesses", "2"]
+    done = _apart(sys.executable, *command, *PARTS[part])
     assert done.returncode == 0, done.stdout[-5000:]
     assert " passed" in done.stdout
