@@ -30,7 +30,7 @@ def in_place() -> None:
 
 def no_clean_up() -> None:
     """Leave the temporary file of a save that failed."""
-    replace._forget = lambda *_: None
+    replace.forget = lambda *_: None
 
 
 def no_announcement() -> None:

@@ -113,9 +113,9 @@ def crossing(log: Log, writer: int, saves: int, draw: random.Random, mutant: str
     from orbsite.storage import sql
     from tests.factories import ActiveModeFactory, ProfileFactory
 
-    by_kind = sql._by_kind
+    by_kind = sql.by_kind
     if writer % 2:
-        sql._by_kind = lambda records: iter([*by_kind(records)][::-1])
+        sql.by_kind = lambda records: iter([*by_kind(records)][::-1])
     profiles = store(log, "luna")
     for number in range(saves):
         name = f"w{writer}-{number}"
