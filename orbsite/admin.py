@@ -19,11 +19,13 @@ from django.utils.safestring import SafeString
 
 from orbsite.console.linked import Link, Linked, to_operation
 from orbsite.console.lists import ModelAdmin, QuickAdmin, domains, known, runs
+from orbsite.console.permissions import may_see
 from orbsite.curating import Curated
 from orbsite.forms import ExactTextField, InstantField, RecordForm, TreeField
 from orbsite.handed import Handed
 from orbsite.models import Change, Growth, Reject, Run
 from orbsite.operations.rollback import REVERSIBLE
+from orbsite.storage.domain import registered
 from orbsite.storage.jsontext import UNCLEAN
 from orbsite.storage.rows import Row
 
@@ -89,6 +91,15 @@ class LedgerAdmin(Linked, QuickAdmin):
     """A part of the ledger, to read: operations write it, and nobody takes anything out."""
 
     sortable_by: ClassVar[tuple[str, ...]] = ("id",)
+    contents: ClassVar[tuple[str, ...]] = ()
+    """What holds texts of users, and is for those alone who may see the rows that it is about."""
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Show what somebody may see of a row."""
+        fields = super().get_fields(request, obj)
+        if obj is None or not self.contents or _may_read(request.user, obj):
+            return fields
+        return [name for name in fields if name not in self.contents]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Operations write the ledger."""
@@ -123,6 +134,7 @@ class ChangeAdmin(LedgerAdmin):
     """What runs put in the place of something else."""
 
     list_display = ("id", "run", "domain", "kind", "key")
+    contents = ("before",)
     list_filter = ()  # there may be millions, of which an index finds those of one run
     list_select_related = ("run",)
 
@@ -141,6 +153,7 @@ class RejectAdmin(LedgerAdmin):
     """What runs had to leave; open until a later run has settled it."""
 
     list_display = ("id", "run", "domain", "path", "reason", "settled_by")
+    contents = ("original",)
     list_filter = (known("domain", domains), ("settled_by", admin.EmptyFieldListFilter))
     list_select_related = ("run", "settled_by")
 
@@ -162,6 +175,13 @@ def excerpt(text: str, length: int = 80) -> str:
     """Return the beginning of a text, on one line."""
     line = " ".join(text.split())
     return line if len(line) <= length else f"{line[: length - 1]}…"
+
+
+def _may_read(user: Any, obj: Any) -> bool:
+    """Tell whether somebody may see the rows that a part of the ledger is about; of an unknown kind, all rows."""
+    every = [(one.name, kind.plural, model) for one in registered() for kind, model in one.models.items()]
+    about = [model for domain, kind, model in every if (domain, kind) == (obj.domain, obj.kind)]
+    return all(may_see(user, model) for model in about or [model for _, _, model in every])
 
 
 def _without_owner(names: tuple[str, ...]) -> tuple[str, ...]:

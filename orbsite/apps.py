@@ -34,6 +34,7 @@ class ConsoleConfig(AdminConfig):
         import_module("orbsite.upkeep_admin")
         import_module("orbsite.token_admin")
         import_module("orbsite.audit_admin")
+        import_module("orbsite.people_admin").replace()
         import_module("orbsite.console.second").hide(site)
         import_module("orbsite.console.signins").watch()
         post_migrate.connect(import_module("orbsite.console.groups").keep, dispatch_uid="orb_groups")

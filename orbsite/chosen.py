@@ -15,6 +15,7 @@ from django.template.response import TemplateResponse
 from orbsite.api.segments import name_of, segment
 from orbsite.console import trail
 from orbsite.console.lists import ModelAdmin
+from orbsite.console.refused import refused
 from orbsite.forms import ExactTextField
 from orbsite.operations.edit import edit_each
 from orbsite.operations.notes import Hand
@@ -140,7 +141,7 @@ class Chosen(ModelAdmin):
         try:
             self.message_user(request, act(keys, bound.cleaned_data), messages.SUCCESS)
         except OrbError as problem:
-            self.message_user(request, f"Nothing was changed: {problem}", messages.ERROR)
+            self.message_user(request, refused("changed", problem), messages.ERROR)
         return None
 
     def remove(self, request: HttpRequest, keys: Sequence[Key], reason: str) -> int:

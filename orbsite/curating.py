@@ -12,9 +12,11 @@ from django.urls import path, reverse
 
 from orbsite.chosen import Chosen, hand_of
 from orbsite.console import keys as _  # noqa: F401 -- its converters
+from orbsite.console.refused import refused
 from orbsite.list_fields import Items, ListField
 from orbsite.operations.edit import edit
 from orbsite.operations.notes import times_of
+from orbsite.storage.attempts import Attempts
 from orbsite.storage.clock import utc_now
 from orbsite.storage.errors import OrbError
 from orbsite.storage.record import Key, declared
@@ -110,10 +112,10 @@ class Curated(Chosen):
         return super().render_change_form(request, context, *arguments, **options)
 
     def _told(self, request: HttpRequest, done: str, act: Callable[[], Any]) -> Any:
-        try:
-            return act()
+        try:  # Django has all of it in one transaction, which is tried again as a whole
+            return Attempts(self.store.using).run(act) if request.method == "POST" else act()
         except OrbError as problem:
-            self.message_user(request, f"Nothing was {done}: {problem}", messages.ERROR)
+            self.message_user(request, refused(done, problem), messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
 
 

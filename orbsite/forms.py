@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +15,9 @@ from orbsite.storage.digests import digest
 from orbsite.storage.finding import ROOT
 from orbsite.storage.javascript import canonical
 from orbsite.storage.jsontext import UNCLEAN
+
+UNKEPT = re.compile(r"[\r\n]")
+"""What browsers take out of a text in one line."""
 
 
 class ExactTextField(forms.CharField):
@@ -107,6 +111,9 @@ class RecordForm(forms.ModelForm):  # type: ignore[type-arg]
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._there = _digest(self.instance)
+        for name, field in self.fields.items():
+            if isinstance(field, ExactTextField) and UNKEPT.search(str(self.initial.get(name) or "")):
+                field.widget = forms.Textarea({"rows": 2})
         self.initial["expect"] = self._there
 
     def clean(self) -> dict[str, Any] | None:
@@ -115,7 +122,7 @@ class RecordForm(forms.ModelForm):  # type: ignore[type-arg]
         if cleaned is not None and self.instance.pk is not None:
             unchanged = self.initial.keys() & self.fields.keys() - {*self.changed_data, "expect"}
             cleaned |= {name: self.initial[name] for name in unchanged}
-            if cleaned.get("expect") and cleaned["expect"] != self._there:
+            if "expect" in self.data and cleaned.get("expect", "") != self._there:
                 raise ValidationError(
                     "Somebody else has changed this since the page was opened, and nothing was saved. Open it again "
                     "beside this page, see what is there now, and make your change to that."
@@ -141,4 +148,4 @@ def _tree(text: Any) -> Any:
 
 def lines_of(text: Any) -> str:
     """Return a text with the line ends that are kept, whatever a browser has made of them."""
-    return "" if text is None else str(text).replace("\r\n", "\n")
+    return "" if text is None else str(text).replace("\r\n", "\n").replace("\r", "\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -98,7 +98,7 @@ def _place(request: HttpRequest, kind: type[Record]) -> tuple[tuple[Any, ...] | 
             _moment(part) if name == kind.time_field else part
             for name, part in zip(kind.order_fields, parts, strict=True)
         )
-    except (ValueError, UnicodeError, binascii.Error, msgspec.DecodeError) as problem:
+    except (ValueError, OverflowError, UnicodeError, binascii.Error, msgspec.DecodeError) as problem:
         raise Http404 from problem
     return place, not request.GET.get("after")
 
@@ -107,7 +107,7 @@ def _moment(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError("the time has no zone")
-    return moment
+    return moment.astimezone(UTC)
 
 
 def _cursor(kind: type[Record], rows: list[Any]) -> str:

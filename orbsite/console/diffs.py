@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -14,6 +15,8 @@ _AROUND = 2
 """So many lines that are the same are shown before and after what differs."""
 _MOST_LINES, _LONGEST, _WIDEST = 1000, 200_000, 2000
 """Beyond, nobody looks for what is the same: that may take as long as the product of both."""
+_MOST_COMPARED = 20_000_000
+"""Beyond, lines that come again and again are not where a match begins."""
 SAME, OUT, IN, GAP = " ", "-", "+", "…"
 
 
@@ -81,7 +84,7 @@ def _compared(old: list[str], new: list[str]) -> Iterator[Line]:
         yield from _cut(OUT, old)
         yield from _cut(IN, new)
         return
-    matcher = SequenceMatcher(None, old, new, autojunk=False)
+    matcher = SequenceMatcher(None, old, new, autojunk=_is_slow(old, new))
     for number, group in enumerate(matcher.get_grouped_opcodes(_AROUND)):
         if number or group[0][1] or group[0][3]:
             yield Line(GAP)
@@ -91,6 +94,12 @@ def _compared(old: list[str], new: list[str]) -> Iterator[Line]:
             else:
                 yield from (Line(OUT, text) for text in old[a:b])
                 yield from (Line(IN, text) for text in new[c:d])
+
+
+def _is_slow(old: list[str], new: list[str]) -> bool:
+    """Tell whether lines are repeated so often that to look for the best match may take minutes."""
+    times = Counter(new)
+    return sum(times[line] for line in old) * min(len(old), len(new)) > _MOST_COMPARED
 
 
 def _cut(sign: str, lines: list[str]) -> Iterator[Line]:

@@ -111,6 +111,7 @@ def history(
     found = changes_of(domain, kind, key)
     page = list((found if before is None else found.filter(pk__lt=before))[: PAGE + 1])
     older = page[PAGE - 1].pk if len(page) > PAGE else None
+    page = page[:PAGE]
     tombstone = None if also is None or before is not None else tombstone_of(domain, kind, key, also)
     if tombstone is not None and tombstone.pk not in {one.pk for one in page}:
         page.insert(0, tombstone)
@@ -119,7 +120,7 @@ def history(
     newer = found.filter(pk__gte=before).order_by("pk").first() if before is not None else None
     after = now if newer is None else read(steps, newer)[0]
     versions = []
-    for change in page[: PAGE + 1 if older is None else PAGE]:
+    for change in page:
         versions.append(_version(steps, change, after, now))
         after = versions[-1].before
     return History(versions, older)

@@ -15,10 +15,11 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_POST
 
-from orbsite.console import keys  # noqa: F401 -- the converters
+from orbsite.console import keys, trail  # noqa: F401 -- the converters
 from orbsite.console.diffs import differences
 from orbsite.console.history import changes_of, history, tombstone_of
 from orbsite.console.permissions import View
+from orbsite.console.refused import refused
 from orbsite.models import Change, Run
 from orbsite.operations.edit import edit
 from orbsite.operations.notes import Hand
@@ -111,7 +112,7 @@ def _about(site: AdminSite, view: View) -> View:
 
 def _history(request: HttpRequest, subject: Subject) -> Any:
     """Show what became of a record."""
-    before, also = _number(request, "before"), _number(request, "tombstone")
+    before, also = number_in(request, "before"), number_in(request, "tombstone")
     found = history(subject.domain, subject.kind, subject.key, subject.record, before=before, also=also)
     if subject.row is None and not found.versions and before is None:
         raise Http404
@@ -133,9 +134,14 @@ def _revert(request: HttpRequest, subject: Subject, change: int) -> Any:
     _refuse_unless(_may_put(subject, found, request))
     hand = _hand(request, f"took back change {change}")
     expect = request.POST.get("expect") or None
-    _told(
-        request, lambda: revert(subject.store, found, hand=hand, expect=expect), "What was there before is there again."
-    )
+
+    def act() -> None:
+        report = revert(subject.store, found, hand=hand, expect=expect)
+        if number := sum(section.total("removed") for section in report.domains.values()):
+            where = f"{subject.domain.name}/{subject.plural}"
+            trail.note(request, "records removed", subject=where, run=report.run, records=number)
+
+    _told(request, act, "What was there before is there again.")
     return HttpResponseRedirect(subject.address)
 
 
@@ -193,12 +199,13 @@ def _told(request: HttpRequest, act: Callable[[], Any], said: str) -> None:
     try:
         act()
     except OrbError as problem:
-        messages.error(request, f"Nothing was changed: {problem}")
+        messages.error(request, refused("changed", problem))
     else:
         messages.success(request, said)
 
 
-def _number(request: HttpRequest, name: str) -> int | None:
+def number_in(request: HttpRequest, name: str) -> int | None:
+    """Return a row's number that an address has, if it has one."""
     text = request.GET.get(name, "")
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None  # noqa: PLR2004 -- 64 bits
 

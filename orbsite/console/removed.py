@@ -15,7 +15,8 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from orbsite import conf
-from orbsite.console.records import kind_of
+from orbsite.console.records import kind_of, number_in
+from orbsite.console.refused import refused
 from orbsite.models import Change, Run
 from orbsite.operations.bring_back import bring_back
 from orbsite.operations.notes import Hand
@@ -60,8 +61,10 @@ def _runs(site: AdminSite, request: HttpRequest) -> Any:
     seen = {(domain.name, kind.plural): kind for domain, kind in _seen(site, request)}
     if not seen:
         raise Http404
-    listed = []
-    for run in Run.objects.filter(operation__in=REMOVALS).order_by("-id")[:RUNS]:
+    listed, before = [], number_in(request, "before")
+    found = Run.objects.filter(operation__in=REMOVALS, **({} if before is None else {"pk__lt": before})).order_by("-id")
+    page = list(found[: RUNS + 1])
+    for run in page[:RUNS]:
         counts = [
             (domain, kind, numbers.get("removed", 0))
             for domain, kinds in run.counts.items()
@@ -70,7 +73,12 @@ def _runs(site: AdminSite, request: HttpRequest) -> Any:
         ]
         if counts:
             listed.append((run, counts))
-    context = site.each_context(request) | {"title": "What was removed", "runs": listed, "days": conf.undo_days()}
+    context = site.each_context(request) | {
+        "title": "What was removed",
+        "runs": listed,
+        "days": conf.undo_days(),
+        "older": page[RUNS - 1].pk if len(page) > RUNS else None,
+    }
     return TemplateResponse(request, "console/removed.html", context)
 
 
@@ -87,9 +95,9 @@ def _removed(site: AdminSite, request: HttpRequest, number: int, domain: str, ki
         _bring_back(request, SqlStore(its_domain), its_kind)
         return HttpResponseRedirect(request.get_full_path())
     found = Change.objects.filter(run_id=run.pk, domain=domain, kind=kind).exclude(reason="").order_by("pk")
-    after = request.GET.get("after", "")
-    if after.isascii() and after.isdecimal():
-        found = found.filter(pk__gt=int(after[:18]))
+    after = number_in(request, "after")
+    if after is not None:
+        found = found.filter(pk__gt=after)
     page = list(found[: PAGE + 1])
     context = site.each_context(request) | {
         "title": f"What run {run.pk} removed: {kind.replace('_', ' ')}",
@@ -113,7 +121,7 @@ def _bring_back(request: HttpRequest, store: SqlStore, kind: type[Record]) -> No
     try:
         report = bring_back(store, kind, numbers, hand=hand)
     except OrbError as problem:
-        messages.error(request, f"Nothing was brought back: {problem}")
+        messages.error(request, refused("brought back", problem))
         return
     section = report.domains[store.domain.name]
     messages.success(request, f"{section.total('restored')} are back; {section.total('present')} were there already.")

@@ -30,6 +30,9 @@ from orbsite.storage.clock import utc_now
 _WRONG = "That code is not right, or was used before. Wait until the authenticator shows the next one."
 
 
+_BEGUN = "orb_second_begun"
+
+
 class CodeField(forms.RegexField):
     """Six digits that an authenticator shows."""
 
@@ -84,9 +87,9 @@ def second(request: HttpRequest, site: AdminSite) -> Any:
         return HttpResponseRedirect(to)
     device = _device(request.user, is_set_up=True)
     if device is None and request.method == "POST" and "begin" in request.POST:
-        _begin(request.user)
+        _begin(request)
         return HttpResponseRedirect(f"{request.path}?{urlencode({'next': to})}")
-    new = None if device else _device(request.user, is_set_up=False)
+    new = None if device else _begun(request)
     form = CodeForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and (device or new) and form.is_valid():
         if _enter(request, device or new, form.cleaned_data["code"]):
@@ -119,11 +122,19 @@ def _enter(request: HttpRequest, device: TOTPDevice, code: str) -> bool:
     return right is not None
 
 
-def _begin(user: Any) -> None:
+def _begin(request: HttpRequest) -> None:
     """Make a new secret, which counts once a code has shown that an authenticator has it."""
+    user: Any = request.user
     with transaction.atomic():
         TOTPDevice.objects.filter(user=user, confirmed=False).delete()
-        TOTPDevice.objects.create(user=user, name="authenticator", confirmed=False)
+        device = TOTPDevice.objects.create(user=user, name="authenticator", confirmed=False)
+    request.session[_BEGUN] = device.persistent_id
+
+
+def _begun(request: HttpRequest) -> TOTPDevice | None:
+    """Return the authenticator that this session is setting up: another one may have seen the secret of any other."""
+    device = _device(request.user, is_set_up=False)
+    return device if device and device.persistent_id == request.session.get(_BEGUN) else None
 
 
 def _device(user: Any, *, is_set_up: bool) -> TOTPDevice | None:

@@ -9,11 +9,11 @@ from typing import Any
 from django.contrib.admin import AdminSite
 from django.contrib.admin.options import BaseModelAdmin
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest
+from django.http import Http404, HttpRequest, HttpResponseRedirect
 
 from orbsite import conf
 from orbsite.conf import Persistence
-from orbsite.console import again, dashboard, operations, second
+from orbsite.console import again, dashboard, operations, second, trail
 from orbsite.storage.clock import utc_now
 
 PAGES: tuple[str, ...] = ("again", "second", "operations", "live", "downloads", "dashboard", "records", "removed")
@@ -58,6 +58,15 @@ class Console(AdminSite):
         """Show the dashboard, and below it Django's list of what there is."""
         more = {"title": "Dashboard", "dashboard": dashboard.context(request.user, utc_now())}
         return super().index(request, {**more, **(extra_context or {})})
+
+    def password_change(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        """Ask for the password first, where guesses are counted, and note that it was changed."""
+        if asked := again.ask(request):
+            return asked
+        answer = super().password_change(request, extra_context)
+        if isinstance(answer, HttpResponseRedirect):
+            trail.note(request, "password changed", subject=request.user.pk)
+        return answer
 
     def autocomplete_view(self, request: HttpRequest) -> Any:
         """Offer rows to those who may see them; for others there is nothing here."""

@@ -12,11 +12,14 @@ from django.db.models.functions import StrIndex
 from django.db.models.lookups import GreaterThan
 
 from orbsite.models import Change, Growth, Reject
-from orbsite.operations.report import Report
+from orbsite.operations.report import Report, Section
 from orbsite.search.index import forget
 from orbsite.storage.conditions import can_be_stored
 from orbsite.storage.document import LOST_AND_FOUND
+from orbsite.storage.finding import error
 from orbsite.storage.javascript import compact
+from orbsite.storage.record import Record
+from orbsite.storage.sql import SqlStore
 from orbsite.storage.store import Store
 from orbsite.storage.tombstones import OWN, TOMBSTONES
 from orbsite.tokens import Answer, Token
@@ -32,11 +35,12 @@ def erase(stores: list[Store], user: str, *, base: Path) -> Report:
     Each kind goes as a whole or not at all; run again, it removes what is still there. What the receipt says remains is
     not searched but named: backups, tombstones and earlier files may hold something of anybody who was there then.
     """
-    report = Report(columns=COLUMNS)
+    report = Report(columns=COLUMNS, bad=("left",))
     for store in stores:
         section = report.section(store.domain.name, (kind.plural for kind in store.domain.kinds))
         for kind in store.domain.kinds:
             section.count(kind.plural, "erased", store.delete_where(kind, {"user_id": user}))
+            _tell_of_unreadable(store, kind, user, section)
         section.details[REMAINS] = {
             "history": _mentions(Change.objects.filter(domain=store.domain.name), "before", user),
             "rejects": _mentions(Reject.objects.filter(domain=store.domain.name), "original", user),
@@ -48,6 +52,17 @@ def erase(stores: list[Store], user: str, *, base: Path) -> Report:
         Answer.objects.filter(user_id=user).delete()
         forget(user)
     return report
+
+
+def _tell_of_unreadable(store: Store, kind: type[Record], user: str, section: Section) -> None:
+    """Say how many of the user's rows are still there, for they do not decode, and no store removes such."""
+    if not isinstance(store, SqlStore) or not can_be_stored(user):
+        return
+    left = store.domain.models[kind]._base_manager.using(store.using).filter(user_id=user).count()
+    section.count(kind.plural, "left", left)
+    if left:
+        said = f"{left} rows do not decode, and are still there; sanitize them or take them out, then erase again"
+        section.findings.append(error(kind.plural, said))
 
 
 def elsewhere(user: str, base: Path, backups: Path) -> dict[str, Any]:

@@ -25,7 +25,9 @@ from orbsite.tasks import task
 from orbsite.upkeep import Job
 
 MOST_FINDINGS = 1000
-NOTED = frozenset({"migrate", "rollback", "sanitize", "repair", "compact", "cleanup", "export", "import", "erase"})
+NOTED = frozenset(
+    {"migrate", "rollback", "sanitize", "repair", "compact", "cleanup", "maintain", "export", "import", "erase"}
+)
 """What is in the audit trail: it changes much, or gives much away."""
 _State = Job.State
 _OPEN = (_State.QUEUED, _State.RUNNING)

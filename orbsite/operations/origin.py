@@ -98,7 +98,10 @@ class Origin:
         self._connection.execute("PRAGMA trusted_schema = OFF")  # whoever made it may have meant no good
         self._connection.execute("BEGIN")
         self._connection.execute("SELECT 1 FROM sqlite_master LIMIT 1")  # what is no database says so here
-        self._ask_for_columns = "SELECT name FROM pragma_table_info(?)"
+        self._ask_for_columns = (  # of plain tables: a view of whoever made it may never come to its end
+            "SELECT name FROM pragma_table_info(?1) WHERE EXISTS (SELECT 1 FROM sqlite_master "
+            "WHERE type = 'table' AND name = ?1 COLLATE NOCASE AND sql LIKE 'CREATE TABLE%')"
+        )
 
     def _open_postgresql(self, url: str) -> None:
         self._digest, self._size = "", 0

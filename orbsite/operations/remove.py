@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from orbsite.operations.batches import batched
 from orbsite.operations.notes import Hand, Notes
 from orbsite.operations.report import Report
 from orbsite.storage.attempts import Attempts
+from orbsite.storage.digests import digest
 from orbsite.storage.errors import RecordUnreadable
 from orbsite.storage.guards import refuse_unexpected
 from orbsite.storage.record import Key, Record
@@ -21,11 +22,18 @@ _BATCH = 500
 
 
 def remove(
-    store: SqlStore, kind: type[Record], keys: Iterable[Key], *, hand: Hand, expect: str | None = None
+    store: SqlStore,
+    kind: type[Record],
+    keys: Iterable[Key],
+    *,
+    hand: Hand,
+    expect: str | None = None,
+    still: Mapping[Key, str] | None = None,
 ) -> Report:
     """Remove the records with these keys, all or nothing; one run notes them all.
 
-    `expect` is the digest of a single one (Conflict). A row that does not decode could not be brought back
+    `expect` is the digest of a single one (Conflict). With `still`, the digests of all, what says something else by now
+    stays, and counts as missing. A row that does not decode could not be brought back
     (RecordUnreadable): mend it first.
     """
     wanted, reason = sorted(set(keys)), hand.reason or BY_HAND
@@ -38,6 +46,8 @@ def remove(
             rows = store.rows(kind, batch, lock=True)
             if expect is not None:
                 refuse_unexpected(next((row.record for row in rows.values()), None), expect)
+            if still is not None:
+                rows = {key: row for key, row in rows.items() if row.record and digest(row.record) == still[key]}
             unreadable = sum(row.record is None for row in rows.values())
             if unreadable:
                 raise RecordUnreadable(

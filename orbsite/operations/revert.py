@@ -11,7 +11,7 @@ from orbsite.operations.notes import Hand
 from orbsite.operations.remove import remove
 from orbsite.operations.report import Report
 from orbsite.operations.restore_removed import REMOVALS
-from orbsite.storage.errors import OrbError
+from orbsite.storage.errors import Conflict, OrbError
 from orbsite.storage.sql import SqlStore
 from orbsite.storage.steps import Delete, StepReader
 
@@ -24,6 +24,10 @@ def revert(store: SqlStore, change: Change, *, hand: Hand, expect: str | None) -
     """
     step = next(StepReader(store.domain).read([msgspec.Raw(change.before.encode())]))
     if isinstance(step, Delete):
+        if expect is None:
+            raise Conflict(
+                "something may have its key since the page was opened; look at what is there now, then retry"
+            )
         return remove(store, step.kind, [step.key], hand=hand, expect=expect)
     kind = type(step.record)
     if expect is not None:

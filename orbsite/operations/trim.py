@@ -12,6 +12,7 @@ from orbsite.operations.notes import Hand
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.remove import remove
 from orbsite.operations.report import Report, Section
+from orbsite.storage.digests import digest
 from orbsite.storage.errors import ClockJumped, OrbError, TooMuch
 from orbsite.storage.finding import warning
 from orbsite.storage.record import Key, Record
@@ -55,7 +56,11 @@ def trim(
         if going and not dry_run:
             reason = f"a policy for one user: {'; '.join(sorted({one.reason for one in going}))}"
             hand = Hand(actor=actor, at=moment, reason=reason[:200])
-            report.run = remove(store, kind, [one.key for one in going], hand=hand).run
+            by_key = {one.key: one for one in mine}
+            still = {one.key: digest(by_key[one.key]) for one in going}
+            removed = remove(store, kind, still, hand=hand, still=still)
+            report.run = removed.run
+            _take_back(section, kind, removed.domains[store.domain.name].total("missing"))
         progress(len(mine))
     if not report.domains:
         raise OrbError(f"{store.domain.name} has no records that retention is for; choose another policy")
@@ -82,6 +87,14 @@ def _tell(section: Section, kind: type[Record], mine: list[Any], going: list[Ver
     section.findings += [warning(f"{kind.plural} {key_text(one.key)}", f"{what}: {one.reason}") for one in going]
     if dry_run:
         section.facts["would_go"] = section.facts.get("would_go", 0) + len(going)
+
+
+def _take_back(section: Section, kind: type[Record], number: int) -> None:
+    """Count what was changed or removed by others since it was looked at."""
+    section.count(kind.plural, "removed", -number)
+    section.count(kind.plural, "kept", number)
+    if number:
+        section.findings.append(warning(kind.plural, f"{number} were changed meanwhile, and were left as they are"))
 
 
 def _refusal(

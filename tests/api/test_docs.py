@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
+
+from orbsite.storage.clock import utc_now
 
 pytestmark = pytest.mark.django_db
 
@@ -37,3 +40,11 @@ def test_the_page_needs_nothing_inline_and_nothing_from_elsewhere(admin_client: 
 
 def test_the_document_can_be_read_by_the_page(admin_client: Client) -> None:
     assert admin_client.get("/api/schema").json()["openapi"].startswith("3.1")
+
+
+@pytest.mark.parametrize("page", ["/api/docs", "/api/schema"])
+def test_a_session_that_is_over_in_the_admin_opens_neither(admin_client: Client, page: str) -> None:
+    session: Any = admin_client.session
+    session["orb_confirmed_at"] = (utc_now() - timedelta(hours=9)).isoformat()
+    session.save()
+    assert admin_client.get(page).status_code == 403

@@ -6,16 +6,17 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.http import HttpResponse
 from django.test import Client, RequestFactory
 from django.urls import reverse
 
-from orbsite.audit import Event
+from orbsite.audit import ACTS, Event
 from orbsite.console import again
 from orbsite.storage.clock import utc_now
 from orbsite.tokens import Token
 from orbsite.upkeep import Job
+from tests.console.people import somebody
 
 pytestmark = pytest.mark.django_db
 PASSWORD = "open sesame"
@@ -214,3 +215,68 @@ def test_a_session_lasts_eight_hours_whatever_is_done_in_it(anna: Client, settin
     assert anna.get(reverse("admin:index")).status_code == 200
     _told(anna, 8 * 60 + 1)
     assert anna.get(reverse("admin:index")).url.startswith(reverse("admin:login"))
+
+
+def _people(name: str, *arguments: Any) -> str:
+    return reverse(f"admin:{name}", args=arguments)
+
+
+def test_the_pages_that_hand_out_rights_ask_for_the_password_first(anna: Client) -> None:
+    user, group = User.objects.get(), Group.objects.get(name="viewer")
+    new = {"password1": "quite another one", "password2": "quite another one", "usable_password": "true"}
+    pages = {
+        _people("auth_user_password_change", user.pk): new,
+        _people("password_change"): {"old_password": PASSWORD, **_twice("quite another one")},
+        _people("auth_user_add"): {"username": "eve", **new},
+        _people("auth_user_change", user.pk): {"username": "eve", "is_superuser": "on"},
+        _people("auth_group_add"): {"name": "eve"},
+        _people("auth_group_change", group.pk): {"name": "eve"},
+    }
+    for page, form in pages.items():
+        for answer in (anna.get(page), anna.post(page, form)):
+            assert answer.status_code == 302, page
+            assert answer.url.startswith(reverse("admin:console_again")), page
+    assert User.objects.get().check_password(PASSWORD)
+    assert not Group.objects.filter(name="eve").exists()
+    assert _acts() == []
+
+
+def test_who_may_only_look_at_people_is_not_asked() -> None:
+    viewer = somebody("vera", "auth.view_user")
+    _told(viewer, minutes=15)
+    user = User.objects.get(username="vera")
+    assert viewer.get(_people("auth_user_change", user.pk)).status_code == 200
+    assert viewer.get(_people("auth_user_password_change", user.pk)).status_code == 403
+
+
+def test_what_is_changed_about_people_is_noted(anna: Client) -> None:
+    _told(anna, minutes=0)
+    new = {"password1": "quite another one", "password2": "quite another one", "usable_password": "true"}
+    anna.post(_people("auth_user_add"), {"username": "eve", **new})
+    eve = User.objects.get(username="eve")
+    anna.post(_people("auth_user_password_change", eve.pk), new | {"set-password": "1"})
+    anna.post(_people("auth_group_add"), {"name": "readers"})
+    group = Group.objects.get(name="readers")
+    anna.post(_people("auth_group_change", group.pk), {"name": "others"})
+    anna.post(_people("auth_group_delete", group.pk), {"post": "yes"})
+    anna.post(
+        _people("auth_user_changelist"), {"action": "delete_selected", "_selected_action": [eve.pk], "post": "yes"}
+    )
+    assert not User.objects.filter(username="eve").exists()
+    anna.post(_people("password_change"), {"old_password": PASSWORD, **_twice("quite another one")})
+    assert _acts() == [
+        "user made",
+        "user changed",
+        "group made",
+        "group changed",
+        "group removed",
+        "user removed",
+        "password changed",
+    ]
+    assert set(_acts()) <= set(ACTS)
+    assert Event.objects.get(act="user changed").subject == str(eve.pk)
+    assert not [one for one in Event.objects.all() if "quite another one" in str(one.facts)]
+
+
+def _twice(password: str) -> dict[str, str]:
+    return {"new_password1": password, "new_password2": password}

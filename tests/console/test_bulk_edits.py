@@ -250,6 +250,21 @@ def test_a_long_list_of_what_was_removed_has_pages(admin_client: Client, monkeyp
     assert seen == [f"r-{at:04}" for at in range(5)]
 
 
+def test_what_was_removed_is_found_however_many_runs_came_after_it(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orbsite.console.removed.RUNS", 2)
+    runs = [remove(SqlStore(TE), Reflection, [one.key], hand=HAND).run for one in _stored(5)]
+    Run.objects.filter(pk__in=runs[1:3]).update(counts={})  # retention that found nothing to remove
+    page, seen = admin_client.get(reverse("admin:removed")), []
+    while True:
+        seen += [run.pk for run, _ in page.context["runs"]]
+        if page.context["older"] is None:
+            break
+        page = admin_client.get(followed(page, link_of(page, "before=")))
+    assert seen == [runs[4], runs[3], runs[0]]
+
+
 def test_viewers_choose_and_bring_back_nothing(client: Client) -> None:
     _stored(2)
     report = remove(SqlStore(TE), Reflection, [("r-0000",)], hand=HAND)

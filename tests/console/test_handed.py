@@ -6,6 +6,7 @@ import json
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from django.test import Client
 from django.urls import reverse
@@ -15,6 +16,7 @@ from luna.models import ProfileRow
 from orbsite.audit import Event
 from orbsite.models import Change, Run
 from orbsite.operations import jobs
+from orbsite.operations.remove import remove
 from orbsite.operations.request import acting
 from orbsite.operations.requests import OPERATIONS
 from orbsite.operations.sanitize import sanitize
@@ -26,6 +28,7 @@ from orbsite.stores import open_sql_store
 from orbsite.upkeep import Job, RetentionPolicy
 from te.domain import DOMAIN as TE
 from te.models import ReflectionRow
+from te.records import Reflection
 from tests.console.starting import confirm, somebody
 from tests.factories import BEGIN, ProfileFactory, ReflectionFactory
 
@@ -190,6 +193,23 @@ def test_in_a_shared_session_only_the_user_s_records_go() -> None:
     report = trim(store, policy, "ana", now=lambda: BEGIN, force=True)
     assert report.domains["te"].total("removed") == 3
     assert {*ReflectionRow.objects.values_list("pk", flat=True)} == {"b-0", "b-1"}
+
+
+def test_what_is_changed_while_a_user_is_compacted_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, old = open_sql_store(TE), BEGIN - timedelta(days=1)
+    first, second = ReflectionFactory.build_batch(2, user_id="eve", session_id="e", created_at=old)
+    store.put([first, second, ReflectionFactory.build(id="e-2", user_id="eve", session_id="e")])
+    changed = msgspec.structs.replace(first, notes="meanwhile")
+
+    def remove_later(*arguments: Any, **named: Any) -> Any:
+        store.put([changed])
+        return remove(*arguments, **named)
+
+    monkeypatch.setattr("orbsite.operations.trim.remove", remove_later)
+    report = trim(store, Policy(keep_last=1), "eve", now=lambda: BEGIN, force=True)
+    assert store.fetch(Reflection, [first.key, second.key]) == {first.key: changed}
+    assert report.domains["te"].counts["reflections"] == {"read": 3, "kept": 2, "removed": 1}
+    assert "1 were changed meanwhile" in report.domains["te"].findings[-1].message
 
 
 def test_a_fifth_of_a_user_is_the_most_that_goes_unasked() -> None:

@@ -16,7 +16,8 @@ from luna.domain import DOMAIN as LUNA
 from luna.models import ActiveModeRow, ProfileRow
 from luna.presets import new_profile
 from luna.records import ActiveMode, Profile
-from orbsite.console.diffs import IN, OUT, differences
+from orbsite.audit import Event
+from orbsite.console.diffs import IN, OUT, _is_slow, differences, differences_of_json
 from orbsite.console.history import PAGE, changes_of
 from orbsite.models import Change, Run
 from orbsite.operations.edit import edit
@@ -209,6 +210,12 @@ def test_what_was_added_is_taken_back_and_comes_back(admin_client: Client) -> No
     page = _page(admin_client, record)
     assert "is not there now" in page
     tombstone = Change.objects.get(run__operation="remove")
+    noted = Event.objects.get(act="records removed")
+    assert (noted.actor, noted.subject, noted.facts) == (
+        "admin",
+        "te/reflections",
+        {"run": tombstone.run_id, "records": 1},
+    )
     admin_client.post(_url(record, "record_revert", tombstone.pk), {"expect": ""})
     assert _now(record) == record
     assert "Brought back" in _page(admin_client, record)
@@ -249,6 +256,26 @@ def test_pages_follow_each_other_without_a_gap(admin_client: Client, django_asse
         assert (line in first.content.decode()) is (number > 5), number
         assert (line in second.content.decode()) is (number <= 5), number
     assert "something that keeps no history" not in first.content.decode() + second.content.decode()
+
+
+def test_a_tombstone_on_top_takes_no_change_from_the_pages(admin_client: Client) -> None:
+    record = _saved(notes="0")
+    for number in range(1, PAGE + 6):
+        edit(SqlStore(TE), msgspec.structs.replace(record, notes=str(number)), hand=_hand(number))
+    report = remove(SqlStore(TE), Reflection, [record.key], hand=_hand(99))
+    Change.objects.filter(run_id=report.run).update(at=NOW)  # as retention's, which stand in no page of their own
+    first = admin_client.get(_url(record), {"tombstone": Change.objects.get(run_id=report.run).pk})
+    second = admin_client.get(followed(first, link_of(first, "before=")))
+    shown = [one.change.pk for page in (first, second) for one in page.context["versions"]]
+    assert shown == list(Change.objects.order_by("-pk").values_list("pk", flat=True))
+
+
+def test_nothing_is_taken_away_that_the_page_has_not_shown(admin_client: Client) -> None:
+    record = ReflectionFactory()
+    edit(SqlStore(TE), record, hand=_hand(), free=True)
+    admin_client.post(_url(record, "record_revert", Change.objects.get().pk), {"expect": ""})
+    assert _now(record) == record
+    assert "Nothing was changed" in _page(admin_client, record)
 
 
 def test_nobody_sees_or_changes_what_they_may_not(client: Client) -> None:
@@ -321,3 +348,15 @@ def test_long_texts_are_told_apart_in_bounded_time() -> None:
     assert [len(part.lines) for part in parts] == [2002, 2]
     assert max(len(line.text) for part in parts for line in part.lines) == 2000
     assert {line.sign for line in parts[1].lines} == {OUT, IN}
+
+
+def test_lines_that_come_again_and_again_are_not_compared_each_with_each() -> None:
+    same = ["x"] * 1000
+    other = ["x" if at % 2 else f"y{at}" for at in range(1000)]
+    assert _is_slow(same, other)
+    assert _is_slow(other, same)
+    blank = [line for at in range(500) for line in ("", f"a line {at}")]
+    assert not _is_slow(blank[:300], blank[10:300])
+    parts = differences_of_json({"input": "\n".join(same)}, {"input": "\n".join(other)})
+    signs = [line.sign for part in parts for line in part.lines]
+    assert signs.count(OUT) == signs.count(IN) == 1000, "without a look for what is the same"

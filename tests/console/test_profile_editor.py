@@ -210,6 +210,16 @@ def test_what_somebody_else_changed_meanwhile_is_not_overwritten(admin_client: C
     assert form_of(answer, "updated_at")["preferences-0-text"] == ["mine"]
 
 
+def test_what_somebody_else_mended_meanwhile_is_not_overwritten(admin_client: Client) -> None:
+    row = _row()
+    ProfileRow.objects.filter(pk=row.pk).update(preferences=[1, "a"])
+    url, form = _open(admin_client, row)
+    ProfileRow.objects.filter(pk=row.pk).update(preferences=["mended"])
+    answer = admin_client.post(url, form | {"preferences-0-remove": ["1"]})
+    assert "Somebody else has changed this" in answer.content.decode()
+    assert ProfileRow.objects.get().preferences == ["mended"]
+
+
 def test_a_row_that_does_not_decode_is_mended_and_what_it_said_is_kept(admin_client: Client) -> None:
     row = _row()
     ProfileRow.objects.filter(pk=row.pk).update(preferences=[1, "a"], constraints=[{"id": 1}])

@@ -215,3 +215,27 @@ def test_every_address_of_the_admin_asks_for_it(client: Client, user: User, plac
                 assert (answer.status_code, answer.url.split("?")[0]) == (302, place), address
             asked += 1
     assert asked > 60
+
+
+def test_a_secret_that_another_session_has_seen_is_set_up_by_nobody_else(
+    client: Client, user: User, place: str
+) -> None:
+    stranger = Client()
+    _signed_in(stranger)
+    stranger.post(place, {"begin": "1"})
+    seen = TOTPDevice.objects.get()
+    _signed_in(client)
+    page = client.get(place)
+    assert page.context["new"] is None
+    assert "secret" not in page.context
+    assert client.post(place, {"code": _code(seen)}).status_code == 200
+    client.post(place, {"begin": "1"})
+    own = TOTPDevice.objects.get()
+    assert own.key != seen.key
+    assert client.post(place, {"code": _code(own), "next": "/admin/te/"}).url == "/admin/te/"
+
+
+@pytest.mark.parametrize("page", ["/api/docs", "/api/schema"])
+def test_the_pages_of_the_api_ask_for_it_too(client: Client, user: User, page: str) -> None:
+    _signed_in(client)
+    assert client.get(page).status_code == 403

@@ -371,6 +371,17 @@ def test_the_words_of_a_user_go_with_the_user(tmp_path: Path) -> None:
         assert cursor.fetchone() == (1,)
 
 
+def test_an_erasure_tells_of_rows_that_it_could_not_read(tmp_path: Path) -> None:
+    store = SqlStore(DOMAIN)
+    store.put([ReflectionFactory(id=str(at), user_id="ana") for at in range(3)])
+    ReflectionRow.objects.filter(pk="1").update(tags=[1])
+    report = erase([store], "ana", base=tmp_path)
+    assert (report.ok, report.domains["te"].counts["reflections"]["erased"]) == (False, 2)
+    assert "1 rows do not decode" in report.domains["te"].findings[0].message
+    ReflectionRow.objects.update(tags=[])
+    assert erase([store], "ana", base=tmp_path).ok
+
+
 def test_what_is_edited_by_hand_is_found_at_once(monkeypatch: Any, django_capture_on_commit_callbacks: Any) -> None:
     store = SqlStore(DOMAIN)
     record = ReflectionFactory(id="old", input="before")

@@ -1,18 +1,26 @@
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.test import Client
 from django.urls import reverse
 
 from luna.models import ProfileRow
 from orbsite.console.lists import BoundedPaginator
-from orbsite.models import Reject
+from orbsite.console.refused import refused
+from orbsite.models import Change, Reject
 from orbsite.persistence import migrate_all_file_to_sql, migrate_te_file_to_sql
 from orbsite.storage.digests import digest
+from orbsite.storage.errors import Conflict, SaveOutcomeUnknown
+from orbsite.storage.sql import SqlStore
+from te.domain import DOMAIN as TE
 from te.models import ReflectionRow
+from tests.console.browsing import form_of
+from tests.factories import ReflectionFactory
 
 pytestmark = pytest.mark.django_db
 LISTS = ("luna_profilerow", "luna_activemoderow", "te_reflectionrow", "orbsite_run")
@@ -85,6 +93,48 @@ def test_a_form_that_nobody_changed_changes_nothing(admin: Client) -> None:
     assert admin.post(url, sent | {"output": "new\r\nlines "}).status_code == 302
     row.refresh_from_db()
     assert (row.input, row.output, row.notes, row.created_at.microsecond) == ("  a \nb\n", "new\nlines ", "", 123_456)
+
+
+def test_line_ends_stay_where_nobody_changed_the_text(admin: Client) -> None:
+    row = ReflectionRow.objects.get(pk="6bd5d0e4-e752-4497-9f27-db2abd48d535")
+    row.input, row.notes, row.session_id = "a\rb\r\nc\nd", "x\ry", "one\rtwo\nthree"
+    row.save()
+    url = reverse("admin:te_reflectionrow_change", args=[row.pk]) + "?unlock=1"
+    sent = form_of(admin.get(url), "expect")
+    assert admin.post(url, sent | {"output": ["new"]}).status_code == 302
+    there = ReflectionRow.objects.get(pk=row.pk)
+    assert (there.output, there.input, there.notes) == ("new", row.input, row.notes)
+    assert there.session_id == row.session_id
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("page", ["change", "delete"])
+def test_a_save_is_tried_again_where_others_are_in_the_way(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch, page: str
+) -> None:
+    SqlStore(TE).put([ReflectionFactory(id="r", notes="old")])
+    url = reverse(f"admin:te_reflectionrow_{page}", args=["r"])
+    form = form_of(admin_client.get(url), "expect" if page == "change" else "post")
+    busy = sqlite3.OperationalError("database is locked")
+    busy.sqlite_errorcode = sqlite3.SQLITE_BUSY
+    failures, rows = [OperationalError("database is locked")], SqlStore.rows
+    failures[0].__cause__ = busy
+
+    def rows_after_a_while(*arguments: Any, **named: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return rows(*arguments, **named)
+
+    monkeypatch.setattr(SqlStore, "rows", rows_after_a_while)
+    assert admin_client.post(url, form | {"notes": ["new"]}).status_code == 302
+    assert failures == []
+    assert list(ReflectionRow.objects.values_list("notes", flat=True)) == (["new"] if page == "change" else [])
+    assert Change.objects.count() == 1
+
+
+def test_nobody_says_that_nothing_was_done_where_nobody_knows() -> None:
+    assert refused("saved", SaveOutcomeUnknown("no answer")).startswith("Nobody knows whether it was saved")
+    assert refused("saved", Conflict("taken")) == "Nothing was saved: taken"
 
 
 @pytest.mark.parametrize(

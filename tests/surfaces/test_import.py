@@ -142,3 +142,14 @@ def test_migrating_a_database_of_the_earlier_system_says_to_import_it(database: 
 
 def test_our_own_database_is_none_of_the_earlier_system() -> None:
     assert check_origin(databases=["default"]) == []
+
+
+def test_a_view_in_the_place_of_a_table_is_none(database: Path) -> None:
+    execute(
+        database,
+        "DROP TABLE te_reflections",
+        "CREATE VIEW te_reflections AS WITH RECURSIVE x(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM x WHERE id < 3) SELECT id FROM x",
+    )
+    code, report = run("import_orb_database", database)
+    assert (code, total(report, "new")) == (0, 72 + 15)
+    assert "there is no table te_reflections" in [finding["message"] for finding in report["findings"]]
