@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from uuid import uuid4
 
-from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
 
 from orbsite.api.problems import METHOD, Problem
 from orbsite.logs import request_id
@@ -16,6 +17,7 @@ logger = logging.getLogger("orbsite.requests")
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _KEPT_PRIVATE = ("/api/", "/admin/", "/metrics")
+_TAKES_FILES = "/admin/console/operations/"
 _TELLS_ITS_METHODS = ("/api/v1/users/", "/api/v1/operations/", "/metrics")
 
 Next = Callable[[HttpRequest], HttpResponseBase]
@@ -53,6 +55,8 @@ def strict(following: Next) -> Next:
 
     def respond(request: HttpRequest) -> HttpResponseBase:
         is_known = request.method in METHODS or request.path.startswith(_TELLS_ITS_METHODS)
+        if _is_too_large(request):
+            return HttpResponse("This is more than any form here sends; nothing was done.", "text/plain", status=413)
         answer = following(request) if is_known else HttpResponseNotAllowed(METHODS)
         if isinstance(answer, HttpResponseNotAllowed) and not request.path.startswith("/admin/"):
             answer = Problem(METHOD, headers={"Allow": answer["Allow"]}).response()
@@ -61,3 +65,14 @@ def strict(following: Next) -> Next:
         return answer
 
     return respond
+
+
+def _is_too_large(request: HttpRequest) -> bool:
+    """Tell whether a page of the admin is sent more than forms are, before anything reads it and fills the disk.
+
+    Files are taken by operations alone, which have a limit of their own, and of those who have a session.
+    """
+    takes_files = request.path.startswith(_TAKES_FILES) and settings.SESSION_COOKIE_NAME in request.COOKIES
+    sent = request.META.get("CONTENT_LENGTH") or "0"
+    most = int(settings.ORB_API_MAX_BYTES)
+    return request.path.startswith("/admin/") and not takes_files and sent.isdecimal() and int(sent) > most

@@ -123,6 +123,10 @@ class Index:
         return made
 
     def _write(self, made: list[Words], gone: list[str], step: dict[str, Any], done: Progressed) -> None:
+        """Write what still holds: a record that has gone or changed since it was read is seen by the next pass."""
+        held = self._held([*(one.key for one in made), *gone])
+        gone = [key for key in gone if key not in held]
+        made = [one for one in made if held.get(one.key) == one.digest]
         done.removed = self._words().filter(key__in=gone).delete()[0] if gone else 0
         done.indexed = len(made)
         Words.objects.using(self._using).bulk_create(
@@ -134,6 +138,14 @@ class Index:
         )
         if step:
             WordsPass.objects.using(self._using).update_or_create(kind=self.kind.plural, defaults=step)
+
+    def _held(self, keys: Sequence[str]) -> dict[str, str]:
+        """Return the digests of the rows that are there, which nobody changes or removes until this is committed."""
+        held: dict[str, str] = {}
+        for start in range(0, len(keys), PAGE):
+            rows = self._rows().filter(**{f"{self._field}__in": keys[start : start + PAGE]}).order_by(self._field)
+            held.update(rows.select_for_update().values_list(self._field, "digest"))
+        return held
 
     def _rows(self) -> QuerySet[Any]:
         rows: QuerySet[Any] = self._model._base_manager.using(self._using)

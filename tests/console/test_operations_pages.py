@@ -371,3 +371,11 @@ def test_rows_lead_to_what_can_be_done_with_them(admin_client: Client) -> None:
     again = address_of("migrate", {"only_rejected": True, "only": ["te"]})
     assert again in shown("reject", reject)
     assert admin_client.get(again).context["form"].initial["only_rejected"] is True
+
+
+@pytest.mark.parametrize("path", ["/admin/login/", "/admin/te/reflectionrow/add/", "/admin/console/operations/import/"])
+def test_nobody_fills_the_disk_before_saying_who_it_is(path: str, settings: Any) -> None:
+    settings.ORB_API_MAX_BYTES = 1000
+    told = [Client().post(path, b"x" * size, content_type="text/plain").status_code for size in (1000, 1001)]
+    assert told[0] in (200, 302, 403)
+    assert told[1] == 413

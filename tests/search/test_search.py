@@ -371,6 +371,26 @@ def test_the_words_of_a_user_go_with_the_user(tmp_path: Path) -> None:
         assert cursor.fetchone() == (1,)
 
 
+def test_who_is_erased_while_the_index_reads_is_not_written_back(
+    store: SqlStore, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put([ReflectionFactory(user_id="ana"), ReflectionFactory(user_id="bo", id="kept", input="before")])
+    made = Index._made
+
+    def late(self: Index, *arguments: Any) -> Any:
+        found = made(self, *arguments)
+        monkeypatch.setattr(Index, "_made", made)
+        store.delete_where(Reflection, {"user_id": "ana"})
+        store.put([ReflectionFactory(user_id="bo", id="kept", input="after")])
+        return found
+
+    monkeypatch.setattr(Index, "_made", late)
+    index.go_on(now)
+    assert not Words.objects.using(store.using).exists()
+    caught_up(index)
+    assert [(one.key, "after" in one.words) for one in Words.objects.using(store.using)] == [("kept", True)]
+
+
 def test_an_erasure_tells_of_rows_that_it_could_not_read(tmp_path: Path) -> None:
     store = SqlStore(DOMAIN)
     store.put([ReflectionFactory(id=str(at), user_id="ana") for at in range(3)])
