@@ -5,8 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from uuid import uuid4
 
+from csp.constants import HEADER
+from csp.middleware import CSPMiddleware
+from csp.utils import build_policy
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
 
@@ -19,6 +23,9 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _KEPT_PRIVATE = ("/api/", "/admin/", "/metrics")
 _TAKES_FILES = "/admin/console/operations/"
 _TELLS_ITS_METHODS = ("/api/v1/users/", "/api/v1/operations/", "/metrics")
+
+_OF_ITS_OWN = ("_csp_exempt", "_csp_config", "_csp_update", "_csp_replace")
+"""What the decorators of django-csp leave on an answer."""
 
 Next = Callable[[HttpRequest], HttpResponseBase]
 
@@ -48,6 +55,22 @@ def tracked(following: Next) -> Next:
             request_id.reset(reset)
 
     return respond
+
+
+class Policy(CSPMiddleware):
+    """The Content-Security-Policy, made once for all answers that ask for no other."""
+
+    _made: str | None = None
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        """Add the header."""
+        if settings.DEBUG or HEADER in response or any(hasattr(response, name) for name in _OF_ITS_OWN):
+            answer: HttpResponseBase = super().process_response(request, response)
+            return answer
+        if self._made is None:
+            self._made = build_policy(**asdict(self.get_policy_parts(request=request, response=response)))
+        response[HEADER] = self._made
+        return response
 
 
 def strict(following: Next) -> Next:

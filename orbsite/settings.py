@@ -66,7 +66,7 @@ MIDDLEWARE = [
     "orbsite.middleware.tracked",
     "django.middleware.security.SecurityMiddleware",
     *([] if DEBUG else ["whitenoise.middleware.WhiteNoiseMiddleware"]),  # runserver has its own way
-    "csp.middleware.CSPMiddleware",
+    "orbsite.middleware.Policy",
     "orbsite.middleware.strict",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from django.db import connections
@@ -15,11 +16,15 @@ from orbsite.storage.rows import read_row
 
 def records(page: Page, where: Mapping[str, Any], after: tuple[Any, ...] | None, kind: type[R]) -> Iterator[R]:
     """Yield the records of all rows that meet conditions and come after a cursor."""
+    return chain.from_iterable(_pages(page, where, after, kind))
+
+
+def _pages(page: Page, where: Mapping[str, Any], after: tuple[Any, ...] | None, kind: type[R]) -> Iterator[list[R]]:
     reader = reader_of(page.model, connections[page.using].vendor)
     while page.size:
         found: list[R] | None = None if reader is None else reader.read(fetch(page, where, after))
         if found is not None:
-            yield from found
+            yield found
             number, last = len(found), found[-1:]
             after = tuple(getattr(one, name) for one in last for name in page.names)
         else:
@@ -27,7 +32,7 @@ def records(page: Page, where: Mapping[str, Any], after: tuple[Any, ...] | None,
                 dict(zip(columns(kind), row, strict=True))
                 for row in rows_of(page, where, after).values_list(*columns(kind))
             ]
-            yield from (record for one in values if (record := read_row(kind, one).record) is not None)
+            yield [record for one in values if (record := read_row(kind, one).record) is not None]
             number = len(values)
             after = tuple(one[name] for one in values[-1:] for name in page.names)
         if number < page.size:

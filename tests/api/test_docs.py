@@ -6,8 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from csp.decorators import csp_replace
+from django.http import HttpResponse
 from django.test import Client
 
+from orbsite.middleware import Policy
 from orbsite.storage.clock import utc_now
 
 pytestmark = pytest.mark.django_db
@@ -48,3 +51,16 @@ def test_a_session_that_is_over_in_the_admin_opens_neither(admin_client: Client,
     session["orb_confirmed_at"] = (utc_now() - timedelta(hours=9)).isoformat()
     session.save()
     assert admin_client.get(page).status_code == 403
+
+
+def test_the_policy_is_the_same_for_all_but_those_who_ask_for_their_own(rf: Any) -> None:
+    @csp_replace({"script-src": ["'none'"]})
+    def own(_: Any) -> HttpResponse:
+        return HttpResponse()
+
+    answers = {view: Policy(view)(rf.get("/")) for view in (own, lambda _: HttpResponse())}
+    theirs, usual = [answer["Content-Security-Policy"] for answer in answers.values()]
+    assert "script-src 'none'" in theirs
+    assert "script-src 'self'" in usual
+    policy = Policy(lambda request: HttpResponse() if request.path == "/" else own(request))
+    assert [policy(rf.get(path))["Content-Security-Policy"] for path in ("/", "/own", "/")] == [usual, theirs, usual]
