@@ -33,9 +33,10 @@ _LISTED = 20
 class Handed(Chosen):
     """A list of records whose rows can be handed over to operations."""
 
-    def get_actions(self, request: HttpRequest) -> Any:
-        """Add what somebody may start."""
-        offered = super().get_actions(request)
+    def get_actions(self, request: HttpRequest, action_location: Any = None) -> Any:
+        """Add what somebody may start; Django says from 6.1 on where that is shown."""
+        where = {} if action_location is None else {"action_location": action_location}
+        offered = super().get_actions(request, **where)
         ours = [] if IS_POPUP_VAR in request.GET else self._of_operations()
         return offered | {
             act.__name__: (act, act.__name__, title) for operation, act, title in ours if may(request.user, operation)

@@ -234,7 +234,7 @@ def _written(most_of: set[str] = OF_ONESELF) -> Iterator[list[str]]:
         return execute(sql, params, many, context)
 
     with transaction.atomic():
-        mark = transaction.savepoint()
+        mark = getattr(transaction, "savepoint_create", transaction.savepoint)()  # as Django 6.1 calls it
         with connection.execute_wrapper(watch):
             yield found
         transaction.savepoint_rollback(mark)
