@@ -2,7 +2,8 @@
 
 This module is also what schemathesis itself imports, for what a document cannot say: that a client makes up no cursors
 and ETags, for these are handed out, and a new key for each creation; one request in eight does otherwise all the same.
-And that 5.0 is no integer here, which it is to JSON Schema; and that only SQL is searched.
+And that 5.0 is no integer here, which it is to JSON Schema; that only SQL is searched, and
+that a policy and a user go together.
 """
 
 from __future__ import annotations
@@ -124,8 +125,13 @@ def _hooks() -> None:
             case.query.pop("cursor", None)
             if os.environ.get("ORB_FUZZED") != "sql":
                 case.query.pop("search", None)
-        if isinstance(case.body, dict) and isinstance(case.body.get("run"), float):
-            case.body["run"] = int(case.body["run"])  # as JavaScript prints it: 5 for 5.0
+        if isinstance(case.body, dict):
+            case.body |= {
+                name: int(one) for name, one in case.body.items() if isinstance(one, float)
+            }  # as JavaScript does
+            if {case.body.get("policy") is None, case.body.get("user") is None} == {True, False}:
+                for name in ("policy", "user"):
+                    case.body.pop(name, None)
         number = next(numbers)
         if case.headers and number % 8:
             case.headers.pop("If-Match", None)
