@@ -2,8 +2,8 @@
 
 This module is also what schemathesis itself imports, for what a document cannot say: that a client makes up no cursors
 and ETags, for these are handed out, and a new key for each creation; one request in eight does otherwise all the same.
-And that 5.0 is no integer here, which it is to JSON Schema; that only SQL is searched, and
-that a policy and a user go together.
+And that 5.0 is no integer here, which it is to JSON Schema; that only SQL is searched, and that a policy
+and a user go together.
 """
 
 from __future__ import annotations
@@ -112,6 +112,16 @@ def check(outcome: Outcome) -> None:
     assert outcome.accepted >= LEAST_ACCEPTED, outcome.answers
 
 
+def _fit(body: dict[str, Any]) -> None:
+    """Have a body keep to what a document cannot say."""
+    body |= {
+        name: int(one) for name, one in body.items() if isinstance(one, float)
+    }  # as JavaScript prints it: 5 for 5.0
+    if (body.get("policy") is None) != (body.get("user") is None):
+        body.pop("policy", None)
+        body.pop("user", None)
+
+
 def _hooks() -> None:
     import schemathesis
 
@@ -126,12 +136,7 @@ def _hooks() -> None:
             if os.environ.get("ORB_FUZZED") != "sql":
                 case.query.pop("search", None)
         if isinstance(case.body, dict):
-            case.body |= {
-                name: int(one) for name, one in case.body.items() if isinstance(one, float)
-            }  # as JavaScript does
-            if {case.body.get("policy") is None, case.body.get("user") is None} == {True, False}:
-                for name in ("policy", "user"):
-                    case.body.pop(name, None)
+            _fit(case.body)
         number = next(numbers)
         if case.headers and number % 8:
             case.headers.pop("If-Match", None)
