@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
@@ -82,22 +82,28 @@ def figures(domains: Iterable[Domain], policies: Sequence[RetentionPolicy], now:
     return [one for domain in domains for one in (_of_file(domain, limits, now), _of_sql(domain, limits, now))]
 
 
+def _large(domain: Domain, store: str, size: int) -> Figures:
+    """Return what was last counted of a store that is too large to be counted for a page."""
+    noted = _noted(domain, store)
+    return Figures(
+        domain=domain,
+        store=store,
+        is_small=False,
+        counts=noted.counts if noted else {},
+        size=size,
+        details=(noted.details if noted else None) or {},
+        as_of=noted.noted_at if noted else None,
+    )
+
+
 def _of_sql(domain: Domain, limits: Limits, now: datetime) -> Figures:
     try:
         store = open_sql_store(domain)
         if all(_is_small(model) for model in domain.models.values()):
             made = overview(store, lambda: now, limits.get((domain.name, SQL), ()))
             return Figures(domain=domain, store=SQL, as_of=now, **made)
-        noted = _noted(domain, SQL)
-        return Figures(
-            domain=domain,
-            store=SQL,
-            is_small=False,
-            counts=noted.counts if noted else {},
-            size=store.size(),
-            details=((noted.details if noted else None) or {}) | _span(store),
-            as_of=noted.noted_at if noted else None,
-        )
+        large = _large(domain, SQL, store.size())
+        return replace(large, details=large.details | _span(store))
     except (OrbError, DatabaseError) as problem:
         why = str(problem) if isinstance(problem, OrbError) else f"the database refused: {type(problem).__name__}"
         return Figures(domain=domain, store=SQL, problem=why)
@@ -109,19 +115,7 @@ def _of_file(domain: Domain, limits: Limits, now: datetime) -> Figures:
         written, journal = _written(document), document.journal_size()
         size = document.size()
         if size > SMALL_BYTES:
-            noted = _noted(domain, FILE)
-            return Figures(
-                domain=domain,
-                store=FILE,
-                is_small=False,
-                counts=noted.counts if noted else {},
-                size=size,
-                details=(noted.details if noted else None) or {},
-                as_of=noted.noted_at if noted else None,
-                symptoms=None,
-                journal=journal,
-                written=written,
-            )
+            return replace(_large(domain, FILE, size), symptoms=None, journal=journal, written=written)
     except (OrbError, OSError) as problem:
         return Figures(domain=domain, store=FILE, problem=_of_disk(problem))
     symptoms = tuple(examine(domain, document))
