@@ -114,9 +114,8 @@ def check(outcome: Outcome) -> None:
 
 def _fit(body: dict[str, Any]) -> None:
     """Have a body keep to what a document cannot say."""
-    body |= {
-        name: int(one) for name, one in body.items() if isinstance(one, float)
-    }  # as JavaScript prints it: 5 for 5.0
+    whole = {name: int(one) for name, one in body.items() if isinstance(one, float)}
+    body |= whole  # as JavaScript prints it: 5 for 5.0
     if (body.get("policy") is None) != (body.get("user") is None):
         body.pop("policy", None)
         body.pop("user", None)
