@@ -56,6 +56,23 @@ def check_rate(**_: Any) -> list[CheckMessage]:
     return []
 
 
+@register("orb")
+def check_limits(**_: Any) -> list[CheckMessage]:
+    """The limits of tokens, and the days for which exports are kept, are numbers."""
+    found: list[CheckMessage] = []
+    for read in (
+        conf.token_max_open_jobs,
+        conf.token_max_jobs_per_day,
+        conf.token_max_bytes,
+        conf.keep_exports_days,
+    ):
+        try:
+            read()
+        except ImproperlyConfigured as problem:
+            found.append(Error(str(problem), id="orb.E011"))
+    return found
+
+
 @register(Tags.database)
 def check_origin(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
     """No database in use is one that the earlier system made."""

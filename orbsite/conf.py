@@ -98,6 +98,38 @@ def api_rate() -> tuple[int, int] | None:
     return int(match["number"]), int(match["seconds"])
 
 
+def token_max_open_jobs() -> int | None:
+    """Return how many jobs of a token may wait or run at once; None for any number. Raises ImproperlyConfigured."""
+    return _limit("ORB_TOKEN_MAX_OPEN_JOBS")
+
+
+def token_max_jobs_per_day() -> int | None:
+    """Return how many jobs a token may start in 24 hours; None for any number. Raises ImproperlyConfigured."""
+    return _limit("ORB_TOKEN_MAX_JOBS_PER_DAY")
+
+
+def token_max_bytes() -> int | None:
+    """Return how many bytes a token's exports and backups may occupy; None for any number.
+
+    Raises ImproperlyConfigured.
+    """
+    return _limit("ORB_TOKEN_MAX_BYTES")
+
+
+def keep_exports_days() -> int | None:
+    """Return for how many days the exports of jobs are kept; None for ever. Raises ImproperlyConfigured."""
+    return _limit("ORB_KEEP_EXPORTS_DAYS")
+
+
+def _limit(name: str) -> int | None:
+    value = str(getattr(settings, name)).strip()
+    if value == "none":
+        return None
+    if not (value.isascii() and value.isdecimal()) or int(value) == 0:
+        raise ImproperlyConfigured(f"{name} is {value!r}; set it to a number from 1 on, or to none for no limit")
+    return int(value)
+
+
 def admin_2fa() -> bool:
     """Return whether the admin asks for a second factor."""
     return bool(settings.ORB_ADMIN_2FA)

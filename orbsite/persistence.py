@@ -21,7 +21,14 @@ from luna.stores import (
     SqlLunaPreferencesStore,
     create_default_luna_store,
 )
-from orbsite.conf import Persistence, backup_directory, keep_backups_days, persistence, undo_days
+from orbsite.conf import (
+    Persistence,
+    backup_directory,
+    keep_backups_days,
+    keep_exports_days,
+    persistence,
+    undo_days,
+)
 from orbsite.conf import data_directory as get_data_directory
 from orbsite.operations.cleanup import GRACE, Times, cleanup
 from orbsite.operations.compact import compact
@@ -169,7 +176,7 @@ def cleanup_orphaned_files() -> list[Path]:
     """
     if not get_data_directory().is_dir():
         return []
-    times = Times.of(utc_now(), GRACE / timedelta(days=1), undo_days(), keep_backups_days())
+    times = Times.of(utc_now(), GRACE / timedelta(days=1), undo_days(), keep_backups_days(), keep_exports_days())
     report = cleanup([LUNA, TE], get_data_directory(), times=times, apply=True, backups=backup_directory())
     return report.removed
 

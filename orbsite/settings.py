@@ -32,6 +32,10 @@ ORB_DATA_DIR = BASE_DIR / (env.str("ORB_DATA_DIR", default="") or ".orb-data")
 ORB_BACKUP_DIR = BASE_DIR / (env.str("ORB_BACKUP_DIR", default="") or ".orb-backups")
 ORB_JOURNAL = env.str("ORB_JOURNAL", default="")
 ORB_KEEP_BACKUPS_DAYS = env.str("ORB_KEEP_BACKUPS_DAYS", default="")
+ORB_KEEP_EXPORTS_DAYS = env.str("ORB_KEEP_EXPORTS_DAYS", default="") or "30"
+ORB_TOKEN_MAX_OPEN_JOBS = env.str("ORB_TOKEN_MAX_OPEN_JOBS", default="") or "20"
+ORB_TOKEN_MAX_JOBS_PER_DAY = env.str("ORB_TOKEN_MAX_JOBS_PER_DAY", default="") or "1000"
+ORB_TOKEN_MAX_BYTES = env.str("ORB_TOKEN_MAX_BYTES", default="") or str(10 * 1024**3)
 ORB_UNDO_DAYS = int(env.str("ORB_UNDO_DAYS", default="") or 30)
 ORB_ALLOW_NETWORK_FS = env.bool("ORB_ALLOW_NETWORK_FS", default=False)
 ORB_API_RATE = env.str("ORB_API_RATE", default="") or "1000/10s"

@@ -26,9 +26,21 @@ SCOPES = {
     "admin": frozenset({"read", "write", "operate", "admin"}),
 }
 """What a token may be allowed, and what each of it contains."""
+SCOPE_MEANINGS = {
+    "read": "reads records and exports users",
+    "write": "reads and changes records",
+    "operate": "starts work that destroys nothing, such as checks, backups and exports, follows it, and reads figures",
+    "admin": "does all of that; also erases users, migrates, rolls back and forces compaction",
+}
+"""What each scope lets a token do, for the data that the token is for."""
 MARK = "orb"
 _BETWEEN_NOTES = timedelta(minutes=1)
 _MOST_OF_AN_ID = 255
+
+
+def scopes_help() -> str:
+    """Return what each scope lets a token do, as one text."""
+    return " ".join(f'"{scope}" {meaning}.' for scope, meaning in SCOPE_MEANINGS.items())
 
 
 def check_scopes(value: Any) -> None:
@@ -53,11 +65,16 @@ class Token(models.Model):
     name = models.CharField(max_length=100, help_text="What it is for.")
     prefix = models.CharField(max_length=8, unique=True, editable=False, help_text="Tells tokens apart; no secret.")
     digest = models.CharField(max_length=64, editable=False, help_text="SHA-256 of its secret.")
-    scopes = models.JSONField(default=list, validators=[check_scopes], help_text=f"Some of: {', '.join(SCOPES)}.")
+    scopes = models.JSONField(default=list, validators=[check_scopes], help_text=scopes_help())
     users = models.JSONField(
-        default=list, blank=True, validators=[check_users], help_text='Whose data it is for, such as ["ana"].'
+        default=list,
+        blank=True,
+        validators=[check_users],
+        help_text='Whose data it is for, such as ["ana"]. It may start work that concerns these users alone.',
     )
-    every_user = models.BooleanField(default=False, help_text="Whether it is for the data of every user.")
+    every_user = models.BooleanField(
+        default=False, help_text="Whether it is for the data of every user. Work over the whole store needs this."
+    )
     expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: never.")
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
     last_used_at = models.DateTimeField(null=True, editable=False, help_text="To the minute.")

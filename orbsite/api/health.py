@@ -71,11 +71,15 @@ class Metrics(OrbView):
 
     @extend_schema(operation_id="metrics", responses={(200, "text/plain"): {"type": "string"}})
     def get(self, request: Request) -> HttpResponse:  # noqa: ARG002 -- REST framework's signature
-        """Return what can be measured; what cannot is left out, and told by `orb_check`."""
+        """Return what can be measured; what cannot is left out, and told by `orb_check`.
+
+        What counts records and jobs of every user is for tokens of every user.
+        """
+        measures = (_disk, _journals, _records, _jobs) if self.token.every_user else (_disk,)
         samples: list[_Sample] = []
         for name, check in CHECKS.items():
             samples.append(("orb_check", {"check": name}, float(_outcome(name, check) == "ok")))
-        for measure in (_disk, _journals, _records, _jobs):
+        for measure in measures:
             try:
                 samples += measure()
             except (OrbError, OSError, DatabaseError) as problem:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import msgspec
-from django.http import Http404
-from drf_spectacular.utils import extend_schema, extend_schema_view
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from orbsite.addresses import of_client
 from orbsite.api.idempotency import Attempt, once
-from orbsite.api.problems import BAD, CONFLICT, Problem
+from orbsite.api.permissions import job_for, require_for
+from orbsite.api.problems import BAD, CONFLICT, QUOTA, Problem
 from orbsite.api.schema import IDEMPOTENT, described, field, shape
 from orbsite.api.views import OrbView, opened
 from orbsite.operations import jobs, requests
@@ -20,7 +20,7 @@ from orbsite.operations.request import Request as Operation
 from orbsite.operations.stats import stats
 from orbsite.storage.clock import utc_now
 from orbsite.storage.domain import registered
-from orbsite.storage.errors import OrbError
+from orbsite.storage.errors import OrbError, QuotaExceeded
 from orbsite.storage.finding import ROOT, step
 from orbsite.storage.instant import spell
 from orbsite.upkeep import Job
@@ -28,6 +28,8 @@ from orbsite.upkeep import Job
 OFFERED = ("validate", "migrate", "verify", "rollback", "compact", "export", "check", "backup")
 """The operations that can be started, by their names in `requests.OPERATIONS`."""
 JOBS = "/api/v1/operations/jobs"
+WAITED = "Job-Already-Queued"
+"""The header that says that an equal job waited already, and that the answer shows that one."""
 _OPERATE = dict.fromkeys(("GET", "HEAD", "POST", "DELETE"), "operate")
 _TIME = {"type": ["string", "null"], "format": "date-time"}
 _WORK = {
@@ -48,6 +50,13 @@ _WORK = {
     },
     "additionalProperties": False,
 }
+_WAITED = OpenApiParameter(
+    WAITED,
+    {"type": "string", "enum": ["true"]},
+    OpenApiParameter.HEADER,
+    response=[202],
+    description="An equal job of the same token waited already; this is that one.",
+)
 described("Job", _WORK)
 described("Report", {"type": "object", "required": ["run", "ok", "domains", "findings"]})
 
@@ -56,6 +65,7 @@ class Stats(OrbView):
     """How much there is."""
 
     scopes = _OPERATE
+    needs_every_user = True
 
     @extend_schema(operation_id="stats", responses={200: shape("Report")})
     def get(self, request: Request) -> Any:  # noqa: ARG002 -- Django's signature
@@ -66,31 +76,33 @@ class Stats(OrbView):
 class Start(OrbView):
     """Long work that can be started."""
 
-    scopes = _OPERATE
     operation: ClassVar[str]
 
     def post(self, request: Request) -> Any:  # noqa: ARG002 -- Django's signature
         """Queue it, and say where to follow it; the body holds its arguments, {} for none."""
         return once(self, self._start)
 
-    def _start(self, attempt: Attempt) -> Any:  # noqa: ARG002 -- a job has an id and a moment of its own
+    def _start(self, attempt: Attempt) -> Any:
+        token, arguments = self.token, self._arguments()
+        who: dict[str, Any] = {"actor": f"token {token.prefix}", "address": of_client(self.request), "token": token}
+        try:
+            require_for(token, requests.read(self.operation, arguments))
+            job, is_new = jobs.get_or_start(self.operation, arguments, now=utc_now, attempt=attempt.new_id(0), **who)
+        except QuotaExceeded as problem:
+            raise Problem(QUOTA, str(problem), headers={"Retry-After": str(problem.retry_after)}) from problem
+        except OrbError as problem:
+            raise Problem(BAD, errors=[(ROOT, str(problem))]) from problem
+        headers = {"Location": f"{JOBS}/{job.pk}"}
+        return Response(_shown(job), status=202, headers=headers if is_new else headers | {WAITED: "true"})
+
+    def _arguments(self) -> dict[str, Any]:
+        """Return what was sent, by the names that the operation has for it. Raises Problem."""
         names = _names(requests.OPERATIONS[self.operation])
         given = self.object_of(self.body())
         unknown = [(step(ROOT, name), "is not known here") for name in given if name not in names]
         if unknown:
             raise Problem(BAD, errors=unknown)
-        arguments = {names[name]: value for name, value in given.items()}
-        try:
-            job = jobs.start(self.operation, arguments, now=utc_now, actor=self.actor, address=of_client(self.request))
-        except OrbError as problem:
-            raise Problem(BAD, errors=[(ROOT, str(problem))]) from problem
-        return Response(_shown(job), status=202, headers={"Location": f"{JOBS}/{job.pk}"})
-
-    @property
-    def actor(self) -> str:
-        """Who starts it: the token, by what tells it apart."""
-        token: Any = self.request.auth
-        return f"token {token.prefix}"
+        return {names[name]: value for name, value in given.items()}
 
 
 class OneJob(OrbView):
@@ -101,7 +113,7 @@ class OneJob(OrbView):
     @extend_schema(operation_id="getJob", responses={200: shape("Job")})
     def get(self, request: Request, job: int) -> Any:  # noqa: ARG002 -- Django's signature
         """Follow a job."""
-        return Response(_shown(_found(job)))
+        return Response(_shown(job_for(self.token, job)))
 
 
 class Cancel(OrbView):
@@ -112,7 +124,7 @@ class Cancel(OrbView):
     @extend_schema(operation_id="cancelJob", request=None, responses={202: shape("Job")})
     def post(self, request: Request, job: int) -> Any:  # noqa: ARG002 -- Django's signature
         """Cancel a job that waits or runs; one that runs ends where it can be gone on with (409 where it ended)."""
-        _found(job)
+        job_for(self.token, job)
         try:
             return Response(_shown(jobs.cancel(job, now=utc_now)), status=202)
         except OrbError as problem:
@@ -122,15 +134,27 @@ class Cancel(OrbView):
 def view_of(name: str) -> type[Start]:
     """Return the resource that starts an operation."""
     kind = requests.OPERATIONS[name]
-    view = type(f"Start{kind.__name__}", (Start,), {"operation": name, "__doc__": kind.__doc__})
+    declared = {"scopes": {"POST": kind.scope}, "needs_every_user": not kind.takes_one_user}
+    view = type(f"Start{kind.__name__}", (Start,), {"operation": name, "__doc__": kind.__doc__, **declared})
     described_as = extend_schema(
         operation_id=name,
-        description=kind.__doc__,
-        parameters=[IDEMPOTENT],
+        description=f"{kind.__doc__} {_needs(kind)}",
+        parameters=[IDEMPOTENT, _WAITED],
         request={"application/json": described(f"{kind.__name__}Arguments", _arguments_of(kind))},
         responses={202: shape("Job")},
     )
     return extend_schema_view(post=described_as)(view)
+
+
+def _needs(kind: type[Operation]) -> str:
+    """Return what an operation needs of a token, as text."""
+    reach = (
+        "With `user`, a token for that user suffices; else one for every user is needed."
+        if (kind.takes_one_user)
+        else "A token for every user is needed."
+    )
+    more = "".join(f" With `{_camel(name)}`, the scope `admin` is needed." for name in kind.admin_when)
+    return f"{reach}{more} An equal job of the same token that still waits is answered instead of a new one."
 
 
 def _arguments_of(kind: type[Operation]) -> dict[str, Any]:
@@ -151,13 +175,6 @@ def _names(kind: type[Operation]) -> dict[str, str]:
 def _camel(name: str) -> str:
     first, *rest = name.split("_")
     return first + "".join(word.capitalize() for word in rest)
-
-
-def _found(number: int) -> Job:
-    job = Job.objects.filter(pk=number).first()
-    if job is None:
-        raise Http404
-    return job
 
 
 def _shown(job: Job) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""What a token may do: 404 for other users' things, whatever there is of them, then 403 where a scope is lacking."""
+"""What a token may do: 404 for other users' things, whatever there is of them, then 403 for lack of scope or reach.
+
+A token has scopes, which say what it may do, and a reach, the users for whose data it may do it. A view names the scope
+that each method needs; an operation declares its own needs, see `orbsite.operations.request.Request`.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +12,22 @@ from django.http import Http404
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
+from orbsite.api.problems import FORBIDDEN, Problem
+from orbsite.operations.request import Request as Operation
+from orbsite.operations.requests import read
+from orbsite.storage.errors import OrbError
 from orbsite.tokens import Token
+from orbsite.upkeep import Job
+
+EVERY_USER = "This concerns the data of every user; it needs a token that is for every user."
+OTHER_USER = "This concerns a user for whom the token is not."
 
 
 class TokenMay(BasePermission):
-    """Asks for the user of the route, and for the scope that the view names for the method."""
+    """Asks for the user of the route, for the scope that the view names for the method, and for the reach."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        """Tell whether the token may do this. Raises Http404 for another user's address."""
+        """Tell whether the token may do this. Raises Http404 for another user's address, and Problem."""
         token = request.auth
         if not isinstance(token, Token):
             return False
@@ -23,4 +35,45 @@ class TokenMay(BasePermission):
         if user is not None and not token.is_for(user):
             raise Http404
         scope = view.scopes.get(request.method)
-        return scope is not None and token.allows(scope)
+        if scope is None:
+            return False
+        require(token, scope)
+        if view.needs_every_user and not token.every_user:
+            raise Problem(FORBIDDEN, EVERY_USER)
+        return True
+
+
+def require(token: Token, scope: str) -> None:
+    """Raise Problem where a token lacks a scope."""
+    if not token.allows(scope):
+        raise Problem(FORBIDDEN, f"The token lacks the scope that this needs: {scope}.")
+
+
+def require_for(token: Token, operation: Operation) -> None:
+    """Raise Problem where a token may not start an operation with its arguments."""
+    require(token, operation.needed_scope)
+    user = operation.user_concerned
+    if user is None and not token.every_user:
+        raise Problem(FORBIDDEN, EVERY_USER)
+    if user is not None and not token.is_for(user):
+        raise Problem(FORBIDDEN, OTHER_USER)
+
+
+def job_for(token: Token, number: int) -> Job:
+    """Return a job that a token may see: any for every user, else its own, about its own users alone.
+
+    Raises Http404.
+    """
+    jobs = Job.objects.filter(pk=number)
+    job = (jobs if token.every_user else jobs.filter(token=token)).first()
+    if job is None or not (token.every_user or _concerns_users_of(token, job)):
+        raise Http404
+    return job
+
+
+def _concerns_users_of(token: Token, job: Job) -> bool:
+    try:
+        user = read(job.operation, job.arguments).user_concerned
+    except OrbError:  # an operation or an argument of another version
+        return False
+    return user is not None and token.is_for(user)

@@ -63,6 +63,7 @@ MEDIA = Kind(415, "unsupported-media-type", "The body is of an unknown kind", "S
 REUSED = Kind(422, "key-reused", "The Idempotency-Key was used before", "It came with another body; choose a new key.")
 UNCONDITIONAL = Kind(428, "precondition-required", "A condition is needed", "Send If-Match with the ETag you read.")
 TOO_MANY = Kind(429, "too-many-requests", "Too many requests", "Wait as long as Retry-After says.")
+QUOTA = Kind(429, "quota-exceeded", "The quota of the token is used up", "Wait as long as Retry-After says.")
 FAILED = Kind(500, "internal", "Something went wrong", "It is in the log under the instance of this answer.")
 UNAVAILABLE = Kind(503, "unavailable", "The store is out of reach", "Nothing was written; retry later.")
 UNUSABLE = Kind(503, "store-damaged", "The store cannot be used", "Nothing was written; an operator has to look at it.")

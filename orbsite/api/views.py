@@ -7,8 +7,9 @@
         def get(self, request: Request, user: str, mode: str) -> Response: ...
 
 An `OrbView` asks for a token (401), hides other users' things (404, where the route has `<id:user>`), asks for the
-scope of the method (403; `scopes` changes that), slows down who asks too often (429), and knows only the methods that
-are defined (405). Within it `self.store` is the configured store and no other, `self.body()` the strictly read body,
+scope of the method (403; `scopes` changes that, and `needs_every_user` asks for a token of every user), slows down who
+asks too often (429), and knows only the methods that are defined (405). Within it `self.token` is the token,
+`self.store` is the configured store and no other, `self.body()` the strictly read body,
 `self.shown(record)` the answer for one record with its ETag, 304 included. Errors are raised, see `problems`.
 """
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import msgspec
 from django.http import Http404
@@ -42,6 +43,7 @@ from orbsite.storage.record import R, Record
 from orbsite.storage.store import Store
 from orbsite.storage.walk import name_of
 from orbsite.stores import open_store
+from orbsite.tokens import Token
 
 READS = {"GET": "read", "HEAD": "read"}
 WRITES = {"POST": "write", "PUT": "write", "PATCH": "write", "DELETE": "write"}
@@ -63,8 +65,16 @@ class OrbView(APIView):
     """Whose store it speaks to."""
     scopes: ClassVar[dict[str, str]] = READS | WRITES
     """The scope that each method asks for."""
+    needs_every_user: ClassVar[bool] = False
+    """Whether it asks for a token that is for every user."""
     parameters: ClassVar[tuple[str, ...]] = ()
     """What may stand in the query."""
+
+    @property
+    def token(self) -> Token:
+        """The token that was sent; nothing is done without one."""
+        token: Any = self.request.auth
+        return cast(Token, token)
 
     @property
     def store(self) -> Store:

@@ -10,6 +10,7 @@ from django.apps import apps
 
 from orbsite import conf
 from orbsite.models import Change
+from orbsite.operations import exports
 from orbsite.operations.growth import note_growth
 from orbsite.operations.restore_removed import REMOVALS
 from orbsite.tokens import forget
@@ -28,6 +29,7 @@ def chores(now: Callable[[], datetime]) -> dict[str, int]:
         "growth_noted": noted,
         "tombstones_removed": _remove(Change.objects.filter(run__operation__in=REMOVALS, run__started_at__lt=before)),
         "answers_removed": forget(now()),
+        "exports_removed": _remove_exports(now()),
         "jobs_removed": _remove(Job.objects.filter(**ended)),
         "policy_runs_removed": _remove(PolicyRun.objects.filter(**ended)),
     }
@@ -35,6 +37,12 @@ def chores(now: Callable[[], datetime]) -> dict[str, int]:
         tasks = apps.get_model(_TASKS_OF_THE_DATABASE, "DBTaskResult")
         facts["tasks_removed"] = _remove(tasks._default_manager.filter(**ended))
     return facts
+
+
+def _remove_exports(moment: datetime) -> int:
+    days = conf.keep_exports_days()
+    keep = None if days is None else timedelta(days=days)
+    return exports.remove_expired(conf.backup_directory(), moment, keep)
 
 
 def _remove(rows: Any) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from orbsite.operations import uploads
+from orbsite.operations import exports, uploads
 from orbsite.operations.expiry import Shelves
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report, Section
@@ -52,14 +52,16 @@ class Times:
     """For tombstones."""
     backups: timedelta | None
     """For backups; None: for ever. The newest one stays in any case."""
+    exports: timedelta | None = None
+    """For the exports of jobs; None: for ever."""
 
     @classmethod
-    def of(cls, now: datetime, grace: float, undo: float, backups: float | None) -> Times:
+    def of(cls, now: datetime, grace: float, undo: float, backups: float | None, exports: float | None = None) -> Times:
         """Return the times for so many days. Raises OrbError for what is no number of days from 0 on."""
-        if not all(0 <= days <= _MOST_DAYS for days in (grace, undo, backups or 0)):
+        if not all(0 <= days <= _MOST_DAYS for days in (grace, undo, backups or 0, exports or 0)):
             raise OrbError(f"days are a number from 0 to {_MOST_DAYS}; nothing was done")
-        kept = None if backups is None else timedelta(days=backups)
-        return cls(now=now, grace=timedelta(days=grace), undo=timedelta(days=undo), backups=kept)
+        kept, exported = (None if days is None else timedelta(days=days) for days in (backups, exports))
+        return cls(now=now, grace=timedelta(days=grace), undo=timedelta(days=undo), backups=kept, exports=exported)
 
 
 def cleanup(
@@ -93,7 +95,11 @@ def cleanup(
         if backups is not None:
             section = work.section(BACKUPS)
             shelves = Shelves(backups, times.now, times.grace, times.backups)
-            for path, leftover, remove in (*shelves.expired(), *uploads.expired(backups, times.now, times.grace)):
+            for path, leftover, remove in (
+                *shelves.expired(),
+                *uploads.expired(backups, times.now, times.grace),
+                *exports.expired(backups, times.now, times.exports),
+            ):
                 work.tell(section, path, leftover, remove)
         work.strangers(top, strangers, wanted)
     return work.report

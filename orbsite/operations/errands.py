@@ -27,6 +27,7 @@ class Repair(Request, frozen=True, kw_only=True):
     """Mends what a check of the files finds, and keeps whatever it replaces."""
 
     name = "repair"
+    admin_when = ("apply",)
     restore_previous: bool = False
     apply: bool = False
 
@@ -39,6 +40,7 @@ class Cleanup(Request, frozen=True, kw_only=True):
     """Removes what is left over beside the files and among the backups."""
 
     name = "cleanup"
+    admin_when = ("apply",)
     grace_days: float = _GRACE_DAYS
     backups: bool = True
     remove: tuple[str, ...] = ()
@@ -49,7 +51,9 @@ class Cleanup(Request, frozen=True, kw_only=True):
         return cleaning.cleanup(
             self.domains,
             conf.data_directory(),
-            times=cleaning.Times.of(now(), self.grace_days, conf.undo_days(), conf.keep_backups_days()),
+            times=cleaning.Times.of(
+                now(), self.grace_days, conf.undo_days(), conf.keep_backups_days(), conf.keep_exports_days()
+            ),
             apply=self.apply,
             unknown=self.remove,
             backups=conf.backup_directory() if self.backups else None,
@@ -61,6 +65,7 @@ class Sanitize(Request, frozen=True, kw_only=True):
     """Mends rows in SQL that break the rules of their records, and lists each change."""
 
     name = "sanitize"
+    admin_when = ("apply",)
     kind: str | None = None
     keys: tuple[str, ...] | None = None
     apply: bool = False
@@ -74,6 +79,8 @@ class Import(Request, frozen=True, kw_only=True):
     """Moves the records of a database of the earlier system, which was uploaded, into SQL."""
 
     name = "import"
+    scope = "admin"
+    keeps_files = True
     upload: str
     dry_run: bool = False
     backup: bool = True
@@ -94,6 +101,8 @@ class Erase(Request, frozen=True, kw_only=True):
     """Erases all that the store in use has of one user, and says what remains elsewhere."""
 
     name = "erase"
+    scope = "admin"
+    takes_one_user = True
     user: str = msgspec.field()
 
     def run(self, now: Now, progress: Progress) -> Report:  # noqa: ARG002 -- it cannot tell how far it is

@@ -8,20 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from functools import partial
 from typing import Any
 
-from django.db import transaction
+import msgspec
+from django.db import IntegrityError, transaction
+from django.utils.crypto import salted_hmac
 
 from orbsite import audit
+from orbsite.operations import quota
 from orbsite.operations.heart import SECONDS, Watched, beating
 from orbsite.operations.progress import Stopped
+from orbsite.operations.queue import hand_over
+from orbsite.operations.request import Request
 from orbsite.operations.requests import read
 from orbsite.operations.workers import a_name, brief, so_far, told
 from orbsite.storage.attempts import Attempts
 from orbsite.storage.clock import utc_now
 from orbsite.storage.errors import OrbError
+from orbsite.storage.javascript import canonical
 from orbsite.tasks import task
+from orbsite.tokens import Token
 from orbsite.upkeep import Job
 
 MOST_FINDINGS = 1000
@@ -29,8 +35,9 @@ NOTED = frozenset(
     {"migrate", "rollback", "sanitize", "repair", "compact", "cleanup", "maintain", "export", "import", "erase"}
 )
 """What is in the audit trail: it changes much, or gives much away."""
+_TRIES = 5
 _State = Job.State
-_OPEN = (_State.QUEUED, _State.RUNNING)
+_OPEN = quota.OPEN
 
 
 def start(
@@ -41,13 +48,73 @@ def start(
     Within a transaction it is queued once that is committed. Raises OrbError where there is no such operation, or the
     arguments are wrong.
     """
-    read(operation, arguments)
-    with transaction.atomic():
-        job = Job.objects.create(operation=operation, arguments=arguments, actor=actor, created_at=now())
-        if operation in NOTED:
-            audit.note(job.created_at, actor, operation, subject=str(job.pk), address=address, arguments=arguments)
-        transaction.on_commit(partial(run_job.enqueue, job.pk))
-    return job
+    return get_or_start(operation, arguments, now=now, actor=actor, address=address)[0]
+
+
+def get_or_start(
+    operation: str,
+    arguments: dict[str, Any],
+    *,
+    now: Callable[[], datetime],
+    actor: str = "",
+    address: str = "",
+    token: Token | None = None,
+    attempt: str | None = None,
+) -> tuple[Job, bool]:
+    """Return the job that there is already, or a new one that is queued, and whether it is new.
+
+    A job is there already where the same attempt has made it, or where an equal job of the same token or actor still
+    waits. Exactly one is made, however many ask at once, and whenever a process dies. Raises OrbError where there is no
+    such operation, or the arguments are wrong, and QuotaExceeded.
+    """
+    request = read(operation, arguments)
+    made = {"operation": operation, "arguments": arguments, "actor": actor, "token": token, "attempt": attempt}
+    made["fingerprint"] = _fingerprint(request, f"token {token.pk}" if token else actor)
+    for _ in range(_TRIES):
+        try:
+            return _get_or_create(request, made, now=now, address=address)
+        except IntegrityError:  # another process was faster; its job is found, unless it has begun since
+            continue
+    return _get_or_create(request, made, now=now, address=address)
+
+
+@transaction.atomic
+def _get_or_create(
+    request: Request, made: dict[str, Any], *, now: Callable[[], datetime], address: str
+) -> tuple[Job, bool]:
+    token = made["token"]
+    if token is not None:  # one after the other: the jobs of a token are counted
+        Token.objects.select_for_update(no_key=True).filter(pk=token.pk).first()
+    there = _of_attempt(made["attempt"]) or _waiting(made["fingerprint"])
+    if there is not None:
+        return there, False
+    if token is not None:
+        quota.check(token, request, now())
+    job = Job.objects.create(**made, created_at=now())
+    if job.operation in NOTED:
+        facts = {"address": address, "arguments": job.arguments}
+        audit.note(job.created_at, job.actor, job.operation, subject=str(job.pk), **facts)
+    hand_over(job, now)
+    return job, True
+
+
+def _of_attempt(attempt: str | None) -> Job | None:
+    return Job.objects.filter(attempt=attempt).first() if attempt else None
+
+
+def _waiting(fingerprint: str) -> Job | None:
+    return Job.objects.filter(fingerprint=fingerprint, state=_State.QUEUED).first() if fingerprint else None
+
+
+def _fingerprint(request: Request, owner: str) -> str:
+    """Return what equal requests of one owner have in common; nothing where no owner is named."""
+    if not owner:
+        return ""
+    arguments = msgspec.to_builtins(request)
+    only = arguments["only"]
+    arguments["only"] = None if only is None else sorted(set(only))
+    text = canonical([owner, request.name, arguments])
+    return salted_hmac("orbsite.operations.jobs", text, algorithm="sha256").hexdigest()
 
 
 def start_again(number: int, *, now: Callable[[], datetime], actor: str = "", address: str = "") -> Job:
@@ -102,7 +169,10 @@ def execute(number: int, *, now: Callable[[], datetime], beat: float = SECONDS) 
 
     try:
         with beating(watched, alive, now, seconds=beat):
-            report = read(job.operation, job.arguments).run(now, watched)
+            request = read(job.operation, job.arguments)
+            if job.token is not None:
+                quota.check_bytes(job.token, request)
+            report = request.run(now, watched)
     except BaseException as problem:
         end(*_ending(problem))
         if not isinstance(problem, Stopped | Exception):

@@ -14,6 +14,7 @@ from orbsite.operations.chores import chores
 from orbsite.operations.heart import SECONDS, Watched, beating
 from orbsite.operations.index import index_some
 from orbsite.operations.progress import Progress, Stopped, silent
+from orbsite.operations.queue import hand_over_lost_jobs
 from orbsite.operations.report import Report, Section
 from orbsite.operations.retain import retain
 from orbsite.operations.slots import Slot
@@ -80,6 +81,8 @@ def _fail_the_dead(report: Report, moment: datetime, stale_after: timedelta) -> 
         )
     if stale := fail_stale_jobs(moment, stale_after):
         _section(report, OWN).facts["jobs_failed"] = stale
+    if lost := hand_over_lost_jobs(lambda: moment, stale_after):
+        _section(report, OWN).facts["jobs_queued_again"] = lost
 
 
 def _index(report: Report, now: Callable[[], datetime], only: Collection[str] | None, progress: Progress) -> None:

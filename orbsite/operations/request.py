@@ -20,6 +20,14 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """An operation and its arguments."""
 
     name: ClassVar[str]
+    scope: ClassVar[str] = "operate"
+    """The scope that a token needs to start it."""
+    admin_when: ClassVar[tuple[str, ...]] = ()
+    """The arguments that, when they are true, make it need the scope `admin`."""
+    takes_one_user: ClassVar[bool] = False
+    """Whether its argument `user` limits it to the data of that user."""
+    keeps_files: ClassVar[bool] = False
+    """Whether it leaves files under ORB_BACKUP_DIR, which count towards the quota of a token."""
     only: tuple[str, ...] | None = None
     """The domains that it is about; all by default."""
 
@@ -31,6 +39,16 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         except KeyError as problem:
             known = ", ".join(domain.name for domain in registered())
             raise OrbError(f"there is no domain {problem.args[0]!r}; there are {known}") from problem
+
+    @property
+    def needed_scope(self) -> str:
+        """The scope that a token needs to start it with these arguments."""
+        return "admin" if any(getattr(self, name) for name in self.admin_when) else self.scope
+
+    @property
+    def user_concerned(self) -> str | None:
+        """The one user whose data it reads and writes; None: the data of every user."""
+        return getattr(self, "user", None) if self.takes_one_user else None
 
     def run(self, now: Now, progress: Progress) -> Report:
         """Call the operation."""

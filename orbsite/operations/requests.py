@@ -36,6 +36,8 @@ class Migrate(Request, frozen=True, kw_only=True):
     """Moves the files' records into SQL."""
 
     name = "migrate"
+    scope = "admin"
+    keeps_files = True
     dry_run: bool = False
     incremental: bool = False
     only_rejected: bool = False
@@ -71,6 +73,7 @@ class Rollback(Request, frozen=True, kw_only=True):
     """Undoes one run."""
 
     name = "rollback"
+    scope = "admin"
     run_id: int = msgspec.field(name="run")
     dry_run: bool = False
     force: bool = False
@@ -104,6 +107,8 @@ class Compact(Request, frozen=True, kw_only=True):
     """Makes the files small; or, with a policy and a user, removes of that user what the policy does not keep."""
 
     name = "compact"
+    admin_when = ("force",)
+    takes_one_user = True
     policy: int | None = None
     user: str | None = None
     dry_run: bool = False
@@ -129,6 +134,8 @@ class Export(Request, frozen=True, kw_only=True):
     """Writes files from the configured store, in a new directory under ORB_BACKUP_DIR."""
 
     name = "export"
+    takes_one_user = True
+    keeps_files = True
     user: str | None = None
 
     def run(self, now: Now, progress: Progress) -> Report:
@@ -143,6 +150,7 @@ class Backup(Request, frozen=True, kw_only=True):
     """Keeps files and database in a new directory under ORB_BACKUP_DIR."""
 
     name = "backup"
+    keeps_files = True
     label: str = ""
 
     def run(self, now: Now, progress: Progress) -> Report:  # noqa: ARG002 -- it cannot tell how far it is
@@ -171,6 +179,7 @@ class Maintain(Request, frozen=True, kw_only=True):
     """Runs the retention policies that are due."""
 
     name = "maintain"
+    admin_when = ("trust_clock",)
     trust_clock: bool = False
 
     def run(self, now: Now, progress: Progress) -> Report:

@@ -12,6 +12,7 @@ OrbError
 │   └── DocumentRefused   it is no plain private file of ours
 ├── TooMuch               more of a store would go than goes unasked; nothing was written
 ├── InvalidPolicy         a retention policy says nothing, or nothing that can be done; nothing was written
+├── QuotaExceeded         a token has started, or keeps, as much as it may; nothing was started
 ├── ClockJumped           the newest record is from tomorrow or later, and a policy asks the clock; nothing was written
 ├── SaveFailed            nothing was saved; the old content is whole
 └── SaveOutcomeUnknown    the disk or the database did not confirm it: it may be there, now or after a power cut
@@ -81,6 +82,15 @@ class TooMuch(OrbError):
 
 class InvalidPolicy(OrbError):
     """A retention policy says nothing, or nothing that can be done; nothing was written."""
+
+
+class QuotaExceeded(OrbError):
+    """A token has started as many jobs, or keeps as many bytes, as it may; nothing was started."""
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        self.retry_after = retry_after
+        """In how many seconds it is worth trying again."""
+        super().__init__(message)
 
 
 class ClockJumped(OrbError):

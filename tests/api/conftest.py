@@ -63,7 +63,12 @@ def ana(db: None) -> Caller:
 
 @pytest.fixture
 def operator(db: None) -> Caller:
-    return Caller(make_token("operate"))
+    return Caller(make_token("operate", every_user=True))
+
+
+@pytest.fixture
+def admin(db: None) -> Caller:
+    return Caller(make_token("admin", every_user=True))
 
 
 @pytest.fixture

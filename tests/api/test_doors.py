@@ -68,11 +68,11 @@ def test_a_view_that_says_nothing_is_for_tokens_alone() -> None:
 
 
 @pytest.mark.parametrize("name", OFFERED)
-def test_a_job_has_what_was_asked_for_and_nothing_that_is_ours_to_say(operator: Caller, name: str) -> None:
+def test_a_job_has_what_was_asked_for_and_nothing_that_is_ours_to_say(admin: Caller, name: str) -> None:
     columns = {field.attname: 7 for field in Job._meta.concrete_fields} | {"dataDir": "/", "to": "/", "path": "/"}
     del columns["operation"]
     body = {"run": 1} | columns
-    told = refused(operator.post(f"/api/v1/operations/{name}", body), 400, "invalid")
+    told = refused(admin.post(f"/api/v1/operations/{name}", body), 400, "invalid")
     assert len(told["errors"]) >= len(columns)
     assert not Job.objects.exists()
 

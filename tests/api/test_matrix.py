@@ -35,10 +35,13 @@ class Row:
     """How it is answered to whoever may."""
     body: Any = None
     kind: str = "application/json"
+    reach: str = ""
+    """Beside the user of the address: whether the token has to be for "every" user, for the user who is "named" in the
+    body, or for a "job" that it may see."""
 
 
-def _start(scope: str = "operate", **arguments: Any) -> Row:
-    return Row(scope, 202, arguments)
+def _start(scope: str = "operate", reach: str = "every", **arguments: Any) -> Row:
+    return Row(scope, 202, arguments, reach=reach)
 
 
 MERGE = "application/merge-patch+json"
@@ -63,17 +66,17 @@ ROWS: dict[tuple[str, str], Row] = {
     ("DELETE", "/api/v1/users/{user}/sessions/{session}/reflections"): Row("write", 204),
     ("GET", "/api/v1/users/{user}/export"): Row("read", 200),
     ("DELETE", "/api/v1/users/{user}"): Row("admin", 200),
-    ("GET", "/api/v1/operations/stats"): Row("operate", 200),
+    ("GET", "/api/v1/operations/stats"): Row("operate", 200, reach="every"),
     ("POST", "/api/v1/operations/validate"): _start(),
     ("POST", "/api/v1/operations/check"): _start(),
     ("POST", "/api/v1/operations/backup"): _start(),
-    ("POST", "/api/v1/operations/migrate"): _start(dryRun=True),
+    ("POST", "/api/v1/operations/migrate"): _start("admin", dryRun=True),
     ("POST", "/api/v1/operations/verify"): _start(),
-    ("POST", "/api/v1/operations/rollback"): _start(run=1),
+    ("POST", "/api/v1/operations/rollback"): _start("admin", run=1),
     ("POST", "/api/v1/operations/compact"): _start(),
-    ("POST", "/api/v1/operations/export"): _start(user="ana"),
-    ("GET", "/api/v1/operations/jobs/{job}"): Row("operate", 200),
-    ("POST", "/api/v1/operations/jobs/{job}/cancel"): Row("operate", 202),
+    ("POST", "/api/v1/operations/export"): _start(reach="named", user="ana"),
+    ("GET", "/api/v1/operations/jobs/{job}"): Row("operate", 200, reach="job"),
+    ("POST", "/api/v1/operations/jobs/{job}/cancel"): Row("operate", 202, reach="job"),
     ("GET", "/metrics"): Row("operate", 200),
 }
 OPERATIONS = [
@@ -94,7 +97,7 @@ def _staff() -> Caller:
 
 
 CALLERS: dict[str, tuple[Callable[[], Caller], str | None, bool]] = {
-    # who, what the token may (None: it is none that lets in), whether it is for the user
+    # who, what the token may (None: it is none that lets in), whether it is for the user; EVERY: for every user
     "anonymous": (Caller, None, False),
     "staff": (_staff, None, False),
     "staff without permissions": (lambda: _session(User.objects.create_user("helper", is_staff=True)), None, False),
@@ -104,10 +107,15 @@ CALLERS: dict[str, tuple[Callable[[], Caller], str | None, bool]] = {
     "owner, admin": (lambda: Caller(make_token("admin", users=["ana"])), "admin", True),
     "read-only": (lambda: Caller(make_token("read", users=["ana"])), "read", True),
     "operator": (lambda: Caller(make_token("operate", every_user=True)), "operate", True),
+    "operator of the user": (lambda: Caller(make_token("operate", users=["ana"])), "operate", True),
+    "operator of another": (lambda: Caller(make_token("operate", users=["bo"])), "operate", False),
+    "writer of every user": (lambda: Caller(make_token("write", every_user=True)), "write", True),
+    "admin of every user": (lambda: Caller(make_token("admin", every_user=True)), "admin", True),
     "other": (lambda: Caller(make_token("write", users=["bo"])), "write", False),
     "other, admin": (lambda: Caller(make_token("admin", users=["bo", "Ana", "ana "])), "admin", False),
     "of nobody": (lambda: Caller(make_token("admin")), "admin", False),
 }
+EVERY = {"operator", "writer of every user", "admin of every user"}
 
 
 def _session(user: User) -> Caller:
@@ -122,7 +130,9 @@ def _expected(row: Row, path: str, who: str) -> int:
         return 401
     if "{user}" in path and not is_for:
         return 404
-    return row.status if row.scope in HOLDS[scope] else 403
+    if row.scope not in HOLDS[scope] or not {"every": who in EVERY, "named": is_for}.get(row.reach, True):
+        return 403
+    return 404 if row.reach == "job" and who not in EVERY else row.status
 
 
 def test_every_operation_has_a_row_and_every_row_an_operation() -> None:

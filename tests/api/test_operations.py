@@ -34,14 +34,14 @@ def test_figures_are_told_at_once(operator: Caller) -> None:
 
 @pytest.mark.parametrize("name", ["validate", "migrate", "verify", "compact", "check", "export", "backup"])
 @pytest.mark.usefixtures("files")
-def test_long_work_is_a_job_to_follow(operator: Caller, name: str, django_capture_on_commit_callbacks: Any) -> None:
+def test_long_work_is_a_job_to_follow(admin: Caller, name: str, django_capture_on_commit_callbacks: Any) -> None:
     with django_capture_on_commit_callbacks(execute=True):
-        answer = operator.post(f"{ROOT}/{name}", {"only": ["te"]})
+        answer = admin.post(f"{ROOT}/{name}", {"only": ["te"]})
     assert answer.status_code == 202
     started = answer.json()
     assert (started["operation"], started["state"], started["arguments"]) == (name, "queued", {"only": ["te"]})
     assert answer["Location"] == f"{ROOT}/jobs/{started['id']}"
-    job = operator.get(answer["Location"]).json()
+    job = admin.get(answer["Location"]).json()
     assert job["state"] == "done", job
     assert job["finishedAt"].endswith("Z")
     assert next(iter(job["result"]["domains"])) == "te"
@@ -50,13 +50,13 @@ def test_long_work_is_a_job_to_follow(operator: Caller, name: str, django_captur
 
 
 @pytest.mark.usefixtures("files")
-def test_a_migration_is_undone_by_its_run(operator: Caller, django_capture_on_commit_callbacks: Any) -> None:
+def test_a_migration_is_undone_by_its_run(admin: Caller, django_capture_on_commit_callbacks: Any) -> None:
     with django_capture_on_commit_callbacks(execute=True):
-        answer = operator.post(f"{ROOT}/migrate", {"backup": False})
-    run = operator.get(answer["Location"]).json()["result"]["run"]
+        answer = admin.post(f"{ROOT}/migrate", {"backup": False})
+    run = admin.get(answer["Location"]).json()["result"]["run"]
     with django_capture_on_commit_callbacks(execute=True):
-        answer = operator.post(f"{ROOT}/rollback", {"run": run})
-    assert operator.get(answer["Location"]).json()["state"] == "done"
+        answer = admin.post(f"{ROOT}/rollback", {"run": run})
+    assert admin.get(answer["Location"]).json()["state"] == "done"
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,8 @@ def test_a_migration_is_undone_by_its_run(operator: Caller, django_capture_on_co
     [("migrate", {"unknown": 1}), ("migrate", {"dry_run": "yes"}), ("migrate", []), ("migrate", None),
      ("rollback", {}), ("validate", {"only": ["nothing"]}), ("compact", {"force": 1})],
 )  # fmt: skip
-def test_arguments_that_are_wrong_start_nothing(operator: Caller, name: str, body: Any) -> None:
-    told = refused(operator.post(f"{ROOT}/{name}", body), 400, "invalid")
+def test_arguments_that_are_wrong_start_nothing(admin: Caller, name: str, body: Any) -> None:
+    told = refused(admin.post(f"{ROOT}/{name}", body), 400, "invalid")
     assert told["errors"]
     assert not Job.objects.exists()
 

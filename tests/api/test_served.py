@@ -75,6 +75,28 @@ def test_without_a_key_one_of_many_creates_and_the_others_are_told(server: Serve
     assert Counter(one.status for one in _at_once(create)) == {201: 1, 409: AT_ONCE - 1}
 
 
+def _start(server: Server, token: str, label: str) -> Answer:
+    body = json.dumps({"label": label}).encode()
+    return server.ask("POST", "/api/v1/operations/backup", body, token)
+
+
+def test_equal_operations_asked_for_twenty_times_at_once_are_one_job(server: Server) -> None:
+    token = server.token("--scope", "operate", "--every-user")
+    answers = _at_once(lambda _: _start(server, token, "equal"))
+    assert Counter(one.status for one in answers) == {202: AT_ONCE}, [one.body for one in answers]
+    assert len({one.headers["location"] for one in answers}) == 1
+    assert sum("job-already-queued" not in one.headers for one in answers) == 1
+
+
+def test_many_at_once_get_no_more_jobs_than_the_quota_of_their_token(server: Server) -> None:
+    token = server.token("--scope", "operate", "--every-user")
+    answers = [*_at_once(lambda number: _start(server, token, f"a{number}"))]
+    answers += _at_once(lambda number: _start(server, token, f"b{number // 2}"))
+    statuses = Counter(one.status for one in answers)
+    assert statuses == {202: 20, 429: 20}, statuses
+    assert all(one.headers["retry-after"] for one in answers if one.status == 429)
+
+
 def test_of_many_who_save_over_the_same_etag_one_does(server: Server, token: str) -> None:
     address = f"{PROFILES}/cas"
     body = {"preferences": [], "constraints": [], "updatedAt": "2024-01-01T00:00:00Z"}

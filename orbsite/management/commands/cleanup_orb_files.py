@@ -48,7 +48,9 @@ class Command(OrbCommand):
         return cleanup(
             domains,
             self.base(options),
-            times=Times.of(utc_now(), options["grace_days"], conf.undo_days(), conf.keep_backups_days()),
+            times=Times.of(
+                utc_now(), options["grace_days"], conf.undo_days(), conf.keep_backups_days(), conf.keep_exports_days()
+            ),
             apply=options["apply"],
             unknown=options["remove"],
             backups=None if options["no_backups"] else conf.backup_directory(),

@@ -15,7 +15,7 @@ from orbsite import audit
 from orbsite.management.base import COULD_NOT_RUN, OrbCommand
 from orbsite.storage.clock import utc_now
 from orbsite.storage.instant import spell
-from orbsite.tokens import SCOPES, Token, issue
+from orbsite.tokens import SCOPES, Token, issue, scopes_help
 
 
 class Command(OrbCommand):
@@ -27,10 +27,14 @@ class Command(OrbCommand):
         """Add what limits the token."""
         parser.add_argument("--format", choices=("text", "json"), default="text", help="how to print it")
         parser.add_argument("--name", required=True, help="what it is for")
-        parser.add_argument("--scope", action="append", choices=tuple(SCOPES), required=True, help="may be repeated")
+        parser.add_argument(
+            "--scope", action="append", choices=tuple(SCOPES), required=True, help=f"may be repeated; {scopes_help()}"
+        )
         who = parser.add_mutually_exclusive_group()
         who.add_argument("--user", action="append", metavar="ID", default=[], help="whose data; may be repeated")
-        who.add_argument("--every-user", action="store_true", help="the data of everybody")
+        who.add_argument(
+            "--every-user", action="store_true", help="the data of every user; work over the whole store needs it"
+        )
         parser.add_argument("--expires-days", type=float, metavar="N", help="for how long it is valid (default: ever)")
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002
