@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MANAGE := $(BIN)/python manage.py
 
-.PHONY: run serve test check torture bench install lock openapi clean
+.PHONY: run serve test check torture bench install lock openapi permissions clean
 
 # Prepare the database, load the sample by the real migration, and serve, with a worker for long work and maintenance
 # for what is due beside the server; they end with it.
@@ -73,6 +73,10 @@ $(VENV)/installed: requirements/dev.txt
 # The OpenAPI document, from the code; a test fails where it is not what the code says.
 openapi: install
 	DEBUG=true $(MANAGE) spectacular --format openapi-json --fail-on-warn --file docs/openapi.json
+
+# The page of who may do what, from the code and the OpenAPI document; a test fails where it is not what the code says.
+permissions: install
+	DEBUG=true DJANGO_SETTINGS_MODULE=orbsite.settings $(BIN)/python -m tests.api.permission_table
 
 # Renew the pinned requirements; asks for uv.
 lock:

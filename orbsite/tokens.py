@@ -29,7 +29,7 @@ SCOPES = {
 SCOPE_MEANINGS = {
     "read": "reads records and exports users",
     "write": "reads and changes records",
-    "operate": "starts work that destroys nothing, such as checks, backups and exports, follows it, and reads figures",
+    "operate": "starts checks, backups, exports and compaction, follows its jobs, and reads figures",
     "admin": "does all of that; also erases users, migrates, rolls back and forces compaction",
 }
 """What each scope lets a token do, for the data that the token is for."""

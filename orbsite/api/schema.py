@@ -124,7 +124,7 @@ def page_of(kind: type[Value] | str) -> dict[str, Any]:
 
 
 class OrbSchema(AutoSchema):
-    """Adds to each operation the errors that it may answer with."""
+    """Adds to each operation the errors that it may answer with, and the scope that its token needs."""
 
     def get_operation(self, *args: Any, **kwargs: Any) -> Any:
         """Return the operation."""
@@ -132,6 +132,9 @@ class OrbSchema(AutoSchema):
         if operation is not None:
             for status in sorted({*_ALWAYS, *_ALSO.get(self.method, ())}):
                 operation["responses"].setdefault(str(status), _answer(status))
+            scope = self.view.scopes[self.method]
+            operation["x-required-scope"] = scope
+            operation["description"] = f"{operation.get('description', '')}\n\nScope: `{scope}`.".strip()
             if "requestBody" in operation:
                 operation["requestBody"]["required"] = True
             if any(one["name"] == "If-None-Match" for one in operation.get("parameters", ())):

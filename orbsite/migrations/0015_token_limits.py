@@ -1,7 +1,6 @@
 """Jobs know the token and the request that started them."""
 
 from typing import Any
-
 import django.db.models.deletion
 import orbsite.tokens
 from django.db import migrations, models
@@ -50,7 +49,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='token',
             name='scopes',
-            field=models.JSONField(default=list, help_text='"read" reads records and exports users. "write" reads and changes records. "operate" starts work that destroys nothing, such as checks, backups and exports, follows it, and reads figures. "admin" does all of that; also erases users, migrates, rolls back and forces compaction.', validators=[orbsite.tokens.check_scopes]),
+            field=models.JSONField(default=list, help_text='"read" reads records and exports users. "write" reads and changes records. "operate" starts checks, backups, exports and compaction, follows its jobs, and reads figures. "admin" does all of that; also erases users, migrates, rolls back and forces compaction.', validators=[orbsite.tokens.check_scopes]),
         ),
         migrations.AlterField(
             model_name='token',

@@ -66,6 +66,7 @@ def fuzz(work: Path, mode: str, examples: int) -> Outcome:
     """Serve from a store of a mode, and let schemathesis try every operation so many times, with all its checks."""
     address = f"sqlite:///{work}/orb.sqlite3"
     chosen = {"ORB_PERSISTENCE": mode, "ORB_HTTPS": "false", "ALLOWED_HOSTS": "127.0.0.1", "ORB_API_RATE": "none"}
+    chosen |= dict.fromkeys(("ORB_TOKEN_MAX_OPEN_JOBS", "ORB_TOKEN_MAX_JOBS_PER_DAY", "ORB_TOKEN_MAX_BYTES"), "none")
     with served(work, address, **chosen, ORB_THREADS="4", DJANGO_SETTINGS_MODULE="tests.api.unthrottled") as server:
         token = server.token("--scope", "admin", "--every-user")
         config = work / "schemathesis.toml"

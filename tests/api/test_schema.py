@@ -55,6 +55,7 @@ def test_every_operation_tells_who_may_and_how_it_is_refused() -> None:
     for path, methods in TOLD["paths"].items():
         for method, operation in methods.items():
             assert operation["security"] == [{"token": []}], (method, path)
+            assert f"Scope: `{operation['x-required-scope']}`." in operation["description"], (method, path)
             assert {"400", "401", "403", "404", "405", "406", "429", "503"} <= set(operation["responses"]), (
                 method,
                 path,

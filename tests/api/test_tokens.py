@@ -15,7 +15,9 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
-from orbsite.tokens import Token, bearer
+from orbsite.checks import check_limits
+from orbsite.management.commands import create_orb_token
+from orbsite.tokens import SCOPE_MEANINGS, SCOPES, Token, bearer
 from tests.api.conftest import Caller, make_token, refused
 
 pytestmark = pytest.mark.django_db
@@ -184,6 +186,29 @@ def test_the_command_makes_a_token() -> None:
     told = json.loads(_made("--name", "all", "--scope", "operate", "--every-user", "--format", "json"))
     assert bearer(told["token"], NOW).every_user  # type: ignore[union-attr]
     assert told["expiresAt"] is None
+
+
+@pytest.mark.parametrize(
+    "name", ["ORB_TOKEN_MAX_OPEN_JOBS", "ORB_TOKEN_MAX_JOBS_PER_DAY", "ORB_TOKEN_MAX_BYTES", "ORB_KEEP_EXPORTS_DAYS"]
+)
+@pytest.mark.parametrize("value", ["", "0", "-1", "1.5", "all", "٣"])
+def test_a_limit_that_is_no_number_is_told_by_the_checks(name: str, value: str, settings: Any) -> None:
+    assert check_limits() == []
+    setattr(settings, name, value)
+    (told,) = check_limits()
+    assert name in told.msg
+    assert told.id == "orb.E011"
+    setattr(settings, name, "none")
+    assert check_limits() == []
+
+
+def test_those_who_make_tokens_are_told_what_each_scope_lets_them_do(admin_client: Client) -> None:
+    page = admin_client.get(reverse("admin:orbsite_token_add")).content.decode()
+    told = " ".join(create_orb_token.Command().create_parser("manage.py", "create_orb_token").format_help().split())
+    for scope, meaning in SCOPE_MEANINGS.items():
+        assert f'"{scope}" {meaning}.' in page
+        assert f'"{scope}" {meaning}.' in told
+    assert set(SCOPE_MEANINGS) == set(SCOPES)
 
 
 @pytest.mark.parametrize("user", ["", "x" * 256, "a\x00", "a\udcff"])
