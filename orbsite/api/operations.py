@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from orbsite.addresses import of_client
 from orbsite.api.idempotency import Attempt, once
 from orbsite.api.permissions import job_for, require_for
-from orbsite.api.problems import BAD, CONFLICT, QUOTA, Problem
+from orbsite.api.problems import BAD, CONFLICT, Problem
 from orbsite.api.schema import IDEMPOTENT, described, field, shape
 from orbsite.api.views import OrbView, opened
 from orbsite.operations import jobs, requests
@@ -88,8 +88,8 @@ class Start(OrbView):
         try:
             require_for(token, requests.read(self.operation, arguments))
             job, is_new = jobs.get_or_start(self.operation, arguments, now=utc_now, attempt=attempt.new_id(0), **who)
-        except QuotaExceeded as problem:
-            raise Problem(QUOTA, str(problem), headers={"Retry-After": str(problem.retry_after)}) from problem
+        except QuotaExceeded:
+            raise
         except OrbError as problem:
             raise Problem(BAD, errors=[(ROOT, str(problem))]) from problem
         headers = {"Location": f"{JOBS}/{job.pk}"}

@@ -79,6 +79,7 @@ _OF_ERRORS: tuple[tuple[type[Exception], Kind], ...] = (  # the most special fir
     (errors.SaveOutcomeUnknown, UNKNOWN),
     (errors.SaveFailed, UNAVAILABLE),
     (errors.TooMuch, CONFLICT),
+    (errors.QuotaExceeded, QUOTA),
     (errors.ClockJumped, CONFLICT),
     (errors.OrbError, BAD),
     (Http404, MISSING),
@@ -93,7 +94,7 @@ _OF_STATUS = {
 }
 TITLES = {one.status: one.title for one in (*_OF_STATUS.values(), CHANGED, REUSED, UNCONDITIONAL, UNAVAILABLE)}
 """What each status means here, for the document of the API; Python's own words change from version to version."""
-_SPOKEN = (errors.TooMuch, errors.ClockJumped, errors.RecordUnreadable, errors.InvalidPolicy)
+_SPOKEN = (errors.TooMuch, errors.QuotaExceeded, errors.ClockJumped, errors.RecordUnreadable, errors.InvalidPolicy)
 """Errors whose messages are for whoever asked; of others only the kind is told."""
 
 
@@ -161,7 +162,8 @@ def problem_of(problem: Exception, request: Any = None) -> Problem | None:
         kind = CHANGED
     if isinstance(problem, errors.InvalidRecord):
         return Problem(kind, errors=problem.findings)
-    return Problem(kind, str(problem) if _is_spoken(problem) else "")
+    headers = {"Retry-After": str(problem.retry_after)} if isinstance(problem, errors.QuotaExceeded) else {}
+    return Problem(kind, str(problem) if _is_spoken(problem) else "", headers=headers)
 
 
 def failed(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 -- Django's signature

@@ -132,7 +132,8 @@ class OrbSchema(AutoSchema):
         if operation is not None:
             for status in sorted({*_ALWAYS, *_ALSO.get(self.method, ())}):
                 operation["responses"].setdefault(str(status), _answer(status))
-            scope = self.view.scopes[self.method]
+            view: Any = self.view
+            scope = view.scopes[self.method]
             operation["x-required-scope"] = scope
             operation["description"] = f"{operation.get('description', '')}\n\nScope: `{scope}`.".strip()
             if "requestBody" in operation:

@@ -87,7 +87,7 @@ class InvalidPolicy(OrbError):
 class QuotaExceeded(OrbError):
     """A token has started as many jobs, or keeps as many bytes, as it may; nothing was started."""
 
-    def __init__(self, message: str, retry_after: int) -> None:
+    def __init__(self, message: str, retry_after: int = 60) -> None:
         self.retry_after = retry_after
         """In how many seconds it is worth trying again."""
         super().__init__(message)
