@@ -1,62 +1,23 @@
-"""Runs in the ledger: how one begins, goes on where an earlier one stopped, and ends; one at a time."""
+"""Runs in the ledger: how one begins, goes on where an earlier one stopped, and ends."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
-import os
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from pathlib import Path
 
 from django.db import DatabaseError, connections
 
 from orbsite.models import Run
 from orbsite.operations.report import Report
-from orbsite.storage.errors import LockTimeout, OrbError
+from orbsite.operations.run_lock import alone
+from orbsite.storage.errors import OrbError
 
-_LOCK = 0x6F72625F72756E73
-"""The number of PostgreSQL's advisory lock: "orb_runs"."""
+__all__ = ["alone", "begin", "counts_of", "last_complete", "recorded"]
+
 _UNFINISHED = (Run.State.RUNNING, Run.State.INTERRUPTED, Run.State.FAILED)
-
-_in_memory = threading.Lock()
-
-
-@contextlib.contextmanager
-def alone(using: str = "default") -> Iterator[None]:
-    """Keep every other run out that writes to the same database. Raises LockTimeout where one is under way."""
-    connection = connections[using]
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK])
-            _refuse_unless(bool(cursor.fetchone()[0]))
-        try:
-            yield
-        finally:
-            if connection.connection is not None and connection.is_usable():  # or the server has freed it itself
-                with connection.cursor() as cursor:
-                    cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
-        return
-    name = str(connection.settings_dict["NAME"])
-    if "memory" in name:
-        _refuse_unless(_in_memory.acquire(blocking=False))
-        try:
-            yield
-        finally:
-            _in_memory.release()
-        return
-    descriptor = os.open(Path(f"{name}.runs.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _refuse_unless(is_free=False)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def begin(
@@ -68,11 +29,13 @@ def begin(
     *,
     resume: bool = False,
     reverts: Run | None = None,
+    anew: tuple[str, ...] = (),
 ) -> Run:
     """Return the run of this operation over this source that stopped half way, to go on with it, or else a new one.
 
     Only while no other run is under way: one that says that it runs has died then. With `resume`, never a new one:
-    raises OrbError where none stopped, or the source has changed since.
+    raises OrbError where none stopped, or the source has changed since. The report goes on with the counts of the run,
+    but for those in `anew`, which a run counts from the beginning each time.
     """
     digest = hashlib.sha256("\n".join(f"{name}:{one}" for name, one in sorted(sources.items())).encode()).hexdigest()
     unfinished = Run.objects.filter(operation=operation, source=name, state__in=_UNFINISHED)

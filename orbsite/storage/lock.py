@@ -6,12 +6,16 @@ The kernel frees the lock when its holder dies, so there are no stale ones. What
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import functools
 import os
 import socket
+import stat
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from orbsite.storage.directory import Directory
 from orbsite.storage.errors import DocumentRefused, LockTimeout
@@ -48,6 +52,41 @@ def locked(directory: Directory, name: str, timeout: float) -> Iterator[None]:
                 directory.fs.unlock(descriptor)
             _held.discard(descriptor)
             directory.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked_beside(path: Path, suffix: str) -> Iterator[None]:
+    """Hold a private lock file beside a file that is not ours alone, such as a database, without waiting.
+
+    Its owner becomes that of the file where the superuser makes it. Raises BlockingIOError where it is held, and
+    OSError where it cannot be opened or is no regular file.
+    """
+    descriptor = _opened(f"{path}{suffix}", path.stat())
+    _held.add(descriptor)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            yield
+        finally:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing frees it too, unless a forked child holds the descriptor
+    finally:
+        _held.discard(descriptor)
+        os.close(descriptor)
+
+
+def _opened(path: str, beside: os.stat_result) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            raise OSError(errno.EINVAL, "it is no plain file")
+        if os.geteuid() == 0 and status.st_uid != beside.st_uid:
+            os.fchown(descriptor, beside.st_uid, beside.st_gid)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 @contextlib.contextmanager
