@@ -45,7 +45,7 @@ class RecordAdmin(Handed, Curated, QuickAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """A row's key and owner never change once it is there."""
-        kept = ("unknown_keys", "run_id", "digest")
+        kept = ("unknown_keys", "written_by", "digest")
         locked = () if self.is_unlocked(request) else self.locked
         return kept if obj is None else ("user_id", *_without_owner(obj.kind.key_fields), *locked, *kept)
 
@@ -54,7 +54,7 @@ class RecordAdmin(Handed, Curated, QuickAdmin):
         model: type[Row] = self.model
         fields = [name for name in model.kind.__struct_fields__ if name != "extra"]
         asked = ("reason", "expect") if obj is not None and self.has_change_permission(request, obj) else ()
-        return [*fields, *asked, *(() if obj is None else ("unknown_keys", "run_id", "digest"))]
+        return [*fields, *asked, *(() if obj is None else ("unknown_keys", "written_by", "digest"))]
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
         """Tell no text from empty text."""
@@ -85,6 +85,11 @@ class RecordAdmin(Handed, Curated, QuickAdmin):
     def unknown_keys(self, row: Row) -> SafeString:
         """Keys that this version does not know, kept for whoever wrote them."""
         return pretty(row.extra)
+
+    @admin.display(description="run")
+    def written_by(self, row: Row) -> str:
+        """The run that was the last to write the row."""
+        return _run_named(row.run_id)
 
 
 class LedgerAdmin(Linked, QuickAdmin):
@@ -137,6 +142,16 @@ class ChangeAdmin(LedgerAdmin):
     contents = ("before",)
     list_filter = ()  # there may be millions, of which an index finds those of one run
     list_select_related = ("run",)
+    readonly_fields = ("replaced_run",)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Name the run before by its number for people."""
+        return [name for name in super().get_fields(request, obj) if name != "before_run"]
+
+    @admin.display(description="run before")
+    def replaced_run(self, change: Change) -> str:
+        """The run that had written what was replaced."""
+        return _run_named(change.before_run)
 
 
 @admin.register(Growth)
@@ -175,6 +190,14 @@ def excerpt(text: str, length: int = 80) -> str:
     """Return the beginning of a text, on one line."""
     line = " ".join(text.split())
     return line if len(line) <= length else f"{line[: length - 1]}…"
+
+
+def _run_named(uid: int | None) -> str:
+    """Return what a page says of a run that a row names by its uid."""
+    if uid is None:
+        return "-"
+    run = Run.objects.filter(uid=uid).first()
+    return "a run of another database" if run is None else f"{run.pk} ({run.operation})"
 
 
 def _may_read(user: Any, obj: Any) -> bool:

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import secrets
+
 from django.db import models
 
 from orbsite import audit, tokens, upkeep, words  # noqa: F401 -- their models are the project's too
 
+_RANDOM_BITS = 62
+
+
+def new_uid() -> int:
+    """Return a random number for a run, of 63 bits with the highest set: far above every primary key."""
+    return 1 << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
+
 
 class Run(models.Model):
-    """One run of an operation that writes."""
+    """One run of an operation that writes.
+
+    People name a run by its primary key, which another database, or a ledger that is made anew, uses again. Rows name
+    the run that wrote them by its `uid`, which no other database has.
+    """
 
     class State(models.TextChoices):
         """How far a run is."""
@@ -19,6 +32,7 @@ class Run(models.Model):
         FAILED = "failed"
         ROLLED_BACK = "rolled back"
 
+    uid = models.BigIntegerField(unique=True, default=new_uid, editable=False)
     operation = models.CharField(max_length=40)
     state = models.CharField(max_length=12, choices=State.choices, default=State.RUNNING)
     source = models.TextField(blank=True)
@@ -42,7 +56,7 @@ class Run(models.Model):
 
 
 class Change(models.Model):
-    """What a run put in the place of something else, or removed. A row that it created carries the run's id instead.
+    """What a run put in the place of something else, or removed. A row that it created carries the run's uid instead.
 
     Tombstones, which have a reason, are written a million at a time: the database looks up neither their run nor their
     keys for each. What a person does by hand is noted too, new records as well, and has the time of its run.
@@ -53,7 +67,7 @@ class Change(models.Model):
     kind = models.CharField(max_length=40)
     key = models.TextField(help_text="The record's key, as a JSON list.")
     before = models.TextField(help_text="What was replaced, as a step of a journal.")
-    before_run = models.BigIntegerField(null=True)
+    before_run = models.BigIntegerField(null=True, help_text="The uid of the run that had written what was replaced.")
     before_position = models.IntegerField(null=True)
     after = models.CharField(
         max_length=64, help_text="The digest of what the run left, or, of what it removed, the one that the row had."

@@ -176,7 +176,7 @@ def _context(request: HttpRequest, subject: Subject, title: str) -> dict[str, An
 
 
 def _written_by(row: Row | None) -> Run | None:
-    return None if row is None or row.run_id is None else Run.objects.filter(pk=row.run_id).first()
+    return None if row is None or row.run_id is None else Run.objects.filter(uid=row.run_id).first()
 
 
 def _may_put(subject: Subject, change: Change, request: HttpRequest) -> bool:

@@ -44,7 +44,10 @@ def begin(
         stopped.state = Run.State.RUNNING
         stopped.save(update_fields=["state"])
         for domain, kinds in stopped.counts.items():
-            report.section(domain, ()).counts = {kind: Counter(counts) for kind, counts in kinds.items()}
+            report.section(domain, ()).counts = {
+                kind: Counter({what: number for what, number in counts.items() if what not in anew})
+                for kind, counts in kinds.items()
+            }
         return stopped
     if resume:
         why = "none stopped half way" if stopped is None else "the files have changed since"
@@ -101,8 +104,3 @@ def counts_of(report: Report) -> dict[str, dict[str, dict[str, int]]]:
         name: {kind: dict(counts) for kind, counts in section.counts.items()}
         for name, section in report.domains.items()
     }
-
-
-def _refuse_unless(is_free: bool) -> None:
-    if not is_free:
-        raise LockTimeout("another run writes to this database; wait for it to end, then try again")

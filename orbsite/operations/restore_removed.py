@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from orbsite.models import Change, Run
-from orbsite.operations.book import key_text
+from orbsite.operations.book import Book, key_text
 from orbsite.operations.bury import RETENTION
 from orbsite.operations.ledger import alone, begin, recorded
 from orbsite.operations.progress import Progress, Stopped, silent
@@ -99,10 +100,11 @@ def _undo_in_sql(
     undone: Run, stores: list[SqlStore], report: Report, now: Callable[[], datetime], progress: Progress
 ) -> None:
     with alone():
-        run = begin(UNDO, f"run {undone.pk}", {}, now(), report, reverts=undone)
+        run = begin(UNDO, f"run {undone.pk}", {}, now(), report, reverts=undone, anew=("kept",))
         with recorded(run, report, now):
             for store in stores:
-                Exhuming(store).all(undone, report.domains[store.domain.name], progress)
+                book = Book(run, report, store.domain)
+                Exhuming(store).all(undone, report.domains[store.domain.name], progress, book)
             if not sum(section.total("kept") for section in report.domains.values()):
                 Run.objects.filter(pk=undone.pk).update(state=Run.State.ROLLED_BACK)
 
@@ -115,21 +117,26 @@ class Exhuming:
         self._kinds = {kind.plural: kind for kind in store.domain.kinds}
         self._steps = StepReader(store.domain)
 
-    def all(self, run: Run, section: Section, progress: Progress) -> None:
-        """Bring everything back that a run has removed."""
+    def all(self, run: Run, section: Section, progress: Progress, book: Book) -> None:
+        """Bring everything back that a run has removed; the counts of a batch are noted in its transaction."""
         tombstones = Change.objects.using(self._store.using).filter(run_id=run.pk)
         tombstones = tombstones.filter(domain=self._store.domain.name).exclude(reason="").order_by("pk")
         progress.expect(tombstones.count())
         after, attempts = 0, Attempts(self._store.using)
         with progress.heeded():
             while batch := list(tombstones.filter(pk__gt=after)[:_BATCH]):
-                found = attempts.run(lambda: self.batch(batch))
-                for one in found:
-                    tell(section, one)
+                section.take(attempts.run(partial(self._noted, batch, section, book, book.done)))
                 progress(len(batch))
                 after = batch[-1].pk
                 if progress.is_stopping:
                     raise Stopped("interrupted; what is back is kept: run it again to go on from there")
+
+    def _noted(self, batch: list[Change], section: Section, book: Book, done: int) -> Section:
+        part = Section()
+        for one in self.batch(batch):
+            tell(part, one)
+        book.note((), section, part, done + len(batch) - book.done)  # an attempt before may have raised it
+        return part
 
     def batch(self, batch: list[Change]) -> list[Returned]:
         """Bring back what these tombstones hold, kind by kind, in the caller's transaction."""

@@ -12,7 +12,7 @@ import msgspec
 from orbsite.models import Change, Run
 from orbsite.operations.batches import batched
 from orbsite.operations.book import key_text
-from orbsite.operations.ledger import alone, begin, recorded
+from orbsite.operations.ledger import alone, begin, counts_of, recorded
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report, Section
 from orbsite.search.index import refresh_once_saved
@@ -89,6 +89,8 @@ class _Sanitizing:
                 section.count(self._kind.plural, "valid", len(page) - len(broken))
                 for row in self._again(broken) if run is not None else broken:
                     self._mend(row, section, run)
+                if run is not None and broken:  # should the run end early, the ledger tells what it has mended
+                    Run.objects.filter(pk=run.pk).update(counts=counts_of(report))
             progress(len(page))
 
     def _mend(self, row: _Values, section: Section, run: Run | None) -> None:
@@ -105,7 +107,7 @@ class _Sanitizing:
         what = "mended" if run is not None else "would be mended"
         section.findings += [warning(path, f"{what}: {one.path}: {one.message}") for one in changes]
         if run is not None:
-            self._store.load([(record, row["position"])], run.pk)
+            self._store.load([(record, row["position"])], run.uid)
             self._keep(run, key, row, digest(record))
 
     def _keep(self, run: Run, key: Key, row: _Values, after: str) -> None:

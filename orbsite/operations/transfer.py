@@ -82,7 +82,7 @@ class Transfer:
         section, (part, transaction, size) = self._section(domain), self._sizes(domain)
         book = Book(run, self._report, domain)
         goes_on, wanted = bool(book.done), self._wanted(domain)
-        work = Move(self._targets[domain.name], run.pk, section, progress=self._progress, book=book)
+        work = Move(self._targets[domain.name], run.uid, section, progress=self._progress, book=book)
         work.all(self._entries(domain, wanted), part=part, transaction=transaction, size=size)
         book.settle(wanted)
         self._verify(domain, work, run, section, wanted, everything=goes_on)
@@ -98,7 +98,7 @@ class Transfer:
         target, found = self._targets[domain.name], dict[str, Any]()
         differing: set[str] = set()
         for kind, ours in work.written.items():
-            theirs = target.sums(kind, run.pk) if ours.of_users else ours
+            theirs = target.sums(kind, run.uid) if ours.of_users else ours
             differing.update(ours.differing(theirs))
             found[kind.plural] = {
                 "written": ours.records,

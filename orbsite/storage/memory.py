@@ -107,6 +107,10 @@ class MemoryStore(LedgerStore):
         with self._lock:
             return {key: self._row(kind, record) for key, record in self.fetch(kind, keys).items()}
 
+    def count_written(self, kind: type[Record], run: int) -> int:
+        with self._lock:
+            return sum(one is kind and last == run for (one, _), (last, *_) in self._runs.items())
+
     def written_by(self, kind: type[R], run: int, *, page: int = 1000) -> Iterator[list[Row[R]]]:
         with self._lock:
             keys = sorted(key for (one, key), (last, *_) in self._runs.items() if one is kind and last == run)

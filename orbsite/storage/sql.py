@@ -118,6 +118,9 @@ class SqlStore(LedgerStore):
     def rows(self, kind: type[R], keys: Iterable[Key], *, lock: bool = False) -> dict[Key, Row[R]]:
         return self._remembered(kind, keys, self._rows(kind).select_for_update() if lock else self._rows(kind))
 
+    def count_written(self, kind: type[Record], run: int) -> int:
+        return self._rows(kind).filter(run_id=run).count()
+
     def written_by(self, kind: type[R], run: int, *, page: int = 1000) -> Iterator[list[Row[R]]]:
         rows = self._rows(kind).filter(run_id=run).order_by(*kind.key_fields)
         after: Key | None = None

@@ -227,6 +227,10 @@ class LedgerStore(Store):
         """
 
     @abstractmethod
+    def count_written(self, kind: type[Record], run: int) -> int:
+        """Return how many rows a run was the last to write."""
+
+    @abstractmethod
     def written_by(self, kind: type[R], run: int, *, page: int = 1000) -> Iterator[list[Row[R]]]:
         """Yield, a page at a time and by key, what a run was the last to write; pages may be changed meanwhile."""
 

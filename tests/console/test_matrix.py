@@ -88,7 +88,7 @@ def _something_of_everything(settings: Any, files: Path) -> None:
         tags=["t"],
         created_at=NOW,
         digest="0" * 64,
-        run_id=run.pk,
+        run_id=run.uid,
     )
     removal = Run.objects.create(
         operation="remove", state="complete", started_at=utc_now(), counts={"te": {"reflections": {"removed": 1}}}
