@@ -206,7 +206,8 @@ def content(database: Database) -> str:
 
 def ledger(database: Database) -> list[str]:
     """Return what the ledger says of changes and rejects, without the numbers of runs."""
-    changes = database.query("SELECT domain, kind, key, before, before_run, before_position, after FROM orb_changes")
+    before_run = "(SELECT id FROM orb_runs WHERE uid = before_run) AS before_run"
+    changes = database.query(f"SELECT domain, kind, key, before, {before_run}, before_position, after FROM orb_changes")
     rejects = database.query("SELECT domain, kind, path, reason, original, settled_by_id FROM orb_rejects")
     plain = [{**one, "settled_by_id": one["settled_by_id"] is not None} for one in rejects]
     return sorted(repr(sorted((name, str(value)) for name, value in one.items())) for one in (*changes, *plain))

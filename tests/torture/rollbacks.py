@@ -15,9 +15,10 @@ from typing import Any
 
 from tests.torture.databases import Row
 from tests.torture.migrator import AFTER, BEFORE, Outcome, Site, content, counted, key_of, killed_at, spread, whole
-from tests.torture.stage import EDITED, START, Reference, its_own, prepared, reference, totals
+from tests.torture.stage import EDITED, START, Reference, counts_in, its_own, prepared, reference, totals
 
 RUN = 2
+UID = f"SELECT uid FROM orb_runs WHERE id = {RUN}"
 DONE = "done"
 """What the database is called once the run to be undone has ended, and rows were edited after it."""
 
@@ -37,7 +38,7 @@ def edit(site: Site) -> set[tuple[str, ...]]:
     """Edit rows that the run has created, and as many that it has replaced; return their keys."""
     replaced = [json.loads(one["key"])[0] for one in _changes(site)][:EDITED]
     listed = ", ".join(f"'{name}'" for name in replaced)
-    created = f"SELECT id FROM te_reflections WHERE run_id = {RUN} AND id NOT IN ({_replaced()}) ORDER BY id"
+    created = f"SELECT id FROM te_reflections WHERE run_id = ({UID}) AND id NOT IN ({_replaced()}) ORDER BY id"
     site.database.execute(
         f"UPDATE te_reflections SET notes = 'edited since' WHERE id IN ({listed}) OR id IN ({created} LIMIT {EDITED})"
     )
@@ -55,13 +56,21 @@ def _replaced() -> str:
     return f"SELECT substr(key, 3, length(key) - 4) FROM orb_changes WHERE run_id = {RUN} AND kind = 'reflections'"
 
 
-def problems(site: Site, outcome: Outcome, before: Rows, edited: Rows) -> list[str]:
-    """Tell what is wrong after a rollback: everything is as before the run, but for what was edited since."""
+def problems(site: Site, outcome: Outcome, before: Rows, edited: Rows, counts: dict[str, Any]) -> list[str]:
+    """Tell what is wrong after a rollback: everything is as before the run, but for what was edited since.
+
+    The ledger has the counts of one rollback, whole, as where nothing disturbs it.
+    """
     found, wanted = rows_of(site), before | edited
     wrong = [key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key)]
     listed = [one["path"] for one in outcome.report.get("findings", []) if "was kept" in one["message"]]
     (run,) = site.database.query(f"SELECT state FROM orb_runs WHERE id = {RUN}")
+    first, *others = site.database.query(  # others where it was killed when all was done
+        "SELECT counts FROM orb_runs WHERE operation = 'rollback' AND state = 'complete' ORDER BY id"
+    )
+    told = (counts_in(first), counts if others else totals(outcome.report.get("domains", {})))
     checks = {
+        f"counts that do not add up: {told}": told == (counts, counts),
         f"{len(wrong)} rows are wrong, such as {wrong[:1]}": not wrong,
         f"not told as it should be: {outcome}": outcome.code == bool(edited) and len(listed) == len(edited),
         "the run is not said to be undone": run["state"] == "rolled back",
@@ -75,14 +84,16 @@ def rollback(site: Site, **options: Any) -> Outcome:
     return site.run("rollback_orb_migration", RUN, "--format", "json", **options)
 
 
-def at_commits(site: Site, before: Rows, edited: Rows, rounds: Sequence[tuple[int, str]]) -> dict[str, Any]:
+def at_commits(
+    site: Site, before: Rows, edited: Rows, counts: dict[str, Any], rounds: Sequence[tuple[int, str]]
+) -> dict[str, Any]:
     """Kill a rollback before or after the commit of each number, and roll back again."""
     violations = []
     for number, when in rounds:
         site.database.back(DONE)
         outcome = rollback(site, before=killed_at(number, when))
         found = [] if outcome.code == -signal.SIGKILL else [f"it was not killed: {outcome}"]
-        found = found or problems(site, rollback(site), before, edited)
+        found = found or problems(site, rollback(site), before, edited, counts)
         violations += [f"killed {when} commit {number}: {one}" for one in found]
     return {"kills": len(rounds), "violations": violations}
 
@@ -100,14 +111,14 @@ def of_all(site: Site, expected: Reference) -> dict[str, Any]:
     counts, wanted = totals(outcome.report["domains"]), totals(expected.domains)
     undone = sum(one.get(what, 0) for one in counts.values() for what in ("removed", "restored", "kept"))
     written = sum(one.get(what, 0) for one in wanted.values() for what in ("new", "replaced"))
-    violations = problems(site, outcome, before, edited)
+    violations = problems(site, outcome, before, edited, counts)
     if undone != written or len(edited) != 2 * EDITED:
         violations.append(f"{written} rows were written, {undone} undone, {len(edited)} edited")
     again = totals(site.migrate().report["domains"])["reflections"]
     if (again["read"], again["new"]) != (wanted["reflections"]["read"], wanted["reflections"]["new"] - EDITED):
         violations.append(f"run again, it does something else: {again}")
     points = [(at, when) for at in range(1, notes.read_bytes().count(b"b") + 1) for when in (BEFORE, AFTER)]
-    result = spread(points, lambda number, mine: at_commits(its_own(site, number), before, edited, mine))
+    result = spread(points, lambda number, mine: at_commits(its_own(site, number), before, edited, counts, mine))
     result["violations"] = violations + result["violations"]
     return {"commits": len(points) // 2, "undone": undone, "edited": len(edited), **result}
 

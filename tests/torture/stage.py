@@ -46,14 +46,16 @@ class Reference:
             return [f"not as without a fault: {outcome}"]
         runs = site.database.query("SELECT * FROM orb_runs WHERE operation = 'migrate' ORDER BY id")
         last = runs[-1]
-        written = site.database.query("SELECT DISTINCT run_id AS run FROM te_reflections")
+        written = site.database.query(
+            "SELECT DISTINCT orb_runs.id AS run FROM te_reflections LEFT JOIN orb_runs ON orb_runs.uid = run_id"
+        )
         checks = {
             "other rows in SQL": content(site.database) == self.content,
             "another ledger": ledger(site.database) == self.ledger,
             "other runs wrote rows": {one["run"] for one in written} <= {1, last["id"], None},
             "a run that never ended": [one["state"] for one in runs].count("running") == 0,
             "it did not complete": last["state"] == "complete",
-            "counts that do not add up": adds_up(self.domains) and _counts(last) == totals(self.domains),
+            "counts that do not add up": adds_up(self.domains) and counts_in(last) == totals(self.domains),
         }
         return [what for what, is_right in checks.items() if not is_right]
 
@@ -171,7 +173,7 @@ def adds_up(domains: dict[str, Any]) -> bool:
     return all(counts["read"] == sum(counts.values()) - counts["read"] for counts in totals(domains).values())
 
 
-def _counts(run: Row) -> dict[str, dict[str, int]]:
+def counts_in(run: Row) -> dict[str, dict[str, int]]:
     kept = json.loads(run["counts"]) if isinstance(run["counts"], str) else run["counts"]
     return {kind: {w: n for w, n in counts.items() if n} for kinds in kept.values() for kind, counts in kinds.items()}
 
