@@ -360,3 +360,22 @@ def test_lines_that_come_again_and_again_are_not_compared_each_with_each() -> No
     parts = differences_of_json({"input": "\n".join(same)}, {"input": "\n".join(other)})
     signs = [line.sign for part in parts for line in part.lines]
     assert signs.count(OUT) == signs.count(IN) == 1000, "without a look for what is the same"
+
+
+def test_a_page_names_a_run_by_its_number_for_people_or_says_that_it_is_elsewhere(admin_client: Client) -> None:
+    run = Run.objects.create(operation="migrate", state="complete", started_at=NOW)
+    record = _saved()
+    page = reverse("admin:te_reflectionrow_change", args=[ReflectionRow.objects.get(id=record.id).pk])
+    for uid, shown, history in (
+        (run.uid, f"{run.pk} (migrate)", f"run {run.pk}</a> (migrate)"),
+        (run.pk, "a run of another database", "written by a run of another database"),
+    ):
+        ReflectionRow.objects.update(run_id=uid)
+        texts = [admin_client.get(page).content.decode(), _page(admin_client, record)]
+        assert shown in texts[0]
+        assert history in texts[1]
+        assert not any(str(run.uid) in text for text in texts)
+    change = Change.objects.create(run=run, domain="te", kind="reflections", key="[]", before="{}", before_run=run.uid)
+    text = admin_client.get(reverse("admin:orbsite_change_change", args=[change.pk])).content.decode()
+    assert f"{run.pk} (migrate)" in text
+    assert str(run.uid) not in text

@@ -100,7 +100,7 @@ def test_keys_of_two_fields(make: Make) -> None:
     loaded(store, [first])
     standing = store.standing(store.pack(Profile, [second, first], [None] * 2))
     assert (list(standing.free), list(standing.other)) == ([0], [])
-    assert store.sums(Profile, 7).records == 1
+    assert store.sums(Profile, 7).records == store.count_written(Profile, 7) == 1
 
 
 def test_more_rows_than_a_statement_has_room_for(make: Make) -> None:
@@ -122,6 +122,8 @@ def test_sums_are_the_same_on_every_store_and_see_every_change(make: Make) -> No
     store.put([msgspec.structs.replace(records[1], output="changed")])
     assert list(store.sums(Reflection).differing(theirs)) == [records[1].user_id]
     assert list(store.sums(Reflection, 7).differing(memory.sums(Reflection, 7))) == [records[1].user_id]
+    for one, wrote in ((store, 3), (memory, 4)):
+        assert one.count_written(Reflection, 7) == one.sums(Reflection, 7).records == wrote
 
 
 @pytest.mark.parametrize("alias", ["default", "postgresql"])
