@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from django.db import connections
 from django.db.backends.signals import connection_created
@@ -107,7 +107,7 @@ def _file_of(connection: Any) -> Path | None:
 def _name_in_memory(connection: Any) -> object:
     """Return what names a database in memory: its URI, or its only connection."""
     name = str(connection.settings_dict["NAME"])
-    return urlsplit(name).path if name.startswith("file:") else connection
+    return unquote(urlsplit(name).path) if name.startswith("file:") else connection
 
 
 def _parameters(connection: Any) -> dict[str, list[str]]:

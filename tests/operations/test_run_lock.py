@@ -51,34 +51,36 @@ def unblocked(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
         yield
 
 
-def overlapping(kind: str, work: Path, rounds: int = ROUNDS) -> dict[str, Any]:
+def overlapping(kind: str, work: Path, rounds: int = 1) -> dict[str, Any]:
     command = [sys.executable, "-m", "tests.overlapping", kind, str(work / "w"), str(rounds)]
     ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, check=True)
     result: dict[str, Any] = json.loads(ended.stdout)
     return result
 
 
+def side_by_side(rounds: int, *, refused: int, runs: int) -> dict[str, Any]:
+    return {"rounds": rounds, "together": 0, "refused": refused, "wrong": [], "runs": runs}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [*(kind for kind in KINDS if kind != "hard link"), "postgresql"])
-@in_the_test_databases
-def test_of_two_runs_that_overlap_the_second_is_refused(
-    kind: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    if kind == "postgresql":
-        request.getfixturevalue("postgresql_alias")
-    assert overlapping(kind, tmp_path) == {
-        "rounds": ROUNDS,
-        "together": 0,
-        "refused": ROUNDS,
-        "wrong": [],
-        "runs": ROUNDS,
-    }
+@pytest.mark.parametrize("kind", ["plain", "memory", "symlink"])
+def test_of_two_runs_that_overlap_the_second_is_refused(kind: str, tmp_path: Path) -> None:
+    assert overlapping(kind, tmp_path, ROUNDS) == side_by_side(ROUNDS, refused=ROUNDS, runs=ROUNDS)
 
 
 @pytest.mark.slow
 def test_a_database_with_two_names_is_refused_under_both(tmp_path: Path) -> None:
-    found = overlapping("hard link", tmp_path)
-    assert found == {"rounds": ROUNDS, "together": 0, "refused": 2 * ROUNDS, "wrong": [], "runs": 0}
+    assert overlapping("hard link", tmp_path, ROUNDS) == side_by_side(ROUNDS, refused=2 * ROUNDS, runs=0)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"plain", "memory", "symlink", "hard link"}))
+def test_a_run_is_refused_whatever_name_leads_to_the_database(kind: str, tmp_path: Path) -> None:
+    assert overlapping(kind, tmp_path, 2) == side_by_side(2, refused=2, runs=2)
+
+
+@in_the_test_databases
+def test_a_run_on_postgresql_is_refused_beside_another(postgresql_alias: str, tmp_path: Path) -> None:
+    assert overlapping("postgresql", tmp_path, 2) == side_by_side(2, refused=2, runs=2)
 
 
 @in_the_test_databases
@@ -204,6 +206,7 @@ def named(tmp_path: Path) -> Any:
     ("one", "other", "is_same"),
     [
         ("file:one?mode=memory&cache=shared", "file:one?cache=shared&mode=memory", True),
+        ("file:one?mode=memory&cache=shared", "file:%6Fne?mode=memory&cache=shared", True),
         ("file:one?mode=memory&cache=shared", "file:other?mode=memory&cache=shared", False),
         ("file:/one?vfs=memdb", "file:/one?vfs=memdb", True),
         (":memory:", ":memory:", False),
