@@ -17,7 +17,7 @@ def name_tokens(apps: Any, schema_editor: Any) -> None:
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orbsite', '0013_quick_lists'),
+        ('orbsite', '0014_run_uid'),
     ]
 
     operations = [
