@@ -32,6 +32,13 @@ _OVERFLOW = """() => document.documentElement.scrollWidth <= innerWidth ? [] : [
   [...document.querySelectorAll("body *")].filter((one) => one.getBoundingClientRect().right > innerWidth + 1)
   .slice(0, 5).map((one) => one.outerHTML.slice(0, 150))]"""
 
+_PLOTS_FIT = """() => [...document.querySelectorAll("figure[data-chart] canvas")]
+  .every((one) => Math.abs(one.width / devicePixelRatio - one.parentElement.clientWidth) <= 1)"""
+_NO_RESIZE_EVENTS = """
+window.ResizeObserver = class { observe() {} unobserve() {} disconnect() {} };
+addEventListener("resize", (event) => event.stopImmediatePropagation(), true);
+"""
+
 
 @pytest.mark.parametrize("place", PAGES, ids="-".join)
 def test_a_page_is_for_everybody(site: Site, admin: Page, place: tuple[str, ...]) -> None:
@@ -54,8 +61,23 @@ def test_the_dashboard_draws_its_plots_and_tells_them_in_tables(site: Site, admi
     for figure in figures.all():
         figure.locator("summary").click()
         assert figure.locator("tbody tr").count() > 0
-    page.set_viewport_size(PHONE)
-    assert page.evaluate(_OVERFLOW) == []
+    for width, height in [(390, 844), (844, 390), (390, 844)]:
+        page.set_viewport_size({"width": width, "height": height})
+        assert page.evaluate(_OVERFLOW) == []
+        page.wait_for_function(_PLOTS_FIT)
+        assert page.evaluate(_OVERFLOW) == []
+
+
+def test_the_dashboard_fits_a_turned_phone_before_its_plots_have_followed(site: Site, admin: Page) -> None:
+    admin.add_init_script(_NO_RESIZE_EVENTS)
+    admin.set_viewport_size({"width": PHONE["height"], "height": PHONE["width"]})
+    admin.goto(site.url("admin:index"))
+    admin.locator("figure[data-chart] canvas").first.wait_for()
+    drawn = "() => [...document.querySelectorAll('figure[data-chart] canvas')].map((one) => one.width)"
+    before = admin.evaluate(drawn)
+    admin.set_viewport_size(PHONE)
+    assert admin.evaluate(_OVERFLOW) == []
+    assert admin.evaluate(drawn) == before  # the plots were not drawn for the new width
 
 
 def test_the_dashboard_tells_the_same_without_a_script(site: Site, visit: Any) -> None:
