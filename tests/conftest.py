@@ -7,15 +7,23 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import pytest_timeout
 from django.db import connections
 from hypothesis import settings as hypothesis_settings
 
 from tests import postgresql
+from tests.time_limits import time_limit
 
 hypothesis_settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=True)
 hypothesis_settings.load_profile("repeatable")
 
 _missing: list[str] = []
+
+
+@pytest.hookimpl(tryfirst=True, optionalhook=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: pytest_timeout.Settings) -> object:
+    """Let the limit of each test, too, grow with the machine's load."""
+    return pytest_timeout.pytest_timeout_set_timer(item, settings._replace(timeout=time_limit(settings.timeout)))
 
 
 @pytest.fixture(scope="session")

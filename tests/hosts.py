@@ -22,6 +22,7 @@ from typing import Any
 
 import django
 
+from tests.time_limits import time_limit
 from tests.torture.databases import Database
 
 ROOT = Path(__file__).parents[1]
@@ -49,7 +50,9 @@ def manage(address: str, *arguments: str, **more: str) -> subprocess.CompletedPr
     """Run a command to its end."""
     command = [sys.executable, "manage.py", *arguments]
     chosen = environment(address, **more)
-    return subprocess.run(command, cwd=ROOT, env=chosen, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(
+        command, cwd=ROOT, env=chosen, capture_output=True, text=True, check=False, timeout=time_limit(120)
+    )
 
 
 @contextlib.contextmanager
@@ -64,7 +67,7 @@ def host(address: str, work: Path, verb: str) -> Iterator[subprocess.Popen[str]]
             yield process
         finally:
             process.kill()
-            process.wait(_PATIENCE)
+            process.wait(time_limit(_PATIENCE))
 
 
 class Scene:
@@ -87,7 +90,7 @@ class Scene:
             last = self._finished()
             self._until(lambda: all(number > last[key] for key, number in self._finished().items()), survivor)
             survivor.send_signal(signal.SIGTERM)
-            if survivor.wait(_PATIENCE):
+            if survivor.wait(time_limit(_PATIENCE)):
                 raise RuntimeError((self._work / "loop.log").read_text())
 
     def runs(self) -> dict[int, list[dict[str, Any]]]:
@@ -125,7 +128,7 @@ class Scene:
         return {row["id"]: row["runs"] for row in rows}
 
     def _until(self, is_so: Callable[[], bool], *hosts: subprocess.Popen[str]) -> None:
-        deadline = time.monotonic() + _PATIENCE * 2
+        deadline = time.monotonic() + time_limit(_PATIENCE * 2)
         while not is_so():
             if time.monotonic() > deadline or any(one.poll() is not None for one in hosts):
                 raise RuntimeError("\n".join(path.read_text()[-3000:] for path in self._work.glob("*.log")))
@@ -161,7 +164,9 @@ def do(address: str, work: Path, verb: str, **more: str) -> subprocess.Completed
     """Run a verb of this program to its end."""
     command = [sys.executable, "-m", "tests.hosts", str(work), verb]
     chosen = environment(address, **more)
-    return subprocess.run(command, cwd=ROOT, env=chosen, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(
+        command, cwd=ROOT, env=chosen, capture_output=True, text=True, check=False, timeout=time_limit(120)
+    )
 
 
 def prepare() -> None:
@@ -226,7 +231,7 @@ def _noted(retain: Any, work: Path, name: str) -> Any:
     class Hanging(Progress):
         def __call__(self, records: int) -> None:
             (work / "hangs").touch()
-            time.sleep(_PATIENCE * 4)
+            time.sleep(time_limit(_PATIENCE * 4))
 
     def noted(stores: Any, policy: Any, **options: Any) -> Any:
         if name == "doomed" and next(numbers) > _RUNS_BEFORE_DEATH:

@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import random
+import select
 import signal
 import sys
 import time
@@ -20,7 +21,10 @@ from pathlib import Path
 
 import django
 
+from tests.time_limits import time_limit
+
 WRITERS = 3
+FRESH = 20
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
 
 
@@ -50,7 +54,10 @@ def one_round(base: Path, number: int, draw: random.Random) -> set[str]:
     reading, writing = os.pipe()
     writers = [start(base, f"{number}-{one}", writing) for one in range(WRITERS)]
     os.close(writing)
-    time.sleep(draw.uniform(0.005, 0.08))
+    delay = draw.uniform(0.005, 0.08)
+    if number % FRESH:  # in a fresh file, the first save may be the one that is cut short
+        select.select([reading], [], [], time_limit(20))
+    time.sleep(delay)
     for pid in writers:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
@@ -101,8 +108,8 @@ def main() -> None:
     lost: set[str] = set()
     unreadable = 0
     for number in range(rounds):
-        fresh = base / str(number // 20)  # a file of its own every twenty rounds, or saving would slow down
-        if number % 20 == 0:
+        fresh = base / str(number // FRESH)  # a file of its own every twenty rounds, or saving would slow down
+        if number % FRESH == 0:
             acknowledged_here: set[str] = set()
         acknowledged_here |= one_round(fresh, number, draw)
         found = kept(fresh)

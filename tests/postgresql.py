@@ -12,6 +12,8 @@ from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT, CompletedProcess, Popen, run
 from typing import Any, Literal
 
+from tests.time_limits import time_limit
+
 # Nobody cuts the power here, but a crash needs synchronous_commit to keep all data.
 FAST = {"fsync": "off", "full_page_writes": "off"}
 # ICU's order differs from that of code points, which reveals a missing COLLATE "C".
@@ -36,11 +38,11 @@ class Server:
 
     def start(self) -> None:
         """Start the server and wait until it accepts connections."""
-        self._control("start", "-t", "30", "-l", f"{self.host}/log")
+        self._control("start", "-t", str(int(time_limit(30))), "-l", f"{self.host}/log")
 
     def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
         """Stop the server and wait for its end, with `immediate` as if it crashed."""
-        self._control("stop", "-t", "30", "-m", mode)
+        self._control("stop", "-t", str(int(time_limit(30))), "-m", mode)
 
     def _control(self, *arguments: str) -> None:
         done = _run(self.binaries / "pg_ctl", "-w", "-D", str(self.data), *arguments)
@@ -80,7 +82,7 @@ def _create(server: Server, settings: dict[str, str]) -> None:
 
 def _run(program: Path, *arguments: str) -> CompletedProcess[str]:
     """Run a program of PostgreSQL and keep what it prints."""
-    options = _account() | {"stdout": PIPE, "stderr": STDOUT, "timeout": 60}
+    options = _account() | {"stdout": PIPE, "stderr": STDOUT, "timeout": time_limit(60)}
     return run([str(program), *arguments], check=False, errors="replace", **options)
 
 

@@ -1,13 +1,12 @@
-"""Runs retention, and says so on standard output before it goes on: python -m tests.retaining STORE DIRECTORY HOLD.
+"""Runs retention, and waits for a line before it goes on: python -m tests.retaining STORE DIRECTORY HOLD.
 
-HOLD is where it waits to be killed: `tombstones`, once the tombstone file is there; `document`, before the document is
+HOLD is where it says `here` and waits for a line, or to be killed: `tombstones`, once the tombstone file is there; `document`, before the document is
 replaced; `batches`, after each batch in SQL; or `nothing`.
 """
 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ def held(owner: Any, name: str, *, before: bool) -> None:
 def hold() -> None:
     sys.stdout.write("here\n")
     sys.stdout.flush()
-    time.sleep(0.2 if sys.argv[3] == "batches" else 60)
+    sys.stdin.readline()
 
 
 def main() -> None:

@@ -12,10 +12,12 @@ from typing import Any
 from django.core.management import call_command
 from django.db import OperationalError, connections
 
+from tests.time_limits import time_limit
+
 ALIAS = "scratch"
 OURS = {
     "transaction_mode": "IMMEDIATE",
-    "timeout": 20,
+    "timeout": time_limit(20),
     "init_command": "PRAGMA journal_mode=DELETE; PRAGMA synchronous=EXTRA;",
 }
 
@@ -53,7 +55,7 @@ def aside(alias: str, act: Callable[[], Any]) -> None:
 
     thread = threading.Thread(target=run)
     thread.start()
-    thread.join(20)
+    thread.join(time_limit(20))
 
 
 def execute(alias: str, statement: str, *values: Any) -> Any:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.time_limits import time_limit
+
 ROOT = Path(__file__).parents[1]
 _PATIENCE = 40.0
 _LISTENING = re.compile(r"Listening at: http://127\.0\.0\.1:(\d+)")
@@ -50,7 +52,7 @@ class Server:
         sent |= {} if token is None else {"Authorization": f"Bearer {token}"}
         sent |= {} if body is None else {"Content-Type": "application/json"}
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_PATIENCE)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=time_limit(_PATIENCE))
         with contextlib.closing(connection):
             connection.request(method, path, body, sent)
             answer = connection.getresponse()
@@ -81,7 +83,9 @@ def production(work: Path, **more: str) -> dict[str, str]:
 
 def manage(environment: dict[str, str], *arguments: str) -> str:
     command = [sys.executable, "-W", "error", "manage.py", *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=time_limit(120)
+    )
     if done.returncode:
         raise RuntimeError(f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done.stdout
@@ -103,11 +107,16 @@ def served(work: Path, address: str, *, is_prepared: bool = False, **more: str) 
             yield Server(_port(log, process), log, environment)
         finally:
             process.terminate()
-            process.wait(_PATIENCE)
+            try:
+                process.wait(time_limit(_PATIENCE))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(time_limit(_PATIENCE))
+                raise
 
 
 def _port(log: Path, process: subprocess.Popen[bytes]) -> int:
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + time_limit(_PATIENCE)
     while time.monotonic() < deadline and process.poll() is None:
         if match := _LISTENING.search(log.read_text()):
             return int(match[1])

@@ -22,12 +22,13 @@ os.environ["ORB_BACKUP_DIR"] = os.environ["ORB_BACKUPS_OF_TESTS"]
 
 from orbsite.settings import *  # noqa: F403
 from orbsite.settings import DATABASES, INSTALLED_APPS, MIDDLEWARE, ORB_BACKUP_DIR, env
+from tests.time_limits import time_limit
 
 if ORB_BACKUP_DIR.name.endswith(f"-{os.getpid()}"):  # whoever made it
     atexit.register(shutil.rmtree, ORB_BACKUP_DIR, ignore_errors=True)
 
 DATABASES["default"] = env.db_url_config(f"sqlite:///{tempfile.gettempdir()}/unused-by-tests.sqlite3")
-DATABASES["default"]["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "timeout": 20}
+DATABASES["default"]["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "timeout": time_limit(20)}
 DATABASES["postgresql"] = {"ENGINE": "django.db.backends.postgresql", "NAME": "orb", "USER": "orb"}
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.mav"]

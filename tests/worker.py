@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 import django
 from msgspec.structs import replace
 
+from tests.processes import ended
+from tests.time_limits import time_limit
+
 if TYPE_CHECKING:
     from orbsite.storage.file import FileStore
 
 MARK = re.compile(rb"theirs-[0-9]+")
-
-
-GENEROUS = 10.0
 
 
 def start(*arguments: object, journal: str = "never") -> subprocess.Popen[str]:
@@ -41,13 +41,8 @@ def start(*arguments: object, journal: str = "never") -> subprocess.Popen[str]:
 def holding(base: Path, verb: str = "hold", *name: str) -> Iterator[tuple[int, str]]:
     """Have a process that holds a lock; return its id and what it said."""
     process = start(verb, base, *name)
-    try:
+    with ended(process):
         yield process.pid, process.stdout.readline().strip() if process.stdout else ""
-    finally:
-        process.kill()
-        process.wait(GENEROUS)
-        for pipe in (process.stdout, process.stderr):
-            pipe.close() if pipe else None
 
 
 @contextlib.contextmanager
@@ -81,9 +76,9 @@ def hold(base: Path, names: list[str]) -> None:
     from orbsite.storage.directory import Directory
     from orbsite.storage.lock import locked
 
-    with Directory.open(base) as directory, locked(directory, *names or ["x"], 5):
+    with Directory.open(base) as directory, locked(directory, *names or ["x"], time_limit(5)):
         say("held")
-        time.sleep(60)
+        time.sleep(time_limit(60))
 
 
 def hold_in_a_fork(base: Path, names: list[str]) -> None:
@@ -91,11 +86,11 @@ def hold_in_a_fork(base: Path, names: list[str]) -> None:
     from orbsite.storage.directory import Directory
     from orbsite.storage.lock import locked
 
-    with Directory.open(base) as directory, locked(directory, *names or ["x"], 5):
+    with Directory.open(base) as directory, locked(directory, *names or ["x"], time_limit(5)):
         child = os.fork()
         if child:
             say(str(child))
-        time.sleep(60)
+        time.sleep(time_limit(60))
 
 
 def say(line: str) -> None:

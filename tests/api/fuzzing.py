@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.serving import served
+from tests.time_limits import time_limit
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs/openapi.json"
@@ -92,7 +93,7 @@ def fuzz(work: Path, mode: str, examples: int) -> Outcome:
                 capture_output=True,
                 text=True,
                 check=False,
-                timeout=_PATIENCE,
+                timeout=time_limit(_PATIENCE),
             )
 
         with ThreadPoolExecutor() as pool:

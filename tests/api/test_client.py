@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.serving import Server, served
+from tests.time_limits import time_limit
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 ALL = "/api/v1/users/ana/reflections"
@@ -42,7 +43,7 @@ def token(server: Server) -> str:
 
 def _run(server: Server, token: str, *command: str) -> str:
     chosen = {"PATH": os.environ["PATH"], "URL": f"http://127.0.0.1:{server.port}", "TOKEN": token}
-    done = subprocess.run(command, env=chosen, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, env=chosen, capture_output=True, text=True, check=False, timeout=time_limit(60))
     assert done.returncode == 0, done.stderr
     return done.stdout
 

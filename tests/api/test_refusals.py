@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.serving import ROOT, production
+from tests.time_limits import time_limit
 
 
 def _check(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "manage.py", "check", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=time_limit(60)
+    )
 
 
 @pytest.fixture
@@ -118,9 +121,9 @@ def test_the_deployment_check_is_clean_where_the_documented_environment_is_kept_
 def test_a_server_does_not_start_either(environment: dict[str, str]) -> None:
     command = [sys.executable, "-m", "gunicorn", "--config", "python:orbsite.serving", "--check-config", "orbsite.wsgi"]
     chosen = environment | {"ORB_BIND": "127.0.0.1:0"}
-    fine = subprocess.run(command, cwd=ROOT, env=chosen, capture_output=True, check=False, timeout=60)
+    fine = subprocess.run(command, cwd=ROOT, env=chosen, capture_output=True, check=False, timeout=time_limit(60))
     refused = subprocess.run(
-        command, cwd=ROOT, env=chosen | {"ALLOWED_HOSTS": ""}, capture_output=True, check=False, timeout=60
+        command, cwd=ROOT, env=chosen | {"ALLOWED_HOSTS": ""}, capture_output=True, check=False, timeout=time_limit(60)
     )
     assert fine.returncode == 0, fine.stderr
     assert refused.returncode != 0

@@ -16,6 +16,7 @@ import pytest
 from orbsite.api.segments import segment
 from tests.postgresql import Unavailable
 from tests.serving import Answer, Server, production, served
+from tests.time_limits import time_limit
 from tests.torture.databases import opened
 
 pytestmark = pytest.mark.slow
@@ -137,7 +138,7 @@ def test_a_walk_meets_each_old_one_once_while_another_client_writes(server: Serv
     begun, under_way, met = threading.Event(), threading.Event(), list[int]()
 
     def write() -> None:
-        begun.wait(60)
+        begun.wait(time_limit(60))
         for part in range(100):
             if part == 10:
                 under_way.set()
@@ -152,7 +153,7 @@ def test_a_walk_meets_each_old_one_once_while_another_client_writes(server: Serv
                 answer = server.ask("GET", following, token=token)
                 assert answer.status == 200, answer.body
                 begun.set()  # the writer begins when the first page is read, and the second waits for it
-                assert under_way.wait(60)
+                assert under_way.wait(time_limit(60))
                 seen += [one["id"] for one in answer.json()["items"]]
                 following = answer.json()["next"]
             old = [name for name in seen if name.startswith("old")]

@@ -10,6 +10,7 @@ import pytest
 
 from tests.browser.guard import Guard
 from tests.browser.site import Prepared, Site, prepared
+from tests.time_limits import time_limit
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
@@ -69,7 +70,7 @@ def open_context(browser: Browser) -> Iterator[Callable[..., tuple[BrowserContex
         context = browser.new_context(
             base_url=site.address, viewport={"width": 1200, "height": 800}, reduced_motion="reduce", **options
         )
-        context.set_default_timeout(PATIENCE)
+        context.set_default_timeout(time_limit(PATIENCE))
         if session is not None:
             context.add_cookies([{"name": "sessionid", "value": session, "url": site.address}])
         guard = Guard(context, site)

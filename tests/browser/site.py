@@ -18,6 +18,7 @@ from typing import Any
 from django.urls import reverse
 
 from tests.serving import ROOT, Server, production, served
+from tests.time_limits import time_limit
 
 PASSWORD = "correct-horse-battery"
 _PATIENCE = 40.0
@@ -47,7 +48,9 @@ class Site:
 
     def rows(self, statement: str, *values: object) -> list[dict[str, Any]]:
         """Look into the database; Django's own way is closed where a browser is driven."""
-        with contextlib.closing(sqlite3.connect(self.work / "orb.sqlite3", timeout=_PATIENCE)) as connection:
+        with contextlib.closing(
+            sqlite3.connect(self.work / "orb.sqlite3", timeout=time_limit(_PATIENCE))
+        ) as connection:
             connection.row_factory = sqlite3.Row
             return [dict(row) for row in connection.execute(statement, values)]
 
@@ -68,10 +71,10 @@ class Site:
             finally:
                 process.terminate()
                 try:
-                    process.wait(_PATIENCE)
+                    process.wait(time_limit(_PATIENCE))
                 except subprocess.TimeoutExpired:  # in the middle of a job
                     process.kill()
-                    process.wait(_PATIENCE)
+                    process.wait(time_limit(_PATIENCE))
 
 
 @contextlib.contextmanager
@@ -141,7 +144,9 @@ def _settings(static: Path) -> dict[str, str]:
 def make(environment: dict[str, str], what: str, *arguments: object) -> Any:
     command = [sys.executable, "-m", "tests.browser.scene", what, *map(str, arguments)]
     chosen = {**environment, "DJANGO_SETTINGS_MODULE": "orbsite.settings"}
-    done = subprocess.run(command, cwd=ROOT, env=chosen, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        command, cwd=ROOT, env=chosen, capture_output=True, text=True, check=False, timeout=time_limit(120)
+    )
     if done.returncode:
         raise RuntimeError(f"{what}: {done.returncode}\n{done.stdout}\n{done.stderr}")
     return json.loads(done.stdout or "null")

@@ -13,6 +13,7 @@ import pytest
 from tests.browser.axe import check_access
 from tests.browser.keyboard import press_on
 from tests.browser.site import slowed
+from tests.time_limits import time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +67,8 @@ def begin_migration(page: Page, site: Site) -> None:
 def ended(page: Page) -> str:
     """Wait until a job has ended, and return how."""
     page.wait_for_function(
-        "() => !['Queued', 'Running'].includes(document.getElementById('job-state')?.textContent)", timeout=_PATIENCE
+        "() => !['Queued', 'Running'].includes(document.getElementById('job-state')?.textContent)",
+        timeout=time_limit(_PATIENCE),
     )
     page.wait_for_load_state()
     return page.locator("#job-state").inner_text()
@@ -131,7 +133,7 @@ def test_a_large_migration_is_watched_cancelled_and_gone_on_with(large: Site, vi
 
         with slowed(worker):
             page.get_by_role("button", name="Migrate now").click()
-            page.wait_for_function(_IS_MOVING, timeout=_PATIENCE)
+            page.wait_for_function(_IS_MOVING, timeout=time_limit(_PATIENCE))
             check_access(page)
             shoot(page, "live-job")
             address = page.url
@@ -146,7 +148,7 @@ def test_a_large_migration_is_watched_cancelled_and_gone_on_with(large: Site, vi
 
     with large.worker():
         page.get_by_role("button", name="Start again").click()
-        page.get_by_text("What happened").wait_for(timeout=_PATIENCE)
+        page.get_by_text("What happened").wait_for(timeout=time_limit(_PATIENCE))
         assert page.url != address
     assert _count(large) == MANY
     runs = large.rows("SELECT state FROM orb_runs WHERE operation = 'migrate' ORDER BY id")

@@ -23,6 +23,7 @@ from orbsite.storage.clock import utc_now
 from orbsite.storage.finding import warning
 from orbsite.upkeep import Job
 from tests.console.starting import post, somebody, words
+from tests.time_limits import time_limit
 
 BEGIN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SO_FAR = {
@@ -235,7 +236,7 @@ def test_what_is_found_is_told_while_it_runs(monkeypatch: pytest.MonkeyPatch) ->
             section.count("reflections", "read")
             section.findings.append(warning(f"$[{number}]", "odd"))
             progress(1)
-            if not seen and number > 50 and _told().wait(60):
+            if not seen and number > 50 and _told().wait(time_limit(60)):
                 seen.append(Job.objects.get().so_far)
         return report
 

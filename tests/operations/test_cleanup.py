@@ -24,6 +24,8 @@ from te.domain import DOMAIN as TE
 from te.records import Reflection
 from tests import worker
 from tests.factories import ProfileFactory, ReflectionFactory
+from tests.processes import ended
+from tests.time_limits import time_limit
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -487,14 +489,15 @@ def test_clean_up_beside_saves_loses_nothing(data_dir: Path) -> None:
         worker.start("count", data_dir, name, total, "", journal=mode) for name, mode in (("x", "never"), ("y", "0"))
     ]
     runs = 0
-    while any(process.poll() is None for process in workers):
-        report = run(data_dir, now=datetime.now(UTC) + DAY, grace=0)
-        assert report.ok, report
-        assert not [path for path in report.removed if ".conflict" in path.name]
-        runs += 1
-    for process in workers:
-        _, problems = process.communicate(10)
-        assert process.returncode == 0, problems
+    with ended(*workers):
+        while any(process.poll() is None for process in workers):
+            report = run(data_dir, now=datetime.now(UTC) + DAY, grace=0)
+            assert report.ok, report
+            assert not [path for path in report.removed if ".conflict" in path.name]
+            runs += 1
+        for process in workers:
+            _, problems = process.communicate(timeout=time_limit(10))
+            assert process.returncode == 0, problems
     there = {one.id: one for one in file_store(TE, data_dir).find(Reflection)}
     assert there.keys() == {"counter", *(f"{name}-{number}" for name in "xy" for number in range(total // 2))}
     assert there["counter"].input == str(total)

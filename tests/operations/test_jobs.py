@@ -21,6 +21,7 @@ from orbsite.storage.errors import OrbError
 from orbsite.storage.finding import error
 from orbsite.upkeep import Job
 from te.models import ReflectionRow
+from tests.time_limits import time_limit
 
 pytestmark = pytest.mark.django_db
 
@@ -222,7 +223,7 @@ def test_a_heart_beats_on_with_another_connection_once_its_own_is_lost(monkeypat
 
     monkeypatch.setattr(heart, "connection", SimpleNamespace(close=lambda: closed.append(1)))
     with beating(Watched(), beat, now, seconds=0.001):
-        assert enough.wait(10)
+        assert enough.wait(time_limit(10))
     assert beats[:2] == [0, 1]
 
 

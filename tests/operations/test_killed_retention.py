@@ -27,6 +27,7 @@ from te.retention import guides_policy
 from tests.factories import ReflectionFactory
 from tests.operations.policies import NOW
 from tests.operations.test_retention import ago
+from tests.processes import ended
 from tests.scratch import ALIAS, known_as, scratch
 
 ROOT = Path(__file__).parents[2]
@@ -44,11 +45,16 @@ def killed(kind: str, base: Path, where: str, *, after: int = 1, **environment: 
     """Start retention, and kill it once it has said so often that it is there."""
     command = [sys.executable, "-m", "tests.retaining", kind, str(base), where]
     usual = {**os.environ, "DJANGO_SETTINGS_MODULE": "orbsite.settings", "DEBUG": "true", **environment}
-    with subprocess.Popen(command, cwd=ROOT, env=usual, stdout=subprocess.PIPE, text=True) as program:
-        for _ in range(after):
-            assert program.stdout is not None
+    pipe = subprocess.PIPE
+    program = subprocess.Popen(command, cwd=ROOT, env=usual, stdin=pipe, stdout=pipe, text=True)
+    with ended(program):
+        assert program.stdin is not None
+        assert program.stdout is not None
+        assert program.stdout.readline() == "here\n"
+        for _ in range(after - 1):
+            program.stdin.write("go on\n")
+            program.stdin.flush()
             assert program.stdout.readline() == "here\n"
-        program.kill()
 
 
 @pytest.mark.parametrize("where", ["tombstones", "document"])

@@ -21,6 +21,7 @@ from orbsite.storage.sql import SqlStore
 from te.domain import DOMAIN as TE
 from te.records import Reflection
 from tests.factories import ProfileFactory, ReflectionFactory
+from tests.time_limits import time_limit
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
 
@@ -47,7 +48,7 @@ def _side_by_side(alias: str, calls: list[Callable[[], Any]]) -> list[Any]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(time_limit(60))
     return problems
 
 

@@ -22,6 +22,7 @@ from te.domain import DOMAIN as TE
 from te.records import Reflection
 from tests.factories import ActiveModeFactory, ProfileFactory, ReflectionFactory
 from tests.scratch import aside, execute, of_sqlite, scratch
+from tests.time_limits import time_limit
 
 on_servers = pytest.mark.django_db(transaction=True, databases="__all__")
 PAUSES = [0.05, 0.1, 0.2, 0.4, 0.8]
@@ -196,7 +197,7 @@ def test_whoever_is_the_victim_of_a_deadlock_saves_in_the_end(server: str) -> No
             update(order[0])
             if not tried:
                 tried.append(True)
-                both.wait(10)
+                both.wait(time_limit(10))
             update(order[1])
 
         try:
@@ -209,7 +210,7 @@ def test_whoever_is_the_victim_of_a_deadlock_saves_in_the_end(server: str) -> No
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(time_limit(20))
     assert [one.notes for one in _store(server).find(Reflection)] == ["xx", "xx"]
     assert pauses
 

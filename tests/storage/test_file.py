@@ -23,6 +23,8 @@ from te.domain import DOMAIN as TE
 from te.records import Reflection
 from te.reflection_log import ReflectionLog
 from tests.factories import ReflectionFactory, moment
+from tests.processes import ended
+from tests.time_limits import time_limit
 
 
 def open_store(base: Path) -> FileStore:
@@ -48,8 +50,9 @@ def _worker(*arguments: object) -> subprocess.Popen[bytes]:
 def test_fifty_concurrent_saves_of_eight_processes_are_all_kept(tmp_path: Path) -> None:
     names = [f"r{number}" for number in range(50)]
     processes = [_worker("save", tmp_path / "data", *names[start::8]) for start in range(8)]
-    for process in processes:
-        process.communicate(timeout=60)
+    with ended(*processes):
+        for process in processes:
+            process.communicate(timeout=time_limit(60))
     assert [process.returncode for process in processes] == [0] * 8
     assert {one.id for one in ReflectionLog(open_store(tmp_path / "data")).get_reflections("ana", limit=None)} == set(
         names
@@ -64,7 +67,7 @@ def test_concurrent_saves_of_threads_are_all_kept(tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(time_limit(60))
     assert open_store(tmp_path / "data").count(Reflection) == 40
 
 
@@ -170,7 +173,7 @@ def test_short_writes_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_lock_that_is_held_is_waited_for_until_the_deadline(tmp_path: Path) -> None:
     process = _worker("hold", tmp_path)
-    try:
+    with ended(process):
         assert process.stdout is not None
         assert process.stdout.readline() == b"held\n"
         with (
@@ -179,9 +182,6 @@ def test_a_lock_that_is_held_is_waited_for_until_the_deadline(tmp_path: Path) ->
             locked(directory, "x", 0.1),
         ):
             pass
-    finally:
-        process.kill()
-        process.communicate(timeout=30)
     with Directory.open(tmp_path) as directory, locked(directory, "x", 5):
         pass
 

@@ -23,6 +23,7 @@ from te.domain import DOMAIN as TE
 from te.layout import ReflectionsLayout
 from te.records import Reflection
 from tests.factories import BEGIN
+from tests.time_limits import time_limit
 
 GOLDEN = """{
   "sessions": {
@@ -139,7 +140,7 @@ def test_node_prints_a_folded_file_the_same(tmp_path: Path) -> None:
         " fs.writeFileSync(path + '.node', JSON.stringify(value, null, 2)); }"
     )
     paths = _folded(tmp_path)
-    subprocess.run([node, "-e", script, *map(str, paths)], check=True, timeout=50)
+    subprocess.run([node, "-e", script, *map(str, paths)], check=True, timeout=time_limit(50))
     for path in paths:
         assert Path(f"{path}.node").read_bytes() == path.read_bytes()
         assert len(path.read_bytes()) > 800

@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orbsite.storage.javascript import canonical, key_order, number, stringify
+from tests.time_limits import time_limit
 
 ODD_KEYS = ["0", "1", "9", "10", "007", "-1", "1.5", "4294967294", "4294967295", "__proto__", "", "\ufb33", "😀", "１"]
 INTEGERS = st.integers(-(2**53), 2**53) | st.floats(-1e30, 1e30).map(int)
@@ -158,7 +159,9 @@ def test_the_printer_agrees_with_node_byte_for_byte() -> None:
         "console.log(JSON.stringify(texts.map(print)));"
     )
     texts = json.dumps([json.dumps(value) for value in values])
-    done = subprocess.run([node, "-e", script], input=texts.encode(), capture_output=True, check=True, timeout=50)
+    done = subprocess.run(
+        [node, "-e", script], input=texts.encode(), capture_output=True, check=True, timeout=time_limit(50)
+    )
     printed = [base64.b64decode(one) for one in json.loads(done.stdout)]
     assert len(printed) >= 200
     assert [stringify(value) for value in values] == printed

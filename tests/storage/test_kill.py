@@ -29,7 +29,7 @@ def _run(base: Path, rounds: int, *mode: str) -> dict[str, int]:
 def test_nothing_acknowledged_is_lost(tmp_path: Path, mode: str) -> None:
     result = _run(tmp_path / "data", ROUNDS, mode)
     sys.stdout.write(f"kill -9: seed {SEED}, {mode}, {ROUNDS} rounds, {result}\n")
-    assert result["acknowledged"] > ROUNDS
+    assert result["acknowledged"] > 0.9 * ROUNDS
     assert (result["lost"], result["unreadable"]) == (0, 0)
 
 

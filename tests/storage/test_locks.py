@@ -26,8 +26,10 @@ from orbsite.storage.lock import locked
 from te.domain import DOMAIN as TE
 from te.records import Reflection
 from tests.factories import ReflectionFactory
-from tests.worker import GENEROUS, forked, holding
+from tests.time_limits import time_limit
+from tests.worker import forked, holding
 
+GENEROUS = 10.0
 LOCK = ".reflections.json.lock"
 
 
@@ -47,7 +49,7 @@ def test_when_the_holder_is_killed_the_next_one_gets_the_lock(tmp_path: Path) ->
     with holding(tmp_path) as (pid, said):
         assert (said, _gets_it(tmp_path, 0)) == ("held", False)
         os.kill(pid, signal.SIGKILL)
-        assert _gets_it(tmp_path, GENEROUS)
+        assert _gets_it(tmp_path, time_limit(GENEROUS))
 
 
 def test_a_holder_that_hangs_is_named_at_the_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +61,7 @@ def test_a_holder_that_hangs_is_named_at_the_deadline(tmp_path: Path, monkeypatc
         began = time.monotonic()
         with pytest.raises(LockTimeout, match=f"held by process {pid} on .*try again"):
             store.put([ReflectionFactory()])
-        assert 0.5 <= time.monotonic() - began < GENEROUS
+        assert 0.5 <= time.monotonic() - began < time_limit(GENEROUS)
         assert store.count(Reflection) == 1
         os.kill(pid, signal.SIGCONT)
     store.put([ReflectionFactory()])
@@ -84,7 +86,7 @@ def test_a_child_forked_while_the_lock_is_held_cannot_write(tmp_path: Path, monk
 def test_a_child_forked_while_the_lock_is_held_does_not_keep_it(tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
         with Directory.open(tmp_path) as directory, locked(directory, "x", 1):
-            stack.enter_context(forked(lambda: time.sleep(60)))
+            stack.enter_context(forked(lambda: time.sleep(time_limit(60))))
         assert _gets_it(tmp_path, 0)
 
 
@@ -92,14 +94,14 @@ def test_a_child_does_not_keep_the_lock_of_a_parent_that_was_killed(tmp_path: Pa
     with holding(tmp_path, "hold-in-a-fork") as (pid, child):
         os.kill(pid, signal.SIGKILL)
         try:
-            assert _gets_it(tmp_path, 2)
+            assert _gets_it(tmp_path, time_limit(GENEROUS))
         finally:
             os.kill(int(child), signal.SIGKILL)
 
 
 def test_a_child_forked_while_another_thread_asks_for_a_lock_can_save(tmp_path: Path) -> None:
     def save() -> None:
-        signal.alarm(3)
+        signal.alarm(int(time_limit(GENEROUS)))
         _open(tmp_path).put([ReflectionFactory()])
 
     with locks._threads_lock, forked(save) as pid:
@@ -127,7 +129,7 @@ def test_a_save_that_was_interrupted_while_it_waited_is_not_made_later(tmp_path:
                 store.put([ReflectionFactory(id="interrupted")])
     finally:
         signal.signal(signal.SIGUSR1, before)
-    other.join(GENEROUS)
+    other.join(time_limit(GENEROUS))
     assert {one.id for one in store.find(Reflection)} == {"first", "other"}
     store.put([ReflectionFactory(id="next")])
     assert {one.id for one in store.find(Reflection)} == {"first", "other", "next"}
@@ -218,9 +220,9 @@ def _violations(base: Path, fs: FileSystem) -> list[str]:
     reading, writing = os.pipe()
 
     def wait_and_hold() -> None:
-        with Directory.open(base, fs) as directory, locked(directory, "x", GENEROUS):
+        with Directory.open(base, fs) as directory, locked(directory, "x", time_limit(GENEROUS)):
             os.write(writing, b"held")
-            time.sleep(60)
+            time.sleep(time_limit(60))
 
     with contextlib.ExitStack() as stack:
         with Directory.open(base, fs) as directory, locked(directory, "x", 1):
@@ -240,7 +242,7 @@ def _has_open(pid: int, name: str) -> int:
 
 
 def _wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + GENEROUS
+    deadline = time.monotonic() + time_limit(GENEROUS)
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.01)

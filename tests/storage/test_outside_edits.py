@@ -26,6 +26,8 @@ from orbsite.storage.fsops import OS, FileSystem
 from te.domain import DOMAIN as TE
 from te.records import Reflection
 from tests.factories import ReflectionFactory
+from tests.processes import ended
+from tests.time_limits import time_limit
 from tests.worker import MARK, Outsider, start, theirs
 
 SEED = int(os.environ.get("ORB_SEED", "11"))
@@ -59,17 +61,18 @@ def _destroyed(base: Path, above: int | None, style: str) -> tuple[list[str], li
     """Save beside a rogue; return the versions that are nowhere, and the conflict files that are nobody's version."""
     store, stop, saves, problems = _begun(base, above), base / "stop", 0, 0
     process = start("rogue", base, stop, style, SEED)
-    assert process.stdout is not None
-    process.stdout.readline()
-    deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline:
-        try:
-            store.put([ReflectionFactory(id=f"ours-{saves % 50}")])
-        except OrbError:
-            problems += 1
-        saves += 1
-    stop.touch()
-    answer = json.loads(process.communicate(timeout=60)[0])
+    with ended(process):
+        assert process.stdout is not None
+        process.stdout.readline()
+        deadline = time.monotonic() + SECONDS
+        while time.monotonic() < deadline:
+            try:
+                store.put([ReflectionFactory(id=f"ours-{saves % 50}")])
+            except OrbError:
+                problems += 1
+            saves += 1
+        stop.touch()
+        answer = json.loads(process.communicate(timeout=time_limit(60))[0])
     store.put([ReflectionFactory(id="the last")])
     store.fold()
     files = _files(base / "te")
@@ -226,8 +229,8 @@ def test_an_editor_in_the_middle_of_writing_is_waited_for(tmp_path: Path, above:
 
     editor = threading.Thread(target=edit)
     editor.start()
-    torn.wait(10)
+    torn.wait(time_limit(10))
     if verb == "put":
         store.put([ReflectionFactory(id="next")])
     assert "theirs" in {one.id for one in store.find(Reflection)}
-    editor.join(10)
+    editor.join(time_limit(10))

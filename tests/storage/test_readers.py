@@ -28,6 +28,8 @@ from orbsite.storage.replace import Successor
 from te.domain import DOMAIN as TE
 from te.records import Reflection
 from tests.factories import BEGIN, ReflectionFactory
+from tests.processes import ended
+from tests.time_limits import time_limit
 from tests.worker import count_up, numbers, start, watch
 
 SECONDS = float(os.environ.get("ORB_SECONDS", "4"))
@@ -50,7 +52,7 @@ def _run_all(acts: list[Callable[[], None]]) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(time_limit(PATIENCE))
 
 
 def _watched(base: Path, mode: str) -> list[str]:
@@ -60,18 +62,21 @@ def _watched(base: Path, mode: str) -> list[str]:
     workers = [start("read", base, stop, journal=JOURNAL[mode]) for _ in range(4)]
     results: list[dict[str, Any]] = []
     threads = [threading.Thread(target=lambda: results.append(watch(base, stop.exists, stores[0]))) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline:
-        number += 1
-        stores[number % 2].put(_pair(number))
-        if number % 7 == 0:
-            stores[number % 2].fold()
-    stop.touch()
-    results += [json.loads(worker.communicate(timeout=PATIENCE)[0]) for worker in workers]
-    for thread in threads:
-        thread.join(PATIENCE)
+    with ended(*workers):
+        for thread in threads:
+            thread.start()
+        try:
+            deadline = time.monotonic() + SECONDS
+            while time.monotonic() < deadline:
+                number += 1
+                stores[number % 2].put(_pair(number))
+                if number % 7 == 0:
+                    stores[number % 2].fold()
+        finally:
+            stop.touch()
+        results += [json.loads(worker.communicate(timeout=time_limit(PATIENCE))[0]) for worker in workers]
+        for thread in threads:
+            thread.join(time_limit(PATIENCE))
     sys.stdout.write(
         f"readers: {mode}, {number} saves, {sum(one['reads'] for one in results)} reads by {len(results)}\n"
     )
@@ -105,7 +110,8 @@ def _race(base: Path, mode: str, writers: int, saves: int, mutant: str = "none")
     """Let processes save, and return how much of it is missing in the end."""
     _open(base, MODES[mode]).put([ReflectionFactory(id="counter", input="0")])
     workers = [start("count", base, f"w{number}", saves, mutant, journal=JOURNAL[mode]) for number in range(writers)]
-    answers = [worker.communicate(timeout=PATIENCE) for worker in workers]
+    with ended(*workers):
+        answers = [worker.communicate(timeout=time_limit(PATIENCE)) for worker in workers]
     failed = [problem for worker, (_, problem) in zip(workers, answers, strict=True) if worker.returncode]
     try:
         kept = {one.id: one.input for one in _open(base, MODES[mode]).find(Reflection)}
@@ -163,7 +169,7 @@ def test_threads_that_save_at_the_same_time_share_lines_and_not_errors(tmp_path:
     def run(name: int) -> None:
         expected, act = acts[name % 4]
         for number in range(rounds):
-            barrier.wait(PATIENCE)
+            barrier.wait(time_limit(PATIENCE))
             answer = None
             try:
                 act(ReflectionFactory(id=f"{name}-{number}"))
@@ -196,7 +202,7 @@ def test_a_call_that_makes_no_sense_fails_no_other_thread(tmp_path: Path) -> Non
             thread.start()
             time.sleep(0.05)
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(time_limit(PATIENCE))
     assert set(answers) == {"no record"}
     assert store.count(Reflection) == 4
 

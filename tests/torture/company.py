@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.time_limits import time_limit
 from tests.torture.databases import Sqlite
 from tests.torture.migrator import BEFORE, Outcome, Site, at_each_commit, content, key_of, spread, whole
 from tests.torture.stage import START, TE, Reference, its_own, prepared, reference, totals
@@ -57,7 +58,7 @@ def _side_by_side(start: int, goes_on: int, unused: tuple[int, ...]) -> Callable
 
 def _first(both: Sequence[Any]) -> dict[int, Outcome]:
     """Wait until one has ended, or, where both go on, for long enough to say so."""
-    deadline = time.monotonic() + _GENEROUS
+    deadline = time.monotonic() + time_limit(_GENEROUS)
     while time.monotonic() < deadline:
         for one in both:
             pid, status = os.waitpid(one.pid, os.WNOHANG)

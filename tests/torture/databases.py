@@ -14,6 +14,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from tests import postgresql
+from tests.time_limits import time_limit
 
 DATA = ("luna_profiles", "luna_active_modes", "te_reflections")
 LEDGER = ("orb_runs", "orb_changes", "orb_rejects")
@@ -69,12 +70,14 @@ class Sqlite:
         shutil.copyfile(self._work / name, self._path)
 
     def query(self, statement: str) -> list[Row]:
-        with contextlib.closing(sqlite3.connect(self._path, timeout=_PATIENCE)) as connection:
+        with contextlib.closing(sqlite3.connect(self._path, timeout=time_limit(_PATIENCE))) as connection:
             connection.row_factory = sqlite3.Row
             return [dict(row) for row in connection.execute(statement)]
 
     def execute(self, statement: str) -> int:
-        with contextlib.closing(sqlite3.connect(self._path, timeout=_PATIENCE, isolation_level=None)) as connection:
+        with contextlib.closing(
+            sqlite3.connect(self._path, timeout=time_limit(_PATIENCE), isolation_level=None)
+        ) as connection:
             return connection.execute(statement).rowcount
 
     def settle(self) -> None:
@@ -120,7 +123,7 @@ class Postgresql:
             return connection.execute(statement).rowcount
 
     def settle(self) -> None:
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + time_limit(_PATIENCE)
         while self._others() and time.monotonic() < deadline:
             time.sleep(0.005)
 

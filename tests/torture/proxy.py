@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 
 from tests.postgresql import Server
+from tests.time_limits import time_limit
 from tests.torture.migrator import BEFORE
 
 _COMMIT = b"COMMIT\0"
@@ -37,7 +38,7 @@ def standing(server: Server, cut: Cut) -> Iterator[dict[str, str]]:
             yield {"HOST": "127.0.0.1", "PORT": str(listening.getsockname()[1])}
         finally:
             listening.shutdown(socket.SHUT_RDWR)
-            thread.join(_GENEROUS)
+            thread.join(time_limit(_GENEROUS))
 
 
 def _serve(listening: socket.socket, path: str, cut: Cut) -> None:
@@ -55,7 +56,7 @@ def _relay(client: socket.socket, server: socket.socket, cut: Cut) -> None:
         both.register(client, selectors.EVENT_READ, server)
         both.register(server, selectors.EVENT_READ, client)
         while True:
-            for key, _ in both.select(_GENEROUS):
+            for key, _ in both.select(time_limit(_GENEROUS)):
                 data = key.fileobj.recv(65536)  # type: ignore[union-attr]
                 is_commit = _COMMIT in data
                 cut.seen += is_commit and key.fileobj is client

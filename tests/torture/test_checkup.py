@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.storage.harness import reflections_with_a_journal
+from tests.time_limits import time_limit
 
 pytestmark = pytest.mark.torture
 
@@ -30,7 +31,7 @@ def test_looking_opens_nothing_for_writing(base: Path, tmp_path: Path) -> None:
     command = ["strace", "-f", "-o", str(trace), "-e", f"trace={CHANGING}", sys.executable, "manage.py"]
     command += ["check_orb_files", "--data-dir", str(base)]
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False, timeout=100)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False, timeout=time_limit(100))
     assert done.returncode == 1, done.stderr
     lines = [line for line in trace.read_text().splitlines() if "reflections" in line or str(base) in line]
     assert any("openat" in line for line in lines)

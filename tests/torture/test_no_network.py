@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.time_limits import time_limit
+
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(900)]
 APART = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
@@ -36,7 +38,13 @@ sys.exit(answers)
 
 def _apart(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*APART, *command], cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, check=False, timeout=880
+        [*APART, *command],
+        cwd=ROOT,
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=time_limit(880),
     )
 
 

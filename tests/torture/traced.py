@@ -23,6 +23,7 @@ from typing import Any
 
 from orbsite.storage import document
 from orbsite.storage.errors import OrbError
+from tests.time_limits import time_limit
 from tests.torture.oracle import Ledger, content_of, digest, open_store, perform, temporary_files
 from tests.torture.scenes import Scene
 
@@ -71,7 +72,7 @@ def follow(
         ours.close()
         _act(scene, ledger.base, theirs)
     theirs.close()
-    ours.settimeout(PATIENCE)
+    ours.settimeout(time_limit(PATIENCE))
     ended = Run()
     try:
         ours.recv(len(READY))
