@@ -22,6 +22,7 @@ os.environ["ORB_BACKUP_DIR"] = os.environ["ORB_BACKUPS_OF_TESTS"]
 
 from orbsite.settings import *  # noqa: F403
 from orbsite.settings import DATABASES, INSTALLED_APPS, MIDDLEWARE, ORB_BACKUP_DIR, env
+from orbsite.storage import document
 from tests.time_limits import time_limit
 
 if ORB_BACKUP_DIR.name.endswith(f"-{os.getpid()}"):  # whoever made it
@@ -30,6 +31,8 @@ if ORB_BACKUP_DIR.name.endswith(f"-{os.getpid()}"):  # whoever made it
 DATABASES["default"] = env.db_url_config(f"sqlite:///{tempfile.gettempdir()}/unused-by-tests.sqlite3")
 DATABASES["default"]["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "timeout": time_limit(20)}
 DATABASES["postgresql"] = {"ENGINE": "django.db.backends.postgresql", "NAME": "orb", "USER": "orb"}
+
+document.LOCK_TIMEOUT = time_limit(document.LOCK_TIMEOUT)  # beside seven others and a load, a save waits long
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.mav"]
 MIDDLEWARE = [one for one in MIDDLEWARE if not one.startswith("whitenoise")]  # no static files are collected
