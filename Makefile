@@ -3,13 +3,15 @@ PORT ?= 8000
 VENV := .venv
 BIN := $(VENV)/bin
 MANAGE := $(BIN)/python manage.py
+BASE := $(VENV)/installed-base
+DEV := $(VENV)/installed-dev
 
 .PHONY: run serve test check torture bench install lock openapi permissions clean
 
 # Prepare the database, load the sample by the real migration, and serve, with a worker for long work and maintenance
 # for what is due beside the server; they end with it.
 run: export ORB_PERSISTENCE := sql
-run: install
+run: $(BASE) .env
 	$(MANAGE) migrate --verbosity 0
 	$(MANAGE) validate_orb_files --data-dir sample/.orb-data
 	$(MANAGE) migrate_orb_files --data-dir sample/.orb-data
@@ -23,7 +25,7 @@ run: install
 
 # Serve as in production, by what the environment says: see "Run it in production" in the README.
 serve: export DEBUG := false
-serve: install
+serve: $(BASE) .env
 	$(MANAGE) check --deploy --fail-level WARNING
 	$(MANAGE) migrate --check
 	$(MANAGE) collectstatic --no-input --verbosity 0
@@ -33,8 +35,9 @@ serve: install
 test: install
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
-# Lint, types, architecture, migrations that were forgotten.
+# Pins that are complete, lint, types, architecture, migrations that were forgotten.
 check: install
+	$(BIN)/python requirements/check.py
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -59,12 +62,16 @@ bench: install
 	$(BIN)/python -m benchmarks.refusals
 	$(BIN)/python -m benchmarks.compaction
 
-# The virtual environment, and settings for development.
-install: $(VENV)/installed .env
+# The virtual environment with what tests and checks need, and settings for development.
+install: $(DEV) .env
 
-$(VENV)/installed: requirements/dev.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+# What the project runs on. dev.txt has all of it, so nothing is installed anew where tests have run before.
+$(BASE): requirements/base.txt
+	$(PYTHON) requirements/install.py $(VENV) $<
+	@touch $@
+
+$(DEV): requirements/dev.txt $(BASE)
+	$(PYTHON) requirements/install.py $(VENV) $<
 	@touch $@
 
 .env:
@@ -82,6 +89,7 @@ permissions: install
 lock:
 	uv pip compile --no-config --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" requirements/base.in --output-file requirements/base.txt
 	uv pip compile --no-config --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" requirements/dev.in --output-file requirements/dev.txt
+	uv run --no-config --no-project --quiet --python 3.11 --with pip --with packaging python requirements/check.py --renew
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
