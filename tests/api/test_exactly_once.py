@@ -21,6 +21,7 @@ import pytest
 from tests.api.dying_server import PROCESSES
 from tests.postgresql import Unavailable
 from tests.serving import ROOT, manage, production
+from tests.time_limits import time_limit
 from tests.torture.databases import Database, opened
 
 pytestmark = [pytest.mark.slow]
@@ -39,7 +40,7 @@ class Service:
 
     def ask_until_answered(self, path: str, body: Any, key: str) -> tuple[int, bytes, int]:
         """Send a request until it is answered; return status and body, and how many connections broke."""
-        broken, deadline = 0, time.monotonic() + _PATIENCE
+        broken, deadline = 0, time.monotonic() + time_limit(_PATIENCE)
         while time.monotonic() < deadline:
             try:
                 status, answer = self._ask(path, body, key)
@@ -60,7 +61,7 @@ class Service:
             "X-Forwarded-Proto": "https",
             "Connection": "close",
         }
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=time_limit(30))
         with contextlib.closing(connection):
             connection.request("POST", path, json.dumps(body).encode(), headers)
             answer = connection.getresponse()
@@ -87,7 +88,7 @@ def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]
         process = subprocess.Popen(command, cwd=ROOT, env=environment)
         stack.callback(process.wait)
         stack.callback(process.terminate)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + time_limit(60)
         while not (port.exists() and port.read_text()):
             assert process.poll() is None
             assert time.monotonic() < deadline

@@ -13,6 +13,7 @@ from django_otp.oath import TOTP
 
 from tests.browser.axe import check_access
 from tests.browser.site import PASSWORD
+from tests.time_limits import time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,7 +71,7 @@ def status_of(site: Site, token: str) -> int:
         f"{site.address}/api/v1/users/mira/profiles", headers={"Authorization": f"Bearer {token}"}
     )
     try:
-        with urllib.request.urlopen(asked, timeout=30) as answer:
+        with urllib.request.urlopen(asked, timeout=time_limit(30)) as answer:
             return answer.status
     except HTTPError as refusal:
         with refusal:
