@@ -28,7 +28,7 @@ class ReflectionAdmin(SearchedAdmin, ConversingAdmin, RecordAdmin):
     sortable_by = ("created_at",)
     search_fields = ("id", "user_id", "session_id")
     search_help_text = "a whole id, user id or session id"
-    ordering = ("-created_at", "-id")
+    ordering = ("-created_at", "-id", "-user_id")
     locked = ("input", "output")
     actions = ("tag", "untag", "delete_selected")
 

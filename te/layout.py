@@ -174,7 +174,7 @@ class ReflectionsLayout(Layout):
         if record is not None and record.session_id not in (None, place[1]):
             findings.append(error(step(path, "sessionId"), "the item names another session than the one it stands in"))
         if record is None or errors(findings):
-            return _refused(piece, place, findings), keys
+            return _refused(piece, place, users, findings), keys
         if record.session_id is not None:  # it says what its place says already: kept, as it was read
             record = structs.replace(record, extra=Extra({**(record.extra or {}), "sessionId": place[1]}))
         return _owned(record, place, users, findings), keys
@@ -194,10 +194,11 @@ def _owned(record: Reflection, place: tuple[str, str, int], users: list[str], fi
     )
 
 
-def _refused(piece: Piece, place: tuple[str, str, int], findings: list[Finding]) -> Entry:
+def _refused(piece: Piece, place: tuple[str, str, int], users: list[str], findings: list[Finding]) -> Entry:
     value = peek(piece)
-    name = value.get("id") if isinstance(value, dict) else None
-    key = (name,) if isinstance(name, str) else None
+    said = value if isinstance(value, dict) else {}
+    user, name = said.get("userId", users[0] if users else NOBODY), said.get("id")
+    key = (user, name) if isinstance(user, str) and isinstance(name, str) else None
     return Entry(place=place, value=piece, kind=Reflection, key=key, position=place[2], findings=tuple(findings))
 
 

@@ -13,11 +13,15 @@ from te.records import Reflection
 
 
 class ReflectionRow(Row):
-    """A reflection in SQL. Its indexes answer: a user's latest, a session's latest, one by id, the oldest of all."""
+    """A reflection in SQL. Its indexes answer: one by user and id, all with an id, a user's latest, a session's.
+
+    `row_id` is Django's alone: no record, file or address of the API knows it.
+    """
 
     kind: ClassVar[type[Record]] = Reflection
 
-    id = KeyField(primary_key=True)
+    row_id = models.BigAutoField(primary_key=True)
+    id = KeyField()
     user_id = KeyField()
     session_id = KeyField()
     input = models.TextField(blank=True)
@@ -31,10 +35,12 @@ class ReflectionRow(Row):
         verbose_name = "reflection"
         indexes = [
             models.Index(fields=["user_id", "created_at", "id"], name="te_reflections_user"),
-            models.Index(fields=["session_id", "created_at", "id"], name="te_reflections_session"),
+            models.Index(fields=["session_id", "created_at", "id", "user_id"], name="te_reflections_session"),
             models.Index(fields=["created_at", "id"], name="te_reflections_oldest"),
+            models.Index(fields=["id"], name="te_reflections_id"),
         ]
         constraints = [
+            models.UniqueConstraint(fields=["user_id", "id"], name="te_reflections_key"),
             *id_rules("te_reflections", "id", "user_id", "session_id"),
             *text_rules("te_reflections", "input", "output", "notes"),
             *list_rules("te_reflections", "tags"),

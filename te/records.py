@@ -8,11 +8,11 @@ from orbsite.storage.record import Id, Instant, Maybe, Record, Text
 
 
 class Reflection(Record, frozen=True, kw_only=True):
-    """One reflection; user and session are None until it is saved."""
+    """One reflection; user and session are None until it is saved. An id is one user's: another may have it too."""
 
     plural: ClassVar[str] = "reflections"
-    key_fields: ClassVar[tuple[str, ...]] = ("id",)
-    order_fields: ClassVar[tuple[str, ...]] = ("created_at", "id")
+    key_fields: ClassVar[tuple[str, ...]] = ("user_id", "id")
+    order_fields: ClassVar[tuple[str, ...]] = ("created_at", "id", "user_id")
     stored_fields: ClassVar[tuple[str, ...]] = ("user_id", "session_id")
     time_field: ClassVar[str | None] = "created_at"
     group_field: ClassVar[str | None] = "session_id"

@@ -31,9 +31,9 @@ def places(tree: Tree, records: Iterable[Record]) -> dict[Key, int]:
     found: dict[Key, int] = {}
     for session, wanted in _by_session(records).items():
         content = tree[SESSIONS][session]
-        names = [item.id if isinstance(item, Reflection) else None for item in content]
-        first = dict(zip(reversed(names), range(len(names) - 1, -1, -1), strict=True))
-        found.update(((name,), first[name]) for name in wanted if name in first)
+        keys = [item.key if isinstance(item, Reflection) else None for item in content]
+        first = dict(zip(reversed(keys), range(len(keys) - 1, -1, -1), strict=True))
+        found.update((key, first[key]) for key in wanted if key in first)
     return found
 
 
@@ -67,16 +67,16 @@ def put_back(tree: Tree, records: Sequence[tuple[Record, int | None]]) -> None:
                 users.setdefault(user, []).append(session)
 
 
-def _by_session(records: Iterable[Record]) -> dict[str, dict[str, Reflection]]:
-    found: dict[str, dict[str, Reflection]] = {}
+def _by_session(records: Iterable[Record]) -> dict[str, dict[Key, Reflection]]:
+    found: dict[str, dict[Key, Reflection]] = {}
     for session, some in groupby((one for one in records if isinstance(one, Reflection)), attrgetter("session_id")):
         if session is not None:
-            found.setdefault(session, {}).update({record.id: record for record in some})
+            found.setdefault(session, {}).update({record.key: record for record in some})
     return found
 
 
-def _is_doomed(item: Any, doomed: Mapping[str, Record]) -> bool:
-    record = doomed.get(item.id) if isinstance(item, Reflection) else None
+def _is_doomed(item: Any, doomed: Mapping[Key, Record]) -> bool:
+    record = doomed.get(item.key) if isinstance(item, Reflection) else None
     return record is not None and (item is record or digest(item) == digest(record))
 
 

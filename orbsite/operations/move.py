@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 
-import msgspec
-
 from orbsite.operations.ahead import Ahead
 from orbsite.operations.book import Book, Outcome
-from orbsite.operations.parts import SIZE, Part, parts_of
+from orbsite.operations.owners import Owners
+from orbsite.operations.parts import SIZE, Part, packs_of, parts_of
 from orbsite.operations.progress import Progress, Stopped, silent
 from orbsite.operations.report import Section
 from orbsite.operations.samples import Samples
@@ -38,8 +37,10 @@ class Move:
         progress: Progress = silent,
         book: Book | None = None,
         samples: Samples | None = None,
+        owners: Owners | None = None,
     ) -> None:
         self._target, self._run, self._section = target, run, section
+        self._owners = owners or Owners(target)
         self._progress, self._book, self._samples = progress, book, samples
         self.written: dict[type[Record], Sums] = {kind: Sums() for kind in target.domain.kinds}
         """What was written, to be compared with what is there in the end."""
@@ -56,6 +57,7 @@ class Move:
         with self._progress.heeded(), no_collection(), self._target.loading(size), Ahead(parts) as made:
             for first in made:
                 if first.is_done:
+                    self._owners.settle(first.entries)
                     self._progress(first.items)
                     continue
                 self._transaction(first, made, transaction)
@@ -97,9 +99,11 @@ class Move:
 
     def _weighed(self, part: Part, section: Section) -> tuple[list[Outcome], list[tuple[type[Record], Sums]]]:
         section.findings += part.findings
-        close = list(part.rest)
+        settled = self._owners.settle(part.open)
+        section.findings += [finding for entry in settled for finding in entry.findings]
+        close = [*part.rest, *(entry for entry in settled if entry.copy)]
         written: list[tuple[type[Record], Sums]] = []
-        for pack, entries in part.packs:
+        for pack, entries in (*part.packs, *packs_of((one for one in settled if not one.copy), self._target)):
             if self._run is not None and self._is_new_land and self._all_new(pack, self._run):
                 section.count(pack.kind.plural, "read", len(entries))
                 section.count(pack.kind.plural, "new", len(entries))
@@ -176,10 +180,8 @@ def weigh(entry: Entry, row: Row[Record] | None) -> tuple[str, Record | None, li
         return ("unchanged" if entry.copy else "new"), record, []
     if row.record is None:
         return "rejected", None, [error(path, "the row in SQL does not decode, and was left as it is")]
-    if record.user_id != row.record.user_id:
-        if row.record.user_id not in entry.owners:
-            return "rejected", None, [error(path, "its id belongs to another user in SQL")]
-        record = msgspec.structs.replace(record, user_id=row.record.user_id)
+    if record.user_id != row.record.user_id:  # only where keys leave the user out
+        return "rejected", None, [error(path, "its key belongs to another user in SQL")]
     if digest(record) == digest(row.record):
         return "unchanged", record, []
     return _weigh_versions(record, row.record, path, as_left=row.as_left)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from orbsite.operations.batches import batched
+from orbsite.operations.owners import is_open
 from orbsite.storage.domain import Entry
 from orbsite.storage.finding import Finding
 from orbsite.storage.record import Record
@@ -24,6 +25,8 @@ class Part:
     """Whether an earlier run has dealt with them."""
     packs: list[tuple[Pack, list[Entry]]] = field(default_factory=list)
     """Records that stand for themselves, by kind, each with its entry."""
+    open: list[Entry] = field(default_factory=list)
+    """Records of which it is not certain yet whose they are; their findings are not among the part's."""
     rest: list[Entry] = field(default_factory=list)
     """Whatever else is an item: what does not decode, and copies."""
 
@@ -51,16 +54,30 @@ def parts_of(
 
 def _packed(entries: list[Entry], target: LedgerStore, run: int | None) -> Part:
     part = Part(entries)
-    groups: dict[type[Record], list[Entry]] = {}
+    certain: list[Entry] = []
     for entry in entries:
+        if entry.owners and is_open(entry):
+            part.open.append(entry)
+            continue
         if entry.findings:
             part.findings += entry.findings
         if entry.record is not None and not entry.copy:
-            groups.setdefault(type(entry.record), []).append(entry)
+            certain.append(entry)
         elif entry.kind is not None:
             part.rest.append(entry)
-    part.items = len(part.rest) + sum(map(len, groups.values()))
+    part.items = len(part.rest) + len(part.open) + len(certain)
+    part.packs = packs_of(certain, target, run)
+    return part
+
+
+def packs_of(entries: Iterable[Entry], target: LedgerStore, run: int | None = None) -> list[tuple[Pack, list[Entry]]]:
+    """Return packs of records, by kind, each with its entries."""
+    groups: dict[type[Record], list[Entry]] = {}
+    for entry in entries:
+        if entry.record is not None:
+            groups.setdefault(type(entry.record), []).append(entry)
+    packs = []
     for kind, group in groups.items():
         records = [entry.record for entry in group if entry.record is not None]
-        part.packs.append((target.pack(kind, records, [entry.position for entry in group], run), group))
-    return part
+        packs.append((target.pack(kind, records, [entry.position for entry in group], run), group))
+    return packs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from orbsite.operations import backup, parts
 from orbsite.operations.book import Book, open_rejects
 from orbsite.operations.ledger import alone, begin, last_complete, recorded
 from orbsite.operations.move import Move
+from orbsite.operations.owners import Owners, is_open
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report, Section
 from orbsite.operations.samples import Samples
@@ -51,7 +53,8 @@ class Transfer:
         for domain in self._domains:
             section, (part, _, size) = self._section(domain), self._sizes(domain)
             samples = Samples(domain, self._report.samples)
-            work = Move(self._targets[domain.name], None, section, progress=self._progress, samples=samples)
+            target, owners = self._targets[domain.name], self._owners(domain)
+            work = Move(target, None, section, progress=self._progress, samples=samples, owners=owners)
             work.all(self._entries(domain, self._wanted(domain)), part=part, size=size)
         return self._report
 
@@ -82,7 +85,8 @@ class Transfer:
         section, (part, transaction, size) = self._section(domain), self._sizes(domain)
         book = Book(run, self._report, domain)
         goes_on, wanted = bool(book.done), self._wanted(domain)
-        work = Move(self._targets[domain.name], run.uid, section, progress=self._progress, book=book)
+        target, owners = self._targets[domain.name], self._owners(domain)
+        work = Move(target, run.uid, section, progress=self._progress, book=book, owners=owners)
         work.all(self._entries(domain, wanted), part=part, transaction=transaction, size=size)
         book.settle(wanted)
         self._verify(domain, work, run, section, wanted, everything=goes_on)
@@ -109,7 +113,8 @@ class Transfer:
             }
         if differing or everything:
             left, again = Section(), self._entries(domain, wanted)
-            Move(target, None, left).all(again if everything else _of(again, differing))
+            again = again if everything else _of(again, differing)
+            Move(target, None, left, owners=self._owners(domain)).all(again)
             for name, counts in left.counts.items():
                 found[name]["unverified"] = number = counts["new"] + counts["replaced"]
                 if number:
@@ -122,6 +127,9 @@ class Transfer:
 
     def _section(self, domain: Domain) -> Section:
         return self._report.section(domain.name, (kind.plural for kind in domain.kinds))
+
+    def _owners(self, domain: Domain) -> Owners:
+        return Owners(self._targets[domain.name], partial(self._source.entries, domain))
 
     def _wanted(self, domain: Domain) -> set[str] | None:
         """Return the paths of what to try again; None where everything is wanted."""
@@ -140,4 +148,4 @@ class Transfer:
 
 
 def _of(entries: Iterator[Entry], users: Collection[str]) -> Iterator[Entry]:
-    return (entry for entry in entries if entry.record is not None and entry.record.owner in users)
+    return (one for one in entries if is_open(one) or (one.record is not None and one.record.owner in users))

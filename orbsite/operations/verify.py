@@ -10,7 +10,8 @@ from pathlib import Path
 from orbsite.models import Run
 from orbsite.operations.ahead import Ahead
 from orbsite.operations.ledger import counts_of
-from orbsite.operations.parts import Part, parts_of
+from orbsite.operations.owners import Owners
+from orbsite.operations.parts import Part, packs_of, parts_of
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report, Section
 from orbsite.operations.source import Snapshot
@@ -42,9 +43,10 @@ def verify(
         section = report.section(domain.name, (kind.plural for kind in domain.kinds))
         records, size = snapshot.expected(domain)
         progress.expect(records)
-        comparison = Comparison(targets[domain.name], section)
-        comparison.all(snapshot.entries(domain), size=size, progress=progress)
-        comparison.list_extra(partial(snapshot.entries, domain))
+        source = partial(snapshot.entries, domain)
+        comparison = Comparison(targets[domain.name], section, Owners(targets[domain.name], source))
+        comparison.all(source(), size=size, progress=progress)
+        comparison.list_extra(source)
     if now is not None and began is not None:
         run = Run(operation="verify", state=Run.State.COMPLETE, source=snapshot.name, sources=snapshot.digests)
         run.started_at, run.finished_at, run.counts = began, now(), counts_of(report)
@@ -56,8 +58,8 @@ def verify(
 class Comparison:
     """Compares entries with what a store holds: together as far as they are equal, else one by one."""
 
-    def __init__(self, target: LedgerStore, section: Section) -> None:
-        self._target, self._section = target, section
+    def __init__(self, target: LedgerStore, section: Section, owners: Owners) -> None:
+        self._target, self._section, self._owners = target, section, owners
         self._found: dict[type[Record], int] = dict.fromkeys(target.domain.kinds, 0)
         """How many records of the store have been met."""
 
@@ -72,7 +74,7 @@ class Comparison:
         """List what the store has and the source, which is read again only then, has not."""
         kinds = [kind for kind, found in self._found.items() if self._target.count(kind) > found]
         keys: dict[type[Record], set[Key]] = {kind: set() for kind in kinds}
-        for entry in source() if kinds else ():
+        for entry in self._owners.all(source()) if kinds else ():
             if entry.record is not None and type(entry.record) in keys:
                 keys[type(entry.record)].add(entry.record.key)
         for kind, known in keys.items():
@@ -83,7 +85,8 @@ class Comparison:
                     self._section.findings.append(error(path, "is in SQL and not in the file"))
 
     def _compare(self, part: Part) -> None:
-        for pack, entries in part.packs:
+        settled = self._owners.settle(part.open)
+        for pack, entries in (*part.packs, *packs_of((one for one in settled if not one.copy), self._target)):
             standing = self._target.standing(pack)
             equal = len(entries) - len(standing.free) - len(standing.other)
             self._tell(pack.kind, "equal", equal)
@@ -95,7 +98,8 @@ class Comparison:
             if entry.record is None and entry.kind is not None:
                 self._tell(entry.kind, "rejected")
                 self._section.findings += entry.findings
-        self._look([entry for entry in part.rest if entry.record is not None], met=0)
+        copies = [*part.rest, *(entry for entry in settled if entry.copy)]
+        self._look([entry for entry in copies if entry.record is not None], met=0)
 
     def _look(self, entries: list[Entry], met: int = 1) -> None:
         """Compare one by one; those that are copies of what was met before are not met again."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from django.db.models import Q
+import msgspec
+from django.db.models import BooleanField, F, Func, Q
 
 from orbsite.storage.jsontext import UNCLEAN
 from orbsite.storage.record import Key, Record
@@ -14,15 +15,50 @@ _KEYS_AT_A_TIME = 500
 
 
 def by_keys(kind: type[Record], keys: Iterable[Key]) -> Iterator[Q]:
-    """Yield conditions that together select these keys, none of them too long for a database."""
+    """Yield conditions that together select these keys, none of them too long for a database.
+
+    A key of fewer or more parts than the kind's is no record's.
+    """
     *leading, last = kind.key_fields
-    groups: dict[Key, list[str]] = {}
-    for key in sorted(key for key in keys if all(map(can_be_stored, key))):  # one order for all: no deadlock
-        groups.setdefault(key[:-1], []).append(key[-1])
-    for prefix, values in groups.items():
-        fixed = dict(zip(leading, prefix, strict=True))
-        for start in range(0, len(values), _KEYS_AT_A_TIME):
-            yield Q(**fixed, **{f"{last}__in": values[start : start + _KEYS_AT_A_TIME]})
+    wanted = sorted(key for key in keys if is_key(kind, key))  # one order for all: no deadlock
+    for start in range(0, len(wanted), _KEYS_AT_A_TIME):
+        some = wanted[start : start + _KEYS_AT_A_TIME]
+        prefix = some[0][:-1]
+        if prefix == some[-1][:-1]:  # they are sorted: all of one user, which routes the query to its shard
+            yield Q(**dict(zip(leading, prefix, strict=True)), **{f"{last}__in": [key[-1] for key in some]})
+        else:
+            yield Q(HasKey(kind.key_fields, some))
+
+
+class HasKey(Func):
+    """The condition that a row has one of these keys of several parts; an index on the parts answers it."""
+
+    output_field = BooleanField()
+
+    def __init__(self, names: tuple[str, ...], keys: Iterable[Key]) -> None:
+        super().__init__(*map(F, names))
+        self._keys = tuple(keys)
+
+    def as_sqlite(self, compiler: Any, connection: Any, **_: Any) -> Any:  # noqa: ARG002 -- Django's signature
+        """Read the keys from JSON: of a list of VALUES, SQLite asks no index."""
+        row, parameters = self._row(compiler)
+        parts = ", ".join(f"json_extract(value, '$[{at}]')" for at in range(len(self.source_expressions)))
+        return f"{row} IN (SELECT {parts} FROM json_each(%s))", [*parameters, msgspec.json.encode(self._keys).decode()]
+
+    def as_postgresql(self, compiler: Any, connection: Any, **_: Any) -> Any:  # noqa: ARG002 -- Django's signature
+        """Read the keys from an array for each part."""
+        row, parameters = self._row(compiler)
+        arrays = ", ".join(["%s::text[]"] * len(self.source_expressions))
+        return f"{row} IN (SELECT * FROM unnest({arrays}))", [*parameters, *map(list, zip(*self._keys, strict=True))]
+
+    def _row(self, compiler: Any) -> tuple[str, list[Any]]:
+        compiled = [compiler.compile(one) for one in self.source_expressions]
+        return f"({', '.join(sql for sql, _ in compiled)})", [value for _, values in compiled for value in values]
+
+
+def is_key(kind: type[Record], key: Key) -> bool:
+    """Tell whether a database can be asked for a key of this kind."""
+    return len(key) == len(kind.key_fields) and all(map(can_be_stored, key))
 
 
 def can_be_stored(name: Any) -> bool:

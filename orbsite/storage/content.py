@@ -145,8 +145,18 @@ class Content:
             if isinstance(step, Put):
                 self.put([step.record], None)
             else:
-                self.delete(step.kind, [step.key], None)
+                self.delete(step.kind, [self._whole(step.kind, step.key)], None)
         self._steps.clear()
+
+    def _whole(self, kind: type[Record], key: Key) -> Key:
+        """Return the key that a journal means: where an earlier version left the user out, an id was one user's alone."""
+        names = [name for name in kind.key_fields if name != "user_id"]
+        if len(key) == len(kind.key_fields) or len(key) != len(names):
+            return key
+        found = self.view.find(kind, dict(zip(names, key, strict=True)))
+        if len(found) > 1:
+            raise DocumentCorrupt("a line of the journal removes an id that several users have, and does not say whose")
+        return found[0].key if found else key
 
     def add(self, record: R) -> tuple[R, bool]:
         """Add as a store does."""

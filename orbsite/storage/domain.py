@@ -37,7 +37,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     position: int | None = None
     """Place within its list."""
     owners: tuple[str, ...] = ()
-    """Who else may own a record that does not name its owner."""
+    """Who may own a record that does not name its owner, the one whose it is taken for first."""
     findings: tuple[Finding, ...] = ()
 
     def __repr__(self) -> str:

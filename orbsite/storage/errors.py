@@ -3,7 +3,8 @@
 OrbError
 ├── InvalidRecord         a record breaks its own rules; nothing was written
 ├── Conflict              the stored record is not what the caller expected; nothing was written
-│   └── OwnerConflict     the id belongs to another user
+│   └── OwnerConflict     the key belongs to another user, where keys leave the user out
+├── SeveralUsers          an id alone does not tell which record is meant; nothing was read or written
 ├── RecordUnreadable      an item that does not decode holds the place; nothing was written
 ├── StoreUnavailable      a store that was asked for cannot be opened, or is lost; nothing was written
 │   └── LockTimeout       others hold the lock, or were in the way each time; nothing was written
@@ -45,7 +46,14 @@ class Conflict(OrbError):
 
 
 class OwnerConflict(Conflict):
-    """The id belongs to another user, and a record never changes hands; nothing was written."""
+    """The key belongs to another user, and a record never changes hands; nothing was written.
+
+    Only records whose key leaves the user out can raise it: of all others, two users may have the same id.
+    """
+
+
+class SeveralUsers(OrbError):
+    """Several users have a record of this id, and no user was named. Ask again with the user."""
 
 
 class RecordUnreadable(OrbError):

@@ -111,6 +111,10 @@ class MemoryStore(LedgerStore):
         with self._lock:
             return sum(one is kind and last == run for (one, _), (last, *_) in self._runs.items())
 
+    def present(self, kind: type[Record], keys: Iterable[Key]) -> set[Key]:
+        with self._lock:
+            return self._of(kind).records.keys() & set(keys)
+
     def written_by(self, kind: type[R], run: int, *, page: int = 1000) -> Iterator[list[Row[R]]]:
         with self._lock:
             keys = sorted(key for (one, key), (last, *_) in self._runs.items() if one is kind and last == run)

@@ -121,6 +121,10 @@ class SqlStore(LedgerStore):
     def count_written(self, kind: type[Record], run: int) -> int:
         return self._rows(kind).filter(run_id=run).count()
 
+    def present(self, kind: type[Record], keys: Iterable[Key]) -> set[Key]:
+        rows = self._rows(kind).values_list(*kind.key_fields)
+        return {tuple(key) for condition in by_keys(kind, keys) for key in rows.filter(condition)}
+
     def written_by(self, kind: type[R], run: int, *, page: int = 1000) -> Iterator[list[Row[R]]]:
         rows = self._rows(kind).filter(run_id=run).order_by(*kind.key_fields)
         after: Key | None = None

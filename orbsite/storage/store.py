@@ -3,7 +3,8 @@
 The contract suite proves these promises over memory, files and SQL alike. For all verbs:
 
 - What is wrong with a record is told before anything is written (InvalidRecord).
-- A record's owner, its `user_id`, never changes (OwnerConflict).
+- A record's owner, its `user_id`, never changes: where the key has the user in it, another user's record of the same id
+  is another record; where the key leaves the user out, the key is taken (OwnerConflict).
 - An item in the store that does not decode is never returned, replaced or removed (RecordUnreadable where it is in
   the way).
 - Reading never writes. A write that has returned survives a crash of the process.
@@ -229,6 +230,10 @@ class LedgerStore(Store):
     @abstractmethod
     def count_written(self, kind: type[Record], run: int) -> int:
         """Return how many rows a run was the last to write."""
+
+    @abstractmethod
+    def present(self, kind: type[Record], keys: Iterable[Key]) -> set[Key]:
+        """Return those of these keys that something has, be it an item that does not decode."""
 
     @abstractmethod
     def written_by(self, kind: type[R], run: int, *, page: int = 1000) -> Iterator[list[Row[R]]]:
