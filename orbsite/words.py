@@ -24,20 +24,19 @@ class Words(models.Model):
         db_table = "orb_words"
         verbose_name_plural = "words"
         constraints = [
-            # the key first: few kinds have many rows each, and no search should go through all of one kind
-            models.UniqueConstraint(fields=["key", "kind"], name="orb_words_once")
+            # the user first: few kinds have many rows each, and no search should go through all of one kind
+            models.UniqueConstraint(fields=["user_id", "key", "kind"], name="orb_words_once")
         ]
-        indexes = [models.Index(fields=["user_id"], name="orb_words_user")]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.key}"
+        return f"{self.kind} {self.user_id} {self.key}"
 
 
 class WordsPass(models.Model):
     """How far the records of a kind have been compared with their words, which goes on where it was left."""
 
     kind = models.CharField(max_length=40, primary_key=True)
-    after = models.TextField(blank=True, default="", help_text="The last key that was looked at; empty at an end.")
+    after = models.TextField(blank=True, default="", help_text="The last user and key, as JSON; empty at an end.")
     ended_at = models.DateTimeField(null=True, blank=True, help_text="When all had been looked at the last time.")
 
     class Meta:

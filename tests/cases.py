@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,13 @@ class Case:
         return self.kind.plural
 
 
+def _reflections(tree: Any) -> Iterator[tuple[str, Any]]:
+    """Yield each item of Te's file with its user, as the guide's layout tells it."""
+    for session, items in tree["sessions"].items():
+        users = [user for user, sessions in tree["userSessions"].items() if session in sessions]
+        yield from ((item.get("userId", users[0]), item) for item in items)
+
+
 CASES = [
     Case(
         LUNA, Profile, ProfileFactory, "preferences", (("one",), ("two", "Größe")),
@@ -55,7 +62,7 @@ CASES = [
     ),
     Case(
         TE, Reflection, ReflectionFactory, "input", ("one", "two\r\n\u2028 🚀"),
-        lambda tree: {(i["id"],): i["input"] for items in tree["sessions"].values() for i in items},
+        lambda tree: {(user, i["id"]): i["input"] for user, i in _reflections(tree)},
     ),
     Case(
         MAV, Action, ActionFactory, "title", ("one", "two"),

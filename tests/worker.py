@@ -119,7 +119,7 @@ def count_up(store: FileStore, name: str, saves: int) -> int:
     for number in range(saves // 2):
         store.put([ReflectionFactory(id=f"{name}-{number}")])
         while True:
-            (old,) = store.fetch(Reflection, [("counter",)]).values()
+            (old,) = store.fetch(Reflection, [("ana", "counter")]).values()
             try:
                 store.put([replace(old, input=str(int(old.input) + 1))], expect=digest(old))
             except Conflict:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report, Section
-from orbsite.search.index import Index, Progressed, is_searched
+from orbsite.search.index import Index, Progressed, is_searched, place_in
 from orbsite.storage.domain import Domain, registered
 from orbsite.stores import open_sql_store
 
@@ -55,11 +55,11 @@ def index_some(now: Callable[[], datetime], using: str = "default", progress: Pr
 
 
 def _once_round(one: Index, now: Callable[[], datetime], *, anew: bool) -> Iterator[Progressed]:
-    began = one.standing().after
+    began = place_in(one.standing().after)
     for is_second in (False, True) if began else (False,):
         while True:
             yield (done := one.go_on(now, anew=anew))
-            if done.is_over or (is_second and done.after >= began):
+            if done.is_over or (is_second and began and done.after and done.after >= began):
                 break
 
 

@@ -42,7 +42,7 @@ class Notes:
     ) -> None:
         self._store, self._kind, self._operation, self._hand = store, kind, operation, hand
         self._run: Run | None = None
-        self._keys: list[str] = []
+        self._keys: list[Key] = []
         self.report = Report(columns=columns, bad=())
         self.section = self.report.section(store.domain.name, (kind.plural,))
 
@@ -52,7 +52,7 @@ class Notes:
 
     def change(self, key: Key, row: Row[Any] | None, after: Record | None, reason: str | None = None) -> Change:
         """Return the note of one record: what its row was, and the digest of what it is; of what goes, its last."""
-        self._keys.append(key[-1])
+        self._keys.append(key)
         return Change(
             domain=self._store.domain.name,
             kind=self._kind.plural,

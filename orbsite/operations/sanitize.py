@@ -123,7 +123,7 @@ class _Sanitizing:
             before_position=row["position"],
             after=after,
         )
-        refresh_once_saved(self._store.domain, self._kind, [key[-1]], self._store.using)
+        refresh_once_saved(self._store.domain, self._kind, [key], self._store.using)
 
     def _as_json(self, row: _Values) -> _Values:
         printed = {name: row[attribute] for attribute, name in field_names(self._kind) if row[attribute] is not None}

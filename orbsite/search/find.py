@@ -13,9 +13,9 @@ from django.db.models.functions import Coalesce
 
 from orbsite.search.engine import by_index, by_text
 from orbsite.search.fold import document
-from orbsite.search.index import is_searched, key_of, texts_of
+from orbsite.search.index import Place, is_searched, name_field, place_of, texts_of
 from orbsite.search.query import Wanted
-from orbsite.storage.conditions import beyond, can_be_stored
+from orbsite.storage.conditions import among, beyond, can_be_stored
 from orbsite.storage.query import Query
 from orbsite.storage.record import R, Record, columns
 from orbsite.storage.rows import read_row
@@ -48,16 +48,18 @@ def search(rows: QuerySet[Any], wanted: Wanted) -> Found:
     kind = rows.model.kind
     if wanted.is_empty or not is_searched(kind):
         return Found(Q(pk__in=[]))
-    fresh = _unknown(rows, kind)
-    hits = [key_of(kind, values) for values in fresh if wanted.matches(_document(kind, values))]
+    name, fresh = name_field(kind), _unknown(rows, kind)
+    hits = [values for values in fresh if wanted.matches(_document(kind, values))]
+    is_hit = Q(pk__in=[values["pk"] for values in hits])
     known = Words.objects.using(rows.db).filter(kind=kind.plural)
     keys = list(known.filter(by_index(wanted)).values_list("key", flat=True)[: FEW + 1])
     # a scalar, which is looked up row by row: a planner may turn EXISTS into a join with all the words there are
-    of_the_row = known.filter(key=OuterRef(kind.key_fields[0]), digest=OuterRef("digest"))
+    of_the_row = known.filter(user_id=OuterRef("user_id"), key=OuterRef(name), digest=OuterRef("digest"))
     if len(keys) > FEW:
-        return Found(Q(_is_so(of_the_row, by_text(wanted))) | Q(pk__in=hits), unknown=len(fresh))
+        return Found(Q(_is_so(of_the_row, by_text(wanted))) | is_hit, unknown=len(fresh))
     still = Q(_is_so(of_the_row, Value(True)))
-    return Found(Q(pk__in={*keys, *hits}) & (still | Q(pk__in=hits) if hits else still), unknown=len(fresh))
+    named = Q(**{f"{name}__in": {*keys, *(values[name] for values in hits)}})  # of other users too, who are told apart
+    return Found(named & (still | is_hit if hits else still), unknown=len(fresh))
 
 
 def _is_so(words: QuerySet[Words], condition: Any) -> Any:
@@ -101,12 +103,14 @@ class Searched(SqlStore):
 def _unknown(rows: QuerySet[Any], kind: type[Record]) -> list[dict[str, Any]]:
     """Return the columns of those of the newest rows whose words are not known as they are."""
     newest = rows.order_by(*(f"-{name}" for name in kind.order_fields))
-    digests: dict[str, str] = dict(newest.values_list(kind.key_fields[0], "digest")[:NEWEST])
-    words = Words.objects.using(rows.db).filter(kind=kind.plural, key__in=list(digests))
-    known: dict[str, str] = dict(words.values_list("key", "digest"))
-    unknown = [key for key, digest in digests.items() if known.get(key) != digest]
+    found = list(newest.values("pk", "user_id", name_field(kind), "digest")[:NEWEST])
+    known: dict[Place, str] = {}
+    for condition in among(("user_id", "key"), [place_of(kind, values) for values in found]):
+        words = Words.objects.using(rows.db).filter(condition, kind=kind.plural)
+        known.update({(user, name): digest for user, name, digest in words.values_list("user_id", "key", "digest")})
+    unknown = [values["pk"] for values in found if known.get(place_of(kind, values)) != values["digest"]]
     everything = rows.model._base_manager.using(rows.db)
-    return list(everything.filter(pk__in=unknown).values(*columns(kind))) if unknown else []
+    return list(everything.filter(pk__in=unknown).values("pk", *columns(kind))) if unknown else []
 
 
 def _document(kind: type[Record], values: dict[str, Any]) -> str:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
+import msgspec
 from django.db import transaction
 from django.db.models import QuerySet
 
 from orbsite.search.fold import document
 from orbsite.storage.attempts import Attempts
+from orbsite.storage.conditions import among, beyond, by_keys
 from orbsite.storage.domain import Domain
-from orbsite.storage.record import Record, columns
+from orbsite.storage.record import Key, Record, columns, is_ordered_by_time
 from orbsite.storage.rows import read_row
 from orbsite.words import Words, WordsPass
 
 PAGE = 1000
 """How many keys are compared at a time; what is written of them is one transaction."""
+Place: TypeAlias = tuple[str, str]
+"""A record's user and its name: the one part of its key that is not the user."""
 _RECENT = timedelta(minutes=10)
 """How old a note that all was compared may be before it is written again, where nothing else is."""
 
@@ -31,15 +35,15 @@ class Progressed:
     indexed: int = 0
     removed: int = 0
     unreadable: int = 0
-    after: str = ""
-    """The last key that was looked at."""
+    after: Place | None = None
+    """The last place that was looked at; none at an end."""
     is_over: bool = False
     """Whether the end of the table was reached."""
 
 
 def is_searched(kind: type[Record]) -> bool:
-    """Tell whether records of a kind have texts to search, and a single key to find them by."""
-    return bool(kind.text_fields) and len(kind.key_fields) == 1
+    """Tell whether records of a kind have texts to search, an order by time, and a single name for each user's."""
+    return bool(kind.text_fields) and is_ordered_by_time(kind) and len(_names(kind)) == 1
 
 
 def texts_of(record: Record) -> Iterator[str]:
@@ -52,9 +56,19 @@ def texts_of(record: Record) -> Iterator[str]:
             yield from value
 
 
-def key_of(kind: type[Record], values: dict[str, Any]) -> str:
-    """Return the key among a row's columns."""
-    return str(values[kind.key_fields[0]])
+def name_field(kind: type[Record]) -> str:
+    """Return the field that holds the name of a record."""
+    (name,) = _names(kind)
+    return name
+
+
+def place_of(kind: type[Record], values: dict[str, Any]) -> Place:
+    """Return the place that a row's columns tell."""
+    return values["user_id"], values[name_field(kind)]
+
+
+def _names(kind: type[Record]) -> list[str]:
+    return [name for name in kind.key_fields if name != "user_id"]
 
 
 class Index:
@@ -62,7 +76,7 @@ class Index:
 
     def __init__(self, domain: Domain, kind: type[Record], using: str = "default") -> None:
         self.kind, self._using = kind, using
-        self._model, self._field = domain.models[kind], kind.key_fields[0]
+        self._model, self._order = domain.models[kind], ("user_id", name_field(kind))
 
     def standing(self) -> WordsPass:
         """Return how far the pass is."""
@@ -70,82 +84,96 @@ class Index:
         return found or WordsPass(kind=self.kind.plural)
 
     def go_on(self, now: Callable[[], datetime], *, anew: bool = False) -> Progressed:
-        """Compare a page of records with their words, from where the pass was left, and mend what differs.
+        """Compare a page of records with their words, by user and name, from where the pass was left, and mend them.
 
         With `anew`, their words are made again though nothing differs. Whoever comes between, in this process or
         another, is seen by the next pass at the latest.
         """
         standing, moment = self.standing(), now()
-        after = standing.after
-        rows = self._rows().filter(**{f"{self._field}__gt": after}).order_by(self._field)
-        found: dict[str, str] = dict(rows.values_list(self._field, "digest")[:PAGE])
+        after = place_in(standing.after)
+        rows, known = self._rows().order_by(*self._order), self._words().order_by("user_id", "key")
+        if after is not None:
+            rows = rows.filter(beyond(self._order, after, "gt"))
+            known = known.filter(beyond(("user_id", "key"), after, "gt"))
+        found = _digests(rows.values_list(*self._order, "digest")[:PAGE])
         is_over = len(found) < PAGE
-        last = "" if is_over else next(reversed(found))
-        known = self._words().filter(key__gt=after)
-        known = known if is_over else known.filter(key__lte=last)
+        last = None if is_over else next(reversed(found))
+        if last is not None:
+            known = known.exclude(beyond(("user_id", "key"), last, "gt"))
         # of very many words of records that are gone, the next pass takes more
-        there: dict[str, str] = dict(known.order_by("key").values_list("key", "digest")[: 10 * PAGE])
-        changed = [key for key, digest in found.items() if anew or there.get(key) != digest]
-        gone = [key for key in there if key not in found]
+        there = _digests(known.values_list("user_id", "key", "digest")[: 10 * PAGE])
+        changed = [place for place, digest in found.items() if anew or there.get(place) != digest]
+        gone = [place for place in there if place not in found]
         done = Progressed(read=len(found), after=last, is_over=is_over)
-        made = self._made(changed, done)
-        step: dict[str, Any] = {"after": last, **({"ended_at": moment} if is_over else {})}
-        is_known = is_over and not after and standing.ended_at and moment - standing.ended_at < _RECENT
+        made = self._made(map(self._key, changed), done)
+        step: dict[str, Any] = {"after": _written(last), **({"ended_at": moment} if is_over else {})}
+        is_known = is_over and after is None and standing.ended_at and moment - standing.ended_at < _RECENT
         if made or gone or not is_known:
             Attempts(self._using).run(lambda: self._write(made, gone, step, done))
         return done
 
-    def refresh(self, keys: Sequence[str]) -> None:
+    def refresh(self, keys: Sequence[Key]) -> None:
         """Bring the words of some records up to date at once, of those that are gone too."""
         done = Progressed()
         made = self._made(keys, done)
-        there = {one.key for one in made}
-        Attempts(self._using).run(lambda: self._write(made, [key for key in keys if key not in there], {}, done))
+        wanted, there = set(keys), {_place(one) for one in made}
+        names = [key[self.kind.key_fields.index(self._order[1])] for key in keys]
+        known = self._words().filter(key__in=names)
+        if "user_id" in self.kind.key_fields:
+            known = known.filter(user_id__in={key[self.kind.key_fields.index("user_id")] for key in keys})
+        places: list[Place] = list(known.values_list("user_id", "key"))
+        gone = [place for place in places if self._key(place) in wanted and place not in there]
+        Attempts(self._using).run(lambda: self._write(made, gone, {}, done))
 
-    def _made(self, keys: Sequence[str], done: Progressed) -> list[Words]:
+    def _made(self, keys: Iterable[Key], done: Progressed) -> list[Words]:
         """Return the words of records as they are now; of one that does not decode, none are needed to show it."""
         made = []
         names = (*columns(self.kind), "digest")
-        for start in range(0, len(keys), PAGE):
-            part = self._rows().filter(**{f"{self._field}__in": keys[start : start + PAGE]})
-            for values in part.values(*names):
+        for condition in by_keys(self.kind, keys):
+            for values in self._rows().filter(condition).values(*names):
                 record = read_row(self.kind, values).record
                 done.unreadable += record is None
+                user, name = place_of(self.kind, values)
                 made.append(
                     Words(
                         kind=self.kind.plural,
-                        key=key_of(self.kind, values),
-                        user_id=values["user_id"],
+                        key=name,
+                        user_id=user,
                         digest=values["digest"],
                         words="" if record is None else document(texts_of(record)),
                     )
                 )
         return made
 
-    def _write(self, made: list[Words], gone: list[str], step: dict[str, Any], done: Progressed) -> None:
+    def _write(self, made: list[Words], gone: list[Place], step: dict[str, Any], done: Progressed) -> None:
         """Write what still holds: a record that has gone or changed since it was read is seen by the next pass."""
-        held = self._held([*(one.key for one in made), *gone])
-        gone = [key for key in gone if key not in held]
-        made = [one for one in made if held.get(one.key) == one.digest]
-        done.removed = self._words().filter(key__in=gone).delete()[0] if gone else 0
+        held = self._held([*map(_place, made), *gone])
+        gone = [place for place in gone if place not in held]
+        made = [one for one in made if held.get(_place(one)) == one.digest]
+        done.removed = sum(self._words().filter(one).delete()[0] for one in among(("user_id", "key"), gone))
         done.indexed = len(made)
         Words.objects.using(self._using).bulk_create(
-            sorted(made, key=lambda one: one.key),  # one order for all: no deadlock
+            sorted(made, key=_place),  # one order for all: no deadlock
             update_conflicts=True,
-            unique_fields=["key", "kind"],
-            update_fields=["user_id", "digest", "words"],
+            unique_fields=["user_id", "key", "kind"],
+            update_fields=["digest", "words"],
             batch_size=PAGE,
         )
         if step:
             WordsPass.objects.using(self._using).update_or_create(kind=self.kind.plural, defaults=step)
 
-    def _held(self, keys: Sequence[str]) -> dict[str, str]:
+    def _held(self, places: Iterable[Place]) -> dict[Place, str]:
         """Return the digests of the rows that are there, which nobody changes or removes until this is committed."""
-        held: dict[str, str] = {}
-        for start in range(0, len(keys), PAGE):
-            rows = self._rows().filter(**{f"{self._field}__in": keys[start : start + PAGE]}).order_by(self._field)
-            held.update(rows.select_for_update().values_list(self._field, "digest"))
+        held: dict[Place, str] = {}
+        for condition in among(self._order, places):
+            rows = self._rows().filter(condition).order_by(*self._order).select_for_update()
+            held.update(_digests(rows.values_list(*self._order, "digest")))
         return held
+
+    def _key(self, place: Place) -> Key:
+        """Return the key of the record at a place."""
+        named = dict(zip(self._order, place, strict=True))
+        return tuple(named[name] for name in self.kind.key_fields)
 
     def _rows(self) -> QuerySet[Any]:
         rows: QuerySet[Any] = self._model._base_manager.using(self._using)
@@ -155,10 +183,30 @@ class Index:
         return Words.objects.using(self._using).filter(kind=self.kind.plural)
 
 
-def refresh_once_saved(domain: Domain, kind: type[Record], keys: Sequence[str], using: str) -> None:
+def refresh_once_saved(domain: Domain, kind: type[Record], keys: Sequence[Key], using: str) -> None:
     """Bring the words of a few records up to date once the transaction is committed; the next pass mends a failure."""
     if is_searched(kind) and len(keys) <= PAGE:
         transaction.on_commit(lambda: Index(domain, kind, using).refresh(keys), using=using, robust=True)
+
+
+def _digests(rows: Iterable[tuple[str, str, str]]) -> dict[Place, str]:
+    return {(user, name): digest for user, name, digest in rows}
+
+
+def _place(words: Words) -> Place:
+    return words.user_id, words.key
+
+
+def _written(place: Place | None) -> str:
+    return "" if place is None else msgspec.json.encode(place).decode()
+
+
+def place_in(text: str) -> Place | None:
+    """Return the place where a pass was left, as it is kept; None for a pass that is to begin."""
+    try:
+        return msgspec.json.decode(text, type=tuple[str, str])
+    except msgspec.DecodeError:
+        return None
 
 
 def forget(user: str, using: str = "default") -> int:

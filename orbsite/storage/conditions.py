@@ -19,15 +19,21 @@ def by_keys(kind: type[Record], keys: Iterable[Key]) -> Iterator[Q]:
 
     A key of fewer or more parts than the kind's is no record's.
     """
-    *leading, last = kind.key_fields
-    wanted = sorted(key for key in keys if is_key(kind, key))  # one order for all: no deadlock
+    return among(kind.key_fields, keys)
+
+
+def among(names: tuple[str, ...], keys: Iterable[Key]) -> Iterator[Q]:
+    """Yield conditions that together select rows by the values of some columns, as `by_keys` does."""
+    *leading, last = names
+    storable = (key for key in keys if len(key) == len(names) and all(map(can_be_stored, key)))
+    wanted = sorted(storable)  # one order for all: no deadlock
     for start in range(0, len(wanted), _KEYS_AT_A_TIME):
         some = wanted[start : start + _KEYS_AT_A_TIME]
         prefix = some[0][:-1]
         if prefix == some[-1][:-1]:  # they are sorted: all of one user, which routes the query to its shard
             yield Q(**dict(zip(leading, prefix, strict=True)), **{f"{last}__in": [key[-1] for key in some]})
         else:
-            yield Q(HasKey(kind.key_fields, some))
+            yield Q(HasKey(names, some))
 
 
 class HasKey(Func):
@@ -54,11 +60,6 @@ class HasKey(Func):
     def _row(self, compiler: Any) -> tuple[str, list[Any]]:
         compiled = [compiler.compile(one) for one in self.source_expressions]
         return f"({', '.join(sql for sql, _ in compiled)})", [value for _, values in compiled for value in values]
-
-
-def is_key(kind: type[Record], key: Key) -> bool:
-    """Tell whether a database can be asked for a key of this kind."""
-    return len(key) == len(kind.key_fields) and all(map(can_be_stored, key))
 
 
 def can_be_stored(name: Any) -> bool:

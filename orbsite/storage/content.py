@@ -149,7 +149,7 @@ class Content:
         self._steps.clear()
 
     def _whole(self, kind: type[Record], key: Key) -> Key:
-        """Return the key that a journal means: where an earlier version left the user out, an id was one user's alone."""
+        """Return the key that a journal means: an earlier version left out the user, as no two had the same id."""
         names = [name for name in kind.key_fields if name != "user_id"]
         if len(key) == len(kind.key_fields) or len(key) != len(names):
             return key

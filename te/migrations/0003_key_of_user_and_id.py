@@ -98,7 +98,7 @@ def _drop_primary_key(schema_editor: Any) -> None:
 def _remake(app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
     """Make the table anew beside the old one, move the rows in the order in which they came, and put it in its place."""
     beside = to_state.clone()
-    beside.models[app_label, "reflectionrow"].options["db_table"] = NEW
+    migrations.AlterModelTable("reflectionrow", NEW).state_forwards(app_label, beside)
     old, new = _model(app_label, from_state), _model(app_label, beside)
     there = {field.column for field in old._meta.local_concrete_fields}
     columns = [field.column for field in new._meta.local_concrete_fields if field.column in there]

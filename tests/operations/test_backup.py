@@ -101,7 +101,7 @@ def test_database_and_files_come_back_equal_field_by_field(alias: str, base: Pat
     path = made(base, tmp_path / "to", using=alias, label="a test")
     store.delete(Reflection, [records[0].key])
     store.put([ReflectionFactory(id="later"), *(one for one in records[1:2])])
-    file_store(TE, base).delete(Reflection, [("a",)])
+    file_store(TE, base).delete(Reflection, [("ana", "a")])
     told = back(path, base, using=alias, apply=False)
     assert (told.ok, told.domains["te"].counts["files"]["differ"]) == (True, 1)
     assert ids(base) == {"b", "c"}

@@ -172,7 +172,7 @@ def test_words_that_are_not_there_any_more_find_nothing(store: SqlStore, index: 
     filled(store)
     caught_up(index)
     store.put([ReflectionFactory(id="deploy", input="another text")])
-    store.delete(Reflection, [("book",)])
+    store.delete(Reflection, [("ana", "book")])
     assert hits(store, "grosse") == set()
     assert hits(store, "予約") == set()
     assert hits(store, "another") == {"deploy"}  # though the index has not heard of it
@@ -243,10 +243,14 @@ def test_a_pass_is_gone_on_with_and_misses_nothing(store: SqlStore, index: Index
     monkeypatch.setattr(indexing, "PAGE", 3)
     monkeypatch.setattr(find, "NEWEST", 0)
     store.put([ReflectionFactory(id=f"r-{number}", input="word") for number in range(8)])
-    assert (index.go_on(now).after, index.standing().after, index.standing().ended_at) == ("r-2", "r-2", None)
+    assert (index.go_on(now).after, index.standing().after, index.standing().ended_at) == (
+        ("ana", "r-2"),
+        '["ana","r-2"]',
+        None,
+    )
     assert len(hits(store, "word")) == 3
     store.put([ReflectionFactory(id="r-0", input="other"), ReflectionFactory(id="r-7", input="other")])
-    store.delete(Reflection, [("r-4",)])
+    store.delete(Reflection, [("ana", "r-4")])
     report = operation.index([DOMAIN], now=now, using=store.using)
     told = report.domains["te"].counts["reflections"]
     assert (told["read"], told["indexed"], told["removed"]) == (7, 5, 0)
@@ -265,10 +269,10 @@ def test_words_of_what_is_gone_go_wherever_they_stand(store: SqlStore, index: In
     store.put([ReflectionFactory(id=name, input="word") for name in names])
     caught_up(index)
     kept = {"r-1", "r-3"}
-    store.delete(Reflection, [(name,) for name in names if name not in kept])
+    store.delete(Reflection, [("ana", name) for name in names if name not in kept])
     operation.index([DOMAIN], now=now, using=store.using)
     assert set(Words.objects.using(store.using).values_list("key", flat=True)) == kept
-    store.delete(Reflection, [(name,) for name in kept])
+    store.delete(Reflection, [("ana", name) for name in kept])
     operation.index([DOMAIN], now=now, using=store.using)
     assert not Words.objects.using(store.using).exists()
 
@@ -363,7 +367,7 @@ def test_the_words_of_a_user_go_with_the_user(tmp_path: Path) -> None:
     store = SqlStore(DOMAIN)
     store.put([ReflectionFactory(id=user, user_id=user, input="secret") for user in ("ana", "bo")])
     caught_up(Index(DOMAIN, Reflection))
-    store.delete(Reflection, [("ana",)])  # before, and its words are still there
+    store.delete(Reflection, [("ana", "ana")])  # before, and its words are still there
     erase([store], "ana", base=tmp_path)
     assert list(Words.objects.values_list("key", flat=True)) == ["bo"]
     with connection.cursor() as cursor:
@@ -394,7 +398,7 @@ def test_who_is_erased_while_the_index_reads_is_not_written_back(
 def test_an_erasure_tells_of_rows_that_it_could_not_read(tmp_path: Path) -> None:
     store = SqlStore(DOMAIN)
     store.put([ReflectionFactory(id=str(at), user_id="ana") for at in range(3)])
-    ReflectionRow.objects.filter(pk="1").update(tags=[1])
+    ReflectionRow.objects.filter(id="1").update(tags=[1])
     report = erase([store], "ana", base=tmp_path)
     assert (report.ok, report.domains["te"].counts["reflections"]["erased"]) == (False, 2)
     assert "1 rows do not decode" in report.domains["te"].findings[0].message
@@ -412,7 +416,7 @@ def test_what_is_edited_by_hand_is_found_at_once(monkeypatch: Any, django_captur
         edit(store, msgspec.structs.replace(record, input="afterwards"), hand=Hand(actor="eve", at=NOW))
     assert hits(store, "afterwards") == {"old"}
     with django_capture_on_commit_callbacks(execute=True):
-        remove(store, Reflection, [("old",)], hand=Hand(actor="eve", at=NOW))
+        remove(store, Reflection, [("ana", "old")], hand=Hand(actor="eve", at=NOW))
     assert not Words.objects.exists()
 
 

@@ -77,7 +77,7 @@ def _save_all(base: Path, fs: FileSystem, above: int | None) -> None:
     stores, reader = [_open(base, fs, above) for _ in range(2)], _open(base, fs, above)
     for number in range(SAVES):
         stores[number % 2].put([ReflectionFactory(id="same", input=str(number)), ReflectionFactory(id=f"r{number}")])
-        (seen,) = reader.fetch(Reflection, [("same",)]).values()
+        (seen,) = reader.fetch(Reflection, [("ana", "same")]).values()
         assert seen.input == str(number)
     kept = {one.id: one.input for one in _open(base, fs, above).find(Reflection)}
     assert kept["same"] == str(SAVES - 1)

@@ -129,7 +129,7 @@ def test_an_unchanged_document_is_not_written_again(tmp_path: Path) -> None:
     store.put([record])
     before = (tmp_path / "te/reflections.json").stat().st_ino
     store.add(record)
-    store.delete(Reflection, [("missing",)])
+    store.delete(Reflection, [("ana", "missing")])
     assert (tmp_path / "te/reflections.json").stat().st_ino == before
 
 

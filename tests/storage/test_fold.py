@@ -198,7 +198,7 @@ def test_operations_read_what_is_in_the_journal_too(tmp_path: Path, settings: An
     for name in "ab":
         open_store(tmp_path).put([reflection(name)])
     records = [entry.record for entry in read_document(DOMAIN, tmp_path) if entry.record]
-    assert [record.key for record in records] == [("a",), ("b",)]
+    assert [record.key for record in records] == [("ana", "a"), ("ana", "b")]
     assert open_store(tmp_path).size() == (tmp_path / NAME).stat().st_size + (journal(tmp_path) or 0)
 
 

@@ -102,7 +102,7 @@ def _save(base: Path) -> None:
         )
     ])  # fmt: skip
     store.put([Reflection(id="gone", input="", created_at=_second(3), user_id="bo", session_id="x", **common)])
-    store.delete(Reflection, [("gone",)])
+    store.delete(Reflection, [("bo", "gone")])
     store.fold()
 
 

@@ -171,7 +171,11 @@ def test_a_disk_that_cannot_lock_is_refused(tmp_path: Path, number: int) -> None
     FileStore(TE, Document(tmp_path, TE.file), journal_above=0).put([ReflectionFactory(id="a")])
     FileStore(TE, Document(tmp_path, TE.file), journal_above=0).put([ReflectionFactory(id="b")])
     store = _open(tmp_path, Lockless(number))
-    for call in (lambda: store.put([ReflectionFactory()]), store.fold, lambda: store.delete(Reflection, [("a",)])):
+    for call in (
+        lambda: store.put([ReflectionFactory()]),
+        store.fold,
+        lambda: store.delete(Reflection, [("ana", "a")]),
+    ):
         with pytest.raises(DocumentRefused, match="cannot be locked: .*local disk"):
             call()
     assert store.count(Reflection) == 2

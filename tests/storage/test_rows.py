@@ -67,9 +67,9 @@ def test_a_put_forgets_the_run_and_keeps_the_position(alias: str) -> None:
 
 def test_a_row_edited_by_raw_sql_is_seen_as_edited(alias: str) -> None:
     row, store = _saved(alias), SqlStore(TE, alias)
-    assert store.rows(Reflection, [(row.id,)])[row.id,].as_left
+    assert store.rows(Reflection, [row.record().key])[row.record().key].as_left
     ReflectionRow.objects.using(alias).update(input="edited")
-    assert not store.rows(Reflection, [(row.id,)])[row.id,].as_left
+    assert not store.rows(Reflection, [row.record().key])[row.record().key].as_left
 
 
 def test_an_owner_never_changes(alias: str) -> None:

@@ -97,7 +97,7 @@ def outcome(scene: Scene, damaged: bytes, caplog: pytest.LogCaptureFixture) -> s
     scene.open().put([ReflectionFactory(id="new")])
     if damaged not in scene.now().values():
         return "not kept"
-    (saved,) = scene.open().fetch(Reflection, [("new",)]).values()
+    (saved,) = scene.open().fetch(Reflection, [("ana", "new")]).values()
     return "reported" if saved.id == "new" else "not saved"
 
 

@@ -40,7 +40,7 @@ def saves(store: Any, number: int) -> list[Save]:
     from te.records import Reflection
     from tests.factories import ReflectionFactory
 
-    (old,) = store.fetch(Reflection, [("counter",)]).values()
+    (old,) = store.fetch(Reflection, [("ana", "counter")]).values()
     raised, added = replace(old, input=str(number)), ReflectionFactory(id=f"r{number}")
     return [(raised, lambda: store.put([raised], expect=digest(old))), (added, lambda: store.add(added))]
 
@@ -80,7 +80,7 @@ def rounds(database: Postgresql, when: str, draw: random.Random, number: int) ->
             connections.close_all()
         place.update(database.place)
         counts["cuts"] += cut.done
-    (last,) = store.fetch(Reflection, [("counter",)]).values()
+    (last,) = store.fetch(Reflection, [("ana", "counter")]).values()
     if (last.input, store.count(Reflection)) != (str(number), number + 1):
         violations.append(f"the counter is {last.input}, and {store.count(Reflection)} records are there")
     return {**counts, "violations": violations}

@@ -60,7 +60,7 @@ def _verbs(store: FileStore) -> dict[str, Callable[[], Any]]:
     return {
         "put": lambda: store.put([ReflectionFactory(id="new")]),
         "add": lambda: store.add(ReflectionFactory(id="added")),
-        "delete": lambda: store.delete(Reflection, [("first",)]),
+        "delete": lambda: store.delete(Reflection, [("ana", "first")]),
         "delete_where": lambda: store.delete_where(Reflection, {"user_id": "ana"}),
         "fold": store.fold,
         "find": lambda: store.find(Reflection),
