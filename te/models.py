@@ -36,7 +36,7 @@ class ReflectionRow(Row):
         indexes = [
             models.Index(fields=["user_id", "created_at", "id"], name="te_reflections_user"),
             models.Index(fields=["session_id", "created_at", "id", "user_id"], name="te_reflections_session"),
-            models.Index(fields=["created_at", "id"], name="te_reflections_oldest"),
+            models.Index(fields=["created_at", "id", "user_id"], name="te_reflections_oldest"),
             models.Index(fields=["id"], name="te_reflections_id"),
         ]
         constraints = [

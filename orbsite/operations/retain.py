@@ -10,6 +10,7 @@ from datetime import datetime
 import msgspec
 
 from orbsite.models import Run
+from orbsite.operations.book import key_text
 from orbsite.operations.bury import RETENTION, InBatches, InOnePass
 from orbsite.operations.compact import note_compaction
 from orbsite.operations.ledger import alone, begin, recorded
@@ -42,7 +43,7 @@ def retain(
 ) -> Report:
     """Remove what a policy does not keep from each store; with `dry_run`, tell what would go, and why.
 
-    With `explain`, tell of the record with this id alone why it would stay or go. `budget` is the seconds after which
+    With `explain`, tell of the records with this id alone why they would stay or go. `budget` is the seconds after which
     no other batch is begun in SQL, `pause` the seconds between batches. What goes is kept as tombstones first: in SQL
     by the run, else by the names in the report. Raises InvalidPolicy, ClockJumped, and TooMuch where more than a fifth
     of a store's records would go; the last two unless it is forced. Nothing was removed then.
@@ -97,19 +98,18 @@ def _weighed(store: Store, kind: type[Record], policy: Policy, moment: datetime)
 
 
 def _explained(kinds: list[tuple[Store, type[Record]]], policy: Policy, moment: datetime, name: str) -> Report:
-    """Tell of one record why it stays or goes, from what it shares a session or a user with."""
+    """Tell of the records of one id, each of another user, why they stay or go: from what shares their session or user."""
     report = Report()
     for store, kind in kinds:
-        record = store.fetch(kind, [(name,)]).get((name,)) if len(kind.key_fields) == 1 else None
-        if record is None:
-            continue
-        shared = [kind.group_field or ""] + (["user_id"] if policy.keep_last_of_user is not None else [])
-        around = {one.key: one for field in shared for one in store.find(kind, {field: getattr(record, field)})}
-        for verdict in verdicts(kind, around.values(), policy, moment):
-            if verdict.key == record.key:
-                message = f"{'stays' if verdict.keep else 'would go'}: {verdict.reason}"
-                section = report.section(store.domain.name, ())
-                section.findings.append(warning(f"{kind.plural} {name}", message))
+        for record in store.find(kind, {kind.key_fields[-1]: name}):
+            path = name if record.key == (name,) else key_text(record.key)
+            shared = [kind.group_field or ""] + (["user_id"] if policy.keep_last_of_user is not None else [])
+            around = {one.key: one for field in shared for one in store.find(kind, {field: getattr(record, field)})}
+            for verdict in verdicts(kind, around.values(), policy, moment):
+                if verdict.key == record.key:
+                    message = f"{'stays' if verdict.keep else 'would go'}: {verdict.reason}"
+                    section = report.section(store.domain.name, ())
+                    section.findings.append(warning(f"{kind.plural} {path}", message))
     if not report.domains:
         raise OrbError(f"there is no record {name!r} that retention is for; ask orb_stats or the admin what there is")
     return report

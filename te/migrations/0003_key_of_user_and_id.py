@@ -23,6 +23,10 @@ CHANGES: Sequence[Operation] = (
         "reflectionrow",
         models.Index(fields=["session_id", "created_at", "id", "user_id"], name="te_reflections_session"),
     ),
+    migrations.RemoveIndex("reflectionrow", "te_reflections_oldest"),
+    migrations.AddIndex(
+        "reflectionrow", models.Index(fields=["created_at", "id", "user_id"], name="te_reflections_oldest")
+    ),
     migrations.AddIndex("reflectionrow", models.Index(fields=["id"], name="te_reflections_id")),
     migrations.AddConstraint(
         "reflectionrow", models.UniqueConstraint(fields=["user_id", "id"], name="te_reflections_key")

@@ -35,7 +35,7 @@ def _one_by_one(store: SqlStore) -> list[Any]:
 
 
 def _reads_fast(store: SqlStore) -> bool:
-    page = prepared.Page(ReflectionRow, store.using, ("id",), True, 100)
+    page = prepared.Page(ReflectionRow, store.using, ("user_id", "id"), True, 100)
     reader: Any = reader_of(ReflectionRow, connections[store.using].vendor)
     return reader.read(prepared.fetch(page, {}, None)) is not None
 

@@ -23,7 +23,7 @@ def alias(request: pytest.FixtureRequest) -> str:
 def _saved(alias: str) -> ReflectionRow:
     record = ReflectionFactory()
     SqlStore(TE, alias).load([(record, 7)], run=3)
-    return ReflectionRow.objects.using(alias).get(pk=record.id)
+    return ReflectionRow.objects.using(alias).get(id=record.id, user_id=record.user_id)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_row_that_is_no_record_cannot_be_saved() -> None:
         row.save()
 
 
-def test_reflections_have_one_unique_index_and_those_for_the_hot_questions(postgresql_alias: str) -> None:
+def test_reflections_have_one_key_and_indexes_for_the_hot_questions(postgresql_alias: str) -> None:
     with connections[postgresql_alias].cursor() as cursor:
         cursor.execute("SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'te_reflections'")
         found = dict(cursor.fetchall())
@@ -108,12 +108,18 @@ def test_reflections_have_one_unique_index_and_those_for_the_hot_questions(postg
         )
         collations = dict(cursor.fetchall())
     assert sorted(found) == [
+        "te_reflections_id",
+        "te_reflections_key",
         "te_reflections_oldest",
         "te_reflections_pkey",
         "te_reflections_session",
         "te_reflections_user",
     ]
-    assert sum("UNIQUE" in definition for definition in found.values()) == 1
+    assert {name for name, definition in found.items() if "UNIQUE" in definition} == {
+        "te_reflections_key",
+        "te_reflections_pkey",
+    }
+    assert found["te_reflections_key"].endswith("(user_id, id)")
     assert collations == {"id": "C", "user_id": "C", "session_id": "C"}
 
 
@@ -122,11 +128,12 @@ def test_reflections_have_one_unique_index_and_those_for_the_hot_questions(postg
     [
         ({"user_id": "ana"}, "te_reflections_user"),
         ({"session_id": "default"}, "te_reflections_session"),
+        ({"id": "x", "user_id": "ana"}, "sqlite_autoindex_te_reflections_1"),
         ({}, "te_reflections_oldest"),
     ],
 )
 def test_hot_questions_are_answered_by_an_index_without_sorting(where: dict[str, str], index: str) -> None:
-    rows = ReflectionRow.objects.filter(**where).order_by("-created_at", "-id")[:100]
+    rows = ReflectionRow.objects.filter(**where).order_by(*(f"-{name}" for name in Reflection.order_fields))[:100]
     plan = rows.explain()
     assert index in plan
     assert "TEMP B-TREE" not in plan
