@@ -43,8 +43,8 @@ def retain(
 ) -> Report:
     """Remove what a policy does not keep from each store; with `dry_run`, tell what would go, and why.
 
-    With `explain`, tell of the records with this id alone why they would stay or go. `budget` is the seconds after which
-    no other batch is begun in SQL, `pause` the seconds between batches. What goes is kept as tombstones first: in SQL
+    With `explain`, tell of the records with this id alone why they would stay or go. `budget` is the seconds after
+    which no other batch is begun in SQL, `pause` the seconds between batches. What goes is kept as tombstones first: in SQL
     by the run, else by the names in the report. Raises InvalidPolicy, ClockJumped, and TooMuch where more than a fifth
     of a store's records would go; the last two unless it is forced. Nothing was removed then.
     """
@@ -98,7 +98,7 @@ def _weighed(store: Store, kind: type[Record], policy: Policy, moment: datetime)
 
 
 def _explained(kinds: list[tuple[Store, type[Record]]], policy: Policy, moment: datetime, name: str) -> Report:
-    """Tell of the records of one id, each of another user, why they stay or go: from what shares their session or user."""
+    """Tell of each user's record of an id why it stays or goes, from what it shares a session or a user with."""
     report = Report()
     for store, kind in kinds:
         for record in store.find(kind, {kind.key_fields[-1]: name}):

@@ -63,7 +63,7 @@ def _tags() -> dict[str, list[str]]:
 def test_each_record_is_edited_and_noted_in_one_run(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orbsite.operations.edit._BATCH", 2)
     store, records = SqlStore(TE, alias), _stored(5, alias)
-    keys = [record.key for record in records] + [("gone",)]
+    keys = [record.key for record in records] + [("ana", "gone")]
 
     def change(record: Reflection) -> Reflection:
         return record if record.id == "r-0002" else msgspec.structs.replace(record, tags=(*record.tags, "b"))
@@ -92,9 +92,9 @@ def test_all_are_edited_or_none(alias: str, monkeypatch: pytest.MonkeyPatch) -> 
 def test_what_is_removed_comes_back_field_by_field(alias: str, data_dir: Any) -> None:
     store = SqlStore(TE, alias)
     records = _stored(4, alias, extra={"score": 0.1, "big": 10**20})
-    ReflectionRow.objects.using(alias).filter(pk="r-0001").update(position=7, run_id=5)
+    ReflectionRow.objects.using(alias).filter(id="r-0001").update(position=7, run_id=5)
     before = list(ReflectionRow.objects.using(alias).order_by("id").values())
-    report = remove(store, Reflection, [record.key for record in records[:3]] + [("gone",)], hand=HAND)
+    report = remove(store, Reflection, [record.key for record in records[:3]] + [("ana", "gone")], hand=HAND)
     assert report.domains["te"].counts["reflections"] == {"removed": 3, "missing": 1}
     assert [one.id for one in store.walk(Reflection)] == ["r-0003"]
     tombstones = list(Change.objects.using(alias).order_by("key"))
@@ -121,7 +121,7 @@ def test_what_has_the_key_since_is_kept(alias: str) -> None:
 
 def test_what_could_not_be_brought_back_is_not_removed(alias: str) -> None:
     store, records = SqlStore(TE, alias), _stored(2, alias)
-    ReflectionRow.objects.using(alias).filter(pk="r-0001").update(tags=[1])
+    ReflectionRow.objects.using(alias).filter(id="r-0001").update(tags=[1])
     with pytest.raises(RecordUnreadable):
         remove(store, Reflection, [record.key for record in records], hand=HAND)
     assert ReflectionRow.objects.using(alias).count() == 2
@@ -142,7 +142,7 @@ def test_a_removal_by_hand_is_undone_and_expires_as_retention_does() -> None:
 
 def test_edits_with_a_reason_do_not_expire() -> None:
     _stored(1)
-    edit_each(SqlStore(TE), Reflection, [("r-0000",)], lambda one: msgspec.structs.replace(one, tags=()), hand=HAND)
+    edit_each(SqlStore(TE), Reflection, [("ana", "r-0000")], lambda one: msgspec.structs.replace(one, tags=()), hand=HAND)
     chores(lambda: NOW + timedelta(days=300))
     assert Change.objects.count() == 1
 
@@ -205,7 +205,7 @@ def test_what_was_removed_is_listed_and_brought_back(admin_client: Client) -> No
     assert "Bring it back" in history.content.decode()
     url = listed.request["PATH_INFO"]
     assert "Nothing was chosen" in admin_client.post(url, {}, follow=True).content.decode()
-    tombstone = Change.objects.get(key='["r-0000"]')
+    tombstone = Change.objects.get(key='["ana","r-0000"]')
     answer = admin_client.post(url, {"tombstone": [tombstone.pk, "x"]}, follow=True)
     assert "1 are back" in answer.content.decode()
     assert sorted(SqlStore(TE).walk(Reflection), key=lambda one: one.id) == [records[0], records[2]]
@@ -231,8 +231,8 @@ def test_what_retention_removed_is_listed_with_its_history(admin_client: Client)
     assert "Removed by retention" in history.content.decode()
     form = form_of(history, "expect")
     tombstone = history.context["versions"][0].change
-    admin_client.post(reverse("admin:record_revert", args=["te", "reflections", ("r-0000",), tombstone.pk]), form)
-    assert ReflectionRow.objects.filter(pk="r-0000").exists()
+    admin_client.post(reverse("admin:record_revert", args=["te", "reflections", ("ana", "r-0000"), tombstone.pk]), form)
+    assert ReflectionRow.objects.filter(id="r-0000").exists()
     admin_client.post(
         listed.request["PATH_INFO"], {"tombstone": list(Change.objects.exclude(reason="").values_list("pk", flat=True))}
     )
@@ -267,7 +267,7 @@ def test_what_was_removed_is_found_however_many_runs_came_after_it(
 
 def test_viewers_choose_and_bring_back_nothing(client: Client) -> None:
     _stored(2)
-    report = remove(SqlStore(TE), Reflection, [("r-0000",)], hand=HAND)
+    report = remove(SqlStore(TE), Reflection, [("ana", "r-0000")], hand=HAND)
     user = User.objects.create_user("viewer", password="x", is_staff=True)
     user.user_permissions.add(Permission.objects.get(codename="view_reflectionrow"))
     client.force_login(user)
@@ -285,7 +285,7 @@ def test_a_rollback_keeps_what_was_edited_since(files: Any) -> None:
     row = ReflectionRow.objects.order_by("id").first()
     assert row is not None
     edit_each(
-        SqlStore(TE), Reflection, [(row.pk,)], lambda one: msgspec.structs.replace(one, tags=("kept",)), hand=HAND
+        SqlStore(TE), Reflection, [(row.user_id, row.id)], lambda one: msgspec.structs.replace(one, tags=("kept",)), hand=HAND
     )
     call_command("rollback_orb_migration", str(run))
     assert list(ReflectionRow.objects.values_list("pk", flat=True)) == [row.pk]

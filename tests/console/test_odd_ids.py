@@ -43,22 +43,22 @@ def test_a_row_has_working_links_whatever_its_id(admin_client: Client, name: str
     SqlStore(TE).put([record, ReflectionFactory()])
     listed = admin_client.get(reverse("admin:te_reflectionrow_changelist"))
     shown = _answer(admin_client, listed, _link(name))
-    assert shown.context["original"].pk == name
+    assert shown.context["original"].id == name
     assert "here it is" in shown.content.decode()
     history, delete = link_of(shown, "/history/$"), link_of(shown, "/delete/$")
     form = form_of(shown, "created_at") | {"notes": ["changed"], "_continue": ["1"]}
     url = followed(shown, _link(name))
     saved = admin_client.post(url, form)
     assert followed(saved, saved.headers["Location"]) == url
-    assert ReflectionRow.objects.get(pk=name).notes == "changed"
+    assert ReflectionRow.objects.get(id=name).notes == "changed"
     past = _answer(admin_client, shown, history)
     assert "here it is" in past.content.decode()
-    assert _answer(admin_client, past, link_of(past, "/change/$")).context["original"].pk == name
+    assert _answer(admin_client, past, link_of(past, "/change/$")).context["original"].id == name
     admin_client.post(_revert(past), form_of(past, "expect"))
-    assert ReflectionRow.objects.get(pk=name).notes == "here it is"
+    assert ReflectionRow.objects.get(id=name).notes == "here it is"
     asked = _answer(admin_client, shown, delete)
     admin_client.post(followed(asked, delete), {"post": "yes"})
-    assert not ReflectionRow.objects.filter(pk=name).exists()
+    assert not ReflectionRow.objects.filter(id=name).exists()
     assert ReflectionRow.objects.count() == 1
 
 
@@ -78,8 +78,8 @@ def test_a_row_is_chosen_in_a_list_whatever_its_id(admin_client: Client, name: s
     form = form_of(asked, "number")
     assert form["number"] == ["1"]
     assert admin_client.post(url, form | {"tags": ["new"], "apply": ["1"]}).status_code == 302
-    assert ReflectionRow.objects.get(pk=name).tags == ["new"]
-    assert ReflectionRow.objects.get(pk="ab").tags == []
+    assert ReflectionRow.objects.get(id=name).tags == ["new"]
+    assert ReflectionRow.objects.get(id="ab").tags == []
 
 
 def test_dots_do_not_lead_to_another_row(admin_client: Client) -> None:
@@ -87,7 +87,7 @@ def test_dots_do_not_lead_to_another_row(admin_client: Client) -> None:
     links = [_link(one) for one in (".", "_2E", "_2E_2E", "..")]
     assert len(set(links)) == 4
     for name, link in zip((".", "_2E", "_2E_2E", ".."), links, strict=True):
-        assert admin_client.get(link).context["original"].pk == name
+        assert admin_client.get(link).context["original"].id == name
 
 
 def test_a_user_may_be_two_dots(admin_client: Client) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from orbsite.storage.record import Key
 from orbsite.storage.retention import Policy
 from te.records import Reflection
 
@@ -52,10 +53,14 @@ def some_policy(draw: random.Random) -> Policy:
 
 def some_records(draw: random.Random) -> list[Reflection]:
     sessions, number = draw.sample(_SESSIONS, draw.choice([1, 2, 3])), draw.choice([3, 6, 12, 20])
+    names = [f"{draw.choice(_IDS)}{draw.choice(_IDS)}{at // 2}" for at in range(0, number, 2) for _ in range(2)]
+    users = [user for _ in range(0, number, 2) for user in draw.sample(_USERS, 2)]
+    if draw.random() < 0.5:  # of two users who have the same ids
+        names[1::2] = names[::2]
     return [
         Reflection(
-            id=f"{draw.choice(_IDS)}{draw.choice(_IDS)}{at}",
-            user_id=draw.choice(_USERS),
+            id=names[at],
+            user_id=users[at],
             session_id=draw.choice(sessions),
             input="i",
             output="o",
@@ -66,9 +71,9 @@ def some_records(draw: random.Random) -> list[Reflection]:
     ]
 
 
-def survivors(policy: Policy, records: list[Reflection]) -> set[str]:
+def survivors(policy: Policy, records: list[Reflection]) -> set[Key]:
     """Return who stays, told of each record by comparing it with every other."""
-    return {one.id for one in records if _stays(policy, one, records)}
+    return {one.key for one in records if _stays(policy, one, records)}
 
 
 def _stays(policy: Policy, one: Reflection, records: list[Reflection]) -> bool:
@@ -108,8 +113,11 @@ def _kept_of_periods(policy: Policy, one: Reflection, session: list[Reflection])
 
 
 def _is_newer(other: Reflection, one: Reflection) -> bool:
-    code_points = [[ord(letter) for letter in name] for name in (other.id, one.id)]
-    return (other.created_at, code_points[0]) > (one.created_at, code_points[1])
+    return (other.created_at, *map(_points, reversed(other.key))) > (one.created_at, *map(_points, reversed(one.key)))
+
+
+def _points(name: str) -> list[int]:
+    return [ord(letter) for letter in name]
 
 
 def some_case(seed: int) -> tuple[Policy, list[Reflection]]:

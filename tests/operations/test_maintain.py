@@ -331,7 +331,7 @@ def test_once_a_day_what_has_expired_goes(clock: Clockwork) -> None:
     for moment in (old, new):
         for operation in ("compact", "migrate"):
             run = Run.objects.create(operation=operation, started_at=moment)
-            Change.objects.create(run=run, domain="te", kind="reflections", key='["r"]', before="{}", after="")
+            Change.objects.create(run=run, domain="te", kind="reflections", key='["ana","r"]', before="{}", after="")
         Job.objects.create(operation="verify", state="done", created_at=moment, finished_at=moment)
         Job.objects.create(operation="verify", created_at=moment)
     facts = maintain(now=clock).domains[OWN].facts

@@ -19,7 +19,9 @@ from orbsite.storage.memory import MemoryStore
 from orbsite.storage.record import Record
 from te.domain import DOMAIN as TE
 from te.records import Reflection
-from tests.factories import ActiveModeFactory, ProfileFactory, ReflectionFactory
+from tests.factories import ActionFactory, ActiveModeFactory, ProfileFactory, ReflectionFactory
+from tests.mav.domain import DOMAIN as MAV
+from tests.mav.records import Action
 from tests.suites import naughty_strings
 
 COUNTED = ("read", "new", "unchanged", "replaced", "kept", "rejected")
@@ -87,13 +89,20 @@ def test_without_a_run_nothing_is_written() -> None:
     assert target.count(Reflection) == 0
 
 
-def test_an_id_that_another_user_holds_is_rejected_and_never_moved() -> None:
+def test_an_id_that_another_user_has_too_is_another_record() -> None:
     target, held = MemoryStore(TE), ReflectionFactory(user_id="bo")
     target.put([held])
+    mine = msgspec.structs.replace(held, user_id="ana", input="mine")
+    assert moved(entries_of(mine), target) == ({"read": 1, "new": 1}, [])
+    assert list(target.walk(Reflection)) == [mine, held]
+
+
+def test_a_key_without_the_user_that_another_user_has_is_rejected() -> None:
+    target, held = MemoryStore(MAV), ActionFactory(user_id="bo")
+    target.put([held])
     counts, messages = moved(entries_of(msgspec.structs.replace(held, user_id="ana")), target)
-    assert counts == {"read": 1, "rejected": 1}
-    assert messages == ["its id belongs to another user in SQL"]
-    assert list(target.walk(Reflection)) == [held]
+    assert (counts, messages) == ({"read": 1, "rejected": 1}, ["its key belongs to another user in SQL"])
+    assert list(target.walk(Action)) == [held]
 
 
 def _item(name: str, **more: Any) -> dict[str, Any]:

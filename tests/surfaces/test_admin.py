@@ -56,7 +56,7 @@ def test_lists_are_filtered(admin: Client) -> None:
 
 
 def test_search_is_for_a_whole_id_code_point_by_code_point(admin: Client) -> None:
-    row = ReflectionRow.objects.get(pk="6bd5d0e4-e752-4497-9f27-db2abd48d535")
+    row = ReflectionRow.objects.get(id="6bd5d0e4-e752-4497-9f27-db2abd48d535")
     for name in ("a b", "a\nb", "Größe", "'", '"', " "):
         ReflectionRow.objects.filter(pk=row.pk).update(session_id=name)
         assert "1 result" in _page(admin, "te_reflectionrow_changelist", q=name)
@@ -77,7 +77,7 @@ def _form(page: Any) -> dict[str, Any]:
 
 
 def test_a_form_that_nobody_changed_changes_nothing(admin: Client) -> None:
-    row = ReflectionRow.objects.get(pk="6bd5d0e4-e752-4497-9f27-db2abd48d535")
+    row = ReflectionRow.objects.get(id="6bd5d0e4-e752-4497-9f27-db2abd48d535")
     row.input, row.output, row.notes, row.session_id = "  a \nb\n", "\r\nx ", "", " "
     row.created_at = row.created_at.replace(microsecond=123_456)
     row.save()
@@ -96,7 +96,7 @@ def test_a_form_that_nobody_changed_changes_nothing(admin: Client) -> None:
 
 
 def test_line_ends_stay_where_nobody_changed_the_text(admin: Client) -> None:
-    row = ReflectionRow.objects.get(pk="6bd5d0e4-e752-4497-9f27-db2abd48d535")
+    row = ReflectionRow.objects.get(id="6bd5d0e4-e752-4497-9f27-db2abd48d535")
     row.input, row.notes, row.session_id = "a\rb\r\nc\nd", "x\ry", "one\rtwo\nthree"
     row.save()
     url = reverse("admin:te_reflectionrow_change", args=[row.pk]) + "?unlock=1"
@@ -163,7 +163,7 @@ def test_the_paginator_stops_counting(monkeypatch: pytest.MonkeyPatch, admin: Cl
 
 
 def test_a_reflection_is_edited_by_the_rules_of_the_record(admin: Client) -> None:
-    row = ReflectionRow.objects.get(pk="6bd5d0e4-e752-4497-9f27-db2abd48d535")
+    row = ReflectionRow.objects.get(id="6bd5d0e4-e752-4497-9f27-db2abd48d535")
     url = reverse("admin:te_reflectionrow_change", args=[row.pk]) + "?unlock=1"
     form = {
         "session_id": "s",

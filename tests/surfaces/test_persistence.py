@@ -28,7 +28,7 @@ from orbsite.persistence import (
     validate_te_reflection,
     write_json,
 )
-from orbsite.storage.errors import DocumentCorrupt, OwnerConflict, StoreUnavailable
+from orbsite.storage.errors import DocumentCorrupt, SeveralUsers, StoreUnavailable
 from orbsite.storage.memory import MemoryStore
 from tests.factories import ProfileFactory, ReflectionFactory
 
@@ -97,8 +97,13 @@ def test_reflections_behave_alike_over_every_store(persistence_mode: str) -> Non
     assert [one.id for one in other.get_reflections_by_session("s", user_id="ana")] == [second.id]
     assert other.get_reflection(first.id, "bo") is None
     assert other.get_reflection(first.id) == other.get_reflection(first.id, "ana") != None  # noqa: E711
-    with pytest.raises(OwnerConflict):
-        te.save_reflection(first, "bo")
+    te.save_reflection(first, "bo", "t")
+    assert {other.get_reflection(first.id, user).user_id for user in ("ana", "bo")} == {"ana", "bo"}
+    for ask in (other.get_reflection, other.delete_reflection):
+        with pytest.raises(SeveralUsers) as caught:
+            ask(first.id)
+        assert not any(name in str(caught.value) for name in ("ana", "bo", first.id))
+    assert te.delete_reflection(first.id, "bo")
     assert not te.delete_reflection(first.id, "bo")
     assert te.delete_reflection(first.id, "ana")
     assert te.delete_session("s", "bo") == 1
