@@ -263,7 +263,12 @@ def test_a_tombstone_tells_who_removed_what_when_and_why(alias: str, request: py
     row = store.rows(Reflection, [RICH[1].key])[RICH[1].key]
     report = retain([store], guides_policy(), now=now, force=True, actor="ana")
     (change,) = Change.objects.using(alias).all()
-    assert (change.run_id, change.domain, change.kind, change.key) == (report.run, "te", "reflections", '["ana","plain"]')
+    assert (change.run_id, change.domain, change.kind, change.key) == (
+        report.run,
+        "te",
+        "reflections",
+        '["ana","plain"]',
+    )
     assert (change.actor, change.at, change.reason) == ("ana", NOW, "older than 90 days")
     assert (change.before_run, change.before_position, row.as_left) == (7, 3, True)
     assert json.loads(change.before)["record"]["output"] == "output"
