@@ -44,9 +44,9 @@ def retain(
     """Remove what a policy does not keep from each store; with `dry_run`, tell what would go, and why.
 
     With `explain`, tell of the records with this id alone why they would stay or go. `budget` is the seconds after
-    which no other batch is begun in SQL, `pause` the seconds between batches. What goes is kept as tombstones first: in SQL
-    by the run, else by the names in the report. Raises InvalidPolicy, ClockJumped, and TooMuch where more than a fifth
-    of a store's records would go; the last two unless it is forced. Nothing was removed then.
+    which no other batch is begun in SQL, `pause` the seconds between batches. What goes is kept as tombstones first: in
+    SQL by the run, else by the names in the report. Raises InvalidPolicy, ClockJumped, and TooMuch where more than a
+    fifth of a store's records would go; the last two unless it is forced. Nothing was removed then.
     """
     moment, kinds = now(), [(store, kind) for store in stores for kind in _kinds(store, policy)]
     if explain is not None:

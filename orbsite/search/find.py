@@ -15,7 +15,7 @@ from orbsite.search.engine import by_index, by_text
 from orbsite.search.fold import document
 from orbsite.search.index import Place, is_searched, name_field, place_of, texts_of
 from orbsite.search.query import Wanted
-from orbsite.storage.conditions import among, beyond, can_be_stored
+from orbsite.storage.conditions import HasKey, among, beyond, can_be_stored
 from orbsite.storage.query import Query
 from orbsite.storage.record import R, Record, columns
 from orbsite.storage.rows import read_row
@@ -52,14 +52,14 @@ def search(rows: QuerySet[Any], wanted: Wanted) -> Found:
     hits = [values for values in fresh if wanted.matches(_document(kind, values))]
     is_hit = Q(pk__in=[values["pk"] for values in hits])
     known = Words.objects.using(rows.db).filter(kind=kind.plural)
-    keys = list(known.filter(by_index(wanted)).values_list("key", flat=True)[: FEW + 1])
+    places = list(known.filter(by_index(wanted)).values_list("user_id", "key")[: FEW + 1])
     # a scalar, which is looked up row by row: a planner may turn EXISTS into a join with all the words there are
     of_the_row = known.filter(user_id=OuterRef("user_id"), key=OuterRef(name), digest=OuterRef("digest"))
-    if len(keys) > FEW:
+    if len(places) > FEW:
         return Found(Q(_is_so(of_the_row, by_text(wanted))) | is_hit, unknown=len(fresh))
     still = Q(_is_so(of_the_row, Value(True)))
-    named = Q(**{f"{name}__in": {*keys, *(values[name] for values in hits)}})  # of other users too, who are told apart
-    return Found(named & (still | is_hit if hits else still), unknown=len(fresh))
+    found = Q(HasKey(("user_id", name), {*places, *(place_of(kind, values) for values in hits)}))
+    return Found(found & (still | is_hit if hits else still), unknown=len(fresh))
 
 
 def _is_so(words: QuerySet[Words], condition: Any) -> Any:

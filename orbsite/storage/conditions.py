@@ -54,8 +54,12 @@ class HasKey(Func):
     def as_postgresql(self, compiler: Any, connection: Any, **_: Any) -> Any:  # noqa: ARG002 -- Django's signature
         """Read the keys from an array for each part."""
         row, parameters = self._row(compiler)
-        arrays = ", ".join(["%s::text[]"] * len(self.source_expressions))
-        return f"{row} IN (SELECT * FROM unnest({arrays}))", [*parameters, *map(list, zip(*self._keys, strict=True))]
+        number = len(self.source_expressions)
+        arrays = ", ".join(["%s::text[]"] * number)
+        return f"{row} IN (SELECT * FROM unnest({arrays}))", [
+            *parameters,
+            *([key[at] for key in self._keys] for at in range(number)),
+        ]
 
     def _row(self, compiler: Any) -> tuple[str, list[Any]]:
         compiled = [compiler.compile(one) for one in self.source_expressions]

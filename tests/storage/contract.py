@@ -213,6 +213,31 @@ def delete_leaves_another_users_record(harness: Harness, case: Case) -> None:
 
 
 @promise
+def users_who_share_names_are_kept_apart(harness: Harness, case: Case) -> None:
+    if "user_id" not in case.kind.key_fields or len(case.kind.key_fields) == 1:
+        return
+    store, tied = harness.open(case.domain), {case.kind.time_field or "user_id": BEGIN}
+    mine = [case.changed(one) for one in case.many(3, **tied)]
+    theirs = [case.changed(case.stolen(one), 1) for one in mine]
+    store.put([*mine, *theirs])
+    assert harness.look(case) == {one.key: getattr(one, case.witness) for one in [*mine, *theirs]}
+    for some, other in ((mine, theirs), (theirs, mine)):
+        user = {"user_id": some[0].user_id}
+        assert store.fetch(case.kind, _keys(some)) == {one.key: one for one in some}
+        assert store.fetch(case.kind, _keys(other), **user) == {}
+        assert store.delete(case.kind, _keys(other), **user) == 0
+        assert sorted(_keys(store.find(case.kind, user))) == sorted(_keys(some))
+    name = {case.kind.key_fields[-1]: getattr(mine[0], case.kind.key_fields[-1])}
+    assert {one.key for one in store.find(case.kind, name)} == {mine[0].key, theirs[0].key}
+    assert store.delete(case.kind, [mine[0].key]) == 1
+    assert store.add(case.changed(mine[1], 1)) == (mine[1], False)
+    assert store.add(mine[0]) == (mine[0], True)
+    store.put([case.changed(mine[2], 1)], expect=digest(mine[2]))
+    assert store.delete_where(case.kind, {"user_id": mine[0].user_id}) == 3
+    assert {one.key: one for one in harness.open(case.domain).find(case.kind)} == {one.key: one for one in theirs}
+
+
+@promise
 def delete_where_removes_what_matches(harness: Harness, case: Case) -> None:
     store, mine = harness.open(case.domain), case.many(2, user_id="only-me")[:1]
     others = case.many(2)
