@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from orbsite.storage.document import Document
 from orbsite.storage.errors import DocumentCorrupt, RecordUnreadable
 from orbsite.storage.file import FileStore
 from orbsite.storage.record import Extra
+from orbsite.storage.steps import StepReader
 from te.domain import DOMAIN
 from te.records import Reflection
 from tests.factories import ReflectionFactory, moment
@@ -166,6 +168,52 @@ def test_a_deleted_record_does_not_come_back_as_its_equal_copy(said: dict[str, s
     held = content(sessions={"s": [item("a"), item("b"), item("a", **said)]}, userSessions={"ana": ["s"]})
     assert held.delete(Reflection, [("ana", "a")], None) == 1
     assert [one.id for one in Content(DOMAIN, held.encode()).view.walk(Reflection)] == ["b"]
+
+
+def test_a_journal_of_an_earlier_version_removes_by_the_id_alone() -> None:
+    data = content(sessions={"s": [item("a"), item("b")]}, userSessions={"ana": ["s"]}).encode()
+    (step,) = StepReader(DOMAIN).read([msgspec.Raw(b'{"delete":"reflections","key":["a"]}')])
+    held = Content(DOMAIN, data)
+    held.replay([step, step])
+    assert [one.key for one in held.view.walk(Reflection)] == [("ana", "b")]
+    held = Content(DOMAIN, data)
+    held.put([ReflectionFactory(id="a", user_id="bo")], None)
+    with pytest.raises(DocumentCorrupt, match="several users have"):
+        held.replay([step])
+    assert held.view.count(Reflection) == 3
+
+
+def test_users_who_share_ids_and_a_session_are_told_apart_in_every_place() -> None:
+    held = content(sessions={"s": [item("a"), item("b")]}, userSessions={"ana": ["s"]})
+    theirs = [ReflectionFactory(id=name, user_id="bo", session_id="s", input="his") for name in "ba"]
+    held.put(theirs, None)
+    again = Content(DOMAIN, held.encode())
+    assert again.places([theirs[1], again.view.fetch(Reflection, [("ana", "a")])["ana", "a"]]) == {
+        ("bo", "a"): 3, ("ana", "a"): 0,
+    }  # fmt: skip
+    assert again.delete(Reflection, [("ana", "a")], None) == 1
+    assert [(one["userId"], one["id"]) for one in printed(again)["sessions"]["s"]] == [
+        ("ana", "b"),
+        ("bo", "b"),
+        ("bo", "a"),
+    ]
+    again.drop_many(Reflection, [theirs[0]])
+    again.put_back([(theirs[0], 0)])
+    assert [(one["userId"], one["id"]) for one in printed(again)["sessions"]["s"]] == [
+        ("bo", "b"),
+        ("ana", "b"),
+        ("bo", "a"),
+    ]
+
+
+def test_an_item_of_one_user_that_does_not_decode_is_not_in_the_way_of_another() -> None:
+    held = content(sessions={"s": [{"id": "a", "userId": "bo"}, {"id": "b"}]}, userSessions={"ana": ["s"]})
+    held.put([ReflectionFactory(id="a", user_id="ana", session_id="s")], None)
+    with pytest.raises(RecordUnreadable):
+        held.put([ReflectionFactory(id="a", user_id="bo", session_id="s")], None)
+    with pytest.raises(RecordUnreadable):
+        held.put([ReflectionFactory(id="b", user_id="ana", session_id="s")], None)
+    held.put([ReflectionFactory(id="b", user_id="bo", session_id="s")], None)
 
 
 def test_a_change_from_one_to_true_is_a_change() -> None:
