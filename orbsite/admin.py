@@ -35,6 +35,8 @@ __all__ = ["LedgerAdmin", "ModelAdmin", "QuickAdmin", "RecordAdmin", "excerpt", 
 class RecordAdmin(Handed, Curated, QuickAdmin):
     """Pages for the rows of one kind of record. The record's own rules hold for its forms."""
 
+    former_address: ClassVar[str] = ""
+    """The field that addresses of an earlier version name a row by, where it is the primary key no more."""
     form = RecordForm
     formfield_overrides = {
         models.JSONField: {"form_class": TreeField},
@@ -72,8 +74,14 @@ class RecordAdmin(Handed, Curated, QuickAdmin):
         return queryset.filter(reduce(or_, (Q(**{name: term}) for name in self.search_fields))), False
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        """Return a row; an id that nothing can have has none."""
-        return None if UNCLEAN.search(object_id) else super().get_object(request, object_id, from_field)
+        """Return a row; an id that nothing can have has none, and a former address leads on where it names one row."""
+        if UNCLEAN.search(object_id):
+            return None
+        row = super().get_object(request, object_id, from_field)
+        if row is None and self.former_address:
+            found = list(self.get_queryset(request).filter(**{self.former_address: object_id})[:2])
+            return found[0] if len(found) == 1 else None
+        return row
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         """Refuse conditions that no database can be asked."""

@@ -9,6 +9,7 @@ import msgspec
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 
@@ -82,9 +83,18 @@ class Chosen(ModelAdmin):
         """Read which rows were chosen, as the boxes of the list tell it."""
         if request.method == "POST":
             posted = request.POST.copy()
-            posted.setlist(ACTION_CHECKBOX_NAME, [_chosen(one) for one in posted.getlist(ACTION_CHECKBOX_NAME)])
+            chosen = map(_chosen, posted.getlist(ACTION_CHECKBOX_NAME))
+            posted.setlist(ACTION_CHECKBOX_NAME, [one for one in chosen if self._is_key(one)])
             request.POST = posted  # type: ignore[assignment]
         return super().changelist_view(request, extra_context)
+
+    def _is_key(self, text: str) -> bool:
+        """Tell whether a row can have this primary key: a page of an earlier version may hold others."""
+        try:
+            self.model._meta.pk.to_python(text)
+        except ValidationError:
+            return False
+        return True
 
     @admin.display(description=getattr(_BOX, "short_description", ""))
     def action_checkbox(self, obj: Any) -> Any:

@@ -30,6 +30,7 @@ class ReflectionAdmin(SearchedAdmin, ConversingAdmin, RecordAdmin):
     search_help_text = "a whole id, user id or session id"
     ordering = ("-created_at", "-id", "-user_id")
     locked = ("input", "output")
+    former_address = "id"
     actions = ("tag", "untag", "delete_selected")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ReflectionRow]:

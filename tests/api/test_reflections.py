@@ -86,17 +86,21 @@ def test_what_is_there_already_stays(ana: Caller) -> None:
     assert ana.get(f"{ALL}/r-1").json()["output"] == "done"
 
 
-def test_another_users_id_is_taken_and_tells_nothing(ana: Caller, bo: Caller) -> None:
+def test_another_users_id_is_free_and_tells_nothing(ana: Caller, bo: Caller) -> None:
     ana.post(ALL, BODY)
     others = "/api/v1/users/bo/reflections"
     refused(bo.get(f"{others}/r-1"), 404)
     refused(bo.delete(f"{others}/r-1"), 404)
     refused(bo.patch(f"{others}/r-1", {}), 404)
-    for answer in (bo.post(others, BODY), bo.put(f"{others}/r-1", BODY)):
-        assert "deploy" not in str(refused(answer, 409, "owner-conflict"))
-    refused(bo.post(others, [BODY, {**BODY, "id": "r-2"}]), 409)
+    his = {**BODY, "input": "of bo"}
+    assert bo.post(others, his).status_code == 201
+    assert bo.put(f"{others}/r-1", his).status_code == 200
+    assert bo.post(others, [{**his, "id": "r-2"}]).status_code == 201
     assert ana.get(f"{ALL}/r-1").json() == {**BODY, "userId": "ana", "sessionId": "default"}
-    assert bo.get(others).json() == {"items": [], "next": None}
+    assert {(one["userId"], one["input"]) for one in bo.get(others).json()["items"]} == {("bo", "of bo")}
+    assert bo.delete(f"{others}/r-1").status_code == 204
+    refused(bo.get(f"{others}/r-1"), 404)
+    assert ana.get(f"{ALL}/r-1").status_code == 200
 
 
 def test_many_are_created_at_once_or_none(ana: Caller) -> None:
