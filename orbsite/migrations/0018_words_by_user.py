@@ -30,7 +30,7 @@ def begin_passes_anew(apps: Any, schema_editor: Any) -> None:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("orbsite", "0013_quick_lists")]
+    dependencies = [("orbsite", "0015_token_limits")]
 
     operations = [
         migrations.RunPython(drop_triggers, make_triggers),
