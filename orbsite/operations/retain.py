@@ -101,8 +101,9 @@ def _explained(kinds: list[tuple[Store, type[Record]]], policy: Policy, moment: 
     """Tell of each user's record of an id why it stays or goes, from what it shares a session or a user with."""
     report = Report()
     for store, kind in kinds:
-        for record in store.find(kind, {kind.key_fields[-1]: name}):
-            path = name if record.key == (name,) else key_text(record.key)
+        found = store.find(kind, {kind.key_fields[-1]: name})
+        for record in found:
+            path = name if len(found) == 1 else key_text(record.key)
             shared = [kind.group_field or ""] + (["user_id"] if policy.keep_last_of_user is not None else [])
             around = {one.key: one for field in shared for one in store.find(kind, {field: getattr(record, field)})}
             for verdict in verdicts(kind, around.values(), policy, moment):

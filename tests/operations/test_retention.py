@@ -148,6 +148,16 @@ def test_a_dry_run_lists_what_would_go_and_why_and_removes_nothing(store: Any) -
     assert (report.tombstones, report.run, Change.objects.count(), Run.objects.count()) == ([], None, 0, 0)
 
 
+def test_of_an_id_that_several_users_have_each_record_is_explained(store: Any) -> None:
+    store.put(
+        [ReflectionFactory(id="x", user_id=user, created_at=ago(days=age)) for user, age in (("ana", 1), ("bo", 99))]
+    )
+    found = retain([store], Policy(max_age_days=90), now=now, explain="x").domains["te"].findings
+    assert {one.path: one.message.partition(":")[0] for one in found} == {
+        'reflections ["ana","x"]': "stays", 'reflections ["bo","x"]': "would go",
+    }  # fmt: skip
+
+
 def explained(store: Any, policy: Policy, name: str) -> str:
     (finding,) = retain([store], policy, now=now, explain=name).domains["te"].findings
     return finding.message
