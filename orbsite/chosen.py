@@ -83,8 +83,8 @@ class Chosen(ModelAdmin):
         """Read which rows were chosen, as the boxes of the list tell it."""
         if request.method == "POST":
             posted = request.POST.copy()
-            chosen = map(_chosen, posted.getlist(ACTION_CHECKBOX_NAME))
-            posted.setlist(ACTION_CHECKBOX_NAME, [one for one in chosen if self._is_key(one)])
+            chosen, across = map(_chosen, posted.getlist(ACTION_CHECKBOX_NAME)), posted.get("select_across") == "1"
+            posted.setlist(ACTION_CHECKBOX_NAME, [one for one in chosen if across or self._is_key(one)])
             request.POST = posted  # type: ignore[assignment]
         return super().changelist_view(request, extra_context)
 

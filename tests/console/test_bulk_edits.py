@@ -144,7 +144,9 @@ def test_a_removal_by_hand_is_undone_and_expires_as_retention_does() -> None:
 
 def test_edits_with_a_reason_do_not_expire() -> None:
     _stored(1)
-    edit_each(SqlStore(TE), Reflection, [("ana", "r-0000")], lambda one: msgspec.structs.replace(one, tags=()), hand=HAND)
+    edit_each(
+        SqlStore(TE), Reflection, [("ana", "r-0000")], lambda one: msgspec.structs.replace(one, tags=()), hand=HAND
+    )
     chores(lambda: NOW + timedelta(days=300))
     assert Change.objects.count() == 1
 
@@ -287,7 +289,11 @@ def test_a_rollback_keeps_what_was_edited_since(files: Any) -> None:
     row = ReflectionRow.objects.order_by("id").first()
     assert row is not None
     edit_each(
-        SqlStore(TE), Reflection, [(row.user_id, row.id)], lambda one: msgspec.structs.replace(one, tags=("kept",)), hand=HAND
+        SqlStore(TE),
+        Reflection,
+        [(row.user_id, row.id)],
+        lambda one: msgspec.structs.replace(one, tags=("kept",)),
+        hand=HAND,
     )
     call_command("rollback_orb_migration", str(run))
     assert list(ReflectionRow.objects.values_list("pk", flat=True)) == [row.pk]
@@ -304,3 +310,11 @@ def test_profiles_are_removed_by_user_and_mode(admin_client: Client) -> None:
     assert "ana, mars" in asked.content.decode()
     admin_client.post(url, form_of(asked, "number") | {"apply": ["1"]})
     assert list(ProfileRow.objects.values_list("mode_id", flat=True)) == ["forge"]
+
+
+def test_a_list_of_an_earlier_version_chooses_nothing(admin_client: Client) -> None:
+    _stored(2)
+    form = {"action": "delete_selected", "index": "0", "_selected_action": ["r-0000", "r-0001"]}
+    said = admin_client.post(reverse(LIST), form, follow=True).content.decode()
+    assert "Items must be selected" in said
+    assert ReflectionRow.objects.count() == 2
