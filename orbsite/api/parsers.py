@@ -2,19 +2,21 @@
 
 A resource takes what came by `self.body()` (see `views`), and hands it to `storage.reader.read`. It is JSON without
 repeated keys, NUL, lone surrogates, numbers that JavaScript would change, or more than a hundred levels; for anything
-else the answer was 400 with the path of what is wrong, 413 for too many bytes, or 415 for another charset.
+else the answer is 400 with the path of what is wrong, 413 for too many bytes or values, or 415 for another charset.
+Values are counted before any of them is built.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from django.conf import settings
+from django.core.handlers.asgi import ASGIRequest
 from django.http.request import HttpHeaders
 from rest_framework.parsers import BaseParser
 
-from orbsite.api.problems import BAD, MEDIA, TOO_LARGE, Problem
+from orbsite.api.problems import BAD, LENGTH, MEDIA, MOST_ERRORS, TOO_LARGE, TOO_SLOW, Problem
 from orbsite.storage import jsontext
 from orbsite.storage.finding import ROOT
 
@@ -46,15 +48,34 @@ class MergePatchParser(StrictJSONParser):
 
 def read_json(data: bytes) -> Any:
     """Return the value of JSON. Raises Problem, with the path of everything that is wrong with it."""
+    most = settings.ORB_API_MAX_VALUES
     try:
+        jsontext.refuse_too_many(data, most)
         value = jsontext.parse(data)
+    except jsontext.TooMany as problem:
+        detail = f"A body has at most {most} values: objects, lists, keys, texts, numbers (ORB_API_MAX_VALUES)."
+        raise Problem(TOO_LARGE, detail, errors=[(ROOT, f"holds more than {most} values")]) from problem
     except jsontext.Malformed as problem:
         raise Problem(BAD, "The body is not JSON.", errors=[(ROOT, str(problem))]) from problem
-    again = [(one.path, "the key stands here more than once") for one in jsontext.repetitions(value)]
-    wrong: list[Any] = [*again, *jsontext.problems(value, ROOT)]
+    again = jsontext.repetitions(value, most=MOST_ERRORS)
+    wrong = [*again, *jsontext.problems(value, ROOT, most=MOST_ERRORS)]
     if wrong:
         raise Problem(BAD, "The body holds what no record may hold.", errors=wrong)
     return value
+
+
+def is_chunked(request: Any) -> bool:
+    """Tell whether a body comes in chunks, without a length that is told first."""
+    return "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower()
+
+
+def stream_of_chunks(request: Any) -> IO[Any]:
+    """Return the body that comes in chunks. Raises Problem (411) where the server cannot tell where it ends."""
+    if isinstance(request._request, ASGIRequest):
+        return cast("IO[Any]", request._request)
+    if not request.META.get("wsgi.input_terminated"):
+        raise Problem(LENGTH)
+    return cast("IO[Any]", request.META["wsgi.input"])
 
 
 def _refuse_other_texts(request: Any) -> None:
@@ -70,7 +91,14 @@ def _bytes(stream: IO[Any], headers: HttpHeaders) -> bytes:
     told = headers.get("Content-Length", "")
     if told.isdecimal() and int(told) > most:
         raise Problem(TOO_LARGE, f"A body has at most {most} bytes.")
-    data: bytes = stream.read(most + 1)
+    try:
+        data: bytes = stream.read(most + 1)
+    except OSError as problem:
+        raise Problem(TOO_SLOW if _is_timeout(problem) else BAD, "The body did not come to its end.") from problem
     if len(data) > most:
         raise Problem(TOO_LARGE, f"A body has at most {most} bytes.")
     return data
+
+
+def _is_timeout(problem: OSError) -> bool:
+    return isinstance(problem, TimeoutError) or isinstance(problem.__cause__, TimeoutError)

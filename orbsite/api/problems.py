@@ -54,9 +54,11 @@ FORBIDDEN = Kind(403, "forbidden", "The token does not allow this", "The token l
 MISSING = Kind(404, "not-found", "There is nothing here", "Nothing that this token may see has this address.")
 METHOD = Kind(405, "method-not-allowed", "The method is not allowed here", "See the header Allow.")
 UNACCEPTABLE = Kind(406, "not-acceptable", "No acceptable form", "Accept application/json.")
+TOO_SLOW = Kind(408, "timeout", "The body came too slowly", "Send it again, faster or in smaller parts.")
 CONFLICT = Kind(409, "conflict", "Something else is there", "Read it again, then retry.")
 OWNED = Kind(409, "owner-conflict", "The id is taken", "The id belongs to another user; choose another one.")
 UNREADABLE = Kind(409, "unreadable", "What is there cannot be read", "An item that does not decode holds the place.")
+LENGTH = Kind(411, "length-required", "A length is needed", "Send the body with a Content-Length.")
 CHANGED = Kind(412, "precondition-failed", "It is not what you expect", "Read it again, then retry with its ETag.")
 TOO_LARGE = Kind(413, "too-large", "The body is too large", "Send less at once.")
 MEDIA = Kind(415, "unsupported-media-type", "The body is of an unknown kind", "Send application/json in UTF-8.")
@@ -92,7 +94,7 @@ _OF_STATUS = {
     one.status: one
     for one in (BAD, UNAUTHENTICATED, FORBIDDEN, MISSING, METHOD, UNACCEPTABLE, CONFLICT, TOO_LARGE, MEDIA, TOO_MANY)
 }
-TITLES = {one.status: one.title for one in (*_OF_STATUS.values(), CHANGED, REUSED, UNCONDITIONAL, UNAVAILABLE)}
+TITLES = {one.status: one.title for one in (*_OF_STATUS.values(), TOO_SLOW, LENGTH, CHANGED, REUSED, UNCONDITIONAL, UNAVAILABLE)}
 """What each status means here, for the document of the API; Python's own words change from version to version."""
 _SPOKEN = (errors.TooMuch, errors.QuotaExceeded, errors.ClockJumped, errors.RecordUnreadable, errors.InvalidPolicy)
 """Errors whose messages are for whoever asked; of others only the kind is told."""
@@ -108,12 +110,14 @@ class Problem(Exception):
         *,
         errors: Iterable[Finding | tuple[str, str]] = (),
         headers: Mapping[str, str] | None = None,
+        number_of_errors: int | None = None,
     ) -> None:
         self.kind, self.detail, self.headers = kind, detail or kind.detail, dict(headers or {})
         pairs = [(one.path, one.message) if isinstance(one, Finding) else one for one in errors]
         self.errors = pairs[:MOST_ERRORS]
-        if len(pairs) > MOST_ERRORS:
-            self.detail += f" The first {MOST_ERRORS} of {len(pairs)} errors are listed."
+        self.number_of_errors = len(pairs) if number_of_errors is None else number_of_errors
+        if self.number_of_errors > len(self.errors):
+            self.detail += f" The first {len(self.errors)} of {self.number_of_errors} errors are listed."
         super().__init__(self.detail)
 
     def as_json(self) -> dict[str, Any]:

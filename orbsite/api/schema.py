@@ -30,9 +30,9 @@ from orbsite.storage.record import Record, Value
 _TEMPLATE = "#/components/schemas/{name}"
 _ALWAYS = (400, 401, 403, 404, 405, 406, 429, 503)
 _ALSO = {
-    "POST": (409, 412, 413, 415, 422),
-    "PUT": (409, 412, 413, 415, 428),
-    "PATCH": (409, 412, 413, 415, 428),
+    "POST": (408, 409, 411, 412, 413, 415, 422),
+    "PUT": (408, 409, 411, 412, 413, 415, 428),
+    "PATCH": (408, 409, 411, 412, 413, 415, 428),
     "DELETE": (409, 412, 428),
 }
 _PROBLEM: dict[str, Any] = {

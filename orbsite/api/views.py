@@ -20,7 +20,9 @@ from datetime import datetime
 from typing import Any, ClassVar, cast
 
 import msgspec
+from django.conf import settings
 from django.http import Http404
+from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -28,9 +30,9 @@ from rest_framework.views import APIView
 from orbsite import conf
 from orbsite.api.authentication import TokenAuthentication
 from orbsite.api.conditions import etag, expected, is_unchanged, must_be_free, not_modified
-from orbsite.api.parsers import MergePatchParser, StrictJSONParser
+from orbsite.api.parsers import MergePatchParser, StrictJSONParser, is_chunked, stream_of_chunks
 from orbsite.api.permissions import TokenMay
-from orbsite.api.problems import BAD, CHANGED, CONFLICT, Problem
+from orbsite.api.problems import BAD, CHANGED, CONFLICT, MOST_ERRORS, Problem
 from orbsite.api.renderers import JSONRenderer, as_json, encoded
 from orbsite.api.segments import segment
 from orbsite.api.throttles import TokenThrottle
@@ -41,7 +43,7 @@ from orbsite.storage.jsontext import UNCLEAN
 from orbsite.storage.reader import read
 from orbsite.storage.record import R, Record
 from orbsite.storage.store import Store
-from orbsite.storage.walk import name_of
+from orbsite.storage.walk import declarations, name_of
 from orbsite.stores import open_store
 from orbsite.tokens import Token
 
@@ -98,15 +100,27 @@ class OrbView(APIView):
 
     def body(self) -> Any:
         """Return the JSON that came. Raises Problem."""
-        if self.request.META.get("CONTENT_LENGTH") in (None, "", "0"):
+        if not hasattr(self, "_body"):
+            self._body = self._received()
+        return self._body
+
+    def _received(self) -> Any:
+        request = self.request
+        if is_chunked(request):
+            parser = request.negotiator.select_parser(request, request.parsers)
+            if parser is None:
+                raise UnsupportedMediaType(request.content_type)
+            return parser.parse(stream_of_chunks(request), request.content_type, request.parser_context)
+        if request.META.get("CONTENT_LENGTH") in (None, "", "0"):
             raise Problem(BAD, "The body is empty.", errors=[(ROOT, "is empty")])
-        return self.request.data
+        return request.data
 
     def record(self, kind: type[R], value: Any, path: str = ROOT) -> R:
         """Return the record that JSON from outside holds, as strictly as may be: what files get a warning for is wrong.
 
         Raises Problem with every path.
         """
+        refuse_long_lists(kind, value, path)
         reading = read(kind, value, path)
         wrong = [one for one in reading.findings if one.severity is Severity.ERROR or one.message.endswith(NO_ZONE)]
         if reading.record is None or wrong:
@@ -115,14 +129,15 @@ class OrbView(APIView):
 
     def each(self, values: Iterable[Any], act: Callable[[Any, int, str], R]) -> list[R]:
         """Return what `act` makes of each value, its number and its path. Raises Problem with what is wrong in all."""
-        made, wrong = list[R](), list[tuple[str, str]]()
+        made, wrong, number_wrong = list[R](), list[tuple[str, str]](), 0
         for number, value in enumerate(values):
             try:
                 made.append(act(value, number, step(ROOT, number)))
             except Problem as problem:
-                wrong += problem.errors
+                wrong += problem.errors[: max(0, MOST_ERRORS - len(wrong))]
+                number_wrong += problem.number_of_errors
         if wrong:
-            raise Problem(BAD, errors=wrong)
+            raise Problem(BAD, errors=wrong, number_of_errors=number_wrong)
         return made
 
     def moment(self, text: str, path: str) -> datetime:
@@ -205,6 +220,16 @@ class OrbView(APIView):
                 wrong.append((name, "holds a NUL character"))
         if wrong:
             raise Problem(BAD, errors=wrong)
+
+
+def refuse_long_lists(kind: type[Record], value: Any, path: str) -> None:
+    """Raise Problem where a list of a record has more items than ORB_API_MAX_ITEMS, before any of them is looked at."""
+    most = settings.ORB_API_MAX_ITEMS
+    lists = [(one.name, value.get(one.name)) for one in declarations(kind)] if isinstance(value, dict) else []
+    wrong = [(step(path, name), len(items)) for name, items in lists if isinstance(items, list) and len(items) > most]
+    if wrong:
+        said = "items; a list has at most {most} (ORB_API_MAX_ITEMS)"
+        raise Problem(BAD, errors=[(place, f"has {number} {said.format(most=most)}") for place, number in wrong])
 
 
 def opened(domain: Domain) -> Store:

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 ROOT = "$"
 
+_LONGEST_KEY = 255
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
 
 
@@ -45,9 +46,14 @@ def errors(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def step(path: str, key: str | int) -> str:
-    """Return `path` one key or index deeper; odd keys are quoted as ASCII, so that a path is safe to print."""
+    """Return `path` one key or index deeper; odd keys are quoted as ASCII, so that a path is safe to print.
+
+    Of a key that is longer than an id the path has the beginning and the length.
+    """
     if isinstance(key, int):
         return f"{path}[{key}]"
+    if len(key) > _LONGEST_KEY:
+        return f"{path}[{json.dumps(key[:_LONGEST_KEY])}… {len(key)} characters]"
     return f"{path}.{key}" if _PLAIN.match(key) else f"{path}[{json.dumps(key)}]"
 
 

@@ -11,11 +11,13 @@ import json
 import math
 import re
 from collections import Counter
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any, NoReturn, TypeAlias
 
 import msgspec
 
-from orbsite.storage.finding import ROOT, Finding, error, step, warning
+from orbsite.storage.finding import ROOT, Finding, error, path_to, warning
 from orbsite.storage.javascript import is_kept
 
 DEEPEST = 100
@@ -23,8 +25,9 @@ UNCLEAN = re.compile("[\x00\ud800-\udfff]")
 _BOM = codecs.BOM_UTF8
 _PIECE = 1 << 16
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"\\'))
+_BEFORE_VALUES = (b",", b":", b"[", b"{")
 _TEXT = re.compile(rb'"[^"]*"')
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s\[\]{}:,"]+', re.DOTALL)
+_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[^\s\[\]{}:,"]++', re.DOTALL)
 _SPACED_KEY = re.compile(rb'"[ \t\r\n]+:')
 
 
@@ -55,6 +58,31 @@ def without_bom(data: bytes) -> tuple[bytes, list[Finding]]:
     if data.startswith(_BOM):
         return data[len(_BOM) :], [warning(ROOT, "the file starts with a byte order mark; it was ignored")]
     return data, []
+
+
+class TooMany(ValueError):
+    """Text that holds more values than are wanted."""
+
+
+def refuse_too_many(data: bytes, most: int) -> None:
+    """Raise TooMany for JSON of more than `most` values: objects, lists, keys, texts, numbers and the like.
+
+    It builds nothing, and looks at no more than it must: what texts hold counts for nothing, however long they are.
+    """
+    if sum(map(data.count, _BEFORE_VALUES)) + data.count(b'"') // 2 < most:
+        return
+    plain = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    number, at = 1, 0
+    for _ in range(most + 1):  # each turn ends behind a text, which is a value
+        start = plain.find(b'"', at)
+        stop = len(plain) if start < 0 else start
+        number += sum(plain.count(mark, at, stop) for mark in _BEFORE_VALUES)
+        if start < 0 and number <= most:
+            return
+        if number > most:
+            break
+        at = plain.find(b'"', start + 1) + 1 or len(plain)
+    raise TooMany
 
 
 def check(data: bytes) -> None:
@@ -94,30 +122,95 @@ def parse(data: bytes) -> Any:
         raise Malformed(str(problem), *_place_of(problem.token, data.decode())) from problem
 
 
-def problems(value: Any, path: str, depth: int = 0) -> list[Finding]:
-    """Return what no record may hold, at any depth: NUL, lone surrogates, what JavaScript would change or refuse."""
-    if isinstance(value, str):
-        return _unclean(value, path)
-    if depth >= DEEPEST:
-        return [error(path, f"nested deeper than {DEEPEST} levels")]
-    if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
-        return [error(path, "the keys of an object are texts")]
-    if isinstance(value, dict):
-        found = [finding for key in value for finding in _unclean(key, f"{step(path, key)} (the key)")]
-        inner = [(item, step(path, key)) for key, item in value.items()]
-        return found + [finding for item, place in inner for finding in problems(item, place, depth + 1)]
-    if isinstance(value, list):
-        inner = [(item, step(path, index)) for index, item in enumerate(value)]
-        return [finding for item, place in inner for finding in problems(item, place, depth + 1)]
-    return _number_problems(value, path)
+def problems(value: Any, path: str, *, most: int | None = None) -> list[Finding]:
+    """Return what no record may hold, at any depth: NUL, lone surrogates, what JavaScript would change or refuse.
+
+    Of more than `most` findings the last one says how many there are besides.
+    """
+    return _listed(_flaws(value), path, error, most)
 
 
-def _number_problems(value: Any, path: str) -> list[Finding]:
+def repetitions(value: Any, path: str = ROOT, *, most: int | None = None) -> list[Finding]:
+    """Return a warning for each key that came more than once in an object of a parsed tree, as `problems` does."""
+    return _listed(_repeated(value), path, warning, most)
+
+
+_Place: TypeAlias = tuple[Any, str | int] | None
+"""A key or index, and the place of what holds it; a path is made of it where there is something to say alone."""
+
+
+def _listed(
+    flaws: Iterator[tuple[_Place, str, str]], path: str, kind: Callable[[str, str], Finding], most: int | None
+) -> list[Finding]:
+    found = [kind(_path_of(place, path) + where, message) for place, where, message in islice(flaws, most)]
+    more = sum(1 for _ in flaws)
+    return [*found, kind(path, f"{more} more of this kind are not listed")] if more else found
+
+
+def _path_of(place: _Place, start: str) -> str:
+    keys = []
+    while place is not None:
+        place, key = place
+        keys.append(key)
+    return path_to(reversed(keys), start)
+
+
+def _flaws(value: Any) -> Iterator[tuple[_Place, str, str]]:
+    for place, item, depth in _walked(value):
+        if isinstance(item, str):
+            if message := _unclean(item):
+                yield place, "", message
+        elif depth >= DEEPEST:
+            yield place, "", f"nested deeper than {DEEPEST} levels"
+        elif isinstance(item, dict):
+            yield from _flaws_of_keys(item, place)
+        elif not isinstance(item, list) and (message := _number_problem(item)):
+            yield place, "", message
+
+
+def _walked(value: Any) -> Iterator[tuple[_Place, Any, int]]:
+    """Yield a value and everything in it with place and depth, in the order of the text, DEEPEST levels down."""
+    pending: list[Iterator[tuple[_Place, Any]]] = [iter([(None, value)])]
+    while pending:
+        for place, item in pending[-1]:
+            depth = len(pending) - 1
+            yield place, item, depth
+            if depth < DEEPEST and item and isinstance(item, dict | list):
+                pending.append(_children(item, place))
+                break
+        else:
+            pending.pop()
+
+
+def _children(item: Any, place: _Place) -> Iterator[tuple[_Place, Any]]:
+    if isinstance(item, list):
+        return (((place, index), child) for index, child in enumerate(item))
+    if not all(isinstance(key, str) for key in item):
+        return iter(())
+    return (((place, key), child) for key, child in item.items())
+
+
+def _flaws_of_keys(item: Any, place: _Place) -> Iterator[tuple[_Place, str, str]]:
+    if not all(isinstance(key, str) for key in item):
+        yield place, "", "the keys of an object are texts"
+        return
+    for key in item:
+        if message := _unclean(key):
+            yield (place, key), " (the key)", message
+
+
+def _repeated(value: Any) -> Iterator[tuple[_Place, str, str]]:
+    for place, item, _ in _walked(value):
+        for key in getattr(item, "keys_again", ()):
+            yield (place, key), "", "the key stands here more than once; the last one counts"
+
+
+def _number_problem(value: Any) -> str:
     if isinstance(value, float) and not math.isfinite(value):
-        return [error(path, f"JSON has no number {value}")]
+        return f"JSON has no number {value}"
     if isinstance(value, int) and not is_kept(value):
-        return [error(path, "the integer is so large that JavaScript would change it")]
-    return [] if isinstance(value, int | float | None) else [error(path, f"JSON has no {type(value).__name__}")]
+        return "the integer is so large that JavaScript would change it"
+    return "" if isinstance(value, int | float | None) else f"JSON has no {type(value).__name__}"
 
 
 def refuse_no_tree(value: Any, depth: int = 0) -> None:
@@ -132,17 +225,6 @@ def refuse_no_tree(value: Any, depth: int = 0) -> None:
     elif isinstance(value, list | tuple):
         for item in value:
             refuse_no_tree(item, depth + 1)
-
-
-def repetitions(value: Any, path: str = ROOT) -> list[Finding]:
-    """Return a warning for each key that came more than once in an object of a parsed tree."""
-    if isinstance(value, dict):
-        again = getattr(value, "keys_again", ())
-        found = [warning(step(path, key), "the key stands here more than once; the last one counts") for key in again]
-        return found + [finding for key, item in value.items() for finding in repetitions(item, step(path, key))]
-    if isinstance(value, list):
-        return [finding for index, item in enumerate(value) for finding in repetitions(item, step(path, index))]
-    return []
 
 
 def repeated_keys(data: bytes, keys: int) -> list[Finding]:
@@ -171,12 +253,12 @@ def count_keys(value: Any) -> int:
     return 0
 
 
-def _unclean(text: str, path: str) -> list[Finding]:
+def _unclean(text: str) -> str:
     match = UNCLEAN.search(text)
     if match is None:
-        return []
+        return ""
     what = "a NUL character" if match[0] == "\x00" else "a lone surrogate"
-    return [error(path, f"the text holds {what} at character {match.start()}")]
+    return f"the text holds {what} at character {match.start()}"
 
 
 def _check_utf8(data: bytes) -> None:
