@@ -247,7 +247,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         req.body.reader = _CheckedReader(req.body.reader)
         return super().handle_request(req, conn)
 
-    def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:  # noqa: FBT001 -- gunicorn's signature
+    def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
         """Tell whether the connection can have another request: where nothing of the body has to be waited for."""
         return bool(keepalive and conn.parser.finish_body(deadline=time.monotonic() + _DRAIN_SECONDS))
 

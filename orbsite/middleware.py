@@ -12,15 +12,19 @@ from csp.constants import HEADER
 from csp.middleware import CSPMiddleware
 from csp.utils import build_policy
 from django.conf import settings
+from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
 
-from orbsite.api.problems import METHOD, Problem
+from orbsite.api.parsers import ends_by_itself
+from orbsite.api.problems import LENGTH, METHOD, Problem
+from orbsite.console.bodies import SMALL_BODY, length_of
 from orbsite.logs import request_id
 
 logger = logging.getLogger("orbsite.requests")
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _KEPT_PRIVATE = ("/api/", "/admin/", "/metrics")
+_FOR_STAFF, _FOR_TOKENS = ("/admin/", "/api/"), ("/api/v1/", "/metrics")
 _TAKES_FILES = "/admin/console/operations/"
 _TELLS_ITS_METHODS = ("/api/v1/users/", "/api/v1/operations/", "/metrics")
 
@@ -78,6 +82,8 @@ def strict(following: Next) -> Next:
 
     def respond(request: HttpRequest) -> HttpResponseBase:
         is_known = request.method in METHODS or request.path.startswith(_TELLS_ITS_METHODS)
+        if "HTTP_TRANSFER_ENCODING" in request.META and not _takes_chunks(request):
+            return Problem(LENGTH).response()  # has no length itself, so that the connection ends with it
         if _is_too_large(request):
             return HttpResponse("This is more than any form here sends; nothing was done.", "text/plain", status=413)
         answer = following(request) if is_known else HttpResponseNotAllowed(METHODS)
@@ -90,12 +96,29 @@ def strict(following: Next) -> Next:
     return respond
 
 
+def authorised(following: Next) -> Next:
+    """Refuse a body that is larger than a small form's of those who are not signed in, before anything reads it.
+
+    The API itself asks for a token before it reads anything; what the admin shows of it is for staff, as the admin is.
+    """
+
+    def respond(request: HttpRequest) -> HttpResponseBase:
+        is_of_staff = request.path.startswith(_FOR_STAFF) and not request.path.startswith(_FOR_TOKENS)
+        if is_of_staff and length_of(request) > SMALL_BODY and not admin.site.has_permission(request):
+            return HttpResponse("Sign in first; nothing of this was read.", "text/plain", status=403)
+        return following(request)
+
+    return respond
+
+
+def _takes_chunks(request: HttpRequest) -> bool:
+    return request.path.startswith(_FOR_TOKENS) and ends_by_itself(request)
+
+
 def _is_too_large(request: HttpRequest) -> bool:
     """Tell whether a page of the admin is sent more than forms are, before anything reads it and fills the disk.
 
     Files are taken by operations alone, which have a limit of their own, and of those who have a session.
     """
     takes_files = request.path.startswith(_TAKES_FILES) and settings.SESSION_COOKIE_NAME in request.COOKIES
-    sent = request.META.get("CONTENT_LENGTH") or "0"
-    most = int(settings.ORB_API_MAX_BYTES)
-    return request.path.startswith("/admin/") and not takes_files and sent.isdecimal() and int(sent) > most
+    return request.path.startswith("/admin/") and not takes_files and length_of(request) > settings.ORB_API_MAX_BYTES

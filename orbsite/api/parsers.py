@@ -13,10 +13,10 @@ from typing import IO, Any, cast
 
 from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
-from django.http.request import HttpHeaders
+from django.http.request import HttpHeaders, HttpRequest
 from rest_framework.parsers import BaseParser
 
-from orbsite.api.problems import BAD, LENGTH, MEDIA, MOST_ERRORS, TOO_LARGE, TOO_SLOW, Problem
+from orbsite.api.problems import BAD, MEDIA, MOST_ERRORS, TOO_LARGE, TOO_SLOW, Problem
 from orbsite.storage import jsontext
 from orbsite.storage.finding import ROOT
 
@@ -70,12 +70,13 @@ def is_chunked(request: Any) -> bool:
 
 
 def stream_of_chunks(request: Any) -> IO[Any]:
-    """Return the body that comes in chunks. Raises Problem (411) where the server cannot tell where it ends."""
-    if isinstance(request._request, ASGIRequest):
-        return cast("IO[Any]", request._request)
-    if not request.META.get("wsgi.input_terminated"):
-        raise Problem(LENGTH)
-    return cast("IO[Any]", request.META["wsgi.input"])
+    """Return the body that comes in chunks, where `ends_by_itself`; Django takes it for empty."""
+    return cast("IO[Any]", request.META.get("wsgi.input", request._request))
+
+
+def ends_by_itself(request: HttpRequest) -> bool:
+    """Tell whether the server knows where a body in chunks ends; that of Django for development does not."""
+    return isinstance(request, ASGIRequest) or bool(request.META.get("wsgi.input_terminated"))
 
 
 def _refuse_other_texts(request: Any) -> None:

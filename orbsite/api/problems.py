@@ -94,7 +94,10 @@ _OF_STATUS = {
     one.status: one
     for one in (BAD, UNAUTHENTICATED, FORBIDDEN, MISSING, METHOD, UNACCEPTABLE, CONFLICT, TOO_LARGE, MEDIA, TOO_MANY)
 }
-TITLES = {one.status: one.title for one in (*_OF_STATUS.values(), TOO_SLOW, LENGTH, CHANGED, REUSED, UNCONDITIONAL, UNAVAILABLE)}
+TITLES = {
+    one.status: one.title
+    for one in (*_OF_STATUS.values(), TOO_SLOW, LENGTH, CHANGED, REUSED, UNCONDITIONAL, UNAVAILABLE)
+}
 """What each status means here, for the document of the API; Python's own words change from version to version."""
 _SPOKEN = (errors.TooMuch, errors.QuotaExceeded, errors.ClockJumped, errors.RecordUnreadable, errors.InvalidPolicy)
 """Errors whose messages are for whoever asked; of others only the kind is told."""

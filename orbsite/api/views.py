@@ -50,6 +50,9 @@ from orbsite.tokens import Token
 READS = {"GET": "read", "HEAD": "read"}
 WRITES = {"POST": "write", "PUT": "write", "PATCH": "write", "DELETE": "write"}
 
+_MOST_COUNTED = 10_000
+_SOME_LOOKED_AT = "So many items break a rule that the rest was not looked at."
+
 _opened: dict[str, Store] = {}
 
 
@@ -136,6 +139,8 @@ class OrbView(APIView):
             except Problem as problem:
                 wrong += problem.errors[: max(0, MOST_ERRORS - len(wrong))]
                 number_wrong += problem.number_of_errors
+                if number_wrong > _MOST_COUNTED:  # the list is wrong as a whole
+                    raise Problem(BAD, _SOME_LOOKED_AT, errors=wrong, number_of_errors=number_wrong) from problem
         if wrong:
             raise Problem(BAD, errors=wrong, number_of_errors=number_wrong)
         return made

@@ -20,6 +20,7 @@ from django.views.decorators.csrf import csrf_exempt
 from orbsite import conf
 from orbsite.console import again
 from orbsite.console.arguments import ArgumentsForm
+from orbsite.console.bodies import SMALL_BODY, forgery, length_of, ticket_for
 from orbsite.console.permissions import View, is_weighty, may, may_see, page
 from orbsite.console.starting import OPEN, start
 from orbsite.operations import requests, uploads
@@ -99,7 +100,7 @@ def _one(request: HttpRequest, name: str, site: AdminSite) -> Any:
         "said": kind.__doc__,
         "form": form,
         "can_look": can_look(kind),
-        "is_upload": form.is_multipart(),
+        "upload_ticket": ticket_for(request) if form.is_multipart() else "",
         "is_final": is_weighty(name, {"user": "anybody"}),
     }
     return TemplateResponse(request, "console/operation.html", site.each_context(request) | context)
@@ -113,13 +114,20 @@ def address_of(name: str, arguments: dict[str, Any]) -> str:
 
 
 def _bounded(view: View) -> View:
-    """Refuse a body that is too large before anything reads it; the view itself looks at the token against forgery."""
+    """Refuse a body that is too large, or large and not allowed, before anything reads it.
+
+    The view itself looks at the token against forgery, which stands in the body.
+    """
 
     @csrf_exempt
     @wraps(view)
     def guarded(request: HttpRequest, *arguments: Any, **named: Any) -> Any:
-        most = conf.most_upload_bytes()
-        if int(request.META.get("CONTENT_LENGTH") or 0) > most:
+        most, length = conf.most_upload_bytes(), length_of(request)
+        if length > SMALL_BODY and not may(request.user, named["name"]):
+            raise Http404
+        if length > SMALL_BODY and (refused := forgery(request)):
+            return refused
+        if length > most:
             messages.error(
                 request,
                 f"That is more than {most:,} bytes (ORB_MAX_UPLOAD_BYTES), and was not taken. Put the file into "
