@@ -45,7 +45,7 @@ class Profiles(LunaView):
         """List a user's profiles by mode."""
         asked = Asked.of(request, Profile, {"user": user})
         where = {"user_id": user}
-        return asked.page(self.store.find(Profile, where, after=asked.after, limit=asked.limit + 1, oldest_first=True))
+        return asked.page(self.store.find(Profile, where, **asked.bounds, oldest_first=True))
 
     @extend_schema(
         operation_id="createProfile",
@@ -146,5 +146,5 @@ class Modes(LunaView):
         """List the modes in which a user has a profile."""
         asked = Asked.of(request, Profile, {"user": user, "modes": True})
         where = {"user_id": user}
-        profiles = self.store.find(Profile, where, after=asked.after, limit=asked.limit + 1, oldest_first=True)
+        profiles = self.store.find(Profile, where, **asked.bounds, oldest_first=True)
         return asked.page(profiles, [profile.mode_id for profile in profiles])

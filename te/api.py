@@ -85,8 +85,7 @@ class TeView(OrbView):
                 until=until,
                 tag=tag,
                 text=text,
-                after=asked.after,
-                limit=asked.limit + 1,
+                **asked.bounds,
             )
         )
 

@@ -3,8 +3,10 @@
 A resource says what it looks for, and answers with a page:
 
     asked = Asked.of(request, Reflection, {"user": user, "tag": tag})
-    found = store.find(Reflection, {"user_id": user}, tag=tag, after=asked.after, limit=asked.limit + 1)
+    found = store.find(Reflection, {"user_id": user}, tag=tag, **asked.bounds)
     return asked.page(found)
+
+A page may have fewer items than it was asked for: of large ones as many as take ORB_API_PAGE_BYTES, and one at least.
 
 The body is `{"items": [...], "next": "<address or null>"}`, and a `Link` header says the same. A cursor is the place
 of the last item, in a form that is nobody's business; it goes with the conditions it was made under, and with no
@@ -22,6 +24,7 @@ from hashlib import sha256
 from typing import Any
 
 import msgspec
+from django.conf import settings
 from rest_framework.response import Response
 
 from orbsite.api.conditions import is_unchanged, not_modified
@@ -29,6 +32,7 @@ from orbsite.api.problems import BAD, Problem
 from orbsite.api.renderers import encoded_list
 from orbsite.storage.javascript import canonical, compact
 from orbsite.storage.jsontext import UNCLEAN
+from orbsite.storage.query import weight
 from orbsite.storage.record import Record
 
 MOST = 100
@@ -56,14 +60,21 @@ class Asked:
         after = None if cursor is None else _opened(cursor, kind, about)
         return cls(request, kind, _limit(request.query_params.get("limit")), after, about)
 
+    @property
+    def bounds(self) -> dict[str, Any]:
+        """Where to begin and how much to find, for `Store.find`: one record more than is shown, where there is one."""
+        return {"after": self.after, "limit": self.limit + 1, "max_bytes": settings.ORB_API_PAGE_BYTES}
+
     def page(self, found: Sequence[Record], items: Sequence[Any] | None = None) -> Any:
         """Return the answer, from one record more than fits, so that it is known whether there is a next page.
 
         `items` are what to show in their places, where that is not the records themselves.
         """
-        shown = found[: self.limit]
-        following = self._next(shown[-1]) if len(found) > self.limit else None
-        printed = encoded_list(self.kind, shown) if items is None else compact(list(items[: self.limit]))
+        is_too_much = len(found) > 1 and sum(map(weight, found)) > settings.ORB_API_PAGE_BYTES
+        goes_on = len(found) > self.limit or is_too_much
+        shown = found[:-1] if goes_on else found
+        following = self._next(shown[-1]) if goes_on else None
+        printed = encoded_list(self.kind, shown) if items is None else compact(list(items[: len(shown)]))
         body = msgspec.Raw(b'{"items":' + printed + b',"next":' + msgspec.json.encode(following) + b"}")
         tag = f'"{sha256(body).hexdigest()}"'
         if is_unchanged(self.request, tag):

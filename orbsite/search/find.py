@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from django.db.models import BooleanField, ExpressionWrapper, OuterRef, Q, QuerySet, Subquery, Value
@@ -16,6 +14,7 @@ from orbsite.search.fold import document
 from orbsite.search.index import Place, is_searched, name_field, place_of, texts_of
 from orbsite.search.query import Wanted
 from orbsite.storage.conditions import HasKey, among, beyond, can_be_stored
+from orbsite.storage.prepared import rows_within
 from orbsite.storage.query import Query
 from orbsite.storage.record import R, Record, columns
 from orbsite.storage.rows import read_row
@@ -27,6 +26,7 @@ NEWEST = 500
 FEW = 10_000
 """Up to how many hits the index is followed; of more, each row that is shown is looked at instead, newest first."""
 _PAGE = 100
+_AT_A_TIME = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,12 @@ def search(rows: QuerySet[Any], wanted: Wanted) -> Found:
     if wanted.is_empty or not is_searched(kind):
         return Found(Q(pk__in=[]))
     name, fresh = name_field(kind), _unknown(rows, kind)
-    hits = [values for values in fresh if wanted.matches(_document(kind, values))]
-    is_hit = Q(pk__in=[values["pk"] for values in hits])
+    hits = [
+        (values["pk"], place_of(kind, values))
+        for values in _rows_of(rows, kind, fresh)
+        if wanted.matches(_document(kind, values))
+    ]
+    is_hit = Q(pk__in=[pk for pk, _ in hits])
     known = Words.objects.using(rows.db).filter(kind=kind.plural)
     places = list(known.filter(by_index(wanted)).values_list("user_id", "key")[: FEW + 1])
     # a scalar, which is looked up row by row: a planner may turn EXISTS into a join with all the words there are
@@ -58,7 +62,7 @@ def search(rows: QuerySet[Any], wanted: Wanted) -> Found:
     if len(places) > FEW:
         return Found(Q(_is_so(of_the_row, by_text(wanted))) | is_hit, unknown=len(fresh))
     still = Q(_is_so(of_the_row, Value(True)))
-    found = Q(HasKey(("user_id", name), {*places, *(place_of(kind, values) for values in hits)}))
+    found = Q(HasKey(("user_id", name), {*places, *(place for _, place in hits)}))
     return Found(found & (still | is_hit if hits else still), unknown=len(fresh))
 
 
@@ -87,30 +91,38 @@ class Searched(SqlStore):
             rows = rows.filter(**{f"{kind.time_field}__lt": query.until})
         sign, direction = ("", "gt") if query.oldest_first else ("-", "lt")
         rows = rows.order_by(*(sign + name for name in kind.order_fields))
-        matching = (one for one in self._pages(kind, rows, query.after, direction) if query.matches_content(one))
-        return list(matching if query.limit is None else islice(matching, min(query.limit, sys.maxsize)))
+        found = self._pages(kind, rows, query, direction)
+        return list(query.cut(one for one in found if query.matches_content(one)))
 
-    def _pages(self, kind: type[R], rows: QuerySet[Any], after: tuple[Any, ...] | None, direction: str) -> Iterator[R]:
+    def _pages(self, kind: type[R], rows: QuerySet[Any], query: Query, direction: str) -> Iterator[R]:
+        after = query.after
         while True:
             rest = rows if after is None else rows.filter(beyond(kind.order_fields, after, direction))
-            found = list(rest.values(*columns(kind))[:_PAGE])
+            size = _PAGE if query.max_bytes is None else rows_within(rest, _PAGE, query.max_bytes)
+            found = list(rest.values(*columns(kind))[:size])
             yield from (record for values in found if (record := read_row(kind, values).record) is not None)
-            if len(found) < _PAGE:
+            if len(found) < size:
                 return
             after = tuple(found[-1][name] for name in kind.order_fields)
 
 
-def _unknown(rows: QuerySet[Any], kind: type[Record]) -> list[dict[str, Any]]:
-    """Return the columns of those of the newest rows whose words are not known as they are."""
+def _unknown(rows: QuerySet[Any], kind: type[Record]) -> list[Any]:
+    """Return the primary keys of those of the newest rows whose words are not known as they are."""
     newest = rows.order_by(*(f"-{name}" for name in kind.order_fields))
     found = list(newest.values("pk", "user_id", name_field(kind), "digest")[:NEWEST])
     known: dict[Place, str] = {}
     for condition in among(("user_id", "key"), [place_of(kind, values) for values in found]):
         words = Words.objects.using(rows.db).filter(condition, kind=kind.plural)
         known.update({(user, name): digest for user, name, digest in words.values_list("user_id", "key", "digest")})
-    unknown = [values["pk"] for values in found if known.get(place_of(kind, values)) != values["digest"]]
+    return [values["pk"] for values in found if known.get(place_of(kind, values)) != values["digest"]]
+
+
+def _rows_of(rows: QuerySet[Any], kind: type[Record], keys: list[Any]) -> Iterator[dict[str, Any]]:
+    """Yield the columns of the rows of some primary keys, few at a time: any of them may be large."""
     everything = rows.model._base_manager.using(rows.db)
-    return list(everything.filter(pk__in=unknown).values("pk", *columns(kind))) if unknown else []
+    for start in range(0, len(keys), _AT_A_TIME):
+        part = everything.filter(pk__in=keys[start : start + _AT_A_TIME])
+        yield from part.values("pk", *columns(kind)).iterator(1)
 
 
 def _document(kind: type[Record], values: dict[str, Any]) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django.db import connections, models
 from django.db.models.expressions import Expression
+from django.db.models.functions import Cast, Coalesce
 
 from orbsite.storage.conditions import beyond
 from orbsite.storage.record import columns
@@ -17,6 +19,9 @@ from orbsite.storage.rows import Row, column_of
 if TYPE_CHECKING:
     _Rows: TypeAlias = models.QuerySet[Any]
 
+_FEW = 2
+"""So many rows may be in memory, whatever they weigh."""
+_LONG = (models.TextField, models.JSONField)
 _MOST = 500
 """How many are kept; a page has a hundred lengths."""
 
@@ -31,6 +36,24 @@ class Page:
     """The columns that they are ordered by, which together are unique."""
     oldest_first: bool
     size: int
+
+
+class Octets(models.Func):
+    """The bytes of a column's text, which PostgreSQL knows without reading it."""
+
+    function = "OCTET_LENGTH"
+    output_field = models.BigIntegerField()
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        """Spell it for SQLite, of which older versions have no such function."""
+        return super().as_sql(compiler, connection, template="LENGTH(CAST(%(expressions)s AS BLOB))", **context)
+
+
+def weight_of(model: type[Row]) -> Any:
+    """Return the expression for the bytes of what a row holds of its record."""
+    names = [name for name in columns(model.kind) if isinstance(column_of(model, name), _LONG)]
+    sizes = [Coalesce(Octets(Cast(name, models.TextField())), 0) for name in names]
+    return reduce(operator.add, sizes)
 
 
 class Hole(Expression):
@@ -52,10 +75,43 @@ def rows_of(page: Page, where: Mapping[str, Any], after: tuple[Any, ...] | None)
     return (rows if after is None else rows.filter(beyond(page.names, after, direction)))[: page.size]
 
 
+def fitting(page: Page, where: Mapping[str, Any], after: tuple[Any, ...] | None, max_bytes: int) -> int:
+    """Return a size for the page at which its rows have no more bytes than this, one that exceeds them aside.
+
+    Where all its rows fit, that is its own size.
+    """
+    if page.size <= _FEW:
+        return page.size
+    connection = connections[page.using]
+    sql, parameters = _compiled_weights(page, connection.vendor, tuple(where), after is not None)
+    sizes = (size for (size,) in _asked(connection, sql, parameters, where, after))
+    return _number_within(sizes, page.size, max_bytes)
+
+
+def rows_within(rows: _Rows, most: int, max_bytes: int) -> int:
+    """Return the same for the first rows of a query of its own."""
+    return _number_within(rows.values_list(weight_of(rows.model), flat=True)[:most], most, max_bytes)
+
+
+def _number_within(sizes: Iterable[int], most: int, max_bytes: int) -> int:
+    total = 0
+    for number, size in enumerate(sizes, 1):
+        total += size
+        if total > max_bytes and number >= _FEW:
+            return number
+    return most
+
+
 def fetch(page: Page, where: Mapping[str, Any], after: tuple[Any, ...] | None) -> list[tuple[Any, ...]]:
     """Return the columns of the same rows, as the driver returns them."""
     connection = connections[page.using]
     sql, parameters = _compiled(page, connection.vendor, tuple(where), after is not None)
+    return _asked(connection, sql, parameters, where, after)
+
+
+def _asked(
+    connection: Any, sql: str, parameters: tuple[Any, ...], where: Mapping[str, Any], after: tuple[Any, ...] | None
+) -> list[tuple[Any, ...]]:
     values: dict[Any, Any] = {**where, **dict(enumerate(after or ()))}
     with connection.cursor() as cursor:
         cursor.execute(sql, [_filled(one, values, connection) for one in parameters])
@@ -69,11 +125,26 @@ def _compiled(
     where: tuple[str, ...],
     goes_on: bool,
 ) -> tuple[str, tuple[Any, ...]]:
-    asked = {name: Hole(name, column_of(page.model, name.partition("__")[0])) for name in where}
-    after = tuple(Hole(at, column_of(page.model, name)) for at, name in enumerate(page.names)) if goes_on else None
-    rows = rows_of(page, asked, after).values_list(*columns(page.model.kind))
+    sql, parameters = _with_holes(page, where, goes_on=goes_on).query.get_compiler(page.using).as_sql()
+    return sql, tuple(parameters)
+
+
+@lru_cache(maxsize=_MOST)
+def _compiled_weights(
+    page: Page,
+    vendor: str,  # noqa: ARG001 -- as above
+    where: tuple[str, ...],
+    goes_on: bool,
+) -> tuple[str, tuple[Any, ...]]:
+    rows = _with_holes(page, where, goes_on=goes_on).values_list(weight_of(page.model))
     sql, parameters = rows.query.get_compiler(page.using).as_sql()
     return sql, tuple(parameters)
+
+
+def _with_holes(page: Page, where: tuple[str, ...], *, goes_on: bool) -> _Rows:
+    asked = {name: Hole(name, column_of(page.model, name.partition("__")[0])) for name in where}
+    after = tuple(Hole(at, column_of(page.model, name)) for at, name in enumerate(page.names)) if goes_on else None
+    return rows_of(page, asked, after).values_list(*columns(page.model.kind))
 
 
 def _filled(parameter: Any, values: Mapping[Any, Any], connection: Any) -> Any:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 from operator import attrgetter
 from typing import Any
 
-from orbsite.storage.record import R, Record, is_ordered_by_time
+from orbsite.storage.record import R, Record, Value, is_ordered_by_time
 
 _order = attrgetter("order")
 
@@ -30,6 +31,8 @@ class Query:
     after: tuple[Any, ...] | None = None
     """Keyset cursor: the `order` of the last record seen."""
     limit: int | None = None
+    max_bytes: int | None = None
+    """Where what is found takes more memory than this, it ends with the record that exceeds it, the first one aside."""
     oldest_first: bool = False
 
     def check(self, kind: type[Record]) -> None:
@@ -72,8 +75,19 @@ class Query:
         """
         span = self._span(kind, ordered)
         matching = (ordered[index] for index in (span if self.oldest_first else reversed(span)))
-        limit = len(span) if self.limit is None else min(self.limit, len(span))
-        return list(islice((one for one in matching if self.matches(one)), limit))
+        return list(self.cut(one for one in matching if self.matches(one)))
+
+    def cut(self, found: Iterable[R]) -> Iterator[R]:
+        """Yield as much of what was found as is wanted, and look at no more of it."""
+        total = 0
+        for number, record in enumerate(
+            islice(found, min(sys.maxsize if self.limit is None else self.limit, sys.maxsize))
+        ):
+            yield record
+            if self.max_bytes is not None:
+                total += weight(record)
+                if total > self.max_bytes and number:
+                    return
 
     def _span(self, kind: type[Record], ordered: Sequence[Record]) -> range:
         """Return where in `ordered` the cursor and the time leave something to look for."""
@@ -107,3 +121,14 @@ def _texts(record: Record) -> Iterable[str]:
             yield value
         elif value is not None:
             yield from value
+
+
+def weight(value: Any) -> int:
+    """Return about how many bytes of memory a record, or a part of one, takes."""
+    if isinstance(value, str):
+        return sys.getsizeof(value)
+    if isinstance(value, Value):
+        return sum(weight(getattr(value, name)) for name in value.__struct_fields__)
+    if isinstance(value, Mapping):
+        return sum(weight(name) + weight(item) for name, item in value.items())
+    return sum(map(weight, value)) if isinstance(value, list | tuple) else sys.getsizeof(value)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from itertools import islice
 from typing import Any, cast
 
 from django.db import connections, models, transaction
@@ -65,9 +63,8 @@ class SqlStore(LedgerStore):
         content = query.tag is not None or query.text is not None
         size = _PAGE if content or query.limit is None else min(query.limit, _PAGE)
         page = Page(self.domain.models[kind], self.using, kind.order_fields, query.oldest_first, size)
-        found = records(page, where, query.after, kind)
-        matching = filter(query.matches_content, found) if content else found
-        return list(matching if query.limit is None else islice(matching, min(query.limit, sys.maxsize)))
+        found = records(page, where, query.after, kind, query.max_bytes)
+        return list(query.cut(filter(query.matches_content, found) if content else found))
 
     def add(self, record: R) -> tuple[R, bool]:
         record = checked(record)

@@ -49,10 +49,13 @@ class Store(ABC):
         text: str | None = None,
         after: tuple[Any, ...] | None = None,
         limit: int | None = None,
+        max_bytes: int | None = None,
         oldest_first: bool = False,
     ) -> list[R]:
         """Return the records for which every condition holds, newest first by code point, at most `limit`.
 
+        Where they take more than `max_bytes` of memory, they end with the one that exceeds it, but not with the first:
+        more than one record of more bytes tells that there is more.
         `after` is the `order` of the last record of the page before: pages neither skip nor repeat while others write.
         Raises ValueError for conditions that such records cannot answer.
         """
@@ -64,6 +67,7 @@ class Store(ABC):
             text=text,
             after=after,
             limit=limit,
+            max_bytes=max_bytes,
             oldest_first=oldest_first,
         )
         query.check(kind)

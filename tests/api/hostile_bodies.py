@@ -90,6 +90,12 @@ FINE: dict[str, tuple[str, str, Callable[[], bytes]]] = {
 """Bodies of the same size that are taken."""
 
 
+PAGED, PAGED_SIZE = 12, 9 * 1024 * 1024
+PAGES = ("profiles", "modes", "reflections", "reflections?tag=t", "reflections?text=y", "sessions/s/reflections", "sessions",
+         "reflections?search=xy")  # fmt: skip
+"""Lists of records of 9 MiB."""
+
+
 def calibrated() -> float:
     """Return the seconds of processor time that a fixed piece of work takes here."""
     began = time.process_time()
@@ -117,6 +123,22 @@ def main() -> None:
     for name, (method, path, make) in (BODIES | FINE).items():
         sys.stdout.write(json.dumps({"kind": name} | _in_a_process(token, method, path, make)) + "\n")
         sys.stdout.flush()
+
+    from luna.domain import DOMAIN as LUNA
+    from orbsite.stores import open_store
+    from te.domain import DOMAIN as TE
+    from tests.factories import ProfileFactory, ReflectionFactory
+
+    for number in range(PAGED):
+        text = "x" * PAGED_SIZE
+        open_store(TE).put(
+            [ReflectionFactory(user_id="max", id=f"r-{number}", input=text, session_id="s", tags=("t",))]
+        )
+        open_store(LUNA).put([ProfileFactory(user_id="max", mode_id=f"m-{number}", preferences=(text,))])
+    connections.close_all()
+    for place in PAGES if os.environ["ORB_PERSISTENCE"] == "sql" else PAGES[:-1]:
+        told = _in_a_process(token, "GET", f"/api/v1/users/max/{place}", bytes)
+        sys.stdout.write(json.dumps({"kind": place} | told) + "\n")
 
 
 def _in_a_process(token: str, method: str, path: str, make: Callable[[], bytes]) -> dict[str, Any]:

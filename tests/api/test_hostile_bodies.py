@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from orbsite.storage import jsontext
-from tests.api.hostile_bodies import BODIES, FINE, SIZE
+from tests.api.hostile_bodies import BODIES, FINE, PAGED_SIZE, PAGES, SIZE
 from tests.serving import ROOT, production
 
-SECONDS, MIB = 1.0, 150
+SECONDS, MIB, LIST_MIB = 1.0, 150, 200
 
 
 @pytest.fixture(scope="module", params=["memory", "sql"])
@@ -39,6 +39,15 @@ def test_bodies_that_are_made_to_be_expensive_are_refused_at_little_cost(costs: 
     for kind in FINE:
         assert costs[kind]["status"] == 201, costs[kind]
         assert costs[kind]["MiB"] <= MIB, costs[kind]
+
+
+@pytest.mark.slow
+def test_a_list_of_large_records_takes_little_memory(costs: dict[str, dict[str, Any]]) -> None:
+    for place in PAGES:
+        if place in costs:
+            assert costs[place]["status"] == 200
+            assert costs[place]["MiB"] <= LIST_MIB, costs[place]
+    assert costs["reflections"]["answered"] > PAGED_SIZE
 
 
 def is_refused(data: bytes, most: int) -> bool:

@@ -7,6 +7,9 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from luna.domain import DOMAIN as LUNA
 from luna.records import ActiveMode, Profile
@@ -130,3 +133,38 @@ def test_a_list_is_printed_as_its_records_are() -> None:
     modes = [ActiveMode(user_id="ana", mode_id="mars", updated_at=BEGIN), ActiveMode(user_id="bo", mode_id="x")]
     assert json.loads(encoded_list(ActiveMode, modes)) == [as_json(one) for one in modes]
     assert "updatedAt" not in as_json(modes[0])
+
+
+@pytest.mark.usefixtures("mode")
+@given(
+    sizes=st.lists(st.sampled_from([0, 1, 5000, 20_000]), max_size=12),
+    most=st.integers(0, 60_000),
+    limit=st.integers(1, 13),
+)
+@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_pages_have_each_record_once_however_few_bytes_one_may_have(
+    ana: Caller, settings: Any, sizes: list[int], most: int, limit: int
+) -> None:
+    store = open_store(TE)
+    store.delete_where(Reflection, {"user_id": "ana"})
+    made = [ReflectionFactory(input="é" * size, session_id="s") for size in sizes]
+    store.put(made)
+    settings.ORB_API_PAGE_BYTES = most
+    for place in ("reflections?", "sessions/s/reflections?", "reflections?text=%C3%A9&", "reflections?tag=orb&"):
+        pages = walked(ana, f"/api/v1/users/ana/{place}limit={limit}")
+        seen = [item["id"] for page in pages for item in page]
+        wanted = [one.id for one in made if "text" not in place or one.input]
+        assert sorted(seen) == sorted(wanted), place
+        assert all(len(page) == 1 or sum(len(item["input"]) for item in page) <= most for page in pages if page)
+        assert all(pages[:-1]), "only a list without items has an empty page"
+
+
+@pytest.mark.usefixtures("mode")
+def test_modes_and_profiles_have_each_once_too(ana: Caller, settings: Any) -> None:
+    names = [f"m{number}" for number in range(7)]
+    open_store(LUNA).put([ProfileFactory(mode_id=name, preferences=("x" * 3000,)) for name in names])
+    for most in (0, 10_000, 10**9):
+        settings.ORB_API_PAGE_BYTES = most
+        assert [one["modeId"] for page in walked(ana, ADDRESS) for one in page] == names
+        assert [one for page in walked(ana, "/api/v1/users/ana/modes") for one in page] == names
+        assert next(len(page) for page in walked(ana, f"{ADDRESS}?limit=3")) == {0: 1, 10_000: 2, 10**9: 3}[most]

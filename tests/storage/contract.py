@@ -11,6 +11,7 @@ import pytest
 
 from orbsite.storage.digests import digest
 from orbsite.storage.errors import Conflict, InvalidRecord, OwnerConflict
+from orbsite.storage.query import weight
 from orbsite.storage.record import Extra
 from tests.cases import Case
 from tests.factories import BEGIN
@@ -389,6 +390,29 @@ def text_is_found_in_any_case(harness: Harness, case: Case) -> None:
     for text in ("straße", "création", "100%", "n_予"):
         assert store.find(case.kind, text=text, limit=1) == [found]
     assert store.find(case.kind, text="1%0") == []
+
+
+@promise
+def find_ends_with_the_record_that_exceeds_so_many_bytes_and_pages_of_them_have_each_once(
+    harness: Harness, case: Case
+) -> None:
+    store = harness.open(case.domain)
+    store.put([case.changed(case.make(), number % 2) for number in range(9)])
+    everything = store.find(case.kind)
+    weights = [weight(record) for record in everything]
+    assert len(everything) == 9
+    for max_bytes in (0, weights[0], sum(weights[:2]) - 1, sum(weights[:4]), sum(weights)):
+        seen, after = list[Any](), None
+        while True:
+            found = store.find(case.kind, after=after, limit=7, max_bytes=max_bytes)
+            assert len(found) <= 2 or sum(map(weight, found[:-1])) <= max_bytes
+            goes_on = len(found) > 1 and sum(map(weight, found)) > max_bytes
+            seen += found[:-1] if goes_on else found
+            if not goes_on and len(found) < 7:
+                break
+            after = seen[-1].order
+        assert _keys(seen) == _keys(everything)
+        assert len(seen) == 9
 
 
 @promise
