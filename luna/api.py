@@ -55,7 +55,7 @@ class Profiles(LunaView):
     )
     def post(self, request: Request, user: str) -> Any:  # noqa: ARG002 -- Django's signature
         """Create a profile, from the mode's preset but for what is given. One that is there already stays (409)."""
-        return once(self, lambda attempt: self._create(attempt, user))
+        return once(self, lambda attempt: self._create(attempt, user), can_replay=True)
 
     def _create(self, attempt: Attempt, user: str) -> Any:
         given = self.object_of(self.body())
@@ -64,7 +64,8 @@ class Profiles(LunaView):
             raise Problem(BAD, errors=[(step(ROOT, "modeId"), "is missing, or no text")])
         start = new_profile(user, mode, attempt.moment).as_json()
         profile = self.record(Profile, start | given | {"userId": self.owner_of(given, user)})
-        return self.created(profile, taken="The user has a profile in this mode already.")
+        taken = "The user has a profile in this mode already."
+        return self.created(profile, taken=taken, is_replay=attempt.is_replay)
 
 
 class OneProfile(LunaView):

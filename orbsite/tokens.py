@@ -177,6 +177,9 @@ class Answer(models.Model):
     status = models.PositiveSmallIntegerField(null=True)
     headers = models.JSONField(default=dict)
     body = models.BinaryField(default=bytes)
+    body_digest = models.CharField(
+        max_length=64, blank=True, help_text="SHA-256 of a large body, which is made again from the same request."
+    )
 
     class Meta:
         db_table = "orb_answers"

@@ -130,17 +130,19 @@ class Reflections(TeView):
 
         Where they are not given, `id` is a new one, `sessionId` is "default", `tags` are none, and `createdAt` is now.
         """
-        return once(self, lambda attempt: self._create(attempt, user))
+        return once(self, lambda attempt: self._create(attempt, user), can_replay=True)
 
     def _create(self, attempt: Attempt, user: str) -> Any:
         given = self.body()
         if not isinstance(given, list):
-            return self.created(self._new(attempt, user, given, 0, ROOT), taken=_TAKEN)
+            new = self._new(attempt, user, given, 0, ROOT)
+            return self.created(new, taken=_TAKEN, is_replay=attempt.is_replay)
         if len(given) > MOST_AT_ONCE:
             raise Problem(BAD, errors=[(ROOT, f"has {len(given)} items; send at most {MOST_AT_ONCE} at once")])
         created = self.each(given, lambda item, number, path: self._new(attempt, user, item, number, path))
-        self._refuse_taken(created)
-        self.store.put(created, free=True)
+        if not attempt.is_replay:
+            self._refuse_taken(created)
+            self.store.put(created, free=True)
         return self.shown_list(created, 201, Location=self.request.path)
 
     def _new(self, attempt: Attempt, user: str, value: Any, number: int, path: str) -> Reflection:

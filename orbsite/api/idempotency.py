@@ -3,13 +3,17 @@
 A resource that creates wraps what it does:
 
     def post(self, request: Request, user: str) -> Any:
-        return once(self, lambda attempt: self._create(attempt, user))
+        return once(self, lambda attempt: self._create(attempt, user), can_replay=True)
 
 `attempt.moment` is when the request came first, and `attempt.new_id(0)` an id that is the same each time: a creation
 that a crash interrupted is done again with both, and comes to the same record. Without the header they are now, and
 any id. With it the same key and body are answered the same, also where many come at once: one does the work, the
 others wait for its answer. Another body or address under the same key is answered 422. Refusals (4xx) are not kept,
 so that what was wrong can be mended under the same key.
+
+Small answers are kept as they are. Of a large one, digest, status and headers are kept where `act` can make it again from
+the same request: with `attempt.is_replay` it answers what it answered first, and neither reads nor writes a record. So
+the answer is the same whatever became of the record since.
 """
 
 from __future__ import annotations
@@ -44,6 +48,8 @@ LONGEST = timedelta(seconds=60)
 """After what time nobody works on a request any more, for its worker has died."""
 PATIENCE = 30.0
 """Seconds for which a request waits for the answer to another one."""
+SMALL = 64 * 1024
+"""Up to how many bytes an answer is kept as it is."""
 _PAUSE = 0.05
 _MOST_OF_A_KEY = 255
 _KEPT_HEADERS = ("Content-Type", "ETag", "Location")
@@ -56,14 +62,21 @@ class Attempt:
     moment: datetime
     """When it was asked for first."""
     _seed: str | None = None
+    is_replay: bool = False
+    """Whether it was done, and only the answer is wanted."""
 
     def new_id(self, number: int) -> str:
         """Return the id for the record of a number in the request, the same in each attempt."""
         return str(uuid4() if self._seed is None else uuid5(NAMESPACE_URL, f"{self._seed}#{number}"))
 
 
-def once(view: Any, act: Callable[[Attempt], Any], now: Callable[[], datetime] = utc_now) -> Any:
-    """Return the answer of an act, which is done once for each key that a token sends. Raises Problem."""
+def once(
+    view: Any, act: Callable[[Attempt], Any], now: Callable[[], datetime] = utc_now, *, can_replay: bool = False
+) -> Any:
+    """Return the answer of an act, which is done once for each key that a token sends. Raises Problem.
+
+    `can_replay` says that the act makes its answer from the request and the attempt alone.
+    """
     request = view.request
     key = request.headers.get(HEADER)
     if key is None:
@@ -74,9 +87,11 @@ def once(view: Any, act: Callable[[Attempt], Any], now: Callable[[], datetime] =
     user = view.kwargs.get("user", "")  # of one whom no store can hold, nothing will be kept
     about = {"request": sha256(text).hexdigest(), "user_id": user if can_be_stored(user) else ""}
     ours = _claimed(request.auth, key, about, now)
+    if ours.body_digest:
+        return _replayed(view, ours, act)
     if ours.status is not None:
-        return _again(ours)
-    return _first(view, ours, act)
+        return _again(ours, bytes(ours.body))
+    return _first(view, ours, act, can_replay=can_replay)
 
 
 def _claimed(token: Any, key: str, about: dict[str, str], now: Callable[[], datetime]) -> Answer:
@@ -133,12 +148,11 @@ def _is_free(row: Answer, about: dict[str, str], now: datetime) -> bool:
     return not is_claimed and row.request == about["request"] and row.status is None
 
 
-def _first(view: Any, ours: Answer, act: Callable[[Attempt], Any]) -> Any:
+def _first(view: Any, ours: Answer, act: Callable[[Attempt], Any], *, can_replay: bool) -> Any:
     """Do it, and keep the answer; a refusal is forgotten, and what failed may be tried again."""
     mine = Answer.objects.filter(pk=ours.pk, claim=ours.claim)
-    seed = f"urn:orb:{ours.token_id}:{ours.pk}:{ours.request}"
     try:
-        answer = act(Attempt(ours.began_at, seed))
+        answer = act(Attempt(ours.began_at, _seed(ours)))
     except Exception as problem:
         told = problem_of(problem, view.request)
         if told is not None and told.kind.status < HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -149,8 +163,24 @@ def _first(view: Any, ours: Answer, act: Callable[[Attempt], Any]) -> Any:
     finished = _finished(view, answer)
     headers = {name: finished[name] for name in _KEPT_HEADERS if name in finished}
     body = getattr(finished, "content", b"")
-    _keep(lambda: mine.update(status=finished.status_code, headers=headers, body=body))
+    kept = {"body": body}
+    if can_replay and len(body) > SMALL:
+        kept = {"body_digest": sha256(body).hexdigest()}
+    _keep(lambda: mine.update(status=finished.status_code, headers=headers, **kept))
     return finished
+
+
+def _seed(ours: Answer) -> str:
+    return f"urn:orb:{ours.token_id}:{ours.pk}:{ours.request}"
+
+
+def _replayed(view: Any, kept: Answer, act: Callable[[Attempt], Any]) -> HttpResponse:
+    """Return an answer that is made again. Raises Problem where this version makes another one of the same request."""
+    made = _finished(view, act(Attempt(kept.began_at, _seed(kept), is_replay=True)))
+    if sha256(made.content).hexdigest() != kept.body_digest:
+        where = {name: value for name, value in kept.headers.items() if name == "Location"}
+        raise Problem(CONFLICT, "It was done, and its answer is not kept any more; read what there is.", headers=where)
+    return _again(kept, made.content)
 
 
 def _keep(act: Callable[[], Any]) -> None:
@@ -172,8 +202,8 @@ def _finished(view: Any, answer: Any) -> Any:
     return answer
 
 
-def _again(kept: Answer) -> HttpResponse:
-    answer = HttpResponse(bytes(kept.body), status=kept.status)
+def _again(kept: Answer, body: bytes) -> HttpResponse:
+    answer = HttpResponse(body, status=kept.status)
     for name, value in kept.headers.items():
         answer[name] = value
     answer["Idempotent-Replayed"] = "true"

@@ -110,10 +110,10 @@ class OrbView(APIView):
     def _received(self) -> Any:
         request = self.request
         if is_chunked(request):
-            parser = request.negotiator.select_parser(request, request.parsers)
+            parser = self.get_content_negotiator().select_parser(request, self.get_parsers())
             if parser is None:
                 raise UnsupportedMediaType(request.content_type)
-            return parser.parse(stream_of_chunks(request), request.content_type, request.parser_context)
+            return parser.parse(stream_of_chunks(request), request.content_type, {"request": request})
         if request.META.get("CONTENT_LENGTH") in (None, "", "0"):
             raise Problem(BAD, "The body is empty.", errors=[(ROOT, "is empty")])
         return request.data
@@ -182,12 +182,16 @@ class OrbView(APIView):
         """Return the answer that shows records."""
         return Response(msgspec.Raw(msgspec.json.encode([encoded(one) for one in records])), status, headers=headers)
 
-    def created(self, record: Record, *, taken: str) -> Any:
-        """Add a record, and return the answer that shows it. Raises Problem, saying `taken`, where another is there."""
-        there, is_new = self.store.add(record)
-        if not is_new and there != record:
-            raise Problem(CONFLICT, taken)
-        return self.shown(there, 201, Location=f"{self.request.path}/{segment(there.key[-1])}")
+    def created(self, record: Record, *, taken: str, is_replay: bool = False) -> Any:
+        """Add a record, and return the answer that shows it. Raises Problem, saying `taken`, where another is there.
+
+        In a replay it was added before, whatever became of it since.
+        """
+        if not is_replay:
+            there, is_new = self.store.add(record)
+            if not is_new and there != record:
+                raise Problem(CONFLICT, taken)
+        return self.shown(record, 201, Location=f"{self.request.path}/{segment(record.key[-1])}")
 
     def saved(self, record: Record, current: Record | None, *, new: int = 201) -> Any:
         """Save a record over the current one, as the conditions of the request allow, and return the answer.

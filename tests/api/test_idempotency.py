@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -172,3 +173,59 @@ def test_ids_and_the_moment_are_the_same_in_each_attempt() -> None:
     assert len({one.new_id(0), one.new_id(1), other.new_id(0)}) == 3
     free = idempotency.Attempt(moment)
     assert free.new_id(0) != free.new_id(0)
+
+
+LARGE = "é" * idempotency.SMALL
+REFLECTIONS = "/api/v1/users/ana/reflections"
+LARGE_BODIES = {
+    "a profile": (ADDRESS, {"modeId": "mars", "preferences": [LARGE], "later": {"10": 1.0, "2": 1e16}}),
+    "a reflection": (REFLECTIONS, {"input": LARGE, "output": "o"}),
+    "a list of reflections": (REFLECTIONS, [{"input": LARGE, "output": str(n), "notes": None} for n in range(3)]),
+}
+
+
+@pytest.mark.usefixtures("mode")
+@pytest.mark.parametrize("kind", LARGE_BODIES)
+def test_a_large_answer_is_not_kept_and_is_the_same_whatever_became_of_the_record(ana: Caller, kind: str) -> None:
+    address, body = LARGE_BODIES[kind]
+    first = ana.post(address, body, Idempotency_Key="k")
+    assert first.status_code == 201
+    kept = Answer.objects.get()
+    assert bytes(kept.body) == b""
+    assert len(json.dumps(kept.headers)) < 1000
+    made = first.json() if isinstance(first.json(), list) else [first.json()]
+    places = [f"{address}/{one.get('modeId', one.get('id'))}" for one in made]
+
+    def replayed() -> None:
+        again = ana.post(address, body, Idempotency_Key="k")
+        assert (again.status_code, again.content) == (201, first.content)
+        for name in ("ETag", "Location", "Content-Type"):
+            assert again.get(name) == first.get(name)
+        assert again["Idempotent-Replayed"] == "true"
+
+    replayed()
+    for place in places:
+        assert ana.patch(place, {"later": "changed"}).status_code == 200
+    replayed()
+    assert all(ana.get(place).json()["later"] == "changed" for place in places)
+    for place in places:
+        assert ana.delete(place).status_code == 204
+    replayed()
+    for place in places:
+        refused(ana.get(place), 404)
+    refused(ana.post(address, {"modeId": "other"}, Idempotency_Key="k"), 422, "key-reused")
+
+
+def test_a_large_answer_that_cannot_be_made_again_says_that_it_was_done(ana: Caller) -> None:
+    address, body = LARGE_BODIES["a reflection"]
+    first = ana.post(address, body, Idempotency_Key="k")
+    Answer.objects.update(body_digest="0" * 64)
+    told = ana.post(address, body, Idempotency_Key="k")
+    assert "It was done" in refused(told, 409)["detail"]
+    assert told["Location"] == first["Location"]
+
+
+def test_a_small_answer_is_kept_as_it_is(ana: Caller) -> None:
+    answer = ana.post(ADDRESS, BODY, Idempotency_Key="k")
+    kept = Answer.objects.get()
+    assert (bytes(kept.body), kept.body_digest) == (answer.content, "")

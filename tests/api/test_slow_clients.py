@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 from tests.serving import Server, served
 
@@ -146,8 +147,12 @@ def test_the_log_tells_nothing_of_slow_clients_as_if_it_were_an_error(server: Se
     assert lines == []
 
 
-@pytest.mark.parametrize("path", [Path("README.md")])
-def test_the_limits_are_in_the_documents(path: Path) -> None:
-    text = (Path(__file__).parents[2] / path).read_text()
-    assert "`ORB_HEADER_TIMEOUT`" in text
-    assert "`ORB_BODY_TIMEOUT`" in text
+def test_the_readme_tells_the_limits_and_shows_a_proxy_that_buffers_and_fits_the_settings() -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    for name in ("ORB_HEADER_TIMEOUT", "ORB_BODY_TIMEOUT", "ORB_THREADS"):
+        assert f"`{name}`" in text
+    proxy = text.partition("```nginx\n")[2].partition("```")[0]
+    for line in ("proxy_request_buffering on;", "proxy_buffering on;", "X-Forwarded-Proto $scheme;", "Host $host;",
+                 "X-Forwarded-For $remote_addr;", "ORB_PROXIES=1", "client_max_body_size 256m;"):  # fmt: skip
+        assert line in proxy
+    assert settings.ORB_MAX_UPLOAD_BYTES == 256 * 1024 * 1024
