@@ -175,9 +175,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         try:
             accepted, address = listener.accept()
         except OSError as problem:
-            if problem.errno not in (errno.EAGAIN, errno.ECONNABORTED, errno.EMFILE, errno.ENFILE):
+            if problem.errno in (errno.EMFILE, errno.ENFILE):
+                self._make_room()
+            elif problem.errno not in (errno.EAGAIN, errno.ECONNABORTED):  # another worker took it, or it is gone
                 raise
-            self._make_room()
             return
         self.nr_conns += 1
         connection = Connection(self.cfg, ClientSocket(accepted), address, listener.getsockname())

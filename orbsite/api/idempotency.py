@@ -11,9 +11,9 @@ any id. With it the same key and body are answered the same, also where many com
 others wait for its answer. Another body or address under the same key is answered 422. Refusals (4xx) are not kept,
 so that what was wrong can be mended under the same key.
 
-Small answers are kept as they are. Of a large one, digest, status and headers are kept where `act` can make it again from
-the same request: with `attempt.is_replay` it answers what it answered first, and neither reads nor writes a record. So
-the answer is the same whatever became of the record since.
+Small answers are kept as they are. Of a large one, digest, status and headers are kept where `act` can make it again
+from the same request: with `attempt.is_replay` it answers what it answered first, and neither reads nor writes a
+record. So the answer is the same whatever became of the record since.
 """
 
 from __future__ import annotations
