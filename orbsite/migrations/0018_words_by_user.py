@@ -30,7 +30,7 @@ def begin_passes_anew(apps: Any, schema_editor: Any) -> None:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("orbsite", "0015_token_limits")]
+    dependencies = [("orbsite", "0016_answer_body_digest")]
 
     operations = [
         migrations.RunPython(drop_triggers, make_triggers),
