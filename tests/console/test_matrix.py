@@ -96,7 +96,14 @@ def _something_of_everything(settings: Any, files: Path) -> None:
     key = '["ana","mars"]'
     Change.objects.create(run=run, domain="luna", kind="profiles", key=key, before="{}", after="0" * 64)
     Change.objects.create(
-        run=removal, domain="te", kind="reflections", key='["ana","r-0"]', before="{}", after="0" * 64, at=NOW, reason="old"
+        run=removal,
+        domain="te",
+        kind="reflections",
+        key='["ana","r-0"]',
+        before="{}",
+        after="0" * 64,
+        at=NOW,
+        reason="old",
     )
     Reject.objects.create(run=run, domain="te", kind="reflections", path="$.x", reason="no", original="{}")
     Growth.objects.create(day="2026-01-01", domain="te", store="sql", counts={}, size=1, noted_at=NOW)
