@@ -13,6 +13,7 @@ import pytest
 from orbsite.storage import jsontext
 from tests.api.hostile_bodies import BODIES, FINE, PAGED_SIZE, PAGES, SIZE
 from tests.serving import ROOT, production
+from tests.time_limits import time_limit
 
 SECONDS, MIB, LIST_MIB = 1.0, 150, 200
 
@@ -22,7 +23,9 @@ def costs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     work: Path = tmp_path_factory.mktemp("hostile")
     environment = production(work, DATABASE_URL=f"sqlite:///{work}/orb.sqlite3", ORB_PERSISTENCE=request.param)
     command = [sys.executable, "-m", "tests.api.hostile_bodies"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=280)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=time_limit(280)
+    )
     return {one["kind"]: one for one in map(json.loads, done.stdout.splitlines())}
 
 
