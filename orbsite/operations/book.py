@@ -41,11 +41,14 @@ class Book:
         """How many entries the run has dealt with."""
         return int(self._run.cursor.get(self._domain.name, 0))
 
-    def note(self, outcomes: Iterable[Outcome], section: Section, part: Section, entries: int) -> None:
-        """Write down a batch of so many entries, whose counts are in `part`; those before it are in `section`."""
+    def note(self, outcomes: Iterable[Outcome]) -> None:
+        """Write down what was replaced, and what was left, of a part of a batch."""
         outcomes = list(outcomes)
         Change.objects.bulk_create([self._change(one) for one in outcomes if one.what == "replaced"])
         Reject.objects.bulk_create([self._reject(one) for one in outcomes if one.what == "rejected"])
+
+    def move_on(self, section: Section, part: Section, entries: int) -> None:
+        """Write down that a batch of so many entries is done, whose counts are in `part`; `section` has those before."""
         so_far = Section({kind: counts.copy() for kind, counts in section.counts.items()})
         so_far.take(Section(part.counts))
         counts = counts_of(self._report) | {

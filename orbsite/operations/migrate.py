@@ -53,6 +53,6 @@ def import_database(
 
     With `backup_to`, our own database is kept there first. Raises StoreUnavailable where the other cannot be read.
     """
-    with Origin(url) as origin:
+    with Origin(url, progress) as origin:
         transfer = Transfer(origin, domains, "import", now=now, progress=progress)
         return transfer.look() if dry_run else transfer.run(backup_to)

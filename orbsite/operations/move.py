@@ -67,16 +67,17 @@ class Move:
     def _transaction(self, part: Part | None, more: Iterator[Part], most: int) -> None:
         """Move a part, and more of them as long as they are few, all or nothing."""
         found = Section()
-        outcomes: list[Outcome] = []
         entries = items = 0
         with self._target.transaction() if self._run is not None else contextlib.nullcontext():
             while part is not None:
-                outcomes += self._part(part, found)
+                outcomes = self._part(part, found)
+                if self._book is not None:
+                    self._book.note(outcomes)
                 entries, items = entries + len(part.entries), items + part.items
                 enough = entries >= most or self._progress.is_stopping
                 part = None if enough else next(more, None)
             if self._book is not None:
-                self._book.note(outcomes, self._section, found, entries)
+                self._book.move_on(self._section, found, entries)
         self._section.take(found)
         self._progress(items)
 

@@ -14,6 +14,8 @@ from orbsite.storage.record import Record
 from orbsite.storage.store import LedgerStore, Pack
 
 SIZE = 5000
+_BYTES = 4 << 20
+"""Where a source tells how many bytes its entries have, a part has no more of them, but for one page of the source."""
 
 
 @dataclass(slots=True)
@@ -48,8 +50,22 @@ def parts_of(
     iterator = iter(source)
     for found in batched(islice(iterator, done), size):
         yield Part(found, is_done=True, items=sum(entry.kind is not None for entry in found))
-    for found in batched(iterator, size):
+    for found in _limited(iterator, size):
         yield _packed(found, target, run())
+
+
+def _limited(entries: Iterable[Entry], most: int) -> Iterator[list[Entry]]:
+    """Yield lists of so many entries, or fewer that are large."""
+    found: list[Entry] = []
+    size = 0
+    for entry in entries:
+        size += entry.size
+        if found and (len(found) == most or (entry.size and size > _BYTES)):
+            yield found
+            found, size = [], entry.size
+        found.append(entry)
+    if found:
+        yield found
 
 
 def _packed(entries: list[Entry], target: LedgerStore, run: int | None) -> Part:

@@ -39,6 +39,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     owners: tuple[str, ...] = ()
     """Who may own a record that does not name its owner, the one whose it is taken for first."""
     findings: tuple[Finding, ...] = ()
+    size: int = 0
+    """About how many bytes it has, and those that follow it without a size; 0 where that matters to nobody."""
 
     def __repr__(self) -> str:
         return f"<Entry {self.place!r}>"

@@ -1,0 +1,122 @@
+"""Addresses of source databases: what they name, and how they are shown without who signs in and with what."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import parse_qsl, quote, unquote, unquote_plus, urlencode
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from orbsite.storage.errors import StoreUnavailable
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_POSTGRESQL = ("postgres", "postgresql")
+_SECRET = re.compile(r"pass(word|file|phrase)?$|secret|token", re.IGNORECASE)
+_PRIVATE = ("user", "options")
+_TOLD = re.compile(r"((?:ssl)?pass(?:word|file)\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&'\"]+)", re.IGNORECASE)
+_HIDDEN = "***"
+
+
+class Address:
+    """The address of a database, as a person gave it."""
+
+    def __init__(self, text: str) -> None:
+        """Take it apart. Raises StoreUnavailable where it is none."""
+        self.text = text
+        self.path: Path | None = None
+        """The file, where it names one."""
+        self._secrets: set[str] = set()
+        scheme = _SCHEME.match(text)
+        if _is_keywords(text):
+            self.name = self._named_by_keywords(text)
+        elif scheme is None:
+            self.name, self.path = text, Path(text)
+        else:
+            self.name = self._named_by_url(text, scheme[1])
+            if scheme[1].lower() == "sqlite":
+                self.path = _path_of(text)
+            elif scheme[1].lower() not in _POSTGRESQL:
+                raise StoreUnavailable(
+                    f"{self.name} is no address of SQLite or PostgreSQL; give path/to/orb.db, "
+                    "sqlite:////path/to/orb.db, or postgresql://user@host/name"
+                )
+
+    def masked(self, message: object) -> str:
+        """Return a message of a driver, which may repeat the address, without its secrets."""
+        told = str(message).replace(self.text, self.name)
+        for secret in sorted(self._secrets, key=len, reverse=True):
+            told = told.replace(secret, _HIDDEN)
+        return " ".join(_TOLD.sub(rf"\1{_HIDDEN}", told).split())
+
+    def _named_by_keywords(self, text: str) -> str:
+        known = conninfo_to_dict(text)
+        self._keep_secret(str(value) for name, value in known.items() if _SECRET.search(name))
+        shown = {name: value for name, value in known.items() if not _SECRET.search(name) and name not in _PRIVATE}
+        return make_conninfo("", **shown)
+
+    def _named_by_url(self, text: str, scheme: str) -> str:
+        """Return the address without user and password, wherever in it they stand."""
+        rest = text[len(scheme) + 1 :]
+        slashes = "//" if rest.startswith("//") else ""
+        rest = rest.removeprefix("//")
+        if slashes and scheme.lower() != "sqlite":
+            rest = self._without_sign_in(rest)
+        place, mark, query = rest.partition("?")
+        pairs = parse_qsl(query, keep_blank_values=True)
+        self._keep_secret(value for name, value in pairs if _SECRET.search(name))
+        self._keep_secret(part.partition("=")[2] for part in query.split("&") if _SECRET.search(part.partition("=")[0]))
+        shown = [(name, value) for name, value in pairs if not _SECRET.search(name) and name not in _PRIVATE]
+        if len(shown) < len(pairs):
+            query = urlencode(shown, safe="/:,", quote_via=quote)
+        return f"{scheme}:{slashes}{place}{mark if query else ''}{query}"
+
+    def _without_sign_in(self, rest: str) -> str:
+        """Return what follows the sign-in, whose password may hold what should have been percent-encoded."""
+        head = rest.partition("?")[0]
+        if "@" in head:
+            sign_in, _, kept = head.rpartition("@")
+            kept += rest[len(head) :]
+        elif "@" in rest and not re.match(r"[^:/]*(:[0-9]*)?(/|$)", head):
+            sign_in, _, kept = rest.rpartition("@")
+        else:
+            return rest
+        self._keep_secret([sign_in.partition(":")[2]])
+        return kept
+
+    def _keep_secret(self, secrets: Iterable[str]) -> None:
+        for secret in filter(None, secrets):
+            self._secrets |= {secret, unquote(secret), unquote_plus(secret), quote(secret, safe="")}
+
+
+def _is_keywords(text: str) -> bool:
+    """Tell whether an address is spelled as `host=... dbname=...`, and names no file."""
+    if "=" not in text or _SCHEME.match(text) or _exists(text):
+        return False
+    try:
+        return bool(conninfo_to_dict(text))
+    except psycopg.Error:
+        return bool(_TOLD.search(text)) and _refuse_keywords()
+
+
+def _refuse_keywords() -> bool:
+    raise StoreUnavailable(
+        "the address is no list of keywords that PostgreSQL knows; give host=... dbname=..., or postgresql://user@host/name"
+    )
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _path_of(text: str) -> Path:
+    # as in DATABASE_URL: three slashes before a relative path, four before one from the root
+    place = text.partition(":")[2].partition("?")[0]
+    if place.startswith("//"):
+        place = place[2:].partition("/")[2]
+    return Path(unquote(place))

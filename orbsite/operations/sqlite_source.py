@@ -1,0 +1,238 @@
+"""Reads tables of a SQLite file that somebody else made, who may have meant no good.
+
+Nothing but plain tables is read: no view, no virtual table, no function of theirs. Each statement can be stopped, and
+has a deadline.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
+from typing import Any
+
+from orbsite.operations.database_address import Address
+from orbsite.operations.progress import Progress, Stopped
+from orbsite.operations.source_rows import Column, Page, Unkept
+from orbsite.operations.sqlite_file import SqliteFile
+from orbsite.storage.errors import StoreUnavailable
+
+LARGEST_CELL = 32 << 20
+"""Bytes of one cell; a row with a larger one is rejected."""
+DEADLINE = 120.0
+"""Seconds that SQLite may take for one step of a statement."""
+_PAGE, _PAGE_BYTES = 1000, 1 << 20
+_INSTRUCTIONS = 20_000
+"""How many instructions SQLite carries out between two looks at the clock, and at whether it should stop."""
+_LIMITS = {  # as SQLite's own advice for files of unknown origin has them
+    sqlite3.SQLITE_LIMIT_LENGTH: LARGEST_CELL,
+    sqlite3.SQLITE_LIMIT_SQL_LENGTH: 1 << 20,
+    sqlite3.SQLITE_LIMIT_COLUMN: 1000,
+    sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 100,
+    sqlite3.SQLITE_LIMIT_COMPOUND_SELECT: 10,
+    sqlite3.SQLITE_LIMIT_FUNCTION_ARG: 10,
+    sqlite3.SQLITE_LIMIT_ATTACHED: 0,
+    sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 1,
+    sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
+}
+_PRAGMAS = ("trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0")
+_NAME = r"""("(?:[^"]|"")*"|`(?:[^`]|``)*`|'(?:[^']|'')*'|\[[^\]]*\]|[^\s("'`\[,;]+)"""
+_CREATED = {
+    "table": re.compile(rf"CREATE (?:VIRTUAL )?TABLE {_NAME}", re.IGNORECASE),
+    "view": re.compile(rf"CREATE VIEW {_NAME}", re.IGNORECASE),
+    "index": re.compile(rf"CREATE (?:UNIQUE )?INDEX {_NAME}", re.IGNORECASE),
+    "trigger": re.compile(rf"CREATE TRIGGER {_NAME}", re.IGNORECASE),
+}
+_ROW_IDS = ("rowid", "_rowid_", "oid")
+
+
+class SqliteSource:
+    """The plain tables of one SQLite file, as of one moment."""
+
+    def __init__(self, address: Address, progress: Progress) -> None:
+        """Open it. Raises StoreUnavailable, sqlite3.Error and OSError."""
+        if address.path is None:
+            raise TypeError(address.name)
+        self._name, self._progress = address.name, progress
+        self._file = SqliteFile(address.path, address.name, progress)
+        self._deadline = time.monotonic() + DEADLINE
+        try:
+            self._connection = self._file.connect()
+        except BaseException:
+            self._file.close()
+            raise
+        try:
+            self._prepare()
+            self._tables = self._plain_tables()
+            self._connection.set_authorizer(self._is_allowed)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the file."""
+        return self._file.digest()
+
+    @property
+    def size(self) -> int:
+        """How many bytes the file has."""
+        return self._file.size
+
+    def close(self) -> None:
+        """Close it."""
+        self._connection.close()
+        self._file.close()
+
+    def columns(self, table: str) -> list[Column]:
+        """Return the columns of a table; none where there is no such table."""
+        return [Column(name) for name in self._tables.get(table.lower(), ())]
+
+    def count(self, table: str) -> int:
+        """Return how many rows a table has."""
+        return int(self._one(table, f"SELECT COUNT(*) FROM {_quoted(table)}")[0])
+
+    def pages(self, table: str, keys: Sequence[str], columns: Sequence[Column]) -> Iterator[Page]:
+        """Yield the rows of a table by key, some at a time."""
+        rows: list[tuple[Any, ...]] = []
+        size = 0
+        for row in self._rows(table, keys, [column.name for column in columns]):
+            rows.append(row)
+            size += sum(len(cell) for cell in row if isinstance(cell, str | bytes))
+            if len(rows) == _PAGE or size >= _PAGE_BYTES:
+                yield Page(rows, size)
+                self._file.check()
+                rows, size = [], 0
+        yield Page(rows, size)
+        self._file.check()
+
+    def _prepare(self) -> None:
+        connection = self._connection
+        for limit, value in _LIMITS.items():
+            connection.setlimit(limit, value)
+        for pragma in _PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+        if hasattr(connection, "setconfig"):  # from Python 3.12 on
+            connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
+            connection.setconfig(sqlite3.SQLITE_DBCONFIG_ENABLE_VIEW, False)
+            connection.setconfig(sqlite3.SQLITE_DBCONFIG_ENABLE_TRIGGER, False)
+        connection.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
+        connection.set_progress_handler(self._is_over, _INSTRUCTIONS)
+
+    def _plain_tables(self) -> dict[str, list[str]]:
+        """Return the columns of each plain table. Raises StoreUnavailable where the schema tells two stories."""
+        found = {}
+        for kind, name, statement in self._all("the schema", "SELECT type, name, sql FROM sqlite_master"):
+            match = _CREATED[kind].match(statement) if kind in _CREATED and isinstance(statement, str) else None
+            if statement is not None and (match is None or _unquoted(match[1]).lower() != str(name).lower()):
+                raise StoreUnavailable(
+                    f"the schema of {self._name} was edited: what it calls a {kind} is created as something else. "
+                    "Nothing was read; take a copy from the program that wrote it"
+                )
+            if kind == "table" and match and not match[0].upper().startswith("CREATE VIRTUAL"):
+                found[str(name).lower()] = str(name)
+        return {low: self._columns_of(name) for low, name in found.items() if not low.startswith("sqlite_")}
+
+    def _columns_of(self, table: str) -> list[str]:
+        return [row[1] for row in self._all(table, f"PRAGMA table_info({_quoted(table)})")]
+
+    def _is_allowed(self, action: int, first: str | None, _: str | None, __: str | None, source: str | None) -> int:
+        if source is not None:  # within a view or a trigger
+            return sqlite3.SQLITE_DENY
+        if action == sqlite3.SQLITE_SELECT:
+            return sqlite3.SQLITE_OK
+        if action == sqlite3.SQLITE_READ and first is not None and first.lower() in self._tables:
+            return sqlite3.SQLITE_OK
+        is_count = action == sqlite3.SQLITE_FUNCTION and _ is not None and _.lower() == "count"
+        return sqlite3.SQLITE_OK if is_count else sqlite3.SQLITE_DENY
+
+    def _is_over(self) -> bool:
+        return self._progress.is_stopping or time.monotonic() > self._deadline
+
+    def _rows(self, table: str, keys: Sequence[str], names: list[str]) -> Iterator[tuple[Any, ...]]:
+        shown = ", ".join(map(_quoted, names))
+        order = ", ".join(f"{_quoted(key)} COLLATE BINARY" for key in keys if key in names)
+        order = f" ORDER BY {order}" if order else ""
+        row_id = self._row_id(table, names)
+        if row_id is None:
+            yield from self._steps(table, f"SELECT {shown} FROM {_quoted(table)}{order}")
+            return
+        one = f"SELECT {shown} FROM {_quoted(table)} WHERE {row_id} = ?"
+        for (place,) in self._steps(table, f"SELECT {row_id} FROM {_quoted(table)}{order}"):
+            try:
+                yield self._one(table, one, place)
+            except sqlite3.DataError:
+                yield tuple(self._cell(table, name, row_id, place) for name in names)
+
+    def _row_id(self, table: str, names: list[str]) -> str | None:
+        """Return what finds a row; None for a table that has nothing of that kind."""
+        taken = {name.lower() for name in names}
+        for name in _ROW_IDS:
+            if name not in taken:
+                try:
+                    self._connection.execute(f"SELECT {name} FROM {_quoted(table)} LIMIT 0")
+                except sqlite3.OperationalError:
+                    return None
+                return name
+        return None
+
+    def _cell(self, table: str, name: str, row_id: str, place: int) -> Any:
+        try:
+            return self._one(table, f"SELECT {_quoted(name)} FROM {_quoted(table)} WHERE {row_id} = ?", place)[0]
+        except sqlite3.DataError:
+            return Unkept("", f"holds more than {LARGEST_CELL >> 20} MiB")
+
+    def _one(self, table: str, statement: str, *values: Any) -> tuple[Any, ...]:
+        row: tuple[Any, ...] | None = self._step(table, lambda: self._connection.execute(statement, values).fetchone())
+        if row is None:
+            raise StoreUnavailable(self._broken(table, "an index names a row that is not there"))
+        return row
+
+    def _all(self, table: str, statement: str) -> list[tuple[Any, ...]]:
+        rows: list[tuple[Any, ...]] = self._step(table, lambda: self._connection.execute(statement).fetchall())
+        return rows
+
+    def _steps(self, table: str, statement: str) -> Iterator[tuple[Any, ...]]:
+        with closing(self._connection.cursor()) as cursor:
+            self._step(table, lambda: cursor.execute(statement))
+            while (row := self._step(table, cursor.fetchone)) is not None:
+                yield row
+
+    def _step(self, table: str, act: Callable[[], Any]) -> Any:
+        """Take one step of a statement, in time. Raises StoreUnavailable, Stopped, and DataError for a large cell."""
+        self._deadline = time.monotonic() + DEADLINE
+        try:
+            return act()
+        except sqlite3.DataError:
+            raise
+        except sqlite3.Error as problem:
+            if getattr(problem, "sqlite_errorcode", None) != sqlite3.SQLITE_INTERRUPT:
+                self._file.check()
+                raise StoreUnavailable(self._broken(table, str(problem))) from problem
+            if time.monotonic() > self._deadline:
+                raise StoreUnavailable(
+                    f"{table} in {self._name} takes SQLite more than {DEADLINE:.0f} seconds for one row; "
+                    "what was imported so far is kept. Make a plain copy of it (VACUUM INTO), and import that"
+                ) from problem
+            raise Stopped("interrupted; what was moved so far is kept: run it again to go on from there") from problem
+
+    def _broken(self, table: str, why: str) -> str:
+        return (
+            f"{table} in {self._name} cannot be read to its end ({why}); what was imported so far is kept. "
+            "Recover the database (sqlite3's .recover, or a backup of it), and import that"
+        )
+
+
+def _quoted(name: str) -> str:
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'
+
+
+def _unquoted(name: str) -> str:
+    mark = name[:1]
+    if mark == "[":
+        return name[1:-1]
+    return name[1:-1].replace(mark * 2, mark) if mark in ('"', "'", "`") else name
