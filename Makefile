@@ -57,6 +57,8 @@ bench: install
 	$(BIN)/python -m benchmarks.decode
 	$(BIN)/python -m benchmarks.file_store
 	$(BIN)/python -m benchmarks.migration
+	$(BIN)/python -m benchmarks.imports
+	$(BIN)/python -m benchmarks.sessions
 	$(BIN)/python -m benchmarks.api
 	$(BIN)/python -m benchmarks.admin
 	$(BIN)/python -m benchmarks.refusals

@@ -48,7 +48,7 @@ class Book:
         Reject.objects.bulk_create([self._reject(one) for one in outcomes if one.what == "rejected"])
 
     def move_on(self, section: Section, part: Section, entries: int) -> None:
-        """Write down that a batch of so many entries is done, whose counts are in `part`; `section` has those before."""
+        """Write down that a batch of so many entries is done: `part` has its counts, `section` those before it."""
         so_far = Section({kind: counts.copy() for kind, counts in section.counts.items()})
         so_far.take(Section(part.counts))
         counts = counts_of(self._report) | {

@@ -1,4 +1,4 @@
-"""Reads the tables of the earlier system, or of this product, in SQLite or PostgreSQL as entries; writes nothing there."""
+"""Reads the tables of a source database, of the earlier system or of this product, as entries; writes nothing there."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from decimal import Decimal
+from hashlib import sha256
 from typing import Any
 
 import psycopg
@@ -23,6 +24,7 @@ _FIRST, _MOST, _PAGE_BYTES = 50, 1000, 1 << 20
 _SETTINGS = (
     "row_security = off",  # where a policy would hide rows, that is an error then
     "lock_timeout = '30s'",
+    "synchronize_seqscans = off",  # the same order each time
     "TimeZone = 'UTC'",
     "DateStyle = 'ISO'",
     "extra_float_digits = 3",
@@ -38,14 +40,18 @@ _ELSEWHERE = """
     WHERE relname = %s AND relkind IN ('r', 'p', 'v', 'm', 'f') AND nspname !~ '^(pg_|information_schema$)'
     ORDER BY nspname LIMIT 1
 """
+_UNIQUE = """
+    SELECT COUNT(*) FROM pg_index
+    WHERE indrelid = to_regclass(%s) AND indisunique AND indisvalid AND indpred IS NULL AND indexprs IS NULL
+    AND (
+        SELECT array_agg(attname::text) FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey)
+    ) <@ %s::text[]
+"""
 _Convert = Callable[[str], Any]
 
 
 class PostgresqlSource:
     """The tables of one database, as of one moment."""
-
-    digest = ""
-    """Nothing tells that a database is still the same."""
 
     def __init__(self, address: Address, progress: Progress) -> None:
         """Connect. Raises psycopg.Error."""
@@ -53,7 +59,7 @@ class PostgresqlSource:
         self._converts: dict[str, list[tuple[str, _Convert | None]]] = {}
         self.size = 0
         """About how many bytes the tables have that were counted."""
-        self._connection = psycopg.connect(address.text)
+        self._connection: psycopg.Connection[Any] = psycopg.connect(address.text)
         try:
             self._prepare()
         except BaseException:
@@ -82,10 +88,10 @@ class PostgresqlSource:
         return number
 
     def pages(self, table: str, keys: Sequence[str], columns: Sequence[Column]) -> Iterator[Page]:
-        """Yield the rows of a table by key, some at a time: as many as have about a megabyte. Raises StoreUnavailable."""
+        """Yield the rows of a table, equal keys together: as many at a time as have about a megabyte."""
         names = {column.name for column in columns}
         shown = ", ".join(shown for shown, _ in self._converts[table])
-        order = ", ".join(_quoted(key) for key in keys if key in names)
+        order = ", ".join(_quoted(key) for key in keys if key in names and not self._is_unique(table, keys))
         statement = f"SELECT {shown} FROM {_quoted(table)}{f' ORDER BY {order}' if order else ''}"
         converts = [convert for _, convert in self._converts[table]]
         number = _FIRST
@@ -106,7 +112,10 @@ class PostgresqlSource:
         for setting in _SETTINGS:
             connection.execute(f"SET {setting}".encode())
         self._take_texts_as_they_are()
-        (self._role,) = connection.execute("SELECT current_user::text").fetchone() or ("",)
+        told = connection.execute("SELECT current_user::text, txid_current_snapshot()::text").fetchone() or ("", "")
+        self._role = str(told[0])
+        self.digest = sha256(str(told[1]).encode()).hexdigest()
+        """What tells that nothing was written since: the transactions that are seen."""
 
     def _take_texts_as_they_are(self) -> None:
         """Have the server send texts as they are stored: one that it cannot convert would end the whole statement."""
@@ -131,13 +140,17 @@ class PostgresqlSource:
         (found,) = self._connection.execute(statement.encode(), values).fetchone() or (0,)
         return int(found)
 
+    def _is_unique(self, table: str, keys: Sequence[str]) -> bool:
+        """Tell whether no two rows of a table have the same key; they are read as they lie then, which is fastest."""
+        return bool(self._one(_UNIQUE, table, list(keys)))
+
     def _refuse_elsewhere(self, table: str) -> None:
         """Raise StoreUnavailable where a table is there, and this role does not get to see it."""
         found = self._connection.execute(_ELSEWHERE, (table,)).fetchone()
         if found is not None:
             raise StoreUnavailable(
-                f"{self._address.name} has the table {table} in the schema {found[0]}, where the role {self._role} does "
-                f"not find it: connect as the owner, GRANT USAGE ON SCHEMA {found[0]}, or add it to the search path "
+                f"{self._address.name} has the table {table} in the schema {found[0]}, where the role {self._role} "
+                f"does not find it: connect as the owner, GRANT USAGE ON SCHEMA {found[0]}, or search it "
                 f"(PGOPTIONS='-c search_path={found[0]}')"
             )
 
@@ -156,8 +169,8 @@ class PostgresqlSource:
                 )
             else:
                 told = (
-                    f"the role {self._role} may not read {table} in {self._address.name} ({why}): connect as its owner, "
-                    f'or GRANT SELECT ON {table} TO "{self._role}"'
+                    f"the role {self._role} may not read {table} in {self._address.name} ({why}): connect as its "
+                    f'owner, or GRANT SELECT ON {table} TO "{self._role}"'
                 )
             raise StoreUnavailable(f"{told}. What was imported before is kept") from problem
         except psycopg.Error as problem:
@@ -171,21 +184,14 @@ class PostgresqlSource:
 def _form(name: str, kind: str) -> tuple[str, _Convert | None, Column]:
     """Return how a column is asked for, what its text is converted to, and what is known of it."""
     quoted = _quoted(name)
-    match kind:
-        case "bytea" | "boolean":
-            return quoted, None, Column(name)
-        case "json" | "jsonb":
-            return f"{quoted}::text", None, Column(name, is_json=True)
-        case "text" | "character varying" | "name" | "uuid":
-            return f"{quoted}::text", None, Column(name, is_json=False)
-        case "timestamp with time zone" | "timestamp without time zone":
-            return f"{quoted}::text", None, Column(name, is_json=False, is_time=True)
-        case "smallint" | "integer" | "bigint" | "oid":
-            return f"{quoted}::text", int, Column(name)
-        case "real" | "double precision":
-            return f"{quoted}::text", float, Column(name)
-        case "numeric":
-            return f"{quoted}::text", _number, Column(name)
+    if kind in ("bytea", "boolean"):
+        return quoted, None, Column(name)
+    if kind in ("json", "jsonb"):
+        return f"{quoted}::text", None, Column(name, is_json=True)
+    if kind in _NUMBERS:
+        return f"{quoted}::text", _NUMBERS[kind], Column(name)
+    if kind in _TEXTS or kind in _TIMES:
+        return f"{quoted}::text", None, Column(name, is_json=False, is_time=kind in _TIMES)
     return f"to_jsonb({quoted})::text", _parsed, Column(name, is_json=False)
 
 
@@ -204,6 +210,15 @@ def _parsed(text: str) -> Any:
         return jsontext.parse(text.encode("utf-8", "surrogateescape"))
     except jsontext.Malformed:
         return text
+
+
+_TEXTS = ("text", "character varying", "name", "uuid")
+_TIMES = ("timestamp with time zone", "timestamp without time zone")
+_NUMBERS: dict[str, _Convert] = {
+    **dict.fromkeys(("smallint", "integer", "bigint", "oid"), int),
+    **dict.fromkeys(("real", "double precision"), float),
+    "numeric": _number,
+}
 
 
 def _converted(row: tuple[Any, ...], converts: Sequence[_Convert | None]) -> tuple[Any, ...]:

@@ -20,7 +20,7 @@ from orbsite.storage.domain import Domain, Entry
 from orbsite.storage.finding import ROOT, Finding, error, errors, path_to, step, warning
 from orbsite.storage.javascript import stringify
 from orbsite.storage.reader import Reader, read
-from orbsite.storage.record import Extra, Id, Instant, Record, Text, declared, field_names
+from orbsite.storage.record import Extra, Id, Instant, Record, Text, declared, field_names, keys_of_all
 from orbsite.storage.rows import LEDGER, Row
 
 _ESCAPED = re.compile("[\ud800-\udfff]")
@@ -87,16 +87,20 @@ class RowEntries:
 
     def of(self, page: Page) -> Iterator[Entry]:
         """Yield an entry for each row; the first tells how many bytes the page has."""
-        size = page.size
-        for entry in self._once_each(self._entries(page.rows)):
-            yield msgspec.structs.replace(entry, size=size) if size else entry
-            size = 0
+        if not page.rows:
+            return
+        records = self._all_at_once(page.rows)
+        entries = map(self._entry, page.rows) if records is None else self._plain(records, page.rows)
+        if records is None or self._is_repeated(records):
+            entries = self._once_each(entries)
+        first = next(entries)
+        yield msgspec.structs.replace(first, size=page.size)
+        yield from entries
 
-    def _entries(self, rows: Sequence[tuple[Any, ...]]) -> Iterable[Entry]:
-        records = self._all_at_once(rows) if rows else []
-        if records is None:
-            return map(self._entry, rows)
-        return map(self._plain, records, rows)
+    def _is_repeated(self, records: Sequence[Record]) -> bool:
+        """Tell whether a key comes more than once among records, or came before."""
+        keys = set(keys_of_all(self._kind, records))
+        return len(keys) < len(records) or (self._before is not None and self._before.key in keys)
 
     def _all_at_once(self, rows: Sequence[tuple[Any, ...]]) -> list[Record] | None:
         """Return the records of a page, or None where a row of it needs a closer look."""
@@ -137,10 +141,14 @@ class RowEntries:
             return f"{text[:-3]}Z"
         return f"{text}Z" if self._is_ours and _ISO_DATE.fullmatch(text) else text
 
-    def _plain(self, record: Record, row: tuple[Any, ...]) -> Entry:
-        position = None if self._position is None else _position(row[self._position])
-        place = (self._table, *record.key)
-        return Entry(place=place, record=record, kind=type(record), key=record.key, position=position)
+    def _plain(self, records: Sequence[Record], rows: Sequence[tuple[Any, ...]]) -> Iterator[Entry]:
+        kind, table, at = self._kind, self._table, self._position
+        entry = None
+        for record, key, row in zip(records, keys_of_all(kind, records), rows, strict=True):
+            position = None if at is None else _position(row[at])
+            entry = Entry(place=(table, *key), record=record, kind=kind, key=key, position=position)
+            yield entry
+        self._before = entry
 
     def _entry(self, row: tuple[Any, ...]) -> Entry:
         key = tuple(self._key_part(row, name) for name in self._kind.key_fields)
@@ -160,16 +168,17 @@ class RowEntries:
             return self._rejected(place, key, row, findings)
         if extra:  # as a row of ours keeps it, explicit nulls of known fields among it
             record = msgspec.structs.replace(record, extra=Extra({**extra, **(record.extra or {})}))
-        return msgspec.structs.replace(self._plain(record, row), findings=tuple(findings))
+        position = None if self._position is None else _position(row[self._position])
+        return Entry(place=place, record=record, kind=self._kind, key=key, position=position, findings=tuple(findings))
 
     def _value(self, row: tuple[Any, ...], path: str) -> tuple[dict[str, Any], dict[str, Any], list[Finding]]:
         """Return a row as its record's JSON, the unknown keys that a row of ours keeps, and what is wrong with it."""
         value: dict[str, Any] = {}
         extra: dict[str, Any] = {}
         findings: list[Finding] = []
-        for at, cell in enumerate(row):
+        for at, held in enumerate(row):
             name = self._columns[at].name
-            cell = self._domain.when_null.get(name) if cell is None else cell
+            cell = self._domain.when_null.get(name) if held is None else held
             if cell is None or not (name in self._names or at in self._unknown or at == self._extra):
                 continue
             known = self._names.get(name, name)
@@ -206,21 +215,24 @@ class RowEntries:
             )
 
     def _json_of(self, at: int, name: str, cell: Any) -> Any:
-        is_json = self._columns[at].is_json
         if not isinstance(cell, str):
             return cell
         if self._types.get(name) == Instant:
             return self._instant(cell)
         if self._columns[at].is_time:
             return _time(cell)
-        if is_json is False or (not is_json and self._types.get(name) in (Text, Id)):
+        if not self._may_be_json(at, name, cell):
             return cell
-        if is_json or cell.lstrip(_SPACE)[:1] in ("[", "{"):
-            try:
-                return jsontext.parse(cell.encode())
-            except jsontext.Malformed:  # it stays text, and its record says what it should be
-                return cell
-        return cell
+        try:
+            return jsontext.parse(cell.encode())
+        except jsontext.Malformed:  # it stays text, and its record says what it should be
+            return cell
+
+    def _may_be_json(self, at: int, name: str, cell: str) -> bool:
+        is_json = self._columns[at].is_json
+        if is_json is not None:
+            return is_json
+        return self._types.get(name) not in (Text, Id) and cell.lstrip(_SPACE)[:1] in ("[", "{")
 
     def _key_part(self, row: tuple[Any, ...], name: str) -> str:
         at = self._at.get(name)

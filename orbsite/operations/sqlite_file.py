@@ -76,7 +76,7 @@ class SqliteFile:
             for chunk in self._chunks(self.descriptor):
                 self._hash.update(chunk)
             self.check()
-        return self._hash.hexdigest()
+        return str(self._hash.hexdigest())
 
     def close(self) -> None:
         """Close it, after every connection to it: a descriptor that is closed takes SQLite's locks with it."""
@@ -120,7 +120,8 @@ class SqliteFile:
         pages = int.from_bytes(header[28:32], "big") if header[24:28] == header[92:96] else 0
         if pages * (1 << 16 if page == 1 else page) > self.size and not self._log_bytes():
             raise StoreUnavailable(
-                f"{self._name} is cut short: it has {self.size} bytes, and says that it has {pages} pages; copy it again"
+                f"{self._name} is cut short: it has {self.size} bytes, and says that it has {pages} pages; "
+                "copy it again"
             )
 
     def _connected(self, path: Path, how: str) -> sqlite3.Connection:
@@ -130,7 +131,7 @@ class SqliteFile:
         try:
             connection.execute("BEGIN")
             connection.execute("PRAGMA schema_version").fetchone()  # takes the lock; reads nothing that a person made
-            if self._copy is None and os.stat(path).st_ino != os.fstat(self.descriptor).st_ino:
+            if self._copy is None and path.stat().st_ino != os.fstat(self.descriptor).st_ino:
                 raise StoreUnavailable(f"{self._name} was replaced while it was opened; run this again")
         except BaseException:
             connection.close()
@@ -178,7 +179,8 @@ class SqliteFile:
             os.close(log)
 
     def _copy_bytes(self, source: int, to: Path) -> None:
-        with to.open("wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as target:
+        descriptor = os.open(to, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as target:
             for chunk in self._chunks(source):
                 self._hash.update(chunk)
                 target.write(chunk)

@@ -6,12 +6,14 @@ has a deadline.
 
 from __future__ import annotations
 
+import contextlib
+import marshal
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from functools import partial
+from itertools import islice
 from typing import Any
 
 from orbsite.operations.database_address import Address
@@ -38,6 +40,7 @@ _LIMITS = {  # as SQLite's own advice for files of unknown origin has them
     sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 1,
     sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
 }
+_CONFIGURED = {"DEFENSIVE": True, "ENABLE_VIEW": False, "ENABLE_TRIGGER": False}
 _PRAGMAS = ("trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0")
 _NAME = r"""("(?:[^"]|"")*"|`(?:[^`]|``)*`|'(?:[^']|'')*'|\[[^\]]*\]|[^\s("'`\[,;]+)"""
 _CREATED = {
@@ -96,18 +99,19 @@ class SqliteSource:
         return int(self._one(table, f"SELECT COUNT(*) FROM {_quoted(table)}")[0])
 
     def pages(self, table: str, keys: Sequence[str], columns: Sequence[Column]) -> Iterator[Page]:
-        """Yield the rows of a table by key, some at a time."""
+        """Yield the rows of a table, equal keys together: as many at a time as have about a megabyte."""
         rows: list[tuple[Any, ...]] = []
         size = 0
         for row in self._rows(table, keys, [column.name for column in columns]):
             rows.append(row)
-            size += sum(len(cell) for cell in row if isinstance(cell, str | bytes))
+            size += _size_of(row)
             if len(rows) == _PAGE or size >= _PAGE_BYTES:
-                yield Page(rows, size)
                 self._file.check()
+                yield Page(rows, size)
                 rows, size = [], 0
-        yield Page(rows, size)
+                self._deadline = time.monotonic() + DEADLINE
         self._file.check()
+        yield Page(rows, size)
 
     def _prepare(self) -> None:
         connection = self._connection
@@ -116,15 +120,14 @@ class SqliteSource:
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
         if hasattr(connection, "setconfig"):  # from Python 3.12 on
-            connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
-            connection.setconfig(sqlite3.SQLITE_DBCONFIG_ENABLE_VIEW, False)
-            connection.setconfig(sqlite3.SQLITE_DBCONFIG_ENABLE_TRIGGER, False)
-        connection.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
+            for name, value in _CONFIGURED.items():
+                connection.setconfig(getattr(sqlite3, f"SQLITE_DBCONFIG_{name}"), value)
         connection.set_progress_handler(self._is_over, _INSTRUCTIONS)
 
     def _plain_tables(self) -> dict[str, list[str]]:
         """Return the columns of each plain table. Raises StoreUnavailable where the schema tells two stories."""
         found = {}
+        self._connection.text_factory = _any_text
         for kind, name, statement in self._all("the schema", "SELECT type, name, sql FROM sqlite_master"):
             match = _CREATED[kind].match(statement) if kind in _CREATED and isinstance(statement, str) else None
             if statement is not None and (match is None or _unquoted(match[1]).lower() != str(name).lower()):
@@ -134,38 +137,67 @@ class SqliteSource:
                 )
             if kind == "table" and match and not match[0].upper().startswith("CREATE VIRTUAL"):
                 found[str(name).lower()] = str(name)
-        return {low: self._columns_of(name) for low, name in found.items() if not low.startswith("sqlite_")}
+        columns = {low: self._columns_of(name) for low, name in found.items() if not low.startswith("sqlite_")}
+        self._unique = {low: list(self._unique_of(found[low])) for low in columns}
+        self._connection.text_factory = str
+        return columns
 
     def _columns_of(self, table: str) -> list[str]:
         return [row[1] for row in self._all(table, f"PRAGMA table_info({_quoted(table)})")]
 
-    def _is_allowed(self, action: int, first: str | None, _: str | None, __: str | None, source: str | None) -> int:
+    def _unique_of(self, table: str) -> Iterator[set[str]]:
+        """Yield the sets of columns that no two rows of a table have in common."""
+        for _, index, is_unique, _, is_partial, *_ in self._all(table, f"PRAGMA index_list({_quoted(table)})"):
+            if is_unique and not is_partial:
+                found = [row[2] for row in self._all(table, f"PRAGMA index_info({_quoted(index)})")]
+                if all(isinstance(name, str) for name in found):  # or it is of an expression
+                    yield set(found)
+
+    def _is_allowed(self, action: int, first: str | None, second: str | None, _: str | None, source: str | None) -> int:
         if source is not None:  # within a view or a trigger
             return sqlite3.SQLITE_DENY
         if action == sqlite3.SQLITE_SELECT:
             return sqlite3.SQLITE_OK
         if action == sqlite3.SQLITE_READ and first is not None and first.lower() in self._tables:
             return sqlite3.SQLITE_OK
-        is_count = action == sqlite3.SQLITE_FUNCTION and _ is not None and _.lower() == "count"
+        is_count = action == sqlite3.SQLITE_FUNCTION and second is not None and second.lower() == "count"
         return sqlite3.SQLITE_OK if is_count else sqlite3.SQLITE_DENY
 
     def _is_over(self) -> bool:
         return self._progress.is_stopping or time.monotonic() > self._deadline
 
     def _rows(self, table: str, keys: Sequence[str], names: list[str]) -> Iterator[tuple[Any, ...]]:
-        shown = ", ".join(map(_quoted, names))
-        order = ", ".join(f"{_quoted(key)} COLLATE BINARY" for key in keys if key in names)
-        order = f" ORDER BY {order}" if order else ""
-        row_id = self._row_id(table, names)
-        if row_id is None:
-            yield from self._steps(table, f"SELECT {shown} FROM {_quoted(table)}{order}")
+        """Yield all rows: in one go, and from the first on of which Python's own way cannot hold a cell, one by one."""
+        shown, source = ", ".join(map(_quoted, names)), _quoted(table)
+        order = self._order(table, keys, names)
+        self._connection.text_factory = str
+        done = 0
+        with contextlib.suppress(_OddCell):
+            for row in self._steps(table, f"SELECT {shown} FROM {source}{order}"):
+                yield row
+                done += 1
             return
-        one = f"SELECT {shown} FROM {_quoted(table)} WHERE {row_id} = ?"
-        for (place,) in self._steps(table, f"SELECT {row_id} FROM {_quoted(table)}{order}"):
-            try:
-                yield self._one(table, one, place)
-            except sqlite3.DataError:
-                yield tuple(self._cell(table, name, row_id, place) for name in names)
+        row_id = self._row_id(table, names)
+        self._connection.text_factory = _any_text
+        if row_id is None:
+            yield from islice(self._steps(table, f"SELECT {shown} FROM {source}{order}"), done, None)
+            return
+        one = f"SELECT {shown} FROM {source} WHERE {row_id} = ?"
+        for (place,) in islice(self._steps(table, f"SELECT {row_id} FROM {source}{order}"), done, None):
+            yield self._row(table, one, place, names, row_id)
+
+    def _order(self, table: str, keys: Sequence[str], names: list[str]) -> str:
+        """Return how rows are ordered: as they lie, which is fastest, or so that equal keys stand together."""
+        if any(unique <= set(keys) for unique in self._unique[table.lower()]):
+            return ""
+        order = ", ".join(f"{_quoted(key)} COLLATE BINARY" for key in keys if key in names)
+        return f" ORDER BY {order}" if order else ""
+
+    def _row(self, table: str, statement: str, place: int, names: list[str], row_id: str) -> tuple[Any, ...]:
+        try:
+            return self._one(table, statement, place)
+        except _OddCell:
+            return tuple([self._cell(table, name, row_id, place) for name in names])
 
     def _row_id(self, table: str, names: list[str]) -> str | None:
         """Return what finds a row; None for a table that has nothing of that kind."""
@@ -182,39 +214,39 @@ class SqliteSource:
     def _cell(self, table: str, name: str, row_id: str, place: int) -> Any:
         try:
             return self._one(table, f"SELECT {_quoted(name)} FROM {_quoted(table)} WHERE {row_id} = ?", place)[0]
-        except sqlite3.DataError:
+        except _OddCell:
             return Unkept("", f"holds more than {LARGEST_CELL >> 20} MiB")
 
     def _one(self, table: str, statement: str, *values: Any) -> tuple[Any, ...]:
-        row: tuple[Any, ...] | None = self._step(table, lambda: self._connection.execute(statement, values).fetchone())
+        with self._in_time(table):
+            row: tuple[Any, ...] | None = self._connection.execute(statement, values).fetchone()
         if row is None:
             raise StoreUnavailable(self._broken(table, "an index names a row that is not there"))
         return row
 
     def _all(self, table: str, statement: str) -> list[tuple[Any, ...]]:
-        rows: list[tuple[Any, ...]] = self._step(table, lambda: self._connection.execute(statement).fetchall())
-        return rows
+        with self._in_time(table):
+            return self._connection.execute(statement).fetchall()
 
     def _steps(self, table: str, statement: str) -> Iterator[tuple[Any, ...]]:
-        with closing(self._connection.cursor()) as cursor:
-            self._step(table, lambda: cursor.execute(statement))
-            while (row := self._step(table, cursor.fetchone)) is not None:
-                yield row
+        with closing(self._connection.cursor()) as cursor, self._in_time(table):
+            yield from cursor.execute(statement)
 
-    def _step(self, table: str, act: Callable[[], Any]) -> Any:
-        """Take one step of a statement, in time. Raises StoreUnavailable, Stopped, and DataError for a large cell."""
+    @contextlib.contextmanager
+    def _in_time(self, table: str) -> Iterator[None]:
+        """Translate what SQLite says of a table. Raises _OddCell where a cell is too large, or its text is no UTF-8."""
         self._deadline = time.monotonic() + DEADLINE
         try:
-            return act()
-        except sqlite3.DataError:
-            raise
+            yield
         except sqlite3.Error as problem:
-            if getattr(problem, "sqlite_errorcode", None) != sqlite3.SQLITE_INTERRUPT:
+            if isinstance(problem, sqlite3.DataError) or not hasattr(problem, "sqlite_errorcode"):
+                raise _OddCell from None  # whose message has the text
+            if problem.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
                 self._file.check()
                 raise StoreUnavailable(self._broken(table, str(problem))) from problem
             if time.monotonic() > self._deadline:
                 raise StoreUnavailable(
-                    f"{table} in {self._name} takes SQLite more than {DEADLINE:.0f} seconds for one row; "
+                    f"{table} in {self._name} takes SQLite more than {DEADLINE:.0f} seconds for a page of rows; "
                     "what was imported so far is kept. Make a plain copy of it (VACUUM INTO), and import that"
                 ) from problem
             raise Stopped("interrupted; what was moved so far is kept: run it again to go on from there") from problem
@@ -224,6 +256,19 @@ class SqliteSource:
             f"{table} in {self._name} cannot be read to its end ({why}); what was imported so far is kept. "
             "Recover the database (sqlite3's .recover, or a backup of it), and import that"
         )
+
+
+class _OddCell(Exception):
+    """A cell that is too large, or a text that is no UTF-8."""
+
+
+def _any_text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _size_of(row: tuple[Any, ...]) -> int:
+    """Return about how many bytes a row has: what it takes to write it down, which is the fastest way to add up."""
+    return len(marshal.dumps(row))
 
 
 def _quoted(name: str) -> str:
