@@ -15,7 +15,7 @@ from orbsite.operations.samples import Samples
 from orbsite.storage.content import no_collection
 from orbsite.storage.digests import digest
 from orbsite.storage.domain import Entry
-from orbsite.storage.errors import Conflict
+from orbsite.storage.errors import Conflict, OrbError
 from orbsite.storage.finding import Finding, error, warning
 from orbsite.storage.record import Key, Record
 from orbsite.storage.store import LedgerStore, Pack, Row
@@ -65,8 +65,11 @@ class Move:
                     raise Stopped("interrupted; what was moved so far is kept: run it again to go on from there")
 
     def _transaction(self, part: Part | None, more: Iterator[Part], most: int) -> None:
-        """Move a part, and more of them as long as they are few, all or nothing."""
-        found = Section()
+        """Move a part, and more of them as long as they are few, all or nothing.
+
+        Where the source cannot be read on, what was read of it before is kept.
+        """
+        found, problem = Section(), None
         entries = items = 0
         with self._target.transaction() if self._run is not None else contextlib.nullcontext():
             while part is not None:
@@ -75,11 +78,16 @@ class Move:
                     self._book.note(outcomes)
                 entries, items = entries + len(part.entries), items + part.items
                 enough = entries >= most or self._progress.is_stopping
-                part = None if enough else next(more, None)
+                try:
+                    part = None if enough else next(more, None)
+                except OrbError as raised:
+                    part, problem = None, raised
             if self._book is not None:
                 self._book.move_on(self._section, found, entries)
         self._section.take(found)
         self._progress(items)
+        if problem is not None:
+            raise problem
 
     def _part(self, part: Part, section: Section) -> list[Outcome]:
         """Move a part; where somebody takes a key in the same moment, weigh everything again."""

@@ -7,12 +7,10 @@ has a deadline.
 from __future__ import annotations
 
 import contextlib
-import marshal
 import re
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from itertools import islice
 from typing import Any
 
@@ -49,6 +47,8 @@ _CREATED = {
     "index": re.compile(rf"CREATE (?:UNIQUE )?INDEX {_NAME}", re.IGNORECASE),
     "trigger": re.compile(rf"CREATE TRIGGER {_NAME}", re.IGNORECASE),
 }
+_PRIMARY = 0xFF
+"""The bits of an error's code that say what it is; the others say more."""
 _ROW_IDS = ("rowid", "_rowid_", "oid")
 
 
@@ -95,8 +95,14 @@ class SqliteSource:
         return [Column(name) for name in self._tables.get(table.lower(), ())]
 
     def count(self, table: str) -> int:
-        """Return how many rows a table has."""
-        return int(self._one(table, f"SELECT COUNT(*) FROM {_quoted(table)}")[0])
+        """Return how many rows a table has; 0 where it is damaged: what can be read of it is read all the same."""
+        try:
+            return int(self._one(table, f"SELECT COUNT(*) FROM {_quoted(table)}")[0])
+        except StoreUnavailable as problem:
+            code = getattr(problem.__cause__, "sqlite_errorcode", 0)
+            if code & _PRIMARY != sqlite3.SQLITE_CORRUPT:
+                raise
+            return 0
 
     def pages(self, table: str, keys: Sequence[str], columns: Sequence[Column]) -> Iterator[Page]:
         """Yield the rows of a table, equal keys together: as many at a time as have about a megabyte."""
@@ -229,8 +235,8 @@ class SqliteSource:
             return self._connection.execute(statement).fetchall()
 
     def _steps(self, table: str, statement: str) -> Iterator[tuple[Any, ...]]:
-        with closing(self._connection.cursor()) as cursor, self._in_time(table):
-            yield from cursor.execute(statement)
+        with self._in_time(table):
+            yield from self._connection.execute(statement)
 
     @contextlib.contextmanager
     def _in_time(self, table: str) -> Iterator[None]:
@@ -239,6 +245,8 @@ class SqliteSource:
         try:
             yield
         except sqlite3.Error as problem:
+            if isinstance(problem, sqlite3.ProgrammingError):  # it was closed before all was read
+                return
             if isinstance(problem, sqlite3.DataError) or not hasattr(problem, "sqlite_errorcode"):
                 raise _OddCell from None  # whose message has the text
             if problem.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
@@ -267,8 +275,7 @@ def _any_text(data: bytes) -> str:
 
 
 def _size_of(row: tuple[Any, ...]) -> int:
-    """Return about how many bytes a row has: what it takes to write it down, which is the fastest way to add up."""
-    return len(marshal.dumps(row))
+    return sum([len(cell) for cell in row if isinstance(cell, str | bytes)])
 
 
 def _quoted(name: str) -> str:
