@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -50,12 +52,12 @@ class ProfileAdmin(RecordAdmin):
     @admin.display(description="preferences")
     def shown_preferences(self, row: ProfileRow) -> str:
         """The preferences in a line."""
-        return excerpt(", ".join(map(str, row.preferences)))
+        return excerpt(_in_a_line(row.preferences, str))
 
     @admin.display(description="constraints")
     def shown_constraints(self, row: ProfileRow) -> str:
         """What each constraint says of itself."""
-        return excerpt(", ".join(map(_in_words, row.constraints)))
+        return excerpt(_in_a_line(row.constraints, _in_words))
 
 
 @admin.register(ActiveModeRow)
@@ -68,6 +70,10 @@ class ActiveModeAdmin(RecordAdmin):
     search_fields = ("user_id", "mode_id")
     search_help_text = "a whole user id or mode id"
     ordering = ("user_id",)
+
+
+def _in_a_line(held: Any, in_words: Callable[[Any], str]) -> str:
+    return ", ".join(map(in_words, held)) if isinstance(held, list) else json.dumps(held, ensure_ascii=False)
 
 
 def _in_words(constraint: Any) -> str:

@@ -9,7 +9,7 @@ from django.db import models
 from luna.records import ActiveMode, Profile
 from orbsite.storage.record import Record
 from orbsite.storage.rows import JSONColumn, KeyField, Row
-from orbsite.storage.rules import id_rules, list_rules
+from orbsite.storage.rules import id_rules, list_or_object_rules
 
 
 class ProfileRow(Row):
@@ -31,7 +31,7 @@ class ProfileRow(Row):
         constraints = [
             models.UniqueConstraint(fields=["user_id", "mode_id"], name="luna_profiles_key"),
             *id_rules("luna_profiles", "user_id", "mode_id"),
-            *list_rules("luna_profiles", "preferences", "constraints"),
+            *list_or_object_rules("luna_profiles", "preferences", "constraints"),
         ]
 
     def __str__(self) -> str:

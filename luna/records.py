@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, TypeAlias
 
-from orbsite.storage.record import Id, Instant, Maybe, Record, Text, Value
+from orbsite.storage.record import Id, Instant, JSONObject, Maybe, Record, Text, Value
 
 
 class Constraint(Value, frozen=True, kw_only=True):
@@ -25,7 +25,7 @@ AnyConstraint: TypeAlias = Text | Constraint
 
 
 class Profile(Record, frozen=True, kw_only=True):
-    """What one user wants in one mode."""
+    """What one user wants in one mode: lists, or, as another line of the earlier system has it, a JSON object each."""
 
     plural: ClassVar[str] = "profiles"
     key_fields: ClassVar[tuple[str, ...]] = ("user_id", "mode_id")
@@ -38,12 +38,14 @@ class Profile(Record, frozen=True, kw_only=True):
 
     user_id: Id
     mode_id: Id
-    preferences: tuple[Text, ...]
-    constraints: tuple[AnyConstraint, ...]
+    preferences: tuple[Text, ...] | JSONObject
+    constraints: tuple[AnyConstraint, ...] | JSONObject
     updated_at: Instant
 
     def remarks(self) -> list[tuple[str, str]]:
         """Return a remark where constraints of both forms stand side by side."""
+        if isinstance(self.constraints, dict):
+            return []
         forms = {isinstance(constraint, str) for constraint in self.constraints}
         return [("constraints", "texts and objects stand side by side; both are kept")] if len(forms) > 1 else []
 

@@ -184,6 +184,8 @@ class Chosen(ModelAdmin):
 
         def act(keys: list[Key], told: dict[str, Any]) -> str:
             def change(record: Any) -> Any:
+                if isinstance(getattr(record, name), dict):  # a JSON object has no tags to change
+                    return record
                 return msgspec.structs.replace(record, **{name: made(getattr(record, name), told["tags"])})
 
             report = edit_each(self.store, kind, keys, change, hand=hand_of(request, told["reason"]))

@@ -19,7 +19,7 @@ from django.forms.widgets import Script
 from orbsite.forms import TreeField, lines_of
 from orbsite.storage import jsontext
 from orbsite.storage.finding import ROOT
-from orbsite.storage.record import Value, declared
+from orbsite.storage.record import Value, declared, list_form
 
 MOST_ROWS = 500
 """Beyond, there is only the JSON: a browser sends no more than so many inputs that the server takes."""
@@ -73,8 +73,8 @@ class Items:
     @classmethod
     def of(cls, declaration: Any, label: str) -> Items | None:
         """Return what a field that is declared so holds, or None where it is no such list."""
-        inner = typing.get_args(declaration)
-        if typing.get_origin(declaration) is not tuple or len(inner) != 2 or inner[1] is not Ellipsis:  # noqa: PLR2004
+        inner = typing.get_args(list_form(declaration))
+        if len(inner) != 2 or inner[1] is not Ellipsis:  # noqa: PLR2004
             return None
         kinds = typing.get_args(inner[0]) or (inner[0],)
         values = [one for one in kinds if isinstance(one, type) and issubclass(one, Value)]

@@ -25,7 +25,7 @@ from orbsite.storage.record import Extra, Key, Record
 from orbsite.storage.walk import name_of
 from te import retention
 from te.items import items_as_json
-from te.owners import NOBODY, USERS, id_problems, index_findings, ownership, to_list, unlist, users_of
+from te.owners import NOBODY, USERS, id_problems, index_findings, list_session, ownership, to_list, unlist, users_of
 from te.records import Reflection
 
 _SESSIONS = "sessions"
@@ -62,7 +62,7 @@ class ReflectionsLayout(Layout):
             else:
                 yield Entry(place=(_SESSIONS,), value={})
                 for session, content in sessions.items():
-                    for entry, count in self._session(session, content, users.get(session, [])):
+                    for entry, count in self._session(session, content, tuple(users.get(session, ()))):
                         keys += count
                         yield entry
         yield Entry(place=(), findings=tuple(repeated_keys(data, keys)))
@@ -104,7 +104,7 @@ class ReflectionsLayout(Layout):
         content = tree.setdefault(_SESSIONS, {}).setdefault(session, [])
         users = tree.setdefault(USERS, {})
         for user in to_list(users, record.owner, session, content):
-            users.setdefault(user, []).append(session)
+            list_session(users, user, session)
         if old is None:
             content.append(record)
         else:
@@ -145,7 +145,7 @@ class ReflectionsLayout(Layout):
         printed.setdefault(USERS, {})
         return printed
 
-    def _session(self, session: str, piece: Piece, users: list[str]) -> Iterator[tuple[Entry, int]]:
+    def _session(self, session: str, piece: Piece, users: tuple[str, ...]) -> Iterator[tuple[Entry, int]]:
         place = (_SESSIONS, session)
         found = id_problems(session, path_to(place))
         whole = None if found else self._reader.read_many(piece)
@@ -165,7 +165,7 @@ class ReflectionsLayout(Layout):
             yield self._item(item, (*place, index), users, found)
 
     def _item(
-        self, piece: Piece, place: tuple[str, str, int], users: list[str], found: list[Finding]
+        self, piece: Piece, place: tuple[str, str, int], users: tuple[str, ...], found: list[Finding]
     ) -> tuple[Entry, int]:
         path = path_to(place)
         reading = self._reader.read(piece, path)
@@ -180,14 +180,16 @@ class ReflectionsLayout(Layout):
         return _owned(record, place, users, findings), keys
 
 
-def _owned(record: Reflection, place: tuple[str, str, int], users: list[str], findings: list[Finding]) -> Entry:
+def _owned(
+    record: Reflection, place: tuple[str, str, int], users: tuple[str, ...], findings: list[Finding]
+) -> Entry:
     """Return the entry of a record that nobody else has seen yet, with its session, and its owner as far as known."""
     structs.force_setattr(record, "session_id", place[1])
     owners: tuple[str, ...] = ()
     if record.user_id is None:
         structs.force_setattr(record, "user_id", users[0] if users else NOBODY)
         if len(users) != 1:
-            owners = tuple(users)
+            owners = users
             findings = [*findings, warning(path_to(place), ownership(users))]
     return Entry(
         place=place, record=record, kind=Reflection, position=place[2], owners=owners, findings=tuple(findings)

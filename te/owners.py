@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from orbsite.storage.domain import Tree
@@ -15,6 +15,25 @@ from te.records import Reflection
 NOBODY = "default-user"
 """Who owns what stands in a session that no user is listed for."""
 USERS = "userSessions"
+
+
+class Listing(list[str]):
+    """A user's listing of sessions in a document's tree, which tells at once whether it has one."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self, sessions: Iterable[str] = ()) -> None:
+        super().__init__(sessions)
+        self._known = {name for name in self if isinstance(name, str)}
+
+    def append(self, session: str) -> None:
+        """List a session."""
+        super().append(session)
+        self._known.add(session)
+
+    def lists(self, session: str) -> bool:
+        """Tell whether a session is listed."""
+        return session in self._known
 
 
 def users_of(listed: Tree) -> dict[str, list[str]]:
@@ -69,10 +88,21 @@ def unlist(users: Tree, sessions: Tree) -> Iterator[tuple[str, Any, str]]:
 
 def _lists(users: Tree, user: str, session: str) -> bool:
     listed = users.get(user)
-    return isinstance(listed, list) and session in listed
+    if not isinstance(listed, Listing):
+        if not isinstance(listed, list):
+            return False
+        listed = users[user] = Listing(listed)
+    return listed.lists(session)
 
 
-def ownership(users: list[str]) -> str:
+def list_session(users: Tree, user: str, session: str) -> None:
+    """List a session for a user."""
+    if user not in users:
+        users[user] = Listing()
+    users[user].append(session)
+
+
+def ownership(users: Sequence[str]) -> str:
     """Return what to say of a reflection whose owner its session does not tell."""
     if not users:
         return f"no user is listed for the session; taken as a reflection of {NOBODY}"

@@ -14,7 +14,7 @@ from orbsite.storage.digests import digest
 from orbsite.storage.domain import Tree
 from orbsite.storage.record import Key, Record
 from orbsite.storage.retention import Policy
-from te.owners import USERS, to_list
+from te.owners import USERS, list_session, to_list
 from te.records import Reflection
 
 MAX_AGE_DAYS, MAX_PER_SESSION = 90.0, 1000
@@ -64,7 +64,7 @@ def put_back(tree: Tree, records: Sequence[tuple[Record, int | None]]) -> None:
         content[:] = _merged(content, returning, positions)
         for owner in dict.fromkeys(record.owner for record in returning):
             for user in to_list(users, owner, session, content):
-                users.setdefault(user, []).append(session)
+                list_session(users, user, session)
 
 
 def _by_session(records: Iterable[Record]) -> dict[str, dict[Key, Reflection]]:

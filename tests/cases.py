@@ -14,7 +14,7 @@ from orbsite.storage.domain import Domain
 from orbsite.storage.record import Record
 from te.domain import DOMAIN as TE
 from te.records import Reflection
-from tests.factories import ActionFactory, ActiveModeFactory, ProfileFactory, ReflectionFactory
+from tests.factories import ActionFactory, ActiveModeFactory, ObjectProfileFactory, ProfileFactory, ReflectionFactory
 from tests.mav.domain import DOMAIN as MAV
 from tests.mav.records import Action
 
@@ -39,9 +39,17 @@ class Case:
     def stolen(self, record: Any) -> Any:
         return msgspec.structs.replace(record, user_id="somebody-else")
 
+    form: str = ""
+    """What tells this case from another of the same kind."""
+
     @property
     def id(self) -> str:
-        return self.kind.plural
+        return f"{self.kind.plural}{self.form}"
+
+
+def held(value: Any) -> Any:
+    """Return a list of a file as a record has it."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _reflections(tree: Any) -> Iterator[tuple[str, Any]]:
@@ -54,7 +62,13 @@ def _reflections(tree: Any) -> Iterator[tuple[str, Any]]:
 CASES = [
     Case(
         LUNA, Profile, ProfileFactory, "preferences", (("one",), ("two", "Größe")),
-        lambda tree: {(u, m): tuple(p["preferences"]) for u, e in tree.items() for m, p in e["profiles"].items()},
+        lambda tree: {(u, m): held(p["preferences"]) for u, e in tree.items() for m, p in e["profiles"].items()},
+    ),
+    Case(
+        LUNA, Profile, ObjectProfileFactory, "preferences",
+        ({"theme": "dark", "10": [1, 0.5, None, {"a": {}}]}, {"one": True, "Größe": "🚀", "big": 10**20, "tiny": 1e-7}),
+        lambda tree: {(u, m): held(p["preferences"]) for u, e in tree.items() for m, p in e["profiles"].items()},
+        form="-of-objects",
     ),
     Case(
         LUNA, ActiveMode, ActiveModeFactory, "mode_id", ("mars", "用户"),

@@ -38,6 +38,16 @@ class ProfileFactory(factory.Factory):
     updated_at = factory.Sequence(moment)
 
 
+class ObjectProfileFactory(ProfileFactory):
+    """A profile as the earlier system's hosted line has it."""
+
+    mode_id = factory.Sequence(lambda n: f"{('work', 'personal', 'research')[n % 3]}-{n:04}")
+    preferences = factory.Sequence(lambda n: {"tone": f"calm {n}", "learnt": ["key: value"], "limits": {"emails": n}})
+    constraints = factory.Sequence(
+        lambda n: {f"constraint-{1704067200000 + n}": {"active": True, "weight": 0.5}, "quiet hours": ["22:00", None]}
+    )
+
+
 class ActiveModeFactory(factory.Factory):
     class Meta:
         model = ActiveMode

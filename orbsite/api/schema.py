@@ -196,6 +196,8 @@ def _of_value(schema: dict[str, Any], *, is_open: bool) -> dict[str, Any]:
 
 def field(schema: dict[str, Any]) -> dict[str, Any]:
     """Return the schema of a field; texts have no NUL, in lists neither."""
+    if schema.get("type") == "object" and "additionalProperties" in schema:
+        return {"type": "object"} | _OPEN
     if schema.get("format") == "date-time":
         return schema | {"pattern": _DATE_TIME}
     if schema.get("type") == "string":

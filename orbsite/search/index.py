@@ -15,7 +15,7 @@ from orbsite.search.fold import document
 from orbsite.storage.attempts import Attempts
 from orbsite.storage.conditions import among, beyond, by_keys
 from orbsite.storage.domain import Domain
-from orbsite.storage.record import Key, Record, columns, is_ordered_by_time
+from orbsite.storage.record import Key, Record, columns, is_ordered_by_time, texts_in
 from orbsite.storage.rows import read_row
 from orbsite.words import Words, WordsPass
 
@@ -49,11 +49,7 @@ def is_searched(kind: type[Record]) -> bool:
 def texts_of(record: Record) -> Iterator[str]:
     """Yield the texts by which a record is found, its tags among them."""
     for name in (*record.text_fields, *([record.tag_field] if record.tag_field else [])):
-        value = getattr(record, name)
-        if isinstance(value, str):
-            yield value
-        elif value is not None:
-            yield from value
+        yield from texts_in(getattr(record, name))
 
 
 def name_field(kind: type[Record]) -> str:

@@ -14,7 +14,7 @@ from django.db.models import Case, Count, ExpressionWrapper, F, Q, TextField, Va
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Collate, TruncDate
 
-from orbsite.storage.record import Record
+from orbsite.storage.record import Record, tags_of
 from orbsite.storage.sql import SqlStore
 from orbsite.storage.store import Store
 
@@ -88,7 +88,7 @@ class Walked(Census):
         found: Counter[str] = Counter()
         for one in self._records(kind):
             value = getattr(one, field)
-            found.update([value] if isinstance(value, str) else set(value))
+            found.update([value] if isinstance(value, str) else set(tags_of(one)))
         return sorted(found.items(), key=lambda item: (-item[1], item[0]))[:most]
 
     def stack(self, kind: type[Record], days: Sequence[date], most: int) -> Stack:
@@ -98,7 +98,7 @@ class Walked(Census):
         for one in self._records(kind):
             day = getattr(one, str(kind.time_field)).date()
             if day in known:
-                found[day, next(iter(getattr(one, str(kind.tag_field), ())), None)] += 1
+                found[day, next(iter(tags_of(one)), None)] += 1
         per_tag: Counter[str] = Counter()
         for (_, tag), number in found.items():
             if tag is not None:

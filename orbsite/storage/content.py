@@ -190,9 +190,8 @@ class Content:
         found = self.view.fetch(kind, alone(keys, expect), user_id=user_id)
         refuse_unexpected(next(iter(found.values()), None), expect)
         self._refuse_to_uncover(found.values(), goes=True)
-        for key, record in found.items():
-            self._domain.layout.drop(self.tree, record)
-            self._steps.append(Delete(kind, key))
+        self._domain.layout.drop_many(self.tree, found.values())
+        self._steps += [Delete(kind, key) for key in found]
         return self.view.delete(kind, found)
 
     def delete_where(self, kind: type[Record], where: Mapping[str, str]) -> int:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from orbsite.storage import jsontext
 from orbsite.storage.finding import ROOT, Finding, errors, step, warning
 from orbsite.storage.javascript import number
-from orbsite.storage.record import R, Text, Value
+from orbsite.storage.record import R, Text, Value, list_form
 from orbsite.storage.walk import ABSENT, REFUSED, Declared, Walk, choice
 
 
@@ -35,8 +35,11 @@ class Mender(Walk):
         if not found:
             self.changes += strict.findings  # a time without a zone, say, is read as one with it
             return kept
-        if typing.get_origin(declared.hint) is tuple and isinstance(raw, list | tuple):
-            return self._entries(declared.hint, raw, path)
+        entries = list_form(declared.hint)
+        if entries is not None and isinstance(raw, list | tuple):
+            return self._entries(entries, raw, path)
+        if isinstance(raw, dict) and typing.get_origin(choice(typing.get_args(declared.hint), raw)) is dict:
+            return {name: item for name, item in raw.items() if self.keeps(name, item, path)}
         mended = self._instead(kind, declared, raw)
         if mended is REFUSED:
             self.findings += found
@@ -72,7 +75,7 @@ class Mender(Walk):
 
     def _instead(self, kind: type[Value], declared: Declared, raw: Any) -> Any:
         hint = declared.hint
-        if typing.get_origin(hint) is tuple:
+        if list_form(hint) is not None:
             return ()
         if typing.get_origin(hint) is Annotated and typing.get_args(hint)[0] is datetime:
             return REFUSED if self.now is None else self.now()

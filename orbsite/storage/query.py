@@ -11,7 +11,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import Any
 
-from orbsite.storage.record import R, Record, Value, is_ordered_by_time
+from orbsite.storage.record import R, Record, Value, is_ordered_by_time, tags_of, texts_in
 
 _order = attrgetter("order")
 
@@ -64,7 +64,7 @@ class Query:
 
     def matches_content(self, record: Record) -> bool:
         """Tell whether tag and text hold: the conditions that SQL leaves to us."""
-        if self.tag is not None and self.tag not in getattr(record, record.tag_field or ""):
+        if self.tag is not None and self.tag not in tags_of(record):
             return False
         return self.text is None or any(self.text.casefold() in part.casefold() for part in _texts(record))
 
@@ -116,11 +116,7 @@ def _is_order(kind: type[Record], cursor: tuple[Any, ...]) -> bool:
 
 def _texts(record: Record) -> Iterable[str]:
     for name in record.text_fields:
-        value = getattr(record, name)
-        if isinstance(value, str):
-            yield value
-        elif value is not None:
-            yield from value
+        yield from texts_in(getattr(record, name))
 
 
 def weight(value: Any) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import types
+import typing
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -31,9 +33,15 @@ class Extra(dict[str, Any]):
     """Unknown keys of a record, kept for whoever wrote them. A type of its own, so that no JSON decodes as one."""
 
 
+class AnyJSON:
+    """Any JSON value. No JSON decodes as one: a strict decoder leaves it to the slow path, which looks into it."""
+
+
 Text: TypeAlias = str
 Id: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 Instant: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
+JSONObject: TypeAlias = dict[str, AnyJSON]
+"""A JSON object that is kept as it is; its values are plain JSON, as deep as files may be."""
 Key: TypeAlias = tuple[str, ...]
 R = TypeVar("R", bound="Record")
 
@@ -153,17 +161,19 @@ def key_getter(kind: type[Record]) -> Callable[[Record], Key]:
 
 
 def own(record: R) -> R:
-    """Return a record that shares nothing that can be changed with another; records without unknown keys are frozen."""
-    return copy.deepcopy(record) if _holds_extra(record) else record
+    """Return a record that shares nothing that can be changed with another; most records are frozen."""
+    return copy.deepcopy(record) if _holds_objects(record) else record
 
 
-def _holds_extra(value: Value) -> bool:
+def _holds_objects(value: Value) -> bool:
     compound = _compound(type(value))
     if value.extra is not None or not compound:
         return value.extra is not None
-    inner = (getattr(value, name) for name in compound)
+    inner = [getattr(value, name) for name in compound]
+    if any(isinstance(item, dict) for item in inner):
+        return True
     lists = (item if isinstance(item, list | tuple) else (item,) for item in inner)
-    return any(_holds_extra(part) for parts in lists for part in parts if isinstance(part, Value))
+    return any(_holds_objects(part) for parts in lists for part in parts if isinstance(part, Value))
 
 
 @cache
@@ -183,6 +193,31 @@ def declared(kind: type[Value]) -> dict[str, Any]:
 def columns(kind: type[Record]) -> tuple[str, ...]:
     """Return the fields of a record in the order of the files, then what holds its unknown keys."""
     return (*(attribute for attribute, _ in field_names(kind)), "extra")
+
+
+def tags_of(record: Record) -> tuple[str, ...]:
+    """Return a record's tags; a JSON object in their place has none."""
+    tags = getattr(record, record.tag_field or "", ())
+    return tags if isinstance(tags, tuple) else ()
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """Yield the texts of a field: itself, those of a list, or all of a JSON object, its keys among them."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from texts_in(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from texts_in(item)
+
+
+def list_form(hint: Any) -> Any:
+    """Return the declaration of a list among the forms that a field may have, or None where it has none."""
+    forms = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    return next((form for form in forms if typing.get_origin(form) is tuple), None)
 
 
 def is_ordered_by_time(kind: type[Record]) -> bool:

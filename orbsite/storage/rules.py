@@ -7,7 +7,7 @@ from typing import Any
 from django.db import models
 from django.db.models import F, Func, Q
 from django.db.models.functions import Length
-from django.db.models.lookups import Exact, GreaterThan, LessThanOrEqual
+from django.db.models.lookups import Exact, GreaterThan, In, LessThanOrEqual
 
 ID_LENGTH = 255
 
@@ -70,5 +70,15 @@ def list_rules(table: str, *names: str) -> list[models.BaseConstraint]:
     """Return checks that JSON columns hold lists."""
     return [
         models.CheckConstraint(name=f"{table}_{name}_list", condition=Q(Exact(JsonType(F(name)), "array")))
+        for name in names
+    ]
+
+
+def list_or_object_rules(table: str, *names: str) -> list[models.BaseConstraint]:
+    """Return checks that JSON columns hold lists or objects."""
+    return [
+        models.CheckConstraint(
+            name=f"{table}_{name}_list_or_object", condition=Q(In(JsonType(F(name)), ["array", "object"]))
+        )
         for name in names
     ]

@@ -9,7 +9,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, Generic
 
-from orbsite.storage.record import Key, R
+from orbsite.storage.record import Key, R, tags_of
 from orbsite.storage.retention import DAILY, MONTHLY, WEEKLY, Policy, Reasons
 
 
@@ -82,7 +82,7 @@ def _rules(kind: type[R], records: Sequence[R], policy: Policy, now: datetime) -
         for period, number in policy.periods.items():
             rules.append(_newest_of_its_period(_newest(sessions, _started(_STARTS[period], moment), number)))
     if policy.keep_tags and kind.tag_field:
-        rules.append(_tagged(_getter(kind.tag_field), policy.keep_tags, words))
+        rules.append(_tagged(policy.keep_tags, words))
     return rules
 
 
@@ -94,7 +94,7 @@ def _newest_of_its_period(newest: dict[int, str]) -> _Rule:
     return lambda record: newest.get(id(record))
 
 
-def _tagged(tags_of: _Get, wanted: Sequence[str], words: Reasons) -> _Rule:
+def _tagged(wanted: Sequence[str], words: Reasons) -> _Rule:
     def rule(record: Any) -> str | None:
         return next((words.of_tag(tag) for tag in wanted if tag in tags_of(record)), None)
 

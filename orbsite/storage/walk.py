@@ -16,6 +16,8 @@ from orbsite.storage.finding import Finding, error, step, warning
 from orbsite.storage.record import Extra, Value
 
 V = TypeVar("V", bound=Value)
+_SURROUNDED = 8
+"""So many levels of a document stand around a field, at the most."""
 _BEGINNINGS = {
     b"{": "an object",
     b"[": "a list",
@@ -64,6 +66,8 @@ class Walk:
         origin, arguments = typing.get_origin(hint), typing.get_args(hint)
         if origin is tuple:
             return self.items(arguments[0], raw, path)
+        if origin is dict:
+            return self.tree(raw, path)
         if origin in (Union, types.UnionType):
             return self.value(choice(arguments, raw), raw, path)
         if origin is Annotated and arguments[0] is datetime:
@@ -94,6 +98,14 @@ class Walk:
             return self.refuse(path, f"expected a list, got {name_of(raw)}")
         kept = tuple(self.value(hint, item, step(path, index)) for index, item in enumerate(raw))
         return REFUSED if REFUSED in kept else kept
+
+    def tree(self, raw: Any, path: str) -> Any:
+        """Return a JSON object as it is, or REFUSED."""
+        if not isinstance(raw, dict):
+            return self.refuse(path, f"expected an object, got {name_of(raw)}")
+        found = jsontext.problems(raw, path, _SURROUNDED)
+        self.findings += found
+        return REFUSED if found else raw
 
     def keeps(self, name: str, item: Any, path: str) -> bool:
         """Tell whether an unknown key can be kept."""
@@ -132,9 +144,13 @@ class Walk:
 
 def choice(hints: tuple[Any, ...], raw: Any) -> Any:
     """Return the alternative that the JSON type of `raw` points at."""
-    objects = [hint for hint in hints if isinstance(hint, type) and issubclass(hint, Value)]
+    objects = [hint for hint in hints if _is_object(hint)]
     others = [hint for hint in hints if hint not in objects]
     return objects[0] if objects and (isinstance(raw, dict) or not others) else others[0]
+
+
+def _is_object(hint: Any) -> bool:
+    return typing.get_origin(hint) is dict or (isinstance(hint, type) and issubclass(hint, Value))
 
 
 def name_of(raw: Any) -> str:

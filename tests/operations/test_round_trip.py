@@ -87,6 +87,9 @@ class Lots:
             return inner if self._draw.random() < 0.5 else dict(zip(NAMES, inner, strict=False))
         return self._draw.choice(plain)
 
+    def object(self) -> dict[str, Any]:
+        return {name: self.value(4) for name in self.names(3)}
+
     def unknown(self) -> dict[str, Any]:
         return {f"unknown {name}": self.value() for name in self.names(2)} if self._draw.random() < 0.4 else {}
 
@@ -132,6 +135,8 @@ class Lots:
     def _profile(self, user: str, mode: str) -> dict[str, Any]:
         constraints = [self.constraint(number) for number in range(self._draw.randint(0, 3))]
         named = {"userId": user, "modeId": mode, "preferences": self.texts(), "constraints": constraints}
+        if self._draw.random() < 0.3:
+            named |= {name: self.object() for name in self._draw.sample(["preferences", "constraints"], 2)[:1]}
         return named | {"updatedAt": self.moment()} | self.unknown()
 
 

@@ -19,7 +19,7 @@ from orbsite.storage.sql import SqlStore
 from orbsite.storage.store import Store
 from te.domain import DOMAIN as TE
 from te.records import Reflection
-from tests.cases import Case
+from tests.cases import Case, held
 from tests.factories import moment
 
 
@@ -64,7 +64,7 @@ def journal(base: Path) -> Harness:
                     record = step["record"]
                     value = record[names[case.witness]]
                     key = tuple(record[names[field]] for field in case.kind.key_fields)
-                    found[key] = tuple(value) if isinstance(value, list) else value
+                    found[key] = held(value)
                 elif step.get("delete") == case.kind.plural:
                     del found[tuple(step["key"])]
         return found
@@ -87,7 +87,7 @@ def sql(alias: str) -> Harness:
 
 
 def _plain(case: Case, value: Any) -> Any:
-    return tuple(json.loads(value)) if isinstance(case.values[0], tuple) else value
+    return held(json.loads(value)) if isinstance(case.values[0], tuple | dict) else value
 
 
 def reflections_with_a_journal(base: Path) -> Path:

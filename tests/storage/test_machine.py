@@ -25,6 +25,11 @@ NAMES = st.sampled_from(["a", "B", "é", "7", "42", "__proto__", "😀"])
 TEXTS = st.sampled_from(["", "one", "ONE", "two\n", "Straße", "用户"]) | st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=5
 )
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(-1e9, 1e9).map(lambda one: round(one, 3)) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=6,
+)
 MOMENTS = st.integers(0, 5).map(lambda number: BEGIN + timedelta(microseconds=number))
 
 
@@ -144,6 +149,8 @@ class Machine(RuleBasedStateMachine):
         return USERS if name == "user_id" else NAMES
 
     def _witness(self, data: st.DataObject) -> Any:
+        if isinstance(self.case.values[0], dict):  # either form may take the other's place
+            return data.draw(st.dictionaries(TEXTS, JSON, max_size=3) | st.lists(TEXTS, max_size=3).map(tuple))
         if isinstance(self.case.values[0], tuple):
             return tuple(data.draw(st.lists(TEXTS, max_size=3)))
         return data.draw(NAMES if self.case.witness.endswith("_id") else TEXTS)
