@@ -5,6 +5,7 @@ python -m benchmarks.sessions [NUMBER OF SESSIONS ...]
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import tempfile
@@ -96,6 +97,8 @@ def seconds(make: Callable[[int, Path], Callable[[], object]], size: int, work: 
     found = []
     for at in range(ROUNDS):
         act = make(size, work / f"{make.__name__}-{size}-{at}")
+        gc.collect()
+        gc.freeze()
         before = time.process_time()
         act()
         found.append(time.process_time() - before)

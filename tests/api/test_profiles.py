@@ -170,3 +170,16 @@ def test_of_two_who_save_over_the_same_etag_one_is_told_so(ana: Caller, mode: st
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(save, range(8))) == 1
     refused(ana.put(address, BODY, If_Match=tag), 412)
+
+
+def test_objects_are_kept_and_patched_member_by_member(ana: Caller) -> None:
+    body = BODY | {"preferences": {"tone": "calm", "10": [1, 0.5, None]}, "constraints": {"quiet": {"from": "22:00"}}}
+    assert ana.put(f"{PROFILES}/work", body).json() == {"userId": "ana", "modeId": "work", **body}
+    assert ana.get(f"{PROFILES}/work").json()["preferences"] == body["preferences"]
+    changed = ana.patch(f"{PROFILES}/work", {"preferences": {"tone": None, "pace": "slow"}}).json()
+    assert changed["preferences"] == {"10": [1, 0.5, None], "pace": "slow"}
+    assert changed["constraints"] == body["constraints"]
+    changed = ana.patch(f"{PROFILES}/work", {"preferences": ["a list"]}).json()
+    assert (changed["preferences"], changed["constraints"]) == (["a list"], body["constraints"])
+    refused(ana.put(f"{PROFILES}/work", body | {"preferences": {"a": "\x00"}}), 400)
+    refused(ana.put(f"{PROFILES}/work", body | {"preferences": "calm"}), 400)

@@ -26,7 +26,11 @@ TEXTS = st.sampled_from(["", "one", "ONE", "two\n", "Straße", "用户"]) | st.t
     st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=5
 )
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(-1e9, 1e9).map(lambda one: round(one, 3)) | TEXTS,
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(-1e9, 1e9).map(lambda one: round(one, 3))
+    | TEXTS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=6,
 )
