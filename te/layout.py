@@ -25,7 +25,19 @@ from orbsite.storage.record import Extra, Key, Record
 from orbsite.storage.walk import name_of
 from te import retention
 from te.items import items_as_json
-from te.owners import NOBODY, USERS, id_problems, index_findings, list_session, ownership, to_list, unlist, users_of
+from te.owners import (
+    NOBODY,
+    USERS,
+    Items,
+    id_problems,
+    index_findings,
+    items_of,
+    list_session,
+    ownership,
+    to_list,
+    unlist,
+    users_of,
+)
 from te.records import Reflection
 
 _SESSIONS = "sessions"
@@ -88,7 +100,8 @@ class ReflectionsLayout(Layout):
     def admit(self, tree: Tree, record: Record) -> None:
         """Refuse where the session, or a user's listing that would change, is no list."""
         session = _session_of(record)
-        content, users = tree.get(_SESSIONS, {}).get(session, []), tree.get(USERS, {})
+        content, users = items_of(tree.get(_SESSIONS, {}), session), tree.get(USERS, {})
+        content = [] if content is None else content
         if not isinstance(content, list):
             raise _unreadable((_SESSIONS, session))
         for user in to_list(users, record.owner, session, content):
@@ -101,7 +114,10 @@ class ReflectionsLayout(Layout):
         if isinstance(old, Reflection) and old.session_id != session:
             self.drop(tree, old)
             old = None
-        content = tree.setdefault(_SESSIONS, {}).setdefault(session, [])
+        sessions = tree.setdefault(_SESSIONS, {})
+        content = items_of(sessions, session)
+        if content is None:
+            content = sessions[session] = Items()
         users = tree.setdefault(USERS, {})
         for user in to_list(users, record.owner, session, content):
             list_session(users, user, session)
@@ -180,9 +196,7 @@ class ReflectionsLayout(Layout):
         return _owned(record, place, users, findings), keys
 
 
-def _owned(
-    record: Reflection, place: tuple[str, str, int], users: tuple[str, ...], findings: list[Finding]
-) -> Entry:
+def _owned(record: Reflection, place: tuple[str, str, int], users: tuple[str, ...], findings: list[Finding]) -> Entry:
     """Return the entry of a record that nobody else has seen yet, with its session, and its owner as far as known."""
     structs.force_setattr(record, "session_id", place[1])
     owners: tuple[str, ...] = ()
@@ -223,9 +237,12 @@ def _unreadable(place: tuple[str, ...]) -> RecordUnreadable:
     )
 
 
-def _swap(content: list[Any], old: Record, new: Record) -> None:
+def _swap(content: Items, old: Record, new: Record) -> None:
     """Put a record in the place of a record and its equal copies; a copy that differs was refused, and stays."""
-    same = [index for index, item in enumerate(content) if isinstance(item, Reflection) and item.key == old.key]
+    same = content.places_of(old.key)
+    if len(same) == 1 and old.owner == new.owner and old.key == new.key:
+        content.swap(same[0], new)
+        return
     rest = [item for index, item in enumerate(content) if index not in same or digest(item) != digest(old)]
     rest.insert(same[0], new)
     content[:] = rest

@@ -8,7 +8,7 @@ from typing import Any
 from orbsite.storage.domain import Tree
 from orbsite.storage.finding import Finding, path_to, warning
 from orbsite.storage.javascript import key_order
-from orbsite.storage.record import Id
+from orbsite.storage.record import Id, Key, Record
 from orbsite.storage.walk import Walk
 from te.records import Reflection
 
@@ -34,6 +34,70 @@ class Listing(list[str]):
     def lists(self, session: str) -> bool:
         """Tell whether a session is listed."""
         return session in self._known
+
+
+class Items(list[Any]):
+    """The items of a session in a document's tree: it tells at once where a key stands, and who owns something."""
+
+    __slots__ = ("_is_listed", "_owners", "_places")
+
+    def __init__(self, items: Iterable[Any] = ()) -> None:
+        super().__init__(items)
+        self._places: dict[Key, list[int]] | None = None
+        self._owners: dict[str, None] = {}
+        self._is_listed = False
+
+    def append(self, item: Any) -> None:
+        """Put an item at the end."""
+        super().append(item)
+        if self._places is not None:
+            self._note(len(self) - 1, item)
+
+    def __setitem__(self, at: Any, item: Any) -> None:
+        super().__setitem__(at, item)
+        self._forget()
+
+    def places_of(self, key: Key) -> list[int]:
+        """Return where the records with a key stand, copies among them."""
+        self._look()
+        return (self._places or {}).get(key, [])
+
+    def swap(self, at: int, record: Record) -> None:
+        """Put a record where one with the same key and owner stands."""
+        super().__setitem__(at, record)
+
+    def owners(self) -> Iterable[str]:
+        """Return who owns something here, in the order of what they own."""
+        self._look()
+        return tuple(self._owners)
+
+    def is_listed(self, users: Tree, session: str) -> bool:
+        """Tell whether the session is listed for everybody who owns something here."""
+        if not self._is_listed:
+            self._is_listed = all(_lists(users, user, session) for user in self.owners())
+        return self._is_listed
+
+    def _look(self) -> None:
+        if self._places is None:
+            self._places = {}
+            for at, item in enumerate(self):
+                self._note(at, item)
+
+    def _note(self, at: int, item: Any) -> None:
+        if self._places is not None and isinstance(item, Reflection):
+            self._places.setdefault(item.key, []).append(at)
+            self._owners[item.owner] = None
+
+    def _forget(self) -> None:
+        self._places, self._owners, self._is_listed = None, {}, False
+
+
+def items_of(tree: Tree, session: str) -> Any:
+    """Return what a tree has of a session, its items where it is a list."""
+    content = tree.get(session)
+    if type(content) is list:
+        content = tree[session] = Items(content)
+    return content
 
 
 def users_of(listed: Tree) -> dict[str, list[str]]:
@@ -67,6 +131,8 @@ def to_list(users: Tree, owner: str, session: str, content: list[Any]) -> list[s
     """Return for whom a session is yet to be listed: where its new owner is not, whoever owns something there."""
     if _lists(users, owner, session):
         return []
+    if isinstance(content, Items) and content.is_listed(users, session):
+        return [owner]
     others = (item.owner for item in content if isinstance(item, Reflection))
     return [user for user in dict.fromkeys((*others, owner)) if not _lists(users, user, session)]
 

@@ -180,6 +180,8 @@ class Content:
             self._domain.layout.admit(self.tree, record)
         old = {(type(one), one.key): self.view.fetch(type(one), [one.key]).get(one.key) for one in wanted}
         self.view.put_checked(wanted, expect, free=free)
+        if not free:
+            self._take_out_moved(wanted, old)
         for record in wanted:
             before = old[type(record), record.key]
             if before is None or not free:
@@ -234,6 +236,17 @@ class Content:
     def _put(self, record: Record, old: Record | None) -> None:
         self._domain.layout.put(self.tree, record, old)
         self._steps.append(Put(record))
+
+    def _take_out_moved(self, wanted: Iterable[Record], old: dict[tuple[type[Record], Key], Record | None]) -> None:
+        """Take records out of the lists where they will not stand any more, in one pass."""
+        moved = []
+        for record in wanted:
+            before = old[type(record), record.key]
+            if before is not None and any(getattr(before, one) != getattr(record, one) for one in record.stored_fields):
+                moved.append(before)
+                old[type(record), record.key] = None
+        if moved:
+            self._domain.layout.drop_many(self.tree, moved)
 
     def _refuse_unreadable(self, records: Iterable[Record]) -> None:
         for record in records if self._unreadable else ():

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('luna', '0002_mode_lists'),
+        ('luna', '0003_run_uid'),
     ]
 
     operations = [
