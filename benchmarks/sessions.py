@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=".") as work:
         for name, make in STEPS.items():
             times = [seconds(make, size, Path(work).resolve()) for size in sizes]
-            growth = [after / before for before, after in zip(times, times[1:], strict=False)]
+            growth = [after / before for before, after in pairwise(times)]
             told = ", ".join(f"{size:,} sessions {took:.2f} s" for size, took in zip(sizes, times, strict=True))
             print(f"{name}: {told}; x {', x '.join(f'{one:.2f}' for one in growth)}")
             slow += [name for one in growth if one > LARGEST_GROWTH]

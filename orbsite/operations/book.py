@@ -41,14 +41,9 @@ class Book:
         """How many entries the run has dealt with."""
         return int(self._run.cursor.get(self._domain.name, 0))
 
-    def note(self, outcomes: Iterable[Outcome]) -> None:
-        """Write down what was replaced, and what was left, of a part of a batch."""
-        outcomes = list(outcomes)
-        Change.objects.bulk_create([self._change(one) for one in outcomes if one.what == "replaced"])
-        Reject.objects.bulk_create([self._reject(one) for one in outcomes if one.what == "rejected"])
-
-    def move_on(self, section: Section, part: Section, entries: int) -> None:
-        """Write down that a batch of so many entries is done: `part` has its counts, `section` those before it."""
+    def note(self, outcomes: Iterable[Outcome], section: Section, part: Section, entries: int) -> None:
+        """Write down a batch of so many entries, whose counts are in `part`; those before it are in `section`."""
+        self.keep(outcomes)
         so_far = Section({kind: counts.copy() for kind, counts in section.counts.items()})
         so_far.take(Section(part.counts))
         counts = counts_of(self._report) | {
@@ -57,6 +52,12 @@ class Book:
         cursor = self._run.cursor | {self._domain.name: self.done + entries}
         Run.objects.filter(pk=self._run.pk).update(cursor=cursor, counts=counts)
         self._run.cursor = cursor
+
+    def keep(self, outcomes: Iterable[Outcome]) -> None:
+        """Write down what was replaced, and what was left: of a part of a batch, so that none has to be remembered."""
+        outcomes = list(outcomes)
+        Change.objects.bulk_create([self._change(one) for one in outcomes if one.what == "replaced"])
+        Reject.objects.bulk_create([self._reject(one) for one in outcomes if one.what == "rejected"])
 
     def settle(self, paths: Iterable[str] | None = None) -> None:
         """Settle what earlier runs over the same source had to leave: this one has taken it, or has left it again.

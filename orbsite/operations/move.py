@@ -75,7 +75,7 @@ class Move:
             while part is not None:
                 outcomes = self._part(part, found)
                 if self._book is not None:
-                    self._book.note(outcomes)
+                    self._book.keep(outcomes)
                 entries, items = entries + len(part.entries), items + part.items
                 enough = entries >= most or self._progress.is_stopping
                 try:
@@ -83,7 +83,7 @@ class Move:
                 except OrbError as raised:
                     part, problem = None, raised
             if self._book is not None:
-                self._book.move_on(self._section, found, entries)
+                self._book.note((), self._section, found, entries)
         self._section.take(found)
         self._progress(items)
         if problem is not None:

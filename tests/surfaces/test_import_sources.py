@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -266,11 +265,11 @@ class Stopping(Progress):
 
 
 @pytest.fixture
-def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A table whose count takes far longer than a test may."""
+def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A table whose statements are looked after at each instruction."""
     source = made(tmp_path / "orb.db", rows=10)
     monkeypatch.setattr(sqlite_source, "_INSTRUCTIONS", 1)
-    yield source
+    return source
 
 
 def test_a_wish_to_stop_ends_a_statement(slow: Path) -> None:
