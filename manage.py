@@ -9,23 +9,33 @@ import sys
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
+from django.db import DatabaseError
 
+from orbsite.management.base import told
+from orbsite.management.streams import OutputLost, guarded_streams
 from orbsite.operations.report import failure_as_json
+from orbsite.storage.errors import OrbError
 
 
 def main() -> None:
-    """Run the command that the arguments name; settings that do not add up end it with exit code 2."""
+    """Run the command that the arguments name. What a person can mend ends it with one line and exit code 2."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orbsite.settings")
-    try:
-        execute_from_command_line(sys.argv)
-    except ImproperlyConfigured as problem:
-        sys.exit(_refuse(problem))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    with guarded_streams():
+        try:
+            execute_from_command_line(sys.argv)
+        except ImproperlyConfigured as problem:
+            sys.exit(_refuse(f"The settings do not add up: {problem}"))
+        except KeyboardInterrupt:
+            sys.exit(130)
+        except OutputLost:
+            raise
+        except (DatabaseError, OrbError, OSError) as problem:
+            if "--traceback" in sys.argv:
+                raise
+            sys.exit(_refuse(told(problem)))
 
 
-def _refuse(problem: ImproperlyConfigured) -> int:
-    message = f"The settings do not add up: {problem}"
+def _refuse(message: str) -> int:
     sys.stderr.write(f"{message}\n")
     if "--format=json" in sys.argv or ["--format", "json"] in [sys.argv[at : at + 2] for at in range(len(sys.argv))]:
         sys.stdout.write(json.dumps(failure_as_json(message), indent=2) + "\n")

@@ -11,6 +11,7 @@ from django.db import DatabaseError, connections
 from orbsite import conf
 from orbsite.conf import Persistence
 from orbsite.models import Change, Reject, Run
+from orbsite.storage.database_errors import explained, place_of
 from orbsite.storage.document import Document
 from orbsite.storage.domain import Domain, registered
 from orbsite.storage.errors import OrbError, StoreUnavailable
@@ -76,14 +77,11 @@ atexit.register(close_file_stores)
 def open_sql_store(domain: Domain, using: str = "default") -> SqlStore:
     """Return the store over a domain's tables. Raises StoreUnavailable where database or tables cannot be reached."""
     connection = connections[using]
-    what = f"the {connection.vendor} database {connection.settings_dict['NAME']}"
     try:
         tables = connection.introspection.table_names()
     except DatabaseError as problem:
-        raise StoreUnavailable(
-            f"{what} cannot be reached: {problem}; check DATABASE_URL, and that it runs"
-        ) from problem
+        raise StoreUnavailable(explained(problem, using)) from problem
     missing = sorted({model._meta.db_table for model in (Run, Change, Reject, *domain.models.values())} - set(tables))
     if missing:
-        raise StoreUnavailable(f"{what} has no table {', '.join(missing)}; run: manage.py migrate")
+        raise StoreUnavailable(f"{place_of(using)} has no table {', '.join(missing)}; run: manage.py migrate")
     return SqlStore(domain, using)

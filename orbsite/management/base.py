@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,60 @@ from django.db import DatabaseError
 
 from orbsite import conf
 from orbsite.management.meter import Meter
+from orbsite.management.streams import OutputLost, exit_code_of, reason_of
 from orbsite.management.table import as_text
 from orbsite.operations.report import Report, failure_as_json
+from orbsite.storage.database_errors import explained
 from orbsite.storage.domain import Domain, registered
 from orbsite.storage.errors import OrbError
+from orbsite.storage.refusal import explained_by_system
 
 COULD_NOT_RUN = 2
 INTERRUPTED = 130
 
 
-class OrbCommand(BaseCommand):
+class GuardedCommand(BaseCommand):
+    """A command whose errors end in one line that says what, where and what to do next, and in an exit code.
+
+    Exit code 2: it could not run, or what it did could not be told; 130: interrupted; 141: the reader of its output
+    has ended.
+    """
+
+    def execute(self, *args: Any, **options: Any) -> Any:
+        """Run, and turn what a person can mend into a message and exit code 2."""
+        try:
+            return super().execute(*args, **options)
+        except OutputLost:
+            raise
+        except (OrbError, DatabaseError, ImproperlyConfigured, SystemCheckError, OSError) as problem:
+            failed = CommandError(told(problem), returncode=COULD_NOT_RUN)
+            self._print_failure(failed, options)
+            raise failed from problem
+        except KeyboardInterrupt as problem:
+            message = str(problem) or "interrupted; what was written so far is kept, run it again"
+            stopped = CommandError(message, returncode=INTERRUPTED)
+            self._print_failure(stopped, options)
+            raise stopped from problem
+
+    def tell(self, text: str, lost: str = "all was done; its report could not be written") -> None:
+        """Write to standard output at once. Raises CommandError with what is `lost` where that fails."""
+        try:
+            self.stdout.write(text)
+            self.stdout.flush()
+        except (OSError, ValueError) as problem:
+            raise CommandError(f"{lost}: {reason_of(problem)}", returncode=exit_code_of(problem)) from problem
+
+    def _print_failure(self, problem: Exception, options: dict[str, Any]) -> None:
+        if options.get("format") == "json":
+            with contextlib.suppress(OSError, ValueError):  # standard error and the exit code say it too
+                self.stdout.write(json.dumps(failure_as_json(str(problem)), indent=2))
+                self.stdout.flush()
+
+
+class OrbCommand(GuardedCommand):
     """A command that calls one operation and prints its report.
 
-    Exit code 0: all is well; 1: records were rejected or differ; 2: it could not run; 130: interrupted.
+    Exit code 0: all is well; 1: records were rejected or differ; others as of any GuardedCommand.
     """
 
     reads_files = True
@@ -40,33 +82,19 @@ class OrbCommand(BaseCommand):
             "--only", action="append", choices=names, metavar="NAME", help=f"one of: {', '.join(names)}"
         )
         if self.reads_files:
-            parser.add_argument("--data-dir", type=Path, help="the data directory (default: ORB_DATA_DIR)")
-
-    def execute(self, *args: Any, **options: Any) -> Any:
-        """Run, and turn what a person can mend into a message and exit code 2."""
-        try:
-            return super().execute(*args, **options)
-        except (OrbError, DatabaseError, ImproperlyConfigured, SystemCheckError) as problem:
-            if options.get("format") == "json":
-                self._print_failure(problem)
-            raise CommandError(str(problem), returncode=COULD_NOT_RUN) from problem
-        except KeyboardInterrupt as problem:
-            told = str(problem) or "interrupted; what was written so far is kept, run it again"
-            stopped = CommandError(told, returncode=INTERRUPTED)
-            if options.get("format") == "json":
-                self._print_failure(stopped)
-            raise stopped from problem
+            parser.add_argument("--data-dir", type=a_path, help="the data directory (default: ORB_DATA_DIR)")
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002
         """Run the operation, print its report, and end with its exit code."""
         with Meter(sys.stderr, self.unit) as progress:
             report = self.operate(registered(options["only"]), progress, **options)
-        if options["format"] == "json":
-            self.stdout.write(json.dumps(report.as_json(), indent=2))
-        else:
-            self.stdout.write(as_text(report, color=self.style))
+        as_json = options["format"] == "json"
+        text = json.dumps(report.as_json(), indent=2) if as_json else as_text(report, color=self.style)
         if report.exit_code:
+            why = f"not all is well (exit code {report.exit_code}), and the report could not be written"
+            self.tell(text, why)
             sys.exit(report.exit_code)
+        self.tell(text)
 
     def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:
         """Call the operation; each command has its own."""
@@ -76,5 +104,17 @@ class OrbCommand(BaseCommand):
         """Return the data directory that the options name."""
         return options["data_dir"] or conf.data_directory()
 
-    def _print_failure(self, problem: Exception) -> None:
-        self.stdout.write(json.dumps(failure_as_json(str(problem)), indent=2))
+
+def a_path(text: str) -> Path:
+    """Return the path that an argument names; `~` is the home directory, also where no shell has replaced it."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as problem:
+        raise ArgumentTypeError(f"{text!r} names a home directory that is not known; write the whole path") from problem
+
+
+def told(problem: Exception) -> str:
+    """Return the message for an error that a person can mend."""
+    if isinstance(problem, DatabaseError):
+        return explained(problem)
+    return explained_by_system(problem) if isinstance(problem, OSError) else str(problem)

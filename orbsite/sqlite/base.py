@@ -1,4 +1,8 @@
-"""The connection that Django opens where a database's ENGINE is orbsite.sqlite."""
+"""The connection that Django opens where a database's ENGINE is orbsite.sqlite.
+
+A connection never creates the database: a file that was removed under a running server would come back empty, and
+take what is saved from then on. `manage.py migrate` alone creates it, by `create_file`.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,19 @@ import os
 import threading
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from django.db.backends.sqlite3 import base
+
+from orbsite.sqlite.errors import DatabaseMissing
+
+Database = base.Database
 
 _creating = threading.Lock()
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """Django's own, but a file that it makes may be read by its owner alone, whatever the umask is.
+    """Django's own, but it opens only a file that is there.
 
     What SQLite puts beside the file has the file's mode. A connection that is kept from request to request is left
     once its file is not the one under that name any more, as after a restore: nobody would ever read what it writes.
@@ -23,13 +32,21 @@ class DatabaseWrapper(base.DatabaseWrapper):
     _file: tuple[int, int] | None = None
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        """Connect, to a file that was made private where there was none."""
+        """Connect. Raises DatabaseMissing where there is no file."""
         path = str(conn_params["database"])
-        is_file = not self.is_in_memory_db() and not path.startswith("file:")
-        if is_file:
-            _make(path)
-        connection = super().get_new_connection(conn_params)
-        self._file = _identity(path) if is_file else None
+        if self.is_in_memory_db() or path.startswith("file:"):
+            return super().get_new_connection(conn_params)
+        address = f"file:{quote(os.fsencode(path))}?mode=rw"
+        try:
+            connection = super().get_new_connection({**conn_params, "database": address, "uri": True})
+        except Database.OperationalError as problem:
+            if not _is_missing(path):
+                raise
+            raise DatabaseMissing(
+                f"there is no database at {path}; run: manage.py migrate, which makes an empty one, and then "
+                "manage.py restore_orb_backup, to bring a backup back"
+            ) from problem
+        self._file = _identity(path)
         return connection
 
     def is_usable(self) -> bool:
@@ -38,11 +55,25 @@ class DatabaseWrapper(base.DatabaseWrapper):
             return bool(super().is_usable())
         return _identity(str(self.settings_dict["NAME"])) == self._file
 
+    def create_file(self) -> None:
+        """Make the file, empty and private whatever the umask is, where there is none. Raises OSError."""
+        path = str(self.settings_dict["NAME"])
+        if self.is_in_memory_db() or path.startswith("file:") or Path(path).exists():
+            return
+        # One at a time: to close a file drops all locks of this process on it, those of a faster thread too.
+        with _creating, contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
-def _make(path: str) -> None:
-    # One at a time: to close a file drops all locks of this process on it, those of a faster thread too.
-    with _creating, contextlib.suppress(OSError):  # it is there, or SQLite tells what is wrong with its place
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+def _is_missing(path: str) -> bool:
+    """Tell whether there is no such file; where its directory is closed to this user, that is unknown."""
+    try:
+        Path(path).stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _identity(path: str) -> tuple[int, int] | None:

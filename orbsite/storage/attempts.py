@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from django.db import InterfaceError, InternalError, OperationalError, connections, transaction
 
+from orbsite.storage.database_errors import refusal, sqlite_code, sqlstate
 from orbsite.storage.errors import LockTimeout, OrbError, SaveFailed, SaveOutcomeUnknown, StoreUnavailable
 
 logger = logging.getLogger(__name__)
@@ -71,6 +72,9 @@ class Attempts:
 
     def _ended(self, problem: Exception, *, is_committing: bool) -> OrbError:
         """Return what an error means that no other attempt is made for; a connection of no more use is closed."""
+        refused = refusal(problem, self._using)
+        if refused is not None:
+            return refused
         if _is_an_answer(problem):
             return SaveFailed(f"the database refused the save, and nothing was written: {problem}")
         connections[self._using].close()
@@ -100,7 +104,7 @@ def _is_in_a_transaction(connection: Any) -> bool:
 
 
 def _is_in_the_way(problem: Exception) -> bool:
-    return _sqlite_code(problem) in _BUSY or _sqlstate(problem) in _IN_THE_WAY
+    return sqlite_code(problem) in _BUSY or sqlstate(problem) in _IN_THE_WAY
 
 
 def _is_an_answer(problem: Exception) -> bool:
@@ -108,17 +112,9 @@ def _is_an_answer(problem: Exception) -> bool:
 
     A connection that is lost says nothing, and an I/O error of SQLite may come after the commit took effect.
     """
-    code, state = _sqlite_code(problem), _sqlstate(problem)
+    code, state = sqlite_code(problem), sqlstate(problem)
     return code != sqlite3.SQLITE_IOERR if code else bool(state) and not state.startswith(_LOST)
 
 
-def _sqlite_code(problem: Exception) -> int:
-    return int(getattr(problem.__cause__, "sqlite_errorcode", 0)) & 0xFF  # without what extends it
-
-
-def _sqlstate(problem: Exception) -> str:
-    return getattr(problem.__cause__, "sqlstate", None) or ""
-
-
 def _name(problem: Exception) -> str:
-    return type(problem.__cause__).__name__ if _sqlstate(problem) else str(problem)
+    return type(problem.__cause__).__name__ if sqlstate(problem) else str(problem)

@@ -261,8 +261,19 @@ class Directory:
         if status.st_mode & _OPEN_TO_OTHERS:
             raise DocumentRefused(f"{self.path} can be written to by others; run: chmod go-w {self.path}")
         if stat.S_IMODE(status.st_mode) & ~_PRIVATE:
+            self._narrow(status.st_mode & _PRIVATE)
+
+    def _narrow(self, mode: int) -> None:
+        """Make the directory private. Raises DocumentRefused where the system refuses that."""
+        try:
+            self.fs.narrow(self.descriptor, mode)
+            is_narrow = stat.S_IMODE(self.fs.status(self.descriptor).st_mode) & ~_PRIVATE == 0
+        except OSError as problem:
+            raise refused(self.path, problem, "made private") from problem
+        if is_narrow:
             logger.warning("made %s private", self.path)
-            self.fs.narrow(self.descriptor, status.st_mode & _PRIVATE)
+        else:
+            logger.warning("%s can be read by others: its file system keeps no permissions", self.path)
 
 
 def numbered(stem: str, end: str = "") -> Iterator[str]:

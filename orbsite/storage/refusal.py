@@ -36,9 +36,38 @@ def refused(path: Path, problem: OSError, what: str = "opened") -> DocumentRefus
         is_link = path.is_symlink()
     if is_link:
         return DocumentRefused(f"{path} is a symbolic link; put the real file or directory there")
+    return DocumentRefused(f"{path} {_answer(problem, what)}")
+
+
+def explained_by_system(problem: OSError, what: str = "used") -> str:
+    """Return what to say of an error of the system that no place has translated: where, what, and what to do next."""
+    name = problem.filename if isinstance(problem.filename, str | bytes) else None
+    place = os.fsdecode(name).encode(errors="backslashreplace").decode() if name else "a file or a connection"
+    return f"{place} {_answer(problem, what)}"
+
+
+def remedy(problem: OSError) -> str:
+    """Return what to do about an error of the system."""
+    return _REMEDIES.get(problem.errno or 0, "mend that, then run it again")
+
+
+def _answer(problem: OSError, what: str) -> str:
     if problem.errno in (errno.EACCES, errno.EPERM):
-        return DocumentRefused(f"{path} may not be {what}: permission denied; run this as the user that owns it")
-    return DocumentRefused(f"{path} cannot be {what}: {problem.strerror}")
+        return f"may not be {what}: permission denied; {_REMEDIES[errno.EACCES]}"
+    return f"cannot be {what}: {problem.strerror or type(problem).__name__}; {remedy(problem)}"
+
+
+_REMEDIES = {
+    errno.EACCES: "run this as the user that owns it",
+    errno.EPERM: "run this as the user that owns it",
+    errno.EROFS: "mount the file system for writing, or name another directory, then run it again",
+    errno.ENOSPC: "make room on the disk, then run it again: it goes on from where it stopped",
+    errno.EDQUOT: "make room within the quota, then run it again: it goes on from where it stopped",
+    errno.EMFILE: "raise the limit of open files (ulimit -n), then run it again",
+    errno.ENOTDIR: "put a directory there, or name another one",
+    errno.ENOENT: "make its directory first, or check the path",
+    errno.EIO: "check the disk, then run it again",
+}
 
 
 def _kind(mode: int) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 from orbsite.storage.directory import NO_RENAMEAT2, Directory
 from orbsite.storage.errors import DocumentRefused, SaveFailed, SaveOutcomeUnknown
 from orbsite.storage.hashing import Hashing
+from orbsite.storage.refusal import remedy
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ def failing_whole(path: Path) -> Iterator[None]:
         yield
     except OSError as problem:
         raise SaveFailed(
-            f"{path} was not saved, and is as it was: {problem.strerror or problem}; mend that, then save again"
+            f"{path} was not saved, and is as it was: {problem.strerror or problem}; {remedy(problem)}"
         ) from problem
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from pathlib import Path
 from typing import Any
 
 from orbsite import conf
-from orbsite.management.base import OrbCommand
+from orbsite.management.base import OrbCommand, a_path
 from orbsite.management.meter import Meter
 from orbsite.operations.backup import backup
 from orbsite.operations.report import Report
@@ -24,7 +23,7 @@ class Command(OrbCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add --to, --no-files, --no-database and --label."""
         super().add_arguments(parser)
-        parser.add_argument("--to", type=Path, metavar="DIR", help="where to make it (default: ORB_BACKUP_DIR)")
+        parser.add_argument("--to", type=a_path, metavar="DIR", help="where to make it (default: ORB_BACKUP_DIR)")
         parser.add_argument("--no-files", action="store_true", help="leave the files out")
         parser.add_argument("--no-database", action="store_true", help="leave the database out")
         parser.add_argument("--label", default="", metavar="TEXT", help="why it is made, for the manifest")

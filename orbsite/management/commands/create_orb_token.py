@@ -12,13 +12,13 @@ from django.core.management.base import CommandError
 from django.db import transaction
 
 from orbsite import audit
-from orbsite.management.base import COULD_NOT_RUN, OrbCommand
+from orbsite.management.base import COULD_NOT_RUN, GuardedCommand
 from orbsite.storage.clock import utc_now
 from orbsite.storage.instant import spell
 from orbsite.tokens import SCOPES, Token, issue, scopes_help
 
 
-class Command(OrbCommand):
+class Command(GuardedCommand):
     """The command."""
 
     help = "Make a token for the API. It is printed once, and kept as a digest alone."
@@ -54,12 +54,15 @@ class Command(OrbCommand):
                 secret = issue(token, now)
                 facts = {"scopes": token.scopes, "users": len(token.users), "every_user": token.every_user}
                 audit.note(now, "create_orb_token", "token made", subject=token.prefix, **facts)
+                self._show(secret, token, as_json=options["format"] == "json")
         except (ValidationError, OverflowError) as problem:
             told = "; ".join(getattr(problem, "messages", ["--expires-days is too many"]))
             raise CommandError(f"no token was made: {told}", returncode=COULD_NOT_RUN) from problem
-        if options["format"] == "json":
-            expires = token.expires_at and spell(token.expires_at)
-            self.stdout.write(json.dumps({"ok": True, "token": secret, "prefix": token.prefix, "expiresAt": expires}))
-        else:
-            self.stdout.write(secret)
+        if options["format"] != "json":
             self.stderr.write("Keep it well: nobody can tell it to you again. Send it as Authorization: Bearer ...")
+
+    def _show(self, secret: str, token: Token, *, as_json: bool) -> None:
+        """Print it before it is committed: a token that could not be shown is of no use."""
+        expires = token.expires_at and spell(token.expires_at)
+        shown = {"ok": True, "token": secret, "prefix": token.prefix, "expiresAt": expires}
+        self.tell(json.dumps(shown) if as_json else secret, "no token was made, because it could not be shown")

@@ -6,12 +6,14 @@ import secrets
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.core.management.base import BaseCommand
+from django.db import transaction
+
+from orbsite.management.base import GuardedCommand
 
 NAME = "admin"
 
 
-class Command(BaseCommand):
+class Command(GuardedCommand):
     """Make a first superuser with a random password, shown once."""
 
     help = "Make a first superuser with a random password, which is shown once, and kept as a hash alone."
@@ -22,8 +24,10 @@ class Command(BaseCommand):
         known = users.filter(is_superuser=True).order_by("pk").first()
         if known is None:
             password = secrets.token_urlsafe(12)
-            users.create_superuser(NAME, password=password)
-            self.stdout.write(self.style.SUCCESS(f"Sign in as {NAME} with the password {password} (shown only now)."))
+            shown = self.style.SUCCESS(f"Sign in as {NAME} with the password {password} (shown only now).")
+            with transaction.atomic():
+                users.create_superuser(NAME, password=password)
+                self.tell(shown, "no user was made, because the password could not be shown")
         else:
             name = known.get_username()
-            self.stdout.write(f"Sign in as {name}; for a new password run: manage.py changepassword {name}")
+            self.tell(f"Sign in as {name}; for a new password run: manage.py changepassword {name}")

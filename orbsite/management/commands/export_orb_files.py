@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from pathlib import Path
 from typing import Any
 
-from orbsite.management.base import OrbCommand
+from orbsite.management.base import OrbCommand, a_path
 from orbsite.management.meter import Meter
 from orbsite.operations.export import export
 from orbsite.operations.report import Report
@@ -26,7 +25,7 @@ class Command(OrbCommand):
         """Add --to, --from, --user and --overwrite."""
         super().add_arguments(parser)
         parser.add_argument(
-            "--to", type=Path, required=True, metavar="DIR", help="where to write; made where it is missing"
+            "--to", type=a_path, required=True, metavar="DIR", help="where to write; made where it is missing"
         )
         parser.add_argument(
             "--from", dest="source", choices=("store", "sql", "file"), default="store", help="what to read"

@@ -6,16 +6,16 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import transaction
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from orbsite import audit
-from orbsite.management.base import COULD_NOT_RUN
+from orbsite.management.base import COULD_NOT_RUN, GuardedCommand
 from orbsite.storage.clock import utc_now
 
 
-class Command(BaseCommand):
+class Command(GuardedCommand):
     """The command."""
 
     help = "Forget somebody's authenticator: they sign in with their password, and set up another one."
@@ -35,4 +35,4 @@ class Command(BaseCommand):
             number = devices.filter(confirmed=True).count()
             devices.delete()
             audit.note(utc_now(), "reset_orb_2fa", "second factor reset", subject=str(user.pk), devices=number)
-        self.stdout.write(f"Forgotten: {number}. At the next page that they open, they set up another one.")
+        self.tell(f"Forgotten: {number}. At the next page that they open, they set up another one.")

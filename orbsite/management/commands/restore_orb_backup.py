@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from pathlib import Path
 from typing import Any
 
 from orbsite import conf
-from orbsite.management.base import OrbCommand
+from orbsite.management.base import OrbCommand, a_path
 from orbsite.management.meter import Meter
 from orbsite.operations.report import Report
 from orbsite.operations.restore import restore
@@ -27,7 +26,7 @@ class Command(OrbCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the backup, --apply, --no-files, --no-database and --no-backup."""
         super().add_arguments(parser)
-        parser.add_argument("backup", type=Path, metavar="DIR", help="the directory that create_orb_backup has made")
+        parser.add_argument("backup", type=a_path, metavar="DIR", help="the directory that create_orb_backup has made")
         parser.add_argument("--apply", action="store_true", help="do it")
         parser.add_argument("--no-files", action="store_true", help="leave the files as they are")
         parser.add_argument("--no-database", action="store_true", help="leave the database as it is")

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.db import DatabaseError, close_old_connections
 
-from orbsite.management.base import OrbCommand
+from orbsite.management.base import OrbCommand, told
 from orbsite.management.meter import Meter
 from orbsite.management.table import as_text
 from orbsite.operations.maintain import maintain
@@ -72,8 +72,8 @@ class Command(OrbCommand):
             try:
                 report = self._maintain(progress, worker, options)
                 options["trust_clock"] = False
-            except (OrbError, DatabaseError) as problem:  # a database that is away for a while comes back
-                self.stderr.write(f"nothing was done this time: {problem}")
+            except (OrbError, DatabaseError, OSError) as problem:  # what is away for a while comes back
+                self.stderr.write(f"nothing was done this time: {told(problem)}")
             else:
                 self._tell(report, options["format"])
             close_old_connections()
@@ -97,8 +97,7 @@ class Command(OrbCommand):
 
     def _tell(self, report: Report, form: str) -> None:
         if report.domains:
-            self.stdout.write(json.dumps(report.as_json()) if form == "json" else as_text(report, color=self.style))
-            self.stdout.flush()
+            self.tell(json.dumps(report.as_json()) if form == "json" else as_text(report, color=self.style))
 
 
 def _seconds(text: str) -> float:
