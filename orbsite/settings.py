@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import django
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from orbsite.environment import dotenv_text, path_setting
 from orbsite.logs import logging_to_standard_error
 from orbsite.refusals import refuse_what_is_unsafe
 
@@ -15,7 +17,12 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = environ.Env()
 if (BASE_DIR / ".env").is_file():
-    env.read_env(BASE_DIR / ".env")
+    env.read_env(io.StringIO(dotenv_text(BASE_DIR / ".env")))
+
+
+def _path(name: str, default: str) -> Path:
+    return path_setting(name, env.str(name, default="") or default, BASE_DIR)
+
 
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY", default="django-insecure-for-development-alone" if DEBUG else "")
@@ -28,8 +35,8 @@ ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[:
 
 # An empty variable is one that is not set.
 ORB_PERSISTENCE = env.str("ORB_PERSISTENCE", default="") or ("sql" if env.str("DATABASE_URL", default="") else "file")
-ORB_DATA_DIR = BASE_DIR / (env.str("ORB_DATA_DIR", default="") or ".orb-data")
-ORB_BACKUP_DIR = BASE_DIR / (env.str("ORB_BACKUP_DIR", default="") or ".orb-backups")
+ORB_DATA_DIR = _path("ORB_DATA_DIR", ".orb-data")
+ORB_BACKUP_DIR = _path("ORB_BACKUP_DIR", ".orb-backups")
 ORB_JOURNAL = env.str("ORB_JOURNAL", default="")
 ORB_KEEP_BACKUPS_DAYS = env.str("ORB_KEEP_BACKUPS_DAYS", default="")
 ORB_KEEP_EXPORTS_DAYS = env.str("ORB_KEEP_EXPORTS_DAYS", default="") or "30"
@@ -117,6 +124,8 @@ match DATABASES["default"]["ENGINE"]:
     case "django.db.backends.sqlite3":
         # Django's own choice loses acknowledged commits when the power goes; EXTRA syncs the directory too.
         DATABASES["default"]["ENGINE"] = "orbsite.sqlite"
+        if DATABASES["default"]["NAME"].startswith("~"):
+            DATABASES["default"]["NAME"] = str(path_setting("DATABASE_URL", DATABASES["default"]["NAME"], BASE_DIR))
         DATABASES["default"].setdefault("CONN_HEALTH_CHECKS", True)
         DATABASES["default"].setdefault("CONN_MAX_AGE", 600)  # to connect takes longer than to read a page
         DATABASES["default"]["OPTIONS"] = {
@@ -167,7 +176,7 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"
-STATIC_ROOT = BASE_DIR / (env.str("ORB_STATIC_ROOT", default="") or ".static")
+STATIC_ROOT = _path("ORB_STATIC_ROOT", ".static")
 if not DEBUG:
     STORAGES = {
         "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

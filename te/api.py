@@ -99,7 +99,7 @@ class TeView(OrbView):
     def instant(self, name: str) -> datetime | None:
         """Return the moment that a parameter of the query names. Raises Problem."""
         text = self.request.query_params.get(name)
-        return None if text is None else self.moment(text, name)
+        return None if text is None else self.moment_of_query(text, name)
 
 
 class Reflections(TeView):

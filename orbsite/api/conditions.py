@@ -15,7 +15,6 @@ lines. `must_be_free(request)` tells whether only a creation is wanted (`If-None
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
@@ -27,6 +26,11 @@ from orbsite.storage.digests import digest
 from orbsite.storage.record import Record
 
 _TAG = re.compile(r'(?P<weak>W/)?(?P<tag>"[\x21\x23-\x7e\x80-\xff]*")')
+
+_WEAK = (
+    'If-Match compares strong ETags alone, and what was sent is weak (W/"..."), perhaps because a proxy made it so. '
+    "Send the ETag as this API gave it, without W/."
+)
 
 
 def etag(record: Record) -> str:
@@ -59,7 +63,8 @@ def expected(request: Any, current: Record | None) -> str | None:
         raise Problem(CHANGED)
     there = digest(current)
     if asked.strip() != "*" and f'"{there}"' not in _tags(asked):
-        raise Problem(CHANGED, headers={"ETag": f'"{there}"'})
+        only_weak = bool(_tags(asked, weak_too=True)) and not _tags(asked)
+        raise Problem(CHANGED, _WEAK if only_weak else "", headers={"ETag": f'"{there}"'})
     return there
 
 
@@ -68,5 +73,5 @@ def must_be_free(request: Any) -> bool:
     return bool(request.headers.get("If-None-Match", "").strip() == "*")
 
 
-def _tags(header: str, *, weak_too: bool = False) -> Iterable[str]:
+def _tags(header: str, *, weak_too: bool = False) -> list[str]:
     return [match["tag"] for match in _TAG.finditer(header) if weak_too or not match["weak"]]

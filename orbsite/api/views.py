@@ -155,6 +155,17 @@ class OrbView(APIView):
             raise Problem(BAD, errors=[(path, "the time names no zone")])
         return found
 
+    def moment_of_query(self, text: str, name: str) -> datetime:
+        """Return the moment that a parameter of the query names; a `+` in an address arrives as a space."""
+        try:
+            return self.moment(text, name)
+        except Problem as problem:
+            before, space, after = text.rpartition(" ")
+            if space and _is_moment(f"{before}+{after}"):
+                told = f"{problem.errors[0][1]}; a + in an address means a space: write it as %2B"
+                raise Problem(BAD, errors=[(name, told)]) from problem
+            raise
+
     def object_of(self, value: Any, path: str = ROOT) -> dict[str, Any]:
         """Return an object. Raises Problem for any other JSON."""
         if not isinstance(value, dict):
@@ -255,3 +266,11 @@ def found(record: R | None) -> R:
     if record is None:
         raise Http404
     return record
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        _, remarks = parse(text)
+    except ValueError:
+        return False
+    return NO_ZONE not in remarks

@@ -43,7 +43,7 @@ def reason_of(problem: BaseException) -> str:
 
 
 class _Output(io.FileIO):
-    """Standard output, which raises OutputLost once and takes anything after that, so that the end of Python is quiet."""
+    """Standard output, which raises OutputLost once; what comes after that is dropped, so that Python ends quietly."""
 
     lost: OutputLost | None = None
 
@@ -109,7 +109,7 @@ def _rewrapped(stream: TextIO | None, raw: io.FileIO) -> TextIO:
         raw if unbuffered else io.BufferedWriter(raw),  # type: ignore[arg-type]
         encoding=getattr(stream, "encoding", None) or "utf-8",
         errors=getattr(stream, "errors", None) or "backslashreplace",
-        line_buffering=bool(getattr(stream, "line_buffering", raw.fileno() == 2)),
+        line_buffering=bool(getattr(stream, "line_buffering", isinstance(raw, _Errors))),
         write_through=unbuffered,
     )
 

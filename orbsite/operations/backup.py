@@ -15,7 +15,7 @@ from orbsite.operations.manifest import FORMAT, Manifest, SavedDocument, Stored
 from orbsite.operations.report import Report
 from orbsite.storage.content import entries
 from orbsite.storage.directory import Directory, numbered
-from orbsite.storage.document import require_directory
+from orbsite.storage.document import naming_the_setting, require_directory
 from orbsite.storage.domain import Domain
 from orbsite.storage.errors import DocumentCorrupt, DocumentError, OrbError, SaveOutcomeUnknown
 from orbsite.storage.finding import warning
@@ -74,7 +74,7 @@ def take(
     be copied, SaveFailed where the disk is full or the like; there is no such directory then.
     """
     moment = now()
-    with Directory.make(to) as parent, _fresh(parent) as (name, directory):
+    with naming_the_setting(to, "ORB_BACKUP_DIR (or --to)"), Directory.make(to) as parent, _fresh(parent) as (name, directory):
         saved = [
             _save(domain, documents[domain.name], directory)
             for domain in domains

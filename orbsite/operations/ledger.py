@@ -13,6 +13,7 @@ from django.db import DatabaseError, connections
 from orbsite.models import Run
 from orbsite.operations.report import Report
 from orbsite.operations.run_lock import alone
+from orbsite.storage.database_errors import refusal
 from orbsite.storage.errors import OrbError
 
 __all__ = ["alone", "begin", "counts_of", "last_complete", "recorded"]
@@ -83,6 +84,9 @@ def recorded(run: Run, report: Report, now: Callable[[], datetime]) -> Iterator[
         state = Run.State.INTERRUPTED if isinstance(problem, KeyboardInterrupt) else Run.State.FAILED
         with contextlib.suppress(OrbError, DatabaseError):  # it stays as running then, which the next run understands
             _end_early(run, state, now())
+        refused_by = refusal(problem) if isinstance(problem, DatabaseError) else None
+        if refused_by is not None:
+            raise refused_by from problem
         raise
     run.state, run.finished_at, run.counts = Run.State.COMPLETE, now(), counts_of(report)
     run.save(update_fields=["state", "finished_at", "counts"])

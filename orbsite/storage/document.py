@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from orbsite.storage.directory import Directory
@@ -48,7 +48,7 @@ class Document:
         """Open the document's directory, None where there is none yet. Creates nothing, and takes no lock."""
         with contextlib.ExitStack() as stack:
             try:
-                base = stack.enter_context(Directory.open(self.base, self._fs))
+                base = stack.enter_context(self._opened(Directory.open))
                 directory = stack.enter_context(base.enter(self._within))
             except FileNotFoundError:
                 directory = None
@@ -73,7 +73,7 @@ class Document:
         A directory that is missing is made, or, without `make`, is a DocumentCorrupt: it was there before.
         """
         with contextlib.ExitStack() as stack:
-            base = stack.enter_context(Directory.make(self.base, self._fs) if make else self._reopened())
+            base = stack.enter_context(self._opened(Directory.make) if make else self._reopened())
             directory = stack.enter_context(base.enter_or_make(self._within) if make else self._reopened(base))
             self._refuse_network(directory)
             with locked(directory, self.name, LOCK_TIMEOUT):
@@ -91,10 +91,14 @@ class Document:
     def _reopened(self, base: Directory | None = None) -> Directory:
         """Open the data directory, or the document's in it, to write in it once more; it is never made again."""
         try:
-            directory = Directory.open(self.base, self._fs) if base is None else base.enter(self._within)
+            directory = self._opened(Directory.open) if base is None else base.enter(self._within)
         except FileNotFoundError as problem:
             raise self.gone() from problem
         return directory.claimed()
+
+    def _opened(self, how: Callable[[Path, FileSystem], Directory]) -> Directory:
+        with naming_the_setting(self.base):
+            return how(self.base, self._fs)
 
     def refuse_to_start_over(self, directory: Directory) -> None:
         """Raise DocumentCorrupt where the document is gone, and what was kept of it is not."""
@@ -142,10 +146,30 @@ class Document:
 _network_file_system = functools.lru_cache(maxsize=16)(network_file_system)
 
 
+@contextlib.contextmanager
+def naming_the_setting(base: Path, setting: str = "ORB_DATA_DIR (or --data-dir)") -> Iterator[None]:
+    """Have the error for a directory that is a symbolic link say which setting names it, and where it leads."""
+    try:
+        yield
+    except DocumentRefused as problem:
+        if not _is_link(base):
+            raise
+        raise DocumentRefused(
+            f"{base} is a symbolic link; set {setting} to the directory itself: {base.resolve()}"
+        ) from problem
+
+
+def _is_link(path: Path) -> bool:
+    try:
+        return path.is_symlink()
+    except OSError:  # where the path leads through what may not be read, nobody can tell
+        return False
+
+
 def require_directory(base: Path) -> None:
     """Raise DocumentError where a data directory that somebody named is not there."""
     try:
-        with Directory.open(base):
+        with naming_the_setting(base), Directory.open(base):
             pass
     except FileNotFoundError as problem:
         raise DocumentError(f"there is no data directory {base}; check --data-dir and ORB_DATA_DIR") from problem

@@ -8,11 +8,11 @@ from django.core.management.base import CommandError
 from django.core.management.commands import migrate
 from django.db import connections
 
-from orbsite.management.base import COULD_NOT_RUN, GuardedCommand
+from orbsite.management.base import COULD_NOT_RUN
 from orbsite.storage.refusal import explained_by_system
 
 
-class Command(GuardedCommand, migrate.Command):
+class Command(migrate.Command):
     """Update the tables, in a new file where there is none."""
 
     def execute(self, *args: Any, **options: Any) -> Any:

@@ -1,0 +1,46 @@
+"""The environment as the settings read it: the file `.env`, and paths that begin with `~`."""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+
+_OTHER_ENCODINGS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+
+
+def dotenv_text(path: Path) -> str:
+    """Return the text of a `.env` file; a byte order mark of UTF-8 is left out. Raises ImproperlyConfigured."""
+    try:
+        data = path.read_bytes()
+    except OSError as problem:
+        raise ImproperlyConfigured(
+            f"{path} cannot be read: {problem.strerror}; let the user that runs this read it"
+        ) from problem
+    for mark, name in _OTHER_ENCODINGS.items():
+        if data.startswith(mark):
+            raise ImproperlyConfigured(f"{path} is in {name}; save it as UTF-8")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        line = data.count(b"\n", 0, problem.start) + 1
+        raise ImproperlyConfigured(f"{path} is not UTF-8 (line {line}); save it as UTF-8") from problem
+    if "\0" in text:
+        raise ImproperlyConfigured(f"{path} has NUL bytes, as UTF-16 without a byte order mark has; save it as UTF-8")
+    return text
+
+
+def path_setting(name: str, value: str, base: Path) -> Path:
+    """Return the path that a setting names, relative to `base`; `~` is a home directory. Raises ImproperlyConfigured."""
+    try:
+        return base / Path(value).expanduser()
+    except RuntimeError as problem:
+        raise ImproperlyConfigured(
+            f"{name} begins with {value.split('/')[0]}, a home directory that is not known; write the whole path"
+        ) from problem
