@@ -37,7 +37,10 @@ def dotenv_text(path: Path) -> str:
 
 
 def path_setting(name: str, value: str, base: Path) -> Path:
-    """Return the path that a setting names, relative to `base`; `~` is a home directory. Raises ImproperlyConfigured."""
+    """Return the path that a setting names, relative to `base`; `~` is a home directory.
+
+    Raises ImproperlyConfigured.
+    """
     try:
         return base / Path(value).expanduser()
     except RuntimeError as problem:

@@ -182,14 +182,18 @@ def cleanup_orphaned_files() -> list[Path]:
 
 
 def compact_te_reflections(
-    max_age_days: float = MAX_AGE_DAYS, max_reflections_per_session: int = MAX_PER_SESSION
+    max_age_days: float = MAX_AGE_DAYS,
+    max_reflections_per_session: int = MAX_PER_SESSION,
+    *,
+    trust_clock: bool = False,
 ) -> Compaction:
     """Remove from the configured store reflections that are older, or beyond the newest so many of their session.
 
-    However many they are; each is kept as a tombstone first. What does not decode is left, and told as an error.
+    However many they are; each is kept as a tombstone first. What does not decode or is from the future is left, and
+    told as an error. Raises ClockJumped where the clock seems to have jumped back, unless `trust_clock`.
     """
     policy = guides_policy(max_age_days, max_reflections_per_session)
-    section = retain([open_store(TE)], policy, now=utc_now, force=True).domains[TE.name]
+    section = retain([open_store(TE)], policy, now=utc_now, force=True, trust_clock=trust_clock).domains[TE.name]
     left = [f"{one.path}: {one.message}" for one in section.findings]
     return Compaction(section.total("removed"), section.facts["before"], section.facts["after"], left)
 

@@ -32,6 +32,7 @@ SAID = {
     "backups": ("Backups too", "Also those that have expired, as ORB_KEEP_BACKUPS_DAYS says."),
     "run": ("Run", "What is to be undone."),
     "force": ("Force", "Also rows that were changed since, or more than a fifth."),
+    "trust_clock": ("Trust the clock", "Also where the clock seems to have jumped; it is right now."),
     "user": ("User", "The whole id, as it is spelled in the records."),
     "label": ("Label", "Why it is made; it stands in the backup."),
     "policy": ("Policy", "The retention policy by which to decide."),

@@ -106,7 +106,7 @@ def _rewrapped(stream: TextIO | None, raw: io.FileIO) -> TextIO:
         return stream
     unbuffered = bool(getattr(stream, "write_through", False))
     return io.TextIOWrapper(
-        raw if unbuffered else io.BufferedWriter(raw),  # type: ignore[arg-type]
+        raw if unbuffered else io.BufferedWriter(raw),
         encoding=getattr(stream, "encoding", None) or "utf-8",
         errors=getattr(stream, "errors", None) or "backslashreplace",
         line_buffering=bool(getattr(stream, "line_buffering", isinstance(raw, _Errors))),

@@ -74,7 +74,11 @@ def take(
     be copied, SaveFailed where the disk is full or the like; there is no such directory then.
     """
     moment = now()
-    with naming_the_setting(to, "ORB_BACKUP_DIR (or --to)"), Directory.make(to) as parent, _fresh(parent) as (name, directory):
+    with (
+        naming_the_setting(to, "ORB_BACKUP_DIR (or --to)"),
+        Directory.make(to) as parent,
+        _fresh(parent) as (name, directory),
+    ):
         saved = [
             _save(domain, documents[domain.name], directory)
             for domain in domains

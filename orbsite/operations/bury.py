@@ -12,7 +12,7 @@ from orbsite.operations.book import key_text
 from orbsite.operations.ledger import counts_of
 from orbsite.operations.progress import Progress, Stopped
 from orbsite.operations.report import Report
-from orbsite.operations.weigh import Terms, Weighed
+from orbsite.operations.weigh import Sure, Terms, Weighed
 from orbsite.storage.attempts import Attempts
 from orbsite.storage.burial import Ledger
 from orbsite.storage.burying import planned, sweep
@@ -55,9 +55,9 @@ class InOnePass(Weighed):
         """Yield what was planned."""
         return ((one.record.key, one.reason) for one in (self._plan.graves if self._plan else ()))
 
-    def tell(self, *, force: bool) -> None:
+    def tell(self, sure: Sure) -> None:
         """Say what would go, and what cannot."""
-        super().tell(force=force)
+        super().tell(sure)
         self._tell_of_others()
 
     def remove(self, report: Report, terms: Terms, progress: Progress) -> None:
@@ -70,8 +70,7 @@ class InOnePass(Weighed):
 
         def bury(plan: Plan) -> None:
             self._take(plan)
-            if not terms.force:
-                self.refuse()
+            self.refuse(terms.sure)
             if plan.graves:
                 report.tombstones.append(self._bury(plan, terms.actor))
 
@@ -80,13 +79,14 @@ class InOnePass(Weighed):
         else:  # nothing is made where there is nothing
             self.look(exactly=True)
         self._count(self.number)
+        self._tell_of_the_future()
         self._tell_of_others()
         facts = {"before": before, "after": self.store.size()}
         self.section.facts = facts | {"reclaimable": 0}
         progress(self.number)
 
     def _take(self, plan: Plan) -> None:
-        self._plan, self.total, self.number, self.newest = plan, plan.total, plan.number, plan.newest
+        self._plan, self.total, self.number, self.future = plan, plan.total, plan.number, plan.future
 
     def _tell_of_others(self) -> None:
         plan = self._plan or Plan(self.kind)
@@ -122,7 +122,7 @@ class InBatches(Weighed):
         """Note what goes."""
         found = self._condemned
         found.plan()
-        self.total, self.number, self.newest = found.total, found.number, found.newest
+        self.total, self.number, self.future = found.total, found.number, found.future
         for key in found.unreadables():
             path = f"{self.kind.plural} {key_text(key)}"
             self.section.findings.append(warning(path, "its time cannot be read; it stays"))
@@ -159,6 +159,7 @@ class InBatches(Weighed):
                 if terms.deadline is not None and time.monotonic() > terms.deadline:
                     break
                 time.sleep(max(terms.pause, min(found.rest, _WAKING + took / 2)))
+        self._tell_of_the_future()
         removed = counts.counts[self.kind.plural]["removed"]
         self._left(self.number - passed, "more would go: the time is up; run it again to go on")
         self._left(passed - removed, "stay: they were changed meanwhile, or do not decode")

@@ -61,7 +61,15 @@ def maintain(
     if trust_clock:
         RetentionPolicy.objects.filter(claimed_by="", last_started__gt=moment).update(last_started=None, next_due=None)
     _fail_the_dead(report, moment, stale_after)
-    work = _Work(report, now=now, worker=worker or a_name(), patience=patience, beat=beat, progress=progress)
+    work = _Work(
+        report,
+        now=now,
+        worker=worker or a_name(),
+        patience=patience,
+        beat=beat,
+        trust_clock=trust_clock,
+        progress=progress,
+    )
     refused = _refused(report, moment)
     for policy in slots.due(moment):
         if policy.pk not in refused and (only is None or policy.domain in only) and not progress.is_stopping:
@@ -123,10 +131,12 @@ class _Work:
         worker: str,
         patience: float,
         beat: float,
+        trust_clock: bool,
         progress: Progress,
     ) -> None:
         self._report, self._now, self._worker = report, now, worker
         self._patience, self._beat, self._progress = patience, beat, progress
+        self._trust_clock = trust_clock
 
     def take(self, policy: RetentionPolicy) -> None:
         """Run a policy that is due, unless somebody else does."""
@@ -168,6 +178,7 @@ class _Work:
                         rules,
                         now=self._now,
                         force=policy.force,
+                        trust_clock=self._trust_clock,
                         actor=f"policy {policy.pk}",
                         progress=watched,
                     )

@@ -113,6 +113,7 @@ class Compact(Request, frozen=True, kw_only=True):
     user: str | None = None
     dry_run: bool = False
     force: bool = False
+    trust_clock: bool = False
 
     def __post_init__(self) -> None:
         if (self.policy is None) != (self.user is None):
@@ -127,7 +128,7 @@ class Compact(Request, frozen=True, kw_only=True):
         store = store_named(policy.store, policy.domain)
         if not isinstance(store, SqlStore):
             raise OrbError("this policy is about files, and one user is compacted in SQL alone; choose another policy")
-        return trim(store, policy.policy, self.user, **how)
+        return trim(store, policy.policy, self.user, trust_clock=self.trust_clock, **how)
 
 
 class Export(Request, frozen=True, kw_only=True):

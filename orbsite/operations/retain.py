@@ -16,8 +16,11 @@ from orbsite.operations.compact import note_compaction
 from orbsite.operations.ledger import alone, begin, recorded
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report
-from orbsite.operations.weigh import Terms, Weighed
+from orbsite.operations.stats import COMPACT
+from orbsite.operations.weigh import Sure, Terms, Weighed
 from orbsite.storage.errors import InvalidPolicy, OrbError
+from orbsite.storage.facts import Facts
+from orbsite.storage.file import FileStore
 from orbsite.storage.finding import warning
 from orbsite.storage.record import Record
 from orbsite.storage.retention import Policy, retained
@@ -35,6 +38,7 @@ def retain(
     now: Callable[[], datetime],
     dry_run: bool = False,
     force: bool = False,
+    trust_clock: bool = False,
     budget: float | None = None,
     pause: float = 0.0,
     explain: str | None = None,
@@ -45,26 +49,28 @@ def retain(
 
     With `explain`, tell of the records with this id alone why they would stay or go. `budget` is the seconds after
     which no other batch is begun in SQL, `pause` the seconds between batches. What goes is kept as tombstones first: in
-    SQL by the run, else by the names in the report. Raises InvalidPolicy, ClockJumped, and TooMuch where more than a
-    fifth of a store's records would go; the last two unless it is forced. Nothing was removed then.
+    SQL by the run, else by the names in the report. Raises InvalidPolicy; ClockJumped unless `trust_clock`; and TooMuch
+    where more than a fifth of a store's records would go, unless `force`. Nothing was removed then.
     """
     moment, kinds = now(), [(store, kind) for store in stores for kind in _kinds(store, policy)]
     if explain is not None:
         return _explained(kinds, policy, moment, explain)
     report, deadline = Report(columns=COLUMNS), None if budget is None else time.monotonic() + budget
     progress.tells_of(report)
-    terms = Terms(actor=actor, force=force, deadline=deadline, pause=pause)
+    sure = Sure(force=force, trust_clock=trust_clock)
+    terms = Terms(actor=actor, sure=sure, deadline=deadline, pause=pause)
     with contextlib.ExitStack() as stack:
         weighed = [_weighed(store, kind, policy, moment) for store, kind in kinds]
         for one in weighed:
             stack.callback(one.close)
             one.section = report.section(one.store.domain.name, (kind.plural for kind in retained(one.store.domain)))
+            one.noted = _last_noted(one.store)
             one.look(exactly=dry_run or len(weighed) > 1)
-            if not (force or dry_run):
-                one.refuse()
+            if not dry_run:
+                one.refuse(sure)
         if dry_run:
             for one in weighed:
-                one.tell(force=force)
+                one.tell(sure)
             return report
         if any(isinstance(one, InBatches) for one in weighed):
             _begin(stack, report, policy, now)
@@ -95,6 +101,19 @@ def _weighed(store: Store, kind: type[Record], policy: Policy, moment: datetime)
     if isinstance(store, SqlStore):
         return InBatches(store, kind, policy, moment)
     return InOnePass(store, kind, policy, moment)
+
+
+def _last_noted(store: Store) -> datetime | None:
+    """Return when something was last done to a store, as its ledger or the notes beside its files say.
+
+    It is the last one alone: a run that was noted by a wrong clock counts until the next one.
+    """
+    if isinstance(store, SqlStore):
+        last = Run.objects.order_by("-id").first()
+        return None if last is None else last.finished_at or last.started_at
+    if isinstance(store, FileStore):
+        return Facts(store.base).last(COMPACT, store.domain.name)
+    return None
 
 
 def _explained(kinds: list[tuple[Store, type[Record]]], policy: Policy, moment: datetime, name: str) -> Report:

@@ -12,9 +12,11 @@ from orbsite.operations.notes import Hand
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.remove import remove
 from orbsite.operations.report import Report, Section
+from orbsite.operations.weigh import clock_problem, findings_of_the_future
 from orbsite.storage.digests import digest
-from orbsite.storage.errors import ClockJumped, OrbError, TooMuch
+from orbsite.storage.errors import OrbError, TooMuch
 from orbsite.storage.finding import warning
+from orbsite.storage.future import future_of
 from orbsite.storage.record import Key, Record
 from orbsite.storage.retention import Policy, retained
 from orbsite.storage.sql import SqlStore
@@ -32,12 +34,13 @@ def trim(
     actor: str = "",
     dry_run: bool = False,
     force: bool = False,
+    trust_clock: bool = False,
     progress: Progress = silent,
 ) -> Report:
     """Remove a user's records that a policy does not keep, as a run over everybody would; or tell what would go.
 
     Where several users share a session, all of it counts, and only this user's records go. All of a kind goes, or
-    nothing. Raises InvalidPolicy, and ClockJumped and TooMuch, with which nothing was removed, unless it is forced.
+    nothing. Raises InvalidPolicy; ClockJumped unless `trust_clock`, and TooMuch unless `force`: nothing was removed.
     """
     report, moment = Report(columns=COLUMNS), now()
     progress.tells_of(report)
@@ -48,11 +51,14 @@ def trim(
         progress.expect(len(mine))
         going = _going(store, kind, mine, policy, moment)
         _tell(section, kind, mine, going, dry_run=dry_run)
-        why = None if force else _refusal(kind, mine, going, policy, moment)
-        if why is not None and not dry_run:
-            raise why
-        if why is not None:
-            section.findings.append(warning(kind.plural, f"nothing would go unless it is forced: {why}"))
+        future = future_of(kind, mine, policy.ahead(moment))
+        section.findings += findings_of_the_future(kind, future)
+        clock = None if trust_clock else clock_problem(kind, policy, moment, future, None)
+        for why, when in ((clock, "the clock is trusted"), (None if force else _too_much(kind, mine, going), "it is forced")):
+            if why is not None and not dry_run:
+                raise why
+            if why is not None:
+                section.findings.append(warning(kind.plural, f"nothing would go unless {when}: {why}"))
         if going and not dry_run:
             reason = f"a policy for one user: {'; '.join(sorted({one.reason for one in going}))}"
             hand = Hand(actor=actor, at=moment, reason=reason[:200])
@@ -97,12 +103,7 @@ def _take_back(section: Section, kind: type[Record], number: int) -> None:
         section.findings.append(warning(kind.plural, f"{number} were changed meanwhile, and were left as they are"))
 
 
-def _refusal(
-    kind: type[Record], mine: list[Any], going: list[Verdict[Any]], policy: Policy, moment: datetime
-) -> OrbError | None:
-    newest = max((getattr(one, kind.time_field or "") for one in mine), default=None)
-    if policy.distrusts(moment, newest):
-        return ClockJumped(f"the newest of the {kind.plural} is from tomorrow or later; set the clock, or force it")
+def _too_much(kind: type[Record], mine: list[Any], going: list[Verdict[Any]]) -> TooMuch | None:
     if len(going) > MOST * len(mine):
         return TooMuch(
             f"{len(going)} of {len(mine)} {kind.plural} would go, more than a fifth; nothing was removed. Look at them "

@@ -12,14 +12,29 @@ from orbsite.operations.book import key_text
 from orbsite.operations.compact import MOST
 from orbsite.operations.progress import Progress
 from orbsite.operations.report import Report, Section
-from orbsite.storage.errors import ClockJumped, TooMuch
-from orbsite.storage.finding import warning
+from orbsite.storage.errors import ClockJumped, OrbError, TooMuch
+from orbsite.storage.finding import Finding, warning
+from orbsite.storage.future import Dated, Future
 from orbsite.storage.instant import spell
 from orbsite.storage.record import Key, Record
 from orbsite.storage.retention import Policy
 from orbsite.storage.store import Store
 
+FORCE, TRUST_CLOCK = "--force", "--trust-clock"
+"""The flags that switch off a guard each."""
 _LISTED = 10_000
+_NAMED = 3
+"""So many records an error names; the findings name more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sure:
+    """Which guards somebody has switched off, each by a flag of its own."""
+
+    force: bool = False
+    """Remove more than a fifth."""
+    trust_clock: bool = False
+    """Believe the clock, whatever speaks against it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +42,7 @@ class Terms:
     """How a removal is to be done."""
 
     actor: str
-    force: bool
+    sure: Sure
     deadline: float | None
     """The moment of a monotonic clock after which no other batch is begun."""
     pause: float
@@ -42,7 +57,9 @@ class Weighed(ABC):
     def __init__(self, store: Store, kind: type[Record], policy: Policy, moment: datetime) -> None:
         self.store, self.kind, self.policy, self.moment = store, kind, policy, moment
         self.total = self.number = 0
-        self.newest: datetime | None = None
+        self.future = Future()
+        self.noted: datetime | None = None
+        """When the last run over this data was, as far as that is noted."""
 
     @abstractmethod
     def look(self, *, exactly: bool) -> None:
@@ -59,13 +76,12 @@ class Weighed(ABC):
     def close(self) -> None:  # noqa: B027 -- memory has nothing to forget
         """Forget what was found out."""
 
-    def refuse(self) -> None:
+    def refuse(self, sure: Sure) -> None:
         """Raise ClockJumped or TooMuch where nobody should remove this without being sure."""
-        why = self._clock() or self._too_much()
-        if why is not None:
+        for why, _ in self._objections(sure):
             raise why
 
-    def tell(self, *, force: bool) -> None:
+    def tell(self, sure: Sure) -> None:
         """Say what would go, and why."""
         self._count(0)
         listed = list(islice(self.going(), _LISTED))
@@ -74,9 +90,9 @@ class Weighed(ABC):
         if self.number > len(listed):
             more = f"{self.number - len(listed)} more would go; --explain ID tells of any of them"
             findings.append(warning(self.kind.plural, more))
-        for problem in () if force else (self._clock(), self._too_much()):
-            if problem is not None:
-                findings.append(warning(self.kind.plural, f"nothing would go without --force: {problem}"))
+        for problem, flag in self._objections(sure):
+            findings.append(warning(self.kind.plural, f"nothing would go without {flag}: {problem}"))
+        self._tell_of_the_future()
         self.section.facts["would_go"] = self.section.facts.get("would_go", 0) + self.number
 
     def _count(self, removed: int) -> None:
@@ -85,22 +101,72 @@ class Weighed(ABC):
         self.section.count(name, "kept", self.total - removed)
         self.section.count(name, "removed", removed)
 
-    def _clock(self) -> ClockJumped | None:
-        if self.newest is None or not self.policy.distrusts(self.moment, self.newest):
-            return None
-        return ClockJumped(
-            f"it is {spell(self.moment)}, and the newest of the {self.kind.plural} is of {spell(self.newest)}: either "
-            "the clock has jumped back, or that record is wrong; nothing was removed. Set the clock, or use --force"
+    def _objections(self, sure: Sure) -> Iterator[tuple[OrbError, str]]:
+        """Yield why nothing should go, and the flag that says that it should all the same."""
+        problem = (
+            None if sure.trust_clock else clock_problem(self.kind, self.policy, self.moment, self.future, self.noted)
         )
+        if problem is not None:
+            yield problem, TRUST_CLOCK
+        too_much = None if sure.force else self._too_much()
+        if too_much is not None:
+            yield too_much, FORCE
 
     def _too_much(self) -> TooMuch | None:
         if self.number <= MOST * self.total:
             return None
         return TooMuch(
             f"{self.number} of {self.total} {self.kind.plural} would go, more than a fifth; nothing was removed. "
-            "Look at them with --dry-run, and run this again with --force"
+            f"Look at them with --dry-run, and run this again with {FORCE}"
         )
+
+    def _tell_of_the_future(self) -> None:
+        """Name records from the future, which stay."""
+        self.section.findings += findings_of_the_future(self.kind, self.future)
 
     def _left(self, number: int, why: str) -> None:
         if number:
             self.section.findings.append(warning(self.kind.plural, f"{number} {why}"))
+
+
+def clock_problem(
+    kind: type[Record], policy: Policy, moment: datetime, future: Future, noted: datetime | None
+) -> ClockJumped | None:
+    """Return why this machine's clock is not to be believed; None where nothing speaks against it.
+
+    One record from the future is no reason: the clock of whoever wrote it may have been wrong.
+    """
+    ahead = policy.ahead(moment)
+    if ahead is None:
+        return None
+    end = f"nothing was removed. Set the clock; where it is right, run this again with {TRUST_CLOCK}"
+    if noted is not None and noted > ahead:
+        return ClockJumped(
+            f"it is {spell(moment)}, and the last run was at {spell(noted)}: the clock has jumped back; {end}"
+        )
+    if not future.is_widespread:
+        return None
+    named = ", ".join(_named(kind, one) for one in future.some[:_NAMED])
+    more = f" and {future.number - _NAMED} more" if future.number > _NAMED else ""
+    return ClockJumped(
+        f"it is {spell(moment)}, and most of the newest {kind.plural} are from the future ({named}{more}): the clock "
+        f"has jumped back, or these are wrong; {end}"
+    )
+
+
+def findings_of_the_future(kind: type[Record], future: Future) -> list[Finding]:
+    """Return a warning for each of the newest records from the future, and one for how many more there are."""
+    found = [
+        warning(
+            f"{kind.plural} {key_text(one.key)}",
+            f"is of {spell(one.moment)}, in the future (user {one.user!r}): it stays; correct its time, or remove it",
+        )
+        for one in future.some
+    ]
+    if future.number > len(found):
+        found.append(warning(kind.plural, f"{future.number - len(found)} more are from the future, and stay"))
+    return found
+
+
+def _named(kind: type[Record], one: Dated) -> str:
+    return f"{kind.plural} {key_text(one.key)} of user {one.user!r}, {spell(one.moment)}"

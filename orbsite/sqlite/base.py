@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 import threading
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,6 @@ from urllib.parse import quote
 from django.db.backends.sqlite3 import base
 
 from orbsite.sqlite.errors import DatabaseMissing
-
-Database = base.Database
 
 _creating = threading.Lock()
 
@@ -39,7 +38,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         address = f"file:{quote(os.fsencode(path))}?mode=rw"
         try:
             connection = super().get_new_connection({**conn_params, "database": address, "uri": True})
-        except Database.OperationalError as problem:
+        except sqlite3.OperationalError as problem:
             if not _is_missing(path):
                 raise
             raise DatabaseMissing(

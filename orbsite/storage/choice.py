@@ -23,6 +23,8 @@ class Choice:
         self.table: str = self._quote(model._meta.db_table)
         self.keys = [self._column(name) for name in self._kind.key_fields]
         self.time, self.group = self._column(self._kind.time_field), self._column(self._kind.group_field)
+        self.user = self._column("user_id")
+        self.instant = dialect.instant
         self.noted = [*dict.fromkeys([*self.keys, self.time, self.group])]
         """The columns that are noted of what goes, by which a row is recognised as the one that was chosen."""
         self.is_readable = dialect.is_readable(self.time)
@@ -41,6 +43,9 @@ class Choice:
         shown, given = self._shown()
         inner = f"SELECT {', '.join(shown)} FROM {self.table} WHERE {self.is_readable} AND {where}"
         why, reasons = self._why()
+        ahead = self._policy.ahead(self._now)
+        if ahead is not None:
+            why, reasons = f"CASE WHEN {self.time} > %s THEN 0 ELSE {why} END", [self._dialect.instant(ahead), *reasons]
         names = ", ".join(["place", *self.noted])
         weighed = f"SELECT {names}, {why} AS why FROM ({inner}) AS ranked"
         return f"SELECT {names}, why FROM ({weighed}) AS weighed WHERE why > 0", [*reasons, *given, *values]

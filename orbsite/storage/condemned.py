@@ -18,6 +18,7 @@ from orbsite.storage.burial import Burial, Ledger
 from orbsite.storage.choice import Choice
 from orbsite.storage.dialect import Dialect, Postgresql, Sqlite
 from orbsite.storage.errors import Conflict
+from orbsite.storage.future import NEWEST, Dated, Future, future
 from orbsite.storage.record import Key
 from orbsite.storage.retention import Policy
 from orbsite.storage.rows import Row
@@ -45,7 +46,8 @@ class Condemned(ABC):
         self.kind = model.kind
         self.total = self.number = self.unreadable = 0
         """How many rows there are, how many of them go, and how many have no time that can be read."""
-        self.newest: datetime | None = None
+        self.future = Future()
+        self._ahead = policy.ahead(now)
         self._connection = connections[using]
         self._choice = Choice(model, self._connection, dialect, policy, now)
         self._burial = Burial(model, self._connection, dialect)
@@ -56,14 +58,25 @@ class Condemned(ABC):
 
     def plan(self) -> None:
         """Look at the table and note what goes."""
-        choice = self._choice
         self.forget()
-        newest = self._rows(
-            f"SELECT {choice.time} FROM {choice.table} WHERE {choice.is_readable} ORDER BY {choice.time} DESC LIMIT 1"
-        )
-        self.newest = self._moment(newest[0][0]) if newest else None
+        self.future = self._future()
         self._note()
         self.number, self._at = self._rows(f"SELECT count(*), coalesce(min(n), 0) - 1 FROM {self.notes}")[0]
+
+    def _future(self) -> Future:
+        """Return what is from the future."""
+        choice = self._choice
+        dated = f"FROM {choice.table} WHERE {choice.is_readable}"
+        last = self._rows(f"SELECT {choice.time} {dated} ORDER BY {choice.time} DESC LIMIT 1")
+        if self._ahead is None or not last or self._moment(last[0][0]) <= self._ahead:
+            return Future()
+        names = ", ".join([*choice.keys, choice.user, choice.time])
+        found = self._rows(f"SELECT {names} {dated} ORDER BY {choice.time} DESC LIMIT {NEWEST}")
+        newest = [Dated(tuple(key), user, self._moment(moment)) for *key, user, moment in found]
+        is_ahead = f"SELECT count(*) {dated} AND {choice.time} > %s"
+        number = int(self._rows(is_ahead, [choice.instant(self._ahead)])[0][0])
+        several = f"SELECT min({choice.user}) <> max({choice.user}) {dated}"
+        return future(newest, self._ahead, number, has_users=bool(self._rows(several)[0][0]))
 
     def reasons(self) -> Iterator[tuple[Key, str]]:
         """Yield the key of each row that goes, and why."""

@@ -43,7 +43,7 @@ _OF_POSTGRESQL = {
 _REFUSALS = ("53100", "25006", "42501")
 
 
-def explained(problem: DatabaseError, using: str = "default") -> str:
+def explained(problem: Exception, using: str = "default") -> str:
     """Return what an error of a database means: where, what, and what to do next."""
     if isinstance(problem, DatabaseMissing):
         return str(problem)
@@ -62,7 +62,7 @@ def explained(problem: DatabaseError, using: str = "default") -> str:
     return f"{place} refused this: {told}; mend that, then run it again"
 
 
-def refusal(problem: DatabaseError, using: str = "default") -> OrbError | None:
+def refusal(problem: Exception, using: str = "default") -> OrbError | None:
     """Return the error of ours for a database that can be read and not be written to; None for any other error."""
     if isinstance(problem, DatabaseMissing):
         return StoreUnavailable(str(problem))

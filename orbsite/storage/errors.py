@@ -14,7 +14,7 @@ OrbError
 ├── TooMuch               more of a store would go than goes unasked; nothing was written
 ├── InvalidPolicy         a retention policy says nothing, or nothing that can be done; nothing was written
 ├── QuotaExceeded         a token has started, or keeps, as much as it may; nothing was started
-├── ClockJumped           the newest record is from tomorrow or later, and a policy asks the clock; nothing was written
+├── ClockJumped           a policy asks the clock, and the clock has jumped back; nothing was written
 ├── SaveFailed            nothing was saved; the old content is whole
 └── SaveOutcomeUnknown    the disk or the database did not confirm it: it may be there, now or after a power cut
 """
@@ -85,7 +85,7 @@ class DocumentRefused(DocumentError):
 
 
 class TooMuch(OrbError):
-    """More of a store would go than goes unasked; nothing was written. Look at what would go, then force it."""
+    """More of a store would go than goes unasked; nothing was written. Look at what would go, then use --force."""
 
 
 class InvalidPolicy(OrbError):
@@ -102,7 +102,7 @@ class QuotaExceeded(OrbError):
 
 
 class ClockJumped(OrbError):
-    """The newest record is from tomorrow or later, so that nobody knows how old anything is; nothing was written."""
+    """The last run, or most of the newest records, are from the future: the clock went back; nothing was written."""
 
 
 class SaveFailed(OrbError):

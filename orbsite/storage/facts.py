@@ -9,7 +9,7 @@ import msgspec
 
 from orbsite.storage.directory import Directory
 from orbsite.storage.fsops import OS, FileSystem
-from orbsite.storage.instant import spell
+from orbsite.storage.instant import parse, spell
 from orbsite.storage.replace import prepared
 from orbsite.storage.tombstones import OWN
 
@@ -29,6 +29,13 @@ class Facts:
                 return msgspec.json.decode(own.read(FACTS) or b"{}", type=dict[str, dict[str, str]])
         except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
             return {}
+
+    def last(self, act: str, domain: str) -> datetime | None:
+        """Return when something was last done; None where that is not known."""
+        try:
+            return parse(self.read().get(domain, {}).get(act, ""))[0]
+        except ValueError:
+            return None
 
     def note(self, act: str, domain: str, moment: datetime) -> None:
         """Note that something was done; where there is no data directory, none is made. Raises SaveFailed."""

@@ -18,7 +18,7 @@ from orbsite.storage.record import Record, is_ordered_by_time
 
 DAILY, WEEKLY, MONTHLY = "daily", "weekly", "monthly"
 _TRUSTED = timedelta(days=1)
-"""How much newer than now the newest record may be while the clock is still believed."""
+"""How much later than now a record may be dated and not count as one from the future."""
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -86,9 +86,12 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """Return the instant from which on everything is kept; None where nothing is."""
         return None if self.keep_within_days is None else _before(now, self.keep_within_days) or _first(now)
 
-    def distrusts(self, now: datetime, newest: datetime | None) -> bool:
-        """Tell whether the clock must have jumped back, and the policy depends on it."""
-        return self.asks_the_clock and newest is not None and newest - now > _TRUSTED
+    def ahead(self, now: datetime) -> datetime | None:
+        """Return the instant after which a record is from the future, and stays; None where the clock is not asked."""
+        try:
+            return now + _TRUSTED if self.asks_the_clock else None
+        except OverflowError:  # nothing is later than that
+            return None
 
 
 _RULES = Policy.__struct_fields__
@@ -110,6 +113,7 @@ class Reasons:
         self.last = f"among the newest {policy.keep_last} of its {group}"
         self.of_user = f"among the newest {policy.keep_last_of_user} of its user"
         self.no_limit = "within the limits"
+        self.future = "from the future, of which no rule that asks the clock can judge"
 
     @staticmethod
     def of_period(start: str) -> str:

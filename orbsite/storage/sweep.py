@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from operator import attrgetter
 from typing import TypeAlias
 
 import msgspec
 
+from orbsite.storage.future import Future, future_of
 from orbsite.storage.record import Key, Record, keys_of_all
 from orbsite.storage.retention import Policy
 from orbsite.storage.verdicts import dropped, verdicts
@@ -29,7 +29,7 @@ class Plan:
 
     kind: type[Record]
     total: int = 0
-    newest: datetime | None = None
+    future: Future = field(default_factory=Future)
     graves: list[Grave] = field(default_factory=list)
     held: list[Key] = field(default_factory=list)
     """What should go and cannot, because another item with its key would count then."""
@@ -55,12 +55,12 @@ Bury: TypeAlias = Callable[[Plan], None]
 def planned(kind: type[Record], records: Iterable[Record], policy: Policy, now: datetime) -> Plan:
     """Return what goes of these records."""
     found = list(records)
-    newest = max(map(attrgetter(kind.time_field or ""), found), default=None)
+    ahead = future_of(kind, found, policy.ahead(now))
     if policy.has_keep_rules:
         graves = [Grave(one.record, one.reason) for one in verdicts(kind, found, policy, now) if not one.keep]
     else:
         graves = [Grave(record, reason) for record, reason in dropped(kind, found, policy, now)]
-    return Plan(kind, len(found), newest, graves)
+    return Plan(kind, len(found), ahead, graves)
 
 
 @dataclass(slots=True)

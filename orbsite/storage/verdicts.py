@@ -37,9 +37,12 @@ def verdicts(kind: type[R], records: Iterable[R], policy: Policy, now: datetime)
     found = list(records)
     rules, words = _rules(kind, found, policy, now), Reasons(kind, policy)
     drops = {id(record): reason for record, reason in dropped(kind, found, policy, now)}
+    ahead, moment = policy.ahead(now), _getter(kind.time_field)
     for record in found:
         if id(record) in drops:
             yield Verdict(record, False, (drops[id(record)],))
+        elif ahead is not None and moment(record) > ahead:
+            yield Verdict(record, True, (words.future,))
         elif not rules:
             yield Verdict(record, True, (words.no_limit,))
         else:
@@ -50,10 +53,11 @@ def verdicts(kind: type[R], records: Iterable[R], policy: Policy, now: datetime)
 def dropped(kind: type[R], records: Sequence[R], policy: Policy, now: datetime) -> Iterator[tuple[R, str]]:
     """Yield what the limits drop, whatever the rules say, and why."""
     words, oldest, most = Reasons(kind, policy), policy.too_old(now), policy.max_per_session
+    ahead = policy.ahead(now)
     order, moment = attrgetter(*kind.order_fields), _getter(kind.time_field)
     beyond = set() if most is None else _beyond(records, _getter(kind.group_field), order, most)
     for record, at, name in zip(records, map(moment, records), map(id, records), strict=True):
-        is_beyond = name in beyond
+        is_beyond = name in beyond and (ahead is None or at <= ahead)
         if oldest is not None and at < oldest:
             yield record, f"{words.old}; {words.beyond}" if is_beyond else words.old
         elif is_beyond:

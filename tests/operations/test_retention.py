@@ -56,6 +56,12 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     return open_store(request.param, tmp_path / "data", request)
 
 
+@pytest.fixture(params=["file", "default", "postgresql"])
+def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    """A store beside which it is noted when the last run was."""
+    return open_store(request.param, tmp_path / "data", request)
+
+
 def ids(store: Any) -> set[str]:
     return {one.id for one in store.walk(Reflection)}
 
@@ -181,12 +187,74 @@ def test_each_record_has_a_reason(store: Any) -> None:
 
 @pytest.mark.parametrize("policy", [Policy(max_age_days=90), Policy(keep_within_days=90)])
 def test_a_clock_that_jumped_back_removes_nothing(store: Any, policy: Policy) -> None:
-    store.put(aged(-1.1, *[1] * 10, 100))
-    with pytest.raises(ClockJumped):
-        retain([store], policy, now=now)
+    store.put(aged(*[-1.1] * 10, 1, 100))
+    for force in (False, True):
+        with pytest.raises(ClockJumped, match=r"reflections .* of user .*--trust-clock") as caught:
+            retain([store], policy, now=now, force=force)
+        assert "--force" not in str(caught.value)
+    preview = retain([store], policy, now=now, dry_run=True).domains["te"].findings
+    assert ["--trust-clock" in one.message for one in preview if "nothing would go" in one.message] == [True]
     assert len(ids(store)) == 12
-    retain([store], policy, now=now, force=True)
+    retain([store], policy, now=now, trust_clock=True)
     assert len(ids(store)) == 11
+
+
+@pytest.mark.parametrize("policy", [Policy(max_age_days=90), Policy(keep_within_days=90)])
+def test_one_record_from_the_future_is_named_and_stops_nothing(store: Any, policy: Policy) -> None:
+    store.put([*aged(-9000, user_id="eve"), *aged(0, *[1] * 10, 100, user_id="ana")[1:]])
+    (report,) = retain([store], policy, now=now).domains.values()
+    assert len(ids(store)) == 11
+    assert report.total("removed") == 1
+    (named,) = [one for one in report.findings if "in the future" in one.message]
+    assert (named.path, "it stays" in named.message) == ('reflections ["000"]', True)
+    assert "user 'eve'" in named.message
+    assert f"{ago(days=-9000):%Y-%m-%d}" in named.message
+    assert explained(store, policy, "000").startswith("stays: from the future")
+
+
+def test_the_records_of_one_user_whose_clock_is_wrong_stop_nothing(store: Any) -> None:
+    wrong = [ReflectionFactory(id=f"wrong-{n}", user_id="eve", created_at=ago(days=-400 - n)) for n in range(150)]
+    store.put([*wrong, *aged(*[1] * 10, 100)])
+    (report,) = retain([store], Policy(max_age_days=90), now=now).domains.values()
+    assert (report.total("removed"), len(ids(store))) == (1, 160)
+    named = [one for one in report.findings if "future" in one.message]
+    assert len(named) == 11
+    assert "140 more" in named[-1].message
+    assert "wrong-149" in named[0].path
+
+
+def test_a_record_from_the_future_stays_whatever_the_limits_say(store: Any) -> None:
+    store.put(aged(-30, -20, -10, *range(1, 8)))
+    policy = Policy(max_per_session=1, max_age_days=365)
+    retain([store], policy, now=now, force=True)
+    assert ids(store) == {"000", "001", "002"}
+    retain([store], Policy(max_per_session=1), now=now, force=True)
+    assert ids(store) == {"000"}
+
+
+def test_each_guard_has_a_flag_of_its_own(store: Any) -> None:
+    store.put(aged(*[-1.1] * 6, *[100] * 5))
+    policy = Policy(max_age_days=90)
+    with pytest.raises(ClockJumped):
+        retain([store], policy, now=now, force=True)
+    with pytest.raises(TooMuch, match="--force") as caught:
+        retain([store], policy, now=now, trust_clock=True)
+    assert "--trust-clock" not in str(caught.value)
+    assert len(ids(store)) == 11
+    retain([store], policy, now=now, force=True, trust_clock=True)
+    assert len(ids(store)) == 6
+
+
+def test_a_last_run_from_the_future_stops_what_asks_the_clock(stored: Any) -> None:
+    stored.put(aged(*[1] * 10, 100))
+    policy = Policy(max_age_days=90)
+    retain([stored], policy, now=now)
+    with pytest.raises(ClockJumped, match="the last run was at"):
+        retain([stored], policy, now=lambda: ago(days=400))
+    retain([stored], Policy(max_per_session=50), now=lambda: ago(days=400))
+    stored.put(aged(500))
+    with pytest.raises(ClockJumped, match="most of the newest"):  # the last run is not from the future any more
+        retain([stored], policy, now=lambda: ago(days=400))
 
 
 def test_a_policy_that_asks_no_clock_does_not_care_about_it(store: Any) -> None:

@@ -36,6 +36,9 @@ class Command(OrbCommand):
         super().add_arguments(parser)
         parser.add_argument("--dry-run", action="store_true", help="tell what would go, and why; write nothing")
         parser.add_argument("--force", action="store_true", help="also where more than a fifth of a store would go")
+        parser.add_argument(
+            "--trust-clock", action="store_true", default=None, help="also where the clock seems to have jumped"
+        )
         add_rules(parser)
         parser.add_argument(
             "--from",
@@ -63,13 +66,14 @@ class Command(OrbCommand):
                 now=utc_now,
                 dry_run=options["dry_run"],
                 force=options["force"],
+                trust_clock=bool(options["trust_clock"]),
                 budget=options["time_budget"],
                 pause=options["pause"] or 0.0,
                 explain=options["explain"],
                 actor="compact_orb_files",
                 progress=progress,
             )
-        refuse_without_rules(options, ("source", "explain", "time_budget", "pause"))
+        refuse_without_rules(options, ("source", "explain", "time_budget", "pause", "trust_clock"))
         return compact(
             domains,
             self.base(options),
