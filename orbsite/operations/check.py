@@ -9,12 +9,12 @@ from orbsite.storage import repair as repairs
 from orbsite.storage.checkup import Symptom, Trouble, examine
 from orbsite.storage.document import Document, require_directory
 from orbsite.storage.domain import Domain
-from orbsite.storage.errors import OrbError
+from orbsite.storage.errors import DocumentCorrupt, OrbError
 from orbsite.storage.finding import Finding, error, warning
 from orbsite.stores import open_document
 
 COLUMNS = ("damaged", "edited", "left over")
-MENDED_COLUMNS = (*COLUMNS, "mended")
+MENDED_COLUMNS = (*COLUMNS, "mended", "not mended")
 
 
 def check(domains: list[Domain], base: Path) -> Report:
@@ -37,10 +37,11 @@ def repair(domains: list[Domain], base: Path, *, apply: bool, restore: bool = Fa
     """Mend what can be mended, or, without `apply`, tell what would be done; whatever is replaced is kept aside.
 
     With `restore`, a document that is lost or cannot be read goes back to its last good generation. Not all is well as
-    long as something is damaged. Raises DocumentError where the directory is missing.
+    long as something is damaged, or was to be mended and is not; the exit code is 2 where the place refused that.
+    Raises DocumentError where the directory is missing.
     """
     require_directory(base)
-    report = Report(columns=MENDED_COLUMNS, bad=("damaged",))
+    report = Report(columns=MENDED_COLUMNS, bad=("damaged", "not mended"))
     for domain in domains:
         section = report.section(domain.name, ["files"])
         document = open_document(domain, base)
@@ -49,20 +50,27 @@ def repair(domains: list[Domain], base: Path, *, apply: bool, restore: bool = Fa
             try:
                 repairs.mend(domain, document, before, restore=restore)
             except OrbError as problem:
-                section.findings.append(error(str(document.path.relative_to(base)), str(problem)))
+                section.findings.append(error(str(document.path.relative_to(base)), f"not mended: {problem}"))
+                report.unreadable |= not isinstance(problem, DocumentCorrupt)
         after = examine(domain, document) if apply else before
         for symptom in before:
-            _tell(section, document, symptom, is_mended=symptom not in after, restore=restore)
+            is_mended = symptom not in after
+            _tell(section, document, symptom, is_mended=is_mended, is_tried=apply, restore=restore)
         for symptom in after:
             _count(section, symptom)
     return report
 
 
-def _tell(section: Section, document: Document, symptom: Symptom, *, is_mended: bool, restore: bool) -> None:
+def _tell(
+    section: Section, document: Document, symptom: Symptom, *, is_mended: bool, is_tried: bool, restore: bool
+) -> None:
     todo = repairs.plan(symptom, restore=restore)
     if is_mended:
         section.count("files", "mended")
         end = f"done: {todo}" if todo else "gone with the rest"
+    elif todo and is_tried:
+        section.count("files", "not mended")
+        end = f"it could not be mended; run this again to {todo}"
     elif todo:
         end = f"--apply would {todo}"
     elif symptom.trouble in repairs.RESTORED:

@@ -54,7 +54,8 @@ def trim(
         future = future_of(kind, mine, policy.ahead(moment))
         section.findings += findings_of_the_future(kind, future)
         clock = None if trust_clock else clock_problem(kind, policy, moment, future, None)
-        for why, when in ((clock, "the clock is trusted"), (None if force else _too_much(kind, mine, going), "it is forced")):
+        too_much = None if force else _too_much(kind, mine, going)
+        for why, when in ((clock, "the clock is trusted"), (too_much, "it is forced")):
             if why is not None and not dry_run:
                 raise why
             if why is not None:

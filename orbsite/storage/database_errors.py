@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from django.db import DatabaseError, OperationalError, ProgrammingError, connections
+from django.db import OperationalError, ProgrammingError, connections
 
 from orbsite.sqlite.errors import DatabaseMissing
 from orbsite.storage.errors import OrbError, SaveFailed, StoreUnavailable
