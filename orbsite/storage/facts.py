@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from orbsite.storage.directory import Directory
+from orbsite.storage.document import naming_the_setting
 from orbsite.storage.fsops import OS, FileSystem
 from orbsite.storage.instant import parse, spell
 from orbsite.storage.replace import prepared
@@ -25,7 +26,7 @@ class Facts:
     def read(self) -> dict[str, dict[str, str]]:
         """Return the moment of each act by domain; nothing where it cannot be read."""
         try:
-            with Directory.open(self._base, self._fs) as base, base.enter(OWN) as own:
+            with naming_the_setting(self._base), Directory.open(self._base, self._fs) as base, base.enter(OWN) as own:
                 return msgspec.json.decode(own.read(FACTS) or b"{}", type=dict[str, dict[str, str]])
         except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
             return {}
@@ -45,6 +46,7 @@ class Facts:
         known[domain] = known.get(domain, {}) | {act: spell(moment)}
         data = msgspec.json.format(msgspec.json.encode(known), indent=2)
         with (
+            naming_the_setting(self._base),
             Directory.make(self._base, self._fs) as base,
             base.enter_or_make(OWN) as own,
             prepared(own, FACTS, data) as successor,

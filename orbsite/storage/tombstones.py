@@ -16,6 +16,7 @@ import msgspec
 
 from orbsite.storage import journal
 from orbsite.storage.directory import Directory, numbered
+from orbsite.storage.document import naming_the_setting
 from orbsite.storage.domain import Domain
 from orbsite.storage.envelope import Envelope, Plain
 from orbsite.storage.errors import DocumentCorrupt, DocumentError
@@ -89,6 +90,7 @@ class Tombstones:
         self._refuse_unless_plain(name)
         with (
             failing_whole(self.path / name),
+            naming_the_setting(self._base),
             Directory.make(self._base, self._fs) as base,
             base.enter_or_make(OWN) as own,
             own.enter_or_make(TOMBSTONES) as directory,
