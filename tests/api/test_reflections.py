@@ -324,3 +324,14 @@ def test_a_walk_is_whole_while_a_thread_writes(ana: Caller, mode: str) -> None:
         assert set(seen) == made
         walks += 1
     writer.join()
+
+
+@pytest.mark.parametrize("name", ["from", "to"])
+@pytest.mark.parametrize("raw", ["2024-01-01T00:00:00+02:00", "2024-01-01T00:00:00.5+0200", "2024-01-01T00+02"])
+def test_a_raw_plus_in_a_time_says_how_to_write_it(ana: Caller, name: str, raw: str) -> None:
+    told = refused(ana.get(f"/api/v1/users/ana/reflections?{name}={raw}"), 400)
+    assert told["errors"][0]["path"] == name
+    assert "write it as %2B" in told["errors"][0]["message"]
+    assert ana.get(f"/api/v1/users/ana/reflections?{name}={raw.replace('+', '%2B')}").status_code == 200
+    told = refused(ana.get(f"/api/v1/users/ana/reflections?{name}=no time"), 400)
+    assert "%2B" not in told["errors"][0]["message"]

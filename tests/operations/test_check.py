@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -187,3 +189,18 @@ def test_compacting_folds_the_journal(base: Path) -> None:
     assert after == (base / f"te/{NAME}").stat().st_size < before
     assert not (base / f"te/{NAME}.journal").exists()
     assert found(base) == {"a", "b", "c", "d", "e"}
+
+
+def test_a_repair_that_mends_nothing_is_not_ok(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (base / f"te/{NAME}").chmod(0o644)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("orbsite.storage.repair._narrow", refuse)
+    report = repair([DOMAIN], base, apply=True)
+    assert (report.ok, report.exit_code) == (False, 2)
+    assert counts(report) == {"left over": 1, "not mended": 1}
+    assert any("Read-only file system; mount the file" in one.message for one in report.domains["te"].findings)
+    monkeypatch.setattr("orbsite.storage.repair._narrow", lambda *_: None)  # a file system that keeps no modes
+    assert repair([DOMAIN], base, apply=True).exit_code == 1

@@ -108,11 +108,11 @@ def commands(place: Place) -> dict[str, list[str]]:
         "orb_stats": [],
         "repair_orb_files": ["--apply"],
         "reset_orb_2fa": ["admin"],
-        "restore_orb_backup": [str(backup), "--apply"],
         "rollback_orb_migration": ["1"],
         "run_orb_maintenance": [],
         "validate_orb_files": [],
         "verify_orb_files": [],
+        "restore_orb_backup": [str(backup), "--apply"],  # the last one, for it makes the files where they are missing
     }
 
 
