@@ -126,6 +126,7 @@ match DATABASES["default"]["ENGINE"]:
         DATABASES["default"]["ENGINE"] = "orbsite.sqlite"
         if DATABASES["default"]["NAME"].startswith("~"):
             DATABASES["default"]["NAME"] = str(path_setting("DATABASE_URL", DATABASES["default"]["NAME"], BASE_DIR))
+        DATABASES["default"]["CREATES_FILE"] = False  # `manage.py migrate` alone does
         DATABASES["default"].setdefault("CONN_HEALTH_CHECKS", True)
         DATABASES["default"].setdefault("CONN_MAX_AGE", 600)  # to connect takes longer than to read a page
         DATABASES["default"]["OPTIONS"] = {

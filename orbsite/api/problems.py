@@ -25,6 +25,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions
 
 from orbsite.logs import request_id
+from orbsite.sqlite.errors import DatabaseMissing
 from orbsite.storage import errors
 from orbsite.storage.finding import Finding
 from orbsite.storage.javascript import compact
@@ -193,6 +194,9 @@ def _is_spoken(problem: Exception) -> bool:
 
 
 def _log(problem: Exception, kind: Kind) -> None:
+    if isinstance(problem, DatabaseMissing):
+        logger.error("%s: %s", kind.name, problem)
+        return
     cause = problem.__cause__ or problem.__context__
     why = str(problem) if isinstance(problem, errors.OrbError) and cause is None else type(cause or problem).__name__
     logger.error("%s: %s (%s)", kind.name, type(problem).__name__, why)

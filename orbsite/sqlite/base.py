@@ -1,7 +1,8 @@
 """The connection that Django opens where a database's ENGINE is orbsite.sqlite.
 
-A connection never creates the database: a file that was removed under a running server would come back empty, and
-take what is saved from then on. `manage.py migrate` alone creates it, by `create_file`.
+A file that was removed under a running server would come back empty, and take what is saved from then on. So a process
+that has had the database open never creates it again, and where the settings of the database say
+`"CREATES_FILE": False`, no connection creates it at all: `manage.py migrate` does, by `create_file`.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from django.db.backends.sqlite3 import base
 from orbsite.sqlite.errors import DatabaseMissing
 
 _creating = threading.Lock()
+_known: set[str] = set()
+"""The files that this process has had open."""
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """Django's own, but it opens only a file that is there.
+    """Django's own, but it opens only a file that is there, or that is new and private.
 
     What SQLite puts beside the file has the file's mode. A connection that is kept from request to request is left
     once its file is not the one under that name any more, as after a restore: nobody would ever read what it writes.
@@ -35,6 +38,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
         path = str(conn_params["database"])
         if self.is_in_memory_db() or path.startswith("file:"):
             return super().get_new_connection(conn_params)
+        if self.settings_dict.get("CREATES_FILE", True) and path not in _known:
+            with contextlib.suppress(OSError):  # SQLite tells what is wrong with its place
+                self.create_file()
         address = f"file:{quote(os.fsencode(path))}?mode=rw"
         try:
             connection = super().get_new_connection({**conn_params, "database": address, "uri": True})
@@ -46,6 +52,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 "manage.py restore_orb_backup, to bring a backup back"
             ) from problem
         self._file = _identity(path)
+        _known.add(path)
         return connection
 
     def is_usable(self) -> bool:

@@ -14,14 +14,15 @@ from django.db import IntegrityError, OperationalError, connections, transaction
 
 from luna.domain import DOMAIN as LUNA
 from orbsite.storage.attempts import RETRIES, Attempts
+from orbsite.storage.database_errors import refusal
 from orbsite.storage.digests import digest
-from orbsite.storage.errors import Conflict, LockTimeout
+from orbsite.storage.errors import Conflict, LockTimeout, SaveFailed
 from orbsite.storage.sql import SqlStore
 from orbsite.storage.store import by_kind
 from te.domain import DOMAIN as TE
 from te.records import Reflection
 from tests.factories import ActiveModeFactory, ProfileFactory, ReflectionFactory
-from tests.scratch import aside, execute, of_sqlite, scratch
+from tests.scratch import ALIAS, aside, execute, of_sqlite, scratch
 from tests.time_limits import time_limit
 
 on_servers = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -221,3 +222,39 @@ def test_kinds_are_written_in_one_order_whatever_their_keys_are() -> None:
     orders = [[kind for kind, _ in by_kind(records)] for records in ([early, profile], [late, profile])]
     assert orders[0] == orders[1]
     assert set(orders[0]) < set(LUNA.kinds) | {Reflection}
+
+
+def test_a_full_database_says_that_nothing_is_lost_and_what_to_do(
+    tmp_path: Path, django_db_setup: None, django_db_blocker: Any
+) -> None:
+    with django_db_blocker.unblock(), scratch(tmp_path / "db"):
+        store = SqlStore(TE, ALIAS)
+        store.put([ReflectionFactory(id="first")])
+        pages = execute(ALIAS, "PRAGMA page_count")[0]
+        execute(ALIAS, f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(
+            SaveFailed, match=r"db is full, or its disk is; nothing of this step was written\. Make room"
+        ):
+            store.put([ReflectionFactory(id=f"{n}", input="x" * 10_000) for n in range(50)])
+        assert store.count(Reflection) == 1
+        execute(ALIAS, f"PRAGMA max_page_count = {pages * 100}")
+        store.put([ReflectionFactory(id="second", input="x" * 100_000)])
+
+
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [
+        ("53100", "its disk is full; nothing of this step was written. Make room on the server, then run it again"),
+        ("25006", "is read-only: a standby, or default_transaction_read_only is on"),
+        ("42501", "lacks the privilege"),
+    ],
+)
+def test_a_refusal_of_postgresql_says_what_to_do(state: str, says: str) -> None:
+    cause = Exception("quotes 'what a user wrote'")
+    cause.sqlstate = state  # type: ignore[attr-defined]
+    problem = OperationalError("quotes 'what a user wrote'")
+    problem.__cause__ = cause
+    refused = refusal(problem)
+    assert isinstance(refused, SaveFailed)
+    assert says in str(refused)
+    assert "what a user wrote" not in str(refused)
