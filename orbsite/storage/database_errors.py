@@ -17,7 +17,8 @@ _NOTHING = "nothing of this step was written"
 _AGAIN = "run it again: it goes on from where it stopped"
 _MIGRATE = "run: manage.py migrate"
 _OF_SQLITE = {
-    sqlite3.SQLITE_FULL: f"is full, or its disk is; {_NOTHING}. Make room, then {_AGAIN}",
+    sqlite3.SQLITE_FULL: "cannot take this step, and nothing was written: database or disk is full. What was saved "
+    f"before is there: make room, then {_AGAIN}",
     sqlite3.SQLITE_READONLY: f"is read-only; {_NOTHING}. Let the user that runs this write to the file and its "
     "directory, on a file system that is mounted for writing, then run it again",
     sqlite3.SQLITE_CANTOPEN: "cannot be opened; check DATABASE_URL, and that the user that runs this may use the file "
