@@ -14,6 +14,7 @@ from orbsite.operations import pgdump, sqlitedump
 from orbsite.operations.manifest import SavedDatabase, stored
 from orbsite.storage.directory import Directory
 from orbsite.storage.errors import OrbError, StoreUnavailable
+from orbsite.storage.refusal import explained_by_system
 
 
 class Vendor(Protocol):
@@ -75,6 +76,17 @@ def refuse_other(saved: SavedDatabase, directory: Directory, using: str) -> None
             "made it, then update, and run: manage.py migrate. Files alone: --no-database"
         )
     _of(connection).check(directory)
+
+
+def make_place(saved: SavedDatabase, using: str) -> None:
+    """Make an empty SQLite file where there is none, for what was saved of one. Raises StoreUnavailable."""
+    connection: Any = connections[using]
+    if connection.vendor == saved.vendor and hasattr(connection, "create_file"):
+        try:
+            connection.create_file()
+        except OSError as problem:
+            told = explained_by_system(problem, "made")
+            raise StoreUnavailable(f"the database {told}; nothing was written") from problem
 
 
 def applied(using: str) -> list[tuple[str, str]]:

@@ -42,6 +42,8 @@ def restore(
     not in the backup is left. Raises OrbError, before anything is written, where the backup is damaged or does not fit.
     """
     with checked(directory) as (held, manifest):
+        if apply and database and manifest.database:
+            dump.make_place(manifest.database, using)
         plan = _Plan(domains, base, using, held, manifest, with_files=files, with_database=database)
         report = plan.told(apply=apply)
         if not apply:

@@ -2,7 +2,7 @@
 
 A file that was removed under a running server would come back empty, and take what is saved from then on. So a process
 that has had the database open never creates it again, and where the settings of the database say
-`"CREATES_FILE": False`, no connection creates it at all: `manage.py migrate` does, by `create_file`.
+`"CREATES_FILE": False`, no connection creates it at all: `manage.py migrate` does, and a restore, by `create_file`.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
             if not _is_missing(path):
                 raise
             raise DatabaseMissing(
-                f"there is no database at {path}; run: manage.py migrate, which makes an empty one, and then "
-                "manage.py restore_orb_backup, to bring a backup back"
+                f"there is no database at {path}; run: manage.py migrate, which makes an empty one, or "
+                "manage.py restore_orb_backup DIR --apply, which brings a backup back"
             ) from problem
         self._file = _identity(path)
         _known.add(path)
@@ -72,11 +72,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
 
 def _is_missing(path: str) -> bool:
-    """Tell whether there is no such file; where its directory is closed to this user, that is unknown."""
+    """Tell whether its directory is there without it; where the directory is closed to this user, that is unknown."""
     try:
         Path(path).stat()
     except FileNotFoundError:
-        return True
+        return Path(path).parent.is_dir()
     except OSError:
         return False
     return False

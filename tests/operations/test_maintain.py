@@ -374,3 +374,27 @@ def test_files_are_retained_as_the_tables_are(clock: Clockwork, settings: Any) -
     assert open_file_store(TE).count(Reflection) == 3
     mine.refresh_from_db()
     assert mine.last_result["tombstones"]
+
+
+def test_one_record_from_the_future_keeps_no_policy_from_running(clock: Clockwork) -> None:
+    ahead = ReflectionFactory(id="ahead", user_id="eve", created_at=BEGIN + 9000 * DAY)
+    others = [ReflectionFactory(id=f"{n}", user_id="ana", created_at=BEGIN - n * 20 * DAY) for n in range(6)]
+    open_sql_store(TE).put([ahead, *others])
+    policy(rules={"max_age_days": 90})
+    assert counts(maintain(now=clock)) == {"due": 1, "run": 1, "removed": 1}
+    assert ReflectionRow.objects.count() == 6
+    result = PolicyRun.objects.get().result
+    assert any("in the future (user 'eve'): it stays" in one["message"] for one in result["findings"])
+
+
+def test_a_policy_that_is_forced_still_asks_the_clock_until_that_is_trusted(clock: Clockwork) -> None:
+    open_sql_store(TE).put(
+        [ReflectionFactory(id=f"{n}", created_at=BEGIN + (9 if n else -900) * DAY) for n in range(4)]
+    )
+    forced = policy(rules={"max_age_days": 90}, force=True)
+    assert counts(maintain(now=clock)) == {"due": 1, "failed": 1}
+    forced.refresh_from_db()
+    assert "--trust-clock" in forced.last_error
+    assert "--force" not in forced.last_error
+    clock.moment += HOUR
+    assert counts(maintain(now=clock, trust_clock=True)) == {"due": 1, "run": 1, "removed": 1}
