@@ -129,7 +129,13 @@ class _Work:
                 return
         with ExitStack() as stack:
             if self.apply:
-                directory = stack.enter_context(document.writing(make=False))
+                try:
+                    directory = stack.enter_context(document.writing(make=False))
+                except DocumentRefused as problem:
+                    section.count(KIND, "left_over", len(old))
+                    section.count(KIND, "failed", len(old))
+                    section.findings.append(error(domain.file.parent.name, f"nothing was removed: {problem}"))
+                    return
                 if is_needed(domain, document, directory):
                     return
             else:

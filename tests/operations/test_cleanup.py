@@ -17,7 +17,7 @@ from luna.domain import DOMAIN as LUNA
 from orbsite.operations.backup import backup
 from orbsite.operations.cleanup import Times, cleanup
 from orbsite.operations.report import Report
-from orbsite.storage.errors import DocumentError, OrbError
+from orbsite.storage.errors import DocumentError, DocumentRefused, OrbError
 from orbsite.storage.tombstones import Tombstones
 from orbsite.stores import file_store
 from te.domain import DOMAIN as TE
@@ -509,3 +509,18 @@ def test_the_report_is_json(base: Path) -> None:
     printed = json.loads(json.dumps(run(base).as_json()))
     assert printed["removed"] == [str(base / f"te/{TE_NAME}.conflict-{ns(LONG_AGO)}")]
     assert printed["domains"]["te"]["bytes"] == 3
+
+
+def test_a_place_that_lets_nothing_be_removed_is_not_ok(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file_store(TE, tmp_path).put([ReflectionFactory()])
+    left = make(tmp_path, f"te/{TE_NAME}.conflict-{ns(LONG_AGO)}")
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise DocumentRefused("the lock cannot be opened: Read-only file system")
+
+    monkeypatch.setattr("orbsite.storage.document.Document.writing", refuse)
+    times = Times.of(NOW, 7, 30, None)
+    report = cleanup([TE], tmp_path, times=times, apply=True)
+    assert (report.ok, report.exit_code, left.exists()) == (False, 1, True)
+    assert any("nothing was removed: the lock" in one.message for one in report.domains["te"].findings)
+    assert cleanup([TE], tmp_path, times=times, apply=False).ok
