@@ -206,7 +206,7 @@ def test_one_record_from_the_future_is_named_and_stops_nothing(store: Any, polic
     assert len(ids(store)) == 11
     assert report.total("removed") == 1
     (named,) = [one for one in report.findings if "in the future" in one.message]
-    assert (named.path, "it stays" in named.message) == ('reflections ["000"]', True)
+    assert (named.path, "it stays" in named.message) == ('reflections ["eve","000"]', True)
     assert "user 'eve'" in named.message
     assert f"{ago(days=-9000):%Y-%m-%d}" in named.message
     assert explained(store, policy, "000").startswith("stays: from the future")
