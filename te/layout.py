@@ -210,7 +210,7 @@ def _owned(record: Reflection, place: tuple[str, str, int], users: tuple[str, ..
     )
 
 
-def _refused(piece: Piece, place: tuple[str, str, int], users: list[str], findings: list[Finding]) -> Entry:
+def _refused(piece: Piece, place: tuple[str, str, int], users: tuple[str, ...], findings: list[Finding]) -> Entry:
     value = peek(piece)
     said = value if isinstance(value, dict) else {}
     user, name = said.get("userId", users[0] if users else NOBODY), said.get("id")

@@ -122,12 +122,13 @@ def parse(data: bytes) -> Any:
         raise Malformed(str(problem), *_place_of(problem.token, data.decode())) from problem
 
 
-def problems(value: Any, path: str, *, most: int | None = None) -> list[Finding]:
+def problems(value: Any, path: str, *, depth: int = 0, most: int | None = None) -> list[Finding]:
     """Return what no record may hold, at any depth: NUL, lone surrogates, what JavaScript would change or refuse.
 
-    Of more than `most` findings the last one says how many there are besides.
+    `depth` is the number of levels around the value. Of more than `most` findings the last one says how many there are
+    besides.
     """
-    return _listed(_flaws(value), path, error, most)
+    return _listed(_flaws(value, depth), path, error, most)
 
 
 def repetitions(value: Any, path: str = ROOT, *, most: int | None = None) -> list[Finding]:
@@ -155,8 +156,8 @@ def _path_of(place: _Place, start: str) -> str:
     return path_to(reversed(keys), start)
 
 
-def _flaws(value: Any) -> Iterator[tuple[_Place, str, str]]:
-    for place, item, depth in _walked(value):
+def _flaws(value: Any, around: int) -> Iterator[tuple[_Place, str, str]]:
+    for place, item, depth in _walked(value, around):
         if isinstance(item, str):
             if message := _unclean(item):
                 yield place, "", message
@@ -168,12 +169,12 @@ def _flaws(value: Any) -> Iterator[tuple[_Place, str, str]]:
             yield place, "", message
 
 
-def _walked(value: Any) -> Iterator[tuple[_Place, Any, int]]:
+def _walked(value: Any, around: int = 0) -> Iterator[tuple[_Place, Any, int]]:
     """Yield a value and everything in it with place and depth, in the order of the text, DEEPEST levels down."""
     pending: list[Iterator[tuple[_Place, Any]]] = [iter([(None, value)])]
     while pending:
         for place, item in pending[-1]:
-            depth = len(pending) - 1
+            depth = around + len(pending) - 1
             yield place, item, depth
             if depth < DEEPEST and item and isinstance(item, dict | list):
                 pending.append(_children(item, place))

@@ -103,7 +103,7 @@ class Walk:
         """Return a JSON object as it is, or REFUSED."""
         if not isinstance(raw, dict):
             return self.refuse(path, f"expected an object, got {name_of(raw)}")
-        found = jsontext.problems(raw, path, _SURROUNDED)
+        found = jsontext.problems(raw, path, depth=_SURROUNDED)
         self.findings += found
         return REFUSED if found else raw
 
