@@ -116,7 +116,9 @@ def test_many_bad_cells_are_told_one_by_one(tmp_path: Path) -> None:
     code, report = run("import_orb_database", source, "--no-backup", "--only", "te")
     paths = {one["path"] for one in report["findings"]}
     assert (code, report["domains"]["te"]["new"], report["domains"]["te"]["rejected"]) == (1, 1, 4)
-    assert paths == {f"$.te_reflections.{key}" for key in ("r0.input", "r2.input", "r3.notes", "r4.tags", "r4.notes")}
+    assert paths == {
+        f"$.te_reflections.ana.{key}" for key in ("r0.input", "r2.input", "r3.notes", "r4.tags", "r4.notes")
+    }
 
 
 @pytest.mark.parametrize("cell", ["x'41'", "CAST(x'ff' AS TEXT)", "9e999", "9007199254740993"])
@@ -128,7 +130,7 @@ def test_an_unknown_key_that_no_json_holds_rejects_its_row(tmp_path: Path, cell:
     )
     code, report = run("import_orb_database", source, "--no-backup", "--only", "te")
     assert (code, report["domains"]["te"]["new"], report["domains"]["te"]["rejected"]) == (1, 4, 1)
-    assert report["findings"][0]["path"] == "$.te_reflections.r1.score"
+    assert report["findings"][0]["path"] == "$.te_reflections.ana.r1.score"
 
 
 @pytest.mark.parametrize(
@@ -239,7 +241,8 @@ def test_one_bad_cell_of_postgresql_is_one_rejected_row(hosted: Any, column: str
     connection.execute(f"UPDATE te_reflections SET {column} = {cell} WHERE id = 'r1'")
     code, report = run("import_orb_database", url, "--no-backup", "--only", "te")
     assert (code, report["domains"]["te"]["new"], report["domains"]["te"]["rejected"]) == (1, 4, 1)
-    assert report["findings"][0]["path"].startswith("$.te_reflections.r1.")
+    owner = "null" if column == "user_id" else "ana"
+    assert report["findings"][0]["path"].startswith(f"$.te_reflections.{owner}.r1.")
     json.loads(Reject.objects.get(run=report["run"]).original)
 
 
