@@ -157,7 +157,8 @@ class ReflectionsLayout(Layout):
         content = items(piece)
         if content is None:
             message = f"expected a list, got {name_of(piece)}"
-            refused = Entry(place=place, value=piece, kind=Reflection, findings=(error(path_to(place), message),))
+            wrong = (error(path_to(place), message),)
+            refused = Entry(place=place, value=piece, kind=Reflection, owners=tuple(users or [NOBODY]), findings=wrong)
             yield refused, keys_in(piece)
             return
         yield Entry(place=place, value=[]), 0
@@ -174,7 +175,7 @@ class ReflectionsLayout(Layout):
         if record is not None and record.session_id not in (None, place[1]):
             findings.append(error(step(path, "sessionId"), "the item names another session than the one it stands in"))
         if record is None or errors(findings):
-            return _refused(piece, place, findings), keys
+            return _refused(piece, place, users, findings), keys
         if record.session_id is not None:  # it says what its place says already: kept, as it was read
             record = structs.replace(record, extra=Extra({**(record.extra or {}), "sessionId": place[1]}))
         return _owned(record, place, users, findings), keys
@@ -194,11 +195,18 @@ def _owned(record: Reflection, place: tuple[str, str, int], users: list[str], fi
     )
 
 
-def _refused(piece: Piece, place: tuple[str, str, int], findings: list[Finding]) -> Entry:
+def _refused(piece: Piece, place: tuple[str, str, int], users: list[str], findings: list[Finding]) -> Entry:
     value = peek(piece)
-    name = value.get("id") if isinstance(value, dict) else None
-    key = (name,) if isinstance(name, str) else None
-    return Entry(place=place, value=piece, kind=Reflection, key=key, position=place[2], findings=tuple(findings))
+    name, user = (value.get("id"), value.get("userId")) if isinstance(value, dict) else (None, None)
+    return Entry(
+        place=place,
+        value=piece,
+        kind=Reflection,
+        key=(name,) if isinstance(name, str) else None,
+        position=place[2],
+        owners=(user,) if isinstance(user, str) else tuple(users or [NOBODY]),
+        findings=tuple(findings),
+    )
 
 
 def _object(parts: dict[str, Piece], name: str) -> dict[str, Piece]:

@@ -16,10 +16,13 @@ from orbsite.search.fold import document
 from orbsite.search.index import is_searched, key_of, texts_of
 from orbsite.search.query import Wanted
 from orbsite.storage.conditions import beyond, can_be_stored
+from orbsite.storage.finding import Finding
 from orbsite.storage.query import Query
+from orbsite.storage.raw_columns import RawValue, raw_rows
 from orbsite.storage.record import R, Record, columns
-from orbsite.storage.rows import read_row
-from orbsite.storage.sql import SqlStore
+from orbsite.storage.rows import column_of, read_cells
+from orbsite.storage.sql import SqlStore, read_or_tell
+from orbsite.storage.unread import Unread
 from orbsite.words import Words
 
 NEWEST = 500
@@ -74,7 +77,7 @@ class Searched(SqlStore):
         there = self._rows(kind).filter(**where) if all(map(can_be_stored, where.values())) else None
         self._condition = Q(pk__in=[]) if there is None else search(there, wanted).condition
 
-    def select(self, kind: type[R], query: Query) -> list[R]:
+    def select(self, kind: type[R], query: Query, findings: list[Finding] | None = None) -> list[R]:
         """Return what `find` does, of what the search finds."""
         if not all(map(can_be_stored, query.where.values())):
             return []
@@ -85,30 +88,37 @@ class Searched(SqlStore):
             rows = rows.filter(**{f"{kind.time_field}__lt": query.until})
         sign, direction = ("", "gt") if query.oldest_first else ("-", "lt")
         rows = rows.order_by(*(sign + name for name in kind.order_fields))
-        matching = (one for one in self._pages(kind, rows, query.after, direction) if query.matches_content(one))
-        return list(matching if query.limit is None else islice(matching, min(query.limit, sys.maxsize)))
+        with Unread(findings) as unread:
+            found = self._pages(kind, rows, query.after, direction, unread)
+            matching = (one for one in found if query.matches_content(one))
+            return list(matching if query.limit is None else islice(matching, min(query.limit, sys.maxsize)))
 
-    def _pages(self, kind: type[R], rows: QuerySet[Any], after: tuple[Any, ...] | None, direction: str) -> Iterator[R]:
+    def _pages(
+        self, kind: type[R], rows: QuerySet[Any], after: tuple[Any, ...] | None, direction: str, unread: Unread
+    ) -> Iterator[R]:
         while True:
             rest = rows if after is None else rows.filter(beyond(kind.order_fields, after, direction))
-            found = list(rest.values(*columns(kind))[:_PAGE])
-            yield from (record for values in found if (record := read_row(kind, values).record) is not None)
+            found = list(self._cells(kind, rest[:_PAGE]))
+            yield from (record for cells in found if (record := read_or_tell(kind, cells, unread)) is not None)
             if len(found) < _PAGE:
                 return
-            after = tuple(found[-1][name] for name in kind.order_fields)
+            after = tuple(RawValue(found[-1][name], column_of(rows.model, name)) for name in kind.order_fields)
 
 
 def _unknown(rows: QuerySet[Any], kind: type[Record]) -> list[dict[str, Any]]:
     """Return the columns of those of the newest rows whose words are not known as they are."""
     newest = rows.order_by(*(f"-{name}" for name in kind.order_fields))
-    digests: dict[str, str] = dict(newest.values_list(kind.key_fields[0], "digest")[:NEWEST])
+    digests = {key: digest for key, digest in raw_rows(newest, (kind.key_fields[0], "digest"))[:NEWEST]}
+    digests = {key: digest for key, digest in digests.items() if can_be_stored(key)}
     words = Words.objects.using(rows.db).filter(kind=kind.plural, key__in=list(digests))
     known: dict[str, str] = dict(words.values_list("key", "digest"))
     unknown = [key for key, digest in digests.items() if known.get(key) != digest]
     everything = rows.model._base_manager.using(rows.db)
-    return list(everything.filter(pk__in=unknown).values(*columns(kind))) if unknown else []
+    names = columns(kind)
+    found = raw_rows(everything.filter(pk__in=unknown), names) if unknown else []
+    return [dict(zip(names, cells, strict=True)) for cells in found]
 
 
 def _document(kind: type[Record], values: dict[str, Any]) -> str:
-    record = read_row(kind, values).record
+    record = read_cells(kind, values).record
     return "" if record is None else document(texts_of(record))

@@ -13,12 +13,17 @@ from django.db.models import QuerySet
 from orbsite.search.fold import document
 from orbsite.storage.attempts import Attempts
 from orbsite.storage.domain import Domain
+from orbsite.storage.conditions import can_be_stored
+from orbsite.storage.finding import printable
+from orbsite.storage.raw_columns import RawValue, raw_rows
 from orbsite.storage.record import Record, columns
-from orbsite.storage.rows import read_row
+from orbsite.storage.rows import column_of, read_cells
+from orbsite.storage.rules import ID_LENGTH
 from orbsite.words import Words, WordsPass
 
 PAGE = 1000
 """How many keys are compared at a time; what is written of them is one transaction."""
+_DIGEST = 64
 _RECENT = timedelta(minutes=10)
 """How old a note that all was compared may be before it is written again, where nothing else is."""
 
@@ -77,9 +82,7 @@ class Index:
         """
         standing, moment = self.standing(), now()
         after = standing.after
-        rows = self._rows().filter(**{f"{self._field}__gt": after}).order_by(self._field)
-        found: dict[str, str] = dict(rows.values_list(self._field, "digest")[:PAGE])
-        is_over = len(found) < PAGE
+        found, lost, is_over = self._page(after)
         last = "" if is_over else next(reversed(found))
         known = self._words().filter(key__gt=after)
         known = known if is_over else known.filter(key__lte=last)
@@ -87,13 +90,28 @@ class Index:
         there: dict[str, str] = dict(known.order_by("key").values_list("key", "digest")[: 10 * PAGE])
         changed = [key for key, digest in found.items() if anew or there.get(key) != digest]
         gone = [key for key in there if key not in found]
-        done = Progressed(read=len(found), after=last, is_over=is_over)
+        done = Progressed(read=len(found) + lost, unreadable=lost, after=last, is_over=is_over)
         made = self._made(changed, done)
         step: dict[str, Any] = {"after": last, **({"ended_at": moment} if is_over else {})}
         is_known = is_over and not after and standing.ended_at and moment - standing.ended_at < _RECENT
         if made or gone or not is_known:
             Attempts(self._using).run(lambda: self._write(made, gone, step, done))
         return done
+
+    def _page(self, after: str) -> tuple[dict[str, str], int, bool]:
+        """Return the digests of the next rows by key, how many keys are no text that can be kept, and whether all are.
+
+        A page ends with a key that can be kept, so that the next one can begin after it.
+        """
+        found, lost, start, number = dict[str, str](), 0, after, PAGE
+        while number == PAGE and not found:
+            beyond: Any = start if type(start) is str else RawValue(start, column_of(self._model, self._field))
+            rows = self._rows().filter(**{f"{self._field}__gt": beyond}).order_by(self._field)
+            page = list(raw_rows(rows, (self._field, "digest"))[:PAGE])
+            number, start = len(page), page[-1][0] if page else start
+            found.update((key, printable(digest)[:_DIGEST]) for key, digest in page if can_be_stored(key))
+            lost += sum(not can_be_stored(key) for key, _ in page)
+        return found, lost, number < PAGE
 
     def refresh(self, keys: Sequence[str]) -> None:
         """Bring the words of some records up to date at once, of those that are gone too."""
@@ -108,15 +126,15 @@ class Index:
         names = (*columns(self.kind), "digest")
         for start in range(0, len(keys), PAGE):
             part = self._rows().filter(**{f"{self._field}__in": keys[start : start + PAGE]})
-            for values in part.values(*names):
-                record = read_row(self.kind, values).record
+            for values in (dict(zip(names, cells, strict=True)) for cells in raw_rows(part, names)):
+                record = read_cells(self.kind, values).record
                 done.unreadable += record is None
                 made.append(
                     Words(
                         kind=self.kind.plural,
                         key=key_of(self.kind, values),
-                        user_id=values["user_id"],
-                        digest=values["digest"],
+                        user_id=printable(values["user_id"])[:ID_LENGTH],
+                        digest=printable(values["digest"])[:_DIGEST],
                         words="" if record is None else document(texts_of(record)),
                     )
                 )
@@ -144,7 +162,8 @@ class Index:
         held: dict[str, str] = {}
         for start in range(0, len(keys), PAGE):
             rows = self._rows().filter(**{f"{self._field}__in": keys[start : start + PAGE]}).order_by(self._field)
-            held.update(rows.select_for_update().values_list(self._field, "digest"))
+            locked = raw_rows(rows.select_for_update(), (self._field, "digest"))
+            held.update((key, printable(digest)[:_DIGEST]) for key, digest in locked)
         return held
 
     def _rows(self) -> QuerySet[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, Generic
@@ -74,11 +75,13 @@ class Bulk(ABC, Generic[R]):
         if line is None or row[-1] is not None:  # the last column holds unknown keys
             return None
         values = [row[at] for at in self._line_places]
+        if not all(value is None or type(value) is str for value in values):
+            return None
         try:
             for at in line.instants:
-                values[at] = values[at] and _spelled(values[at])
+                values[at] = None if values[at] is None else _spelled(values[at])
             for at in line.lists:
-                values[at] = values[at] and _texts.decode(values[at])
+                values[at] = None if values[at] is None else _texts.decode(values[at])
             return line.digest_of(values)
         except (msgspec.DecodeError, UnicodeEncodeError, TypeError, ValueError):
             return None
@@ -122,11 +125,12 @@ class Bulk(ABC, Generic[R]):
 
 
 _texts = msgspec.json.Decoder(list[str])
+_OURS = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{6})?", re.ASCII)
 _WHOLE, _FINE = len("2024-01-01 00:00:00"), len("2024-01-01 00:00:00.000000")
 
 
 def _spelled(text: str) -> str:
     """Return a database's instant, in UTC without saying so, as files spell it. Raises ValueError for other texts."""
-    if len(text) not in (_WHOLE, _FINE):
-        raise ValueError(text)
+    if len(text) not in (_WHOLE, _FINE) or not _OURS.fullmatch(text):
+        raise ValueError("it is spelled otherwise")
     return shortened(f"{text[:10]}T{text[11:]}+00:00")

@@ -6,6 +6,7 @@ what they were. Rows that lie together go together.
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -18,6 +19,8 @@ from orbsite.storage.burial import Burial, Ledger
 from orbsite.storage.choice import Choice
 from orbsite.storage.dialect import Dialect, Postgresql, Sqlite
 from orbsite.storage.errors import Conflict
+from orbsite.storage.finding import printable
+from orbsite.storage.raw_columns import be_lenient
 from orbsite.storage.record import Key
 from orbsite.storage.retention import Policy
 from orbsite.storage.rows import Row
@@ -47,6 +50,7 @@ class Condemned(ABC):
         """How many rows there are, how many of them go, and how many have no time that can be read."""
         self.newest: datetime | None = None
         self._connection = connections[using]
+        be_lenient(self._connection)
         self._choice = Choice(model, self._connection, dialect, policy, now)
         self._burial = Burial(model, self._connection, dialect)
         self._words = self._choice.reasons()
@@ -58,12 +62,19 @@ class Condemned(ABC):
         """Look at the table and note what goes."""
         choice = self._choice
         self.forget()
-        newest = self._rows(
-            f"SELECT {choice.time} FROM {choice.table} WHERE {choice.is_readable} ORDER BY {choice.time} DESC LIMIT 1"
-        )
-        self.newest = self._moment(newest[0][0]) if newest else None
+        self.newest = self._newest()
         self._note()
         self.number, self._at = self._rows(f"SELECT count(*), coalesce(min(n), 0) - 1 FROM {self.notes}")[0]
+
+    def _newest(self) -> datetime | None:
+        choice = self._choice
+        for condition in (choice.is_readable, f"{choice.is_readable} AND {choice.is_instant}"):
+            found = self._rows(
+                f"SELECT {choice.time} FROM {choice.table} WHERE {condition} ORDER BY {choice.time} DESC LIMIT 1"
+            )
+            with contextlib.suppress(ValueError):  # it is spelled as an instant, and is in no calendar
+                return self._moment(found[0][0]) if found else None
+        return None
 
     def reasons(self) -> Iterator[tuple[Key, str]]:
         """Yield the key of each row that goes, and why."""
@@ -82,7 +93,14 @@ class Condemned(ABC):
         choice = self._choice
         unread = f"NOT ({choice.is_readable})"
         statement = f"SELECT {', '.join(choice.keys)} FROM {choice.table} WHERE {unread} LIMIT {_PAGE}"
-        return [tuple(key) for key in self._rows(statement)] if self.unreadable else []
+        return [tuple(map(printable, key)) for key in self._rows(statement)] if self.unreadable else []
+
+    def undecodables(self) -> list[Key]:
+        """Return the keys of some of the noted rows that do not decode, and so could not be brought back."""
+        keys = ", ".join(f"r.{name}" for name in self._choice.keys)
+        rows = f"{self.notes} c JOIN {self._choice.table} r ON {self._is_the_row}"
+        statement = f"SELECT {keys} FROM {rows} WHERE ({self._burial.decodes()}) IS NOT TRUE LIMIT {_PAGE}"
+        return [tuple(map(printable, key)) for key in self._rows(statement)]
 
     def next(self, size: int) -> int:
         """Return the end of the next batch of so many, 0 where none is left."""
@@ -117,6 +135,8 @@ class Condemned(ABC):
         """Return the bytes that removed rows leave to be used again, as far as the database can tell."""
 
     _schema: str
+    _is_the_row: str
+    """The condition that `r` is the row that the note `c` is about."""
 
     @abstractmethod
     def _moment(self, value: Any) -> datetime:
@@ -146,6 +166,7 @@ class SqliteCondemned(Condemned):
 
     rest = 0.11  # whoever waits for a batch sleeps for a tenth of a second before it looks again
     _schema = "temp"
+    _is_the_row = "r.rowid = c.n"
     _version = 0
 
     def __init__(self, model: type[Row], using: str, policy: Policy, now: datetime) -> None:
@@ -220,6 +241,7 @@ class PostgresqlCondemned(Condemned):
 
     rest = 0.0
     _schema = "pg_temp"
+    _is_the_row = "r.ctid = c.place"
 
     def __init__(self, model: type[Row], using: str, policy: Policy, now: datetime) -> None:
         super().__init__(model, using, Postgresql(), policy, now)

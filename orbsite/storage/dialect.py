@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from orbsite.sqlite.text import IS_UTF8
 from orbsite.storage.record import Id, Instant, Text
 from orbsite.storage.retention import DAILY, MONTHLY, WEEKLY
 
@@ -104,7 +105,7 @@ class Sqlite(Dialect):
     def has_tag(self, column: str, tags: Sequence[str]) -> tuple[str, list[Any]]:
         """Look at each text of the list."""
         marks = ", ".join(["%s"] * len(tags))
-        return f"EXISTS (SELECT 1 FROM json_each({column}) WHERE value IN ({marks}))", list(tags)
+        return f"EXISTS (SELECT 1 FROM json_each({_array(column)}) WHERE value IN ({marks}))", list(tags)
 
     def quoted(self, column: str) -> str:
         """Quote it."""
@@ -119,21 +120,30 @@ class Sqlite(Dialect):
         return column
 
     def is_text(self, column: str) -> str:
-        """Ask for its type, which any row may choose."""
-        return f"typeof({column}) = 'text'"
+        """Ask for its type, which any row may choose, and whether it is UTF-8, which SQLite does not ask."""
+        return f"(typeof({column}) = 'text' AND {IS_UTF8}(CAST({column} AS BLOB)))"
 
     def is_instant(self, column: str) -> str:
         """Have it spelled again: days that no month has come out as others."""
         seconds = f"substr({column}, 1, 19)"
-        return f"strftime('%%Y-%%m-%%d %%H:%%M:%%S', {seconds}, '+0 days') = {seconds} AND {column} >= '0001'"
+        same = f"strftime('%%Y-%%m-%%d %%H:%%M:%%S', {seconds}, '+0 days') = {seconds}"
+        return f"(typeof({column}) = 'text' AND {same} AND {column} >= '0001')"
 
     def is_list_of_texts(self, column: str) -> str:
         """Look at each item's type."""
-        return f"NOT EXISTS (SELECT 1 FROM json_each({column}) WHERE type <> 'text')"
+        texts = f"NOT EXISTS (SELECT 1 FROM json_each({_array(column)}) WHERE type <> 'text')"
+        return f"({self.is_text(column)} AND {_array(column)} IS {column} AND {texts})"
 
     def is_object(self, column: str) -> str:
         """Ask for its type, where it is JSON at all."""
-        return f"CASE WHEN json_valid({column}) THEN json_type({column}) = 'object' ELSE FALSE END"
+        is_one = f"CASE WHEN json_valid({column}) THEN json_type({column}) = 'object' ELSE FALSE END"
+        return f"({self.is_text(column)} AND {is_one})"
+
+
+def _array(column: str) -> str:
+    """Return the list that a column holds; an empty one where it holds none, which SQLite would refuse to look into."""
+    is_one = f"json_valid({column}) AND json_type({column}) = 'array'"
+    return f"CASE WHEN typeof({column}) = 'text' THEN CASE WHEN {is_one} THEN {column} ELSE '[]' END ELSE '[]' END"
 
 
 class Postgresql(Dialect):

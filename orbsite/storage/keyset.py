@@ -8,32 +8,42 @@ from typing import Any
 
 from django.db import connections
 
-from orbsite.storage.prepared import Page, fetch, rows_of
+from orbsite.storage.prepared import Page, fetch
+from orbsite.storage.raw_columns import Cursor
 from orbsite.storage.record import R, columns
 from orbsite.storage.rowreader import reader_of
-from orbsite.storage.rows import read_row
+from orbsite.storage.rows import read_cells, why_unreadable
+from orbsite.storage.unread import Unread
 
 
-def records(page: Page, where: Mapping[str, Any], after: tuple[Any, ...] | None, kind: type[R]) -> Iterator[R]:
-    """Yield the records of all rows that meet conditions and come after a cursor."""
-    return chain.from_iterable(_pages(page, where, after, kind))
+def records(
+    page: Page, where: Mapping[str, Any], after: tuple[Any, ...] | None, kind: type[R], unread: Unread
+) -> Iterator[R]:
+    """Yield the records of all rows that meet conditions and come after a cursor, and tell of rows that are none."""
+    return chain.from_iterable(_pages(page, where, after, kind, unread))
 
 
-def _pages(page: Page, where: Mapping[str, Any], after: tuple[Any, ...] | None, kind: type[R]) -> Iterator[list[R]]:
+def _pages(
+    page: Page, where: Mapping[str, Any], after: tuple[Any, ...] | None, kind: type[R], unread: Unread
+) -> Iterator[list[R]]:
     reader = reader_of(page.model, connections[page.using].vendor)
+    places = [columns(kind).index(name) for name in page.names]
     while page.size:
-        found: list[R] | None = None if reader is None else reader.read(fetch(page, where, after))
-        if found is not None:
-            yield found
-            number, last = len(found), found[-1:]
-            after = tuple(getattr(one, name) for one in last for name in page.names)
-        else:
-            values = [
-                dict(zip(columns(kind), row, strict=True))
-                for row in rows_of(page, where, after).values_list(*columns(kind))
-            ]
-            yield [record for one in values if (record := read_row(kind, one).record) is not None]
-            number = len(values)
-            after = tuple(one[name] for one in values[-1:] for name in page.names)
-        if number < page.size:
+        rows = fetch(page, where, after)
+        found: list[R] | None = None if reader is None else reader.read(rows)
+        yield _one_by_one(kind, rows, unread) if found is None else found
+        if len(rows) < page.size:
             return
+        after = Cursor(rows[-1][at] for at in places)  # what the database orders by, whether it decodes or not
+
+
+def _one_by_one(kind: type[R], rows: list[tuple[Any, ...]], unread: Unread) -> list[R]:
+    found = []
+    for row in rows:
+        cells = dict(zip(columns(kind), row, strict=True))
+        reading = read_cells(kind, cells)
+        if reading.record is None:
+            unread.add(why_unreadable(kind, cells, reading))
+        else:
+            found.append(reading.record)
+    return found

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from orbsite.storage.digests import Columns, digest
 from orbsite.storage.domain import Domain
 from orbsite.storage.errors import Conflict
+from orbsite.storage.finding import Finding
 from orbsite.storage.guards import refuse_another, refuse_other_owner, refuse_unexpected
 from orbsite.storage.query import Query
 from orbsite.storage.reader import checked
@@ -36,13 +37,20 @@ class MemoryStore(LedgerStore):
         self.buried: dict[str, list[Grave]] = {}
         """What retention has removed, by the name of the run, as long as the process lives."""
 
-    def fetch(self, kind: type[R], keys: Iterable[Key], *, user_id: str | None = None) -> dict[Key, R]:
+    def fetch(
+        self,
+        kind: type[R],
+        keys: Iterable[Key],
+        *,
+        user_id: str | None = None,
+        findings: list[Finding] | None = None,  # noqa: ARG002 -- all of it decodes
+    ) -> dict[Key, R]:
         with self._lock:
             kept = self._of(kind).records
             found = {key: kept[key] for key in keys if key in kept}
         return {key: own(one) for key, one in found.items() if user_id in (None, one.user_id)}
 
-    def select(self, kind: type[R], query: Query) -> list[R]:
+    def select(self, kind: type[R], query: Query, findings: list[Finding] | None = None) -> list[R]:  # noqa: ARG002
         with self._lock:
             return [own(one) for one in query.select(kind, self._of(kind).among(query.where))]
 
@@ -76,7 +84,7 @@ class MemoryStore(LedgerStore):
         with self._lock:
             return self.delete(kind, [record.key for record in self.find(kind, where)])
 
-    def walk(self, kind: type[R], *, page: int = 1000) -> Iterator[R]:
+    def walk(self, kind: type[R], *, page: int = 1000, findings: list[Finding] | None = None) -> Iterator[R]:  # noqa: ARG002
         keys = self.keys(kind)
         for start in range(0, len(keys), page):
             yield from self.fetch(kind, keys[start : start + page]).values()

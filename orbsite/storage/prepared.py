@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -11,6 +11,7 @@ from django.db import connections, models
 from django.db.models.expressions import Expression
 
 from orbsite.storage.conditions import beyond
+from orbsite.storage.raw_columns import Cursor, be_lenient, bound, place_of, raw_columns
 from orbsite.storage.record import columns
 from orbsite.storage.rows import Row, column_of
 
@@ -36,13 +37,13 @@ class Page:
 class Hole(Expression):
     """Stands in a condition for a value that comes later."""
 
-    def __init__(self, name: str | int, field: Any) -> None:
+    def __init__(self, name: str | int, field: Any, place: str = "%s", *, is_raw: bool = False) -> None:
         super().__init__(output_field=field)
-        self.name = name
+        self.name, self.place, self.is_raw = name, place, is_raw
 
     def as_sql(self, compiler: Any, connection: Any) -> tuple[str, Any]:  # noqa: ARG002 -- Django's signature
         """Return the place of a parameter, with itself as the parameter."""
-        return "%s", [self]
+        return self.place, [self]
 
 
 def rows_of(page: Page, where: Mapping[str, Any], after: tuple[Any, ...] | None) -> _Rows:
@@ -53,9 +54,11 @@ def rows_of(page: Page, where: Mapping[str, Any], after: tuple[Any, ...] | None)
 
 
 def fetch(page: Page, where: Mapping[str, Any], after: tuple[Any, ...] | None) -> list[tuple[Any, ...]]:
-    """Return the columns of the same rows, as the driver returns them."""
+    """Return the columns of the same rows as the database has them; `after` may be a `Cursor`, or values of a record."""
     connection = connections[page.using]
-    sql, parameters = _compiled(page, connection.vendor, tuple(where), after is not None)
+    be_lenient(connection)
+    shape = None if after is None else tuple(map(place_of, after)) if isinstance(after, Cursor) else ()
+    sql, parameters = _compiled(page, connection.vendor, tuple(where), shape)
     values: dict[Any, Any] = {**where, **dict(enumerate(after or ()))}
     with connection.cursor() as cursor:
         cursor.execute(sql, [_filled(one, values, connection) for one in parameters])
@@ -67,16 +70,24 @@ def _compiled(
     page: Page,
     vendor: str,  # noqa: ARG001 -- a test may give an alias to another database
     where: tuple[str, ...],
-    goes_on: bool,
+    after: tuple[str, ...] | None,
 ) -> tuple[str, tuple[Any, ...]]:
     asked = {name: Hole(name, column_of(page.model, name.partition("__")[0])) for name in where}
-    after = tuple(Hole(at, column_of(page.model, name)) for at, name in enumerate(page.names)) if goes_on else None
-    rows = rows_of(page, asked, after).values_list(*columns(page.model.kind))
+    holes = None if after is None else tuple(_holes(page, after))
+    rows = rows_of(page, asked, holes).values_list(*raw_columns(columns(page.model.kind)))
     sql, parameters = rows.query.get_compiler(page.using).as_sql()
     return sql, tuple(parameters)
+
+
+def _holes(page: Page, places: tuple[str, ...]) -> Iterator[Hole]:
+    """Yield what stands for a cursor: of a row, whose values have these places, or of a record."""
+    for at, name in enumerate(page.names):
+        field = column_of(page.model, name)
+        yield Hole(at, field, places[at], is_raw=True) if places else Hole(at, field)
 
 
 def _filled(parameter: Any, values: Mapping[Any, Any], connection: Any) -> Any:
     if not isinstance(parameter, Hole):
         return parameter
-    return parameter.output_field.get_db_prep_value(values[parameter.name], connection, prepared=False)
+    value = values[parameter.name]
+    return bound(value) if parameter.is_raw else parameter.output_field.get_db_prep_value(value, connection, False)

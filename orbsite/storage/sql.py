@@ -17,17 +17,20 @@ from orbsite.storage.conditions import beyond, by_keys, can_be_stored
 from orbsite.storage.digests import digest
 from orbsite.storage.domain import Domain
 from orbsite.storage.errors import Conflict, OwnerConflict
+from orbsite.storage.finding import Finding, printable
 from orbsite.storage.guards import readable, refuse_another, refuse_other_owner, refuse_unexpected
 from orbsite.storage.keyset import records
 from orbsite.storage.postgresql import PostgresqlBulk
 from orbsite.storage.prepared import Page
 from orbsite.storage.query import Query
+from orbsite.storage.raw_columns import RawValue, raw_rows
 from orbsite.storage.reader import checked
 from orbsite.storage.record import Key, R, Record, columns
-from orbsite.storage.rows import LEDGER, read_row
+from orbsite.storage.rows import LEDGER, column_of, read_cells, why_unreadable
 from orbsite.storage.sqlite import SqliteBulk
 from orbsite.storage.store import LedgerStore, Pack, Placed, Row, Standing, alone, by_kind, last_of_each
 from orbsite.storage.sums import Sums
+from orbsite.storage.unread import Unread
 from orbsite.storage.upsert import Upsert
 
 _PAGE = 1000
@@ -42,19 +45,27 @@ class SqlStore(LedgerStore):
         self.using = using
         self._attempts = Attempts(using)
 
-    def fetch(self, kind: type[R], keys: Iterable[Key], *, user_id: str | None = None) -> dict[Key, R]:
+    def fetch(
+        self,
+        kind: type[R],
+        keys: Iterable[Key],
+        *,
+        user_id: str | None = None,
+        findings: list[Finding] | None = None,
+    ) -> dict[Key, R]:
         if user_id is not None and not can_be_stored(user_id):
             return {}
         owned = Q() if user_id is None else Q(user_id=user_id)
         found = {}
-        for condition in by_keys(kind, keys):
-            for values in self._values(kind, self._rows(kind).filter(owned, condition)):
-                record = read_row(kind, values).record
-                if record is not None:
-                    found[record.key] = record
+        with Unread(findings) as unread:
+            for condition in by_keys(kind, keys):
+                for cells in self._cells(kind, self._rows(kind).filter(owned, condition)):
+                    record = read_or_tell(kind, cells, unread)
+                    if record is not None:
+                        found[record.key] = record
         return found
 
-    def select(self, kind: type[R], query: Query) -> list[R]:
+    def select(self, kind: type[R], query: Query, findings: list[Finding] | None = None) -> list[R]:
         if not all(map(can_be_stored, query.where.values())):
             return []
         where: dict[str, Any] = dict(query.where)
@@ -65,9 +76,10 @@ class SqlStore(LedgerStore):
         content = query.tag is not None or query.text is not None
         size = _PAGE if content or query.limit is None else min(query.limit, _PAGE)
         page = Page(self.domain.models[kind], self.using, kind.order_fields, query.oldest_first, size)
-        found = records(page, where, query.after, kind)
-        matching = filter(query.matches_content, found) if content else found
-        return list(matching if query.limit is None else islice(matching, min(query.limit, sys.maxsize)))
+        with Unread(findings) as unread:
+            found = records(page, where, query.after, kind, unread)
+            matching = filter(query.matches_content, found) if content else found
+            return list(matching if query.limit is None else islice(matching, min(query.limit, sys.maxsize)))
 
     def add(self, record: R) -> tuple[R, bool]:
         record = checked(record)
@@ -93,8 +105,10 @@ class SqlStore(LedgerStore):
     def delete_where(self, kind: type[Record], where: Mapping[str, str]) -> int:
         return self._attempts.run(lambda: self._delete(kind, [one.key for one in self.find(kind, where)], None))
 
-    def walk(self, kind: type[R], *, page: int = 1000) -> Iterator[R]:
-        return records(Page(self.domain.models[kind], self.using, kind.key_fields, True, page), {}, None, kind)
+    def walk(self, kind: type[R], *, page: int = 1000, findings: list[Finding] | None = None) -> Iterator[R]:
+        pages = Page(self.domain.models[kind], self.using, kind.key_fields, True, page)
+        with Unread(findings) as unread:
+            yield from records(pages, {}, None, kind, unread)
 
     def count(self, kind: type[Record], distinct: str | None = None) -> int:
         rows = self._rows(kind)
@@ -123,14 +137,14 @@ class SqlStore(LedgerStore):
 
     def written_by(self, kind: type[R], run: int, *, page: int = 1000) -> Iterator[list[Row[R]]]:
         rows = self._rows(kind).filter(run_id=run).order_by(*kind.key_fields)
-        after: Key | None = None
+        after: tuple[Any, ...] | None = None
         while True:
             remaining = rows if after is None else rows.filter(beyond(kind.key_fields, after, "gt"))
-            found = [_row(kind, values) for values in self._values(kind, remaining[:page], *LEDGER)]
+            found = list(self._cells(kind, remaining[:page], *LEDGER))
             if not found:
                 return
-            yield found
-            after = found[-1].key
+            yield [_row(kind, cells) for cells in found]
+            after = tuple(RawValue(found[-1][name], column_of(rows.model, name)) for name in kind.key_fields)
 
     def load(self, records: Sequence[Placed], run: int | None) -> None:
         positions = {(type(record), record.key): position for record, position in records}
@@ -176,7 +190,7 @@ class SqlStore(LedgerStore):
         rows = self.rows(kind, [key for _, key in unusual])
         for user, key in unusual:
             row = rows.get(key)
-            sums.add(user, digest(row.record) if row and row.record else None)
+            sums.add(printable(user), digest(row.record) if row and row.record else None)
 
     def _rows(self, kind: type[Record]) -> models.QuerySet[Any]:
         model: type[models.Model] = self.domain.models[kind]
@@ -234,17 +248,29 @@ class SqlStore(LedgerStore):
         found = {}
         for condition in by_keys(kind, keys):
             ordered = rows.filter(condition).order_by(*kind.key_fields)
-            for values in self._values(kind, ordered, *LEDGER):
-                row: Row[R] = _row(kind, values)
+            for cells in self._cells(kind, ordered, *LEDGER):
+                row: Row[R] = _row(kind, cells)
                 found[row.key] = row
         return found
 
-    def _values(self, kind: type[Record], rows: models.QuerySet[Any], *more: str) -> Iterator[dict[str, Any]]:
+    def _cells(self, kind: type[Record], rows: models.QuerySet[Any], *more: str) -> Iterator[dict[str, Any]]:
+        """Yield the columns of rows as the database has them."""
         names = (*columns(kind), *more)
-        return (dict(zip(names, values, strict=True)) for values in rows.values_list(*names))
+        return (dict(zip(names, cells, strict=True)) for cells in raw_rows(rows, names))
 
 
-def _row(kind: type[R], values: dict[str, Any]) -> Row[R]:
-    record, run = read_row(kind, values).record, values["run_id"]
-    as_left = run is not None and record is not None and values["digest"] == digest(record)
-    return Row(tuple(values[name] for name in kind.key_fields), record, run, as_left, values["position"])
+def read_or_tell(kind: type[R], cells: dict[str, Any], unread: Unread) -> R | None:
+    """Return the record of a row, whose columns are as the database has them; tell of one that does not decode."""
+    reading = read_cells(kind, cells)
+    if reading.record is None:
+        unread.add(why_unreadable(kind, cells, reading))
+    return reading.record
+
+
+def _row(kind: type[R], cells: dict[str, Any]) -> Row[R]:
+    reading, run, position = read_cells(kind, cells), cells["run_id"], cells["position"]
+    record = reading.record
+    as_left = run is not None and record is not None and cells["digest"] == digest(record)
+    why = None if record is not None else why_unreadable(kind, cells, reading)
+    place = position if isinstance(position, int) else None
+    return Row(tuple(cells[name] for name in kind.key_fields), record, run, as_left, place, why)

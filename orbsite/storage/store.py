@@ -5,7 +5,8 @@ The contract suite proves these promises over memory, files and SQL alike. For a
 - What is wrong with a record is told before anything is written (InvalidRecord).
 - A record's owner, its `user_id`, never changes (OwnerConflict).
 - An item in the store that does not decode is never returned, replaced or removed (RecordUnreadable where it is in
-  the way).
+  the way). A read goes on past it, and appends to `findings` an `Unreadable` that names its key and never its text;
+  where a caller gives no list, one warning per read is logged.
 - Reading never writes. A write that has returned survives a crash of the process.
 """
 
@@ -21,6 +22,7 @@ from typing import Any, Generic, TypeAlias
 
 from orbsite.storage.digests import Columns
 from orbsite.storage.domain import Domain
+from orbsite.storage.finding import Finding, Unreadable
 from orbsite.storage.query import Query
 from orbsite.storage.reader import checked
 from orbsite.storage.record import Key, R, Record
@@ -34,7 +36,14 @@ class Store(ABC):
         self.domain = domain
 
     @abstractmethod
-    def fetch(self, kind: type[R], keys: Iterable[Key], *, user_id: str | None = None) -> dict[Key, R]:
+    def fetch(
+        self,
+        kind: type[R],
+        keys: Iterable[Key],
+        *,
+        user_id: str | None = None,
+        findings: list[Finding] | None = None,
+    ) -> dict[Key, R]:
         """Return the records with these keys; missing ones, and other users' where a user is given, are absent."""
 
     def find(
@@ -49,10 +58,12 @@ class Store(ABC):
         after: tuple[Any, ...] | None = None,
         limit: int | None = None,
         oldest_first: bool = False,
+        findings: list[Finding] | None = None,
     ) -> list[R]:
         """Return the records for which every condition holds, newest first by code point, at most `limit`.
 
-        `after` is the `order` of the last record of the page before: pages neither skip nor repeat while others write.
+        Of items that do not decode it tells those that lie within what it looked at; whether tag and text would hold
+        for them cannot be known. `after` is the `order` of the last record of the page before: pages neither skip nor repeat while others write.
         Raises ValueError for conditions that such records cannot answer.
         """
         query = Query(
@@ -66,10 +77,10 @@ class Store(ABC):
             oldest_first=oldest_first,
         )
         query.check(kind)
-        return self.select(kind, query)
+        return self.select(kind, query, findings)
 
     @abstractmethod
-    def select(self, kind: type[R], query: Query) -> list[R]:
+    def select(self, kind: type[R], query: Query, findings: list[Finding] | None = None) -> list[R]:
         """Return what `find` does, for a query that was checked."""
 
     @abstractmethod
@@ -100,7 +111,7 @@ class Store(ABC):
         """Remove the records whose fields equal these, all or nothing, and return how many there were."""
 
     @abstractmethod
-    def walk(self, kind: type[R], *, page: int = 1000) -> Iterator[R]:
+    def walk(self, kind: type[R], *, page: int = 1000, findings: list[Finding] | None = None) -> Iterator[R]:
         """Yield all records by key, a page at a time; one that is there all the while comes exactly once."""
 
     @abstractmethod
@@ -123,6 +134,8 @@ class Row(Generic[R]):
     as_left: bool
     position: int | None = None
     """The record's place in its list, where it came from a file."""
+    why: Unreadable | None = None
+    """What is wrong with a row that does not decode."""
 
 
 @dataclass(frozen=True, slots=True)
