@@ -21,6 +21,7 @@ from orbsite.storage.record import Instant, Record, holds_texts_alone
 
 NDJSON = "application/x-ndjson"
 _AT_A_TIME = 200
+_BYTES_AT_A_TIME = 1 << 18
 
 
 class JSONRenderer(BaseRenderer):
@@ -84,17 +85,25 @@ def _shape(kind: type[Record]) -> tuple[tuple[str, ...], tuple[int, ...], Any]:
 
 def lines(values: Iterable[Any], *, filename: str) -> StreamingHttpResponse:
     """Return an answer that streams values, JSON as it is or encoded already, as lines, to be saved as a file."""
-    answer = StreamingHttpResponse(_lines(values), content_type=NDJSON)
+    return streamed(_lines(values), NDJSON, filename=filename)
+
+
+def streamed(parts: Iterable[bytes], media_type: str, *, filename: str) -> StreamingHttpResponse:
+    """Return an answer that streams parts, to be saved as a file."""
+    answer = StreamingHttpResponse(parts, content_type=media_type)
     answer["Content-Disposition"] = f'attachment; filename="{filename}"'
     return answer
 
 
 def _lines(values: Iterable[Any]) -> Iterator[bytes]:
     held: list[bytes] = []
+    size = 0
     for value in values:
         held.append(bytes(value) if isinstance(value, msgspec.Raw) else compact(value))
-        if len(held) == _AT_A_TIME:
+        size += len(held[-1])
+        if len(held) == _AT_A_TIME or size > _BYTES_AT_A_TIME:
             yield b"\n".join(held) + b"\n"
             held.clear()
+            size = 0
     if held:
         yield b"\n".join(held) + b"\n"

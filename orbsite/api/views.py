@@ -35,11 +35,12 @@ from orbsite.api.renderers import JSONRenderer, as_json, encoded
 from orbsite.api.segments import segment
 from orbsite.api.throttles import TokenThrottle
 from orbsite.storage.domain import Domain
-from orbsite.storage.finding import ROOT, Severity, step
+from orbsite.storage.errors import RecordUnreadable
+from orbsite.storage.finding import ROOT, Finding, Severity, step
 from orbsite.storage.instant import NO_ZONE, parse
 from orbsite.storage.jsontext import UNCLEAN
 from orbsite.storage.reader import read
-from orbsite.storage.record import R, Record
+from orbsite.storage.record import Key, R, Record
 from orbsite.storage.store import Store
 from orbsite.storage.walk import name_of
 from orbsite.stores import open_store
@@ -220,4 +221,13 @@ def found(record: R | None) -> R:
     """Return what was found. Raises Http404 for nothing."""
     if record is None:
         raise Http404
+    return record
+
+
+def fetched(store: Store, kind: type[R], key: Key, user_id: str) -> R | None:
+    """Return a user's record, or None where there is none. Raises RecordUnreadable where what is there is none."""
+    findings = list[Finding]()
+    record = store.fetch(kind, [key], user_id=user_id, findings=findings).get(key)
+    if record is None and findings:
+        raise RecordUnreadable(findings[0].message)
     return record

@@ -12,8 +12,8 @@ from django.db.models import QuerySet
 
 from orbsite.search.fold import document
 from orbsite.storage.attempts import Attempts
-from orbsite.storage.domain import Domain
 from orbsite.storage.conditions import can_be_stored
+from orbsite.storage.domain import Domain
 from orbsite.storage.finding import printable
 from orbsite.storage.raw_columns import RawValue, raw_rows
 from orbsite.storage.record import Record, columns

@@ -105,7 +105,7 @@ class Sqlite(Dialect):
     def has_tag(self, column: str, tags: Sequence[str]) -> tuple[str, list[Any]]:
         """Look at each text of the list."""
         marks = ", ".join(["%s"] * len(tags))
-        return f"EXISTS (SELECT 1 FROM json_each({_array(column)}) WHERE value IN ({marks}))", list(tags)
+        return f"EXISTS (SELECT 1 FROM json_each({text_list(column)}) WHERE value IN ({marks}))", list(tags)
 
     def quoted(self, column: str) -> str:
         """Quote it."""
@@ -131,8 +131,8 @@ class Sqlite(Dialect):
 
     def is_list_of_texts(self, column: str) -> str:
         """Look at each item's type."""
-        texts = f"NOT EXISTS (SELECT 1 FROM json_each({_array(column)}) WHERE type <> 'text')"
-        return f"({self.is_text(column)} AND {_array(column)} IS {column} AND {texts})"
+        texts = f"NOT EXISTS (SELECT 1 FROM json_each({text_list(column)}) WHERE type <> 'text')"
+        return f"({self.is_text(column)} AND {text_list(column)} IS {column} AND {texts})"
 
     def is_object(self, column: str) -> str:
         """Ask for its type, where it is JSON at all."""
@@ -140,7 +140,7 @@ class Sqlite(Dialect):
         return f"({self.is_text(column)} AND {is_one})"
 
 
-def _array(column: str) -> str:
+def text_list(column: str) -> str:
     """Return the list that a column holds; an empty one where it holds none, which SQLite would refuse to look into."""
     is_one = f"json_valid({column}) AND json_type({column}) = 'array'"
     return f"CASE WHEN typeof({column}) = 'text' THEN CASE WHEN {is_one} THEN {column} ELSE '[]' END ELSE '[]' END"

@@ -106,6 +106,15 @@ class FileStore(Store):
                 found = self._view().fetch(kind, keys[start : start + page])
             yield from found.values()
 
+    @contextlib.contextmanager
+    def at_one_moment(self, *_: Store, user_id: str | None = None) -> Iterator[Sequence[Any]]:
+        where = {} if user_id is None else {"user_id": user_id}
+        with self._guard:
+            content = self._kept_up().content
+            invalid = {kind: list(content.unreadable(kind, where)) for kind in self.domain.kinds}
+            listed = content.view.listed(user_id, invalid)
+        yield [listed]
+
     def count(self, kind: type[Record], distinct: str | None = None) -> int:
         with self._guard:
             return self._view().count(kind, distinct)

@@ -14,14 +14,15 @@ from msgspec.structs import replace
 from orbsite.storage.digests import Columns, digest
 from orbsite.storage.domain import Domain
 from orbsite.storage.errors import Conflict
-from orbsite.storage.finding import Finding
+from orbsite.storage.finding import Finding, Unreadable
 from orbsite.storage.guards import refuse_another, refuse_other_owner, refuse_unexpected
 from orbsite.storage.query import Query
 from orbsite.storage.reader import checked
 from orbsite.storage.record import Key, R, Record, own
 from orbsite.storage.retention import Policy
 from orbsite.storage.shelf import Shelf
-from orbsite.storage.store import LedgerStore, Pack, Placed, Row, Standing, alone, last_of_each
+from orbsite.storage.snapshot import Listed
+from orbsite.storage.store import LedgerStore, Pack, Placed, Row, Standing, Store, alone, last_of_each
 from orbsite.storage.sums import Sums
 from orbsite.storage.sweep import Bury, Grave, Plan, Returned, planned
 
@@ -88,6 +89,21 @@ class MemoryStore(LedgerStore):
         keys = self.keys(kind)
         for start in range(0, len(keys), page):
             yield from self.fetch(kind, keys[start : start + page]).values()
+
+    @contextlib.contextmanager
+    def at_one_moment(self, *_: Store, user_id: str | None = None) -> Iterator[Sequence[Any]]:
+        yield [self.listed(user_id, {})]
+
+    def listed(self, user_id: str | None, unreadable: Mapping[type[Record], Sequence[Unreadable]]) -> Listed:
+        """Return a snapshot, with what does not decode beside it."""
+        query = Query(where={} if user_id is None else {"user_id": user_id}, oldest_first=True)
+        with self._lock:
+            found = {kind: self.select(kind, query) for kind in self.domain.kinds}
+            placed = {
+                kind: [(one, self._runs.get((kind, one.key), (None, "", None))[2]) for one in some]
+                for kind, some in found.items()
+            }
+        return Listed(self.domain, placed, unreadable)
 
     def count(self, kind: type[Record], distinct: str | None = None) -> int:
         with self._lock:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.db import connections, models
-from django.db.models import F, Func, TextField
+from django.db.models import BooleanField, F, Func, TextField
 from django.db.models.expressions import Expression
 
 from orbsite.sqlite.text import lenient_text, prepare
@@ -35,6 +35,31 @@ class RawColumn(Func):
         field: Any = self.source_expressions[0].output_field
         template = "(%(expressions)s)::text" if field.get_internal_type() in _AS_TEXT else self.template
         return self.as_sql(compiler, connection, template=template, **context)
+
+
+_PLAIN = "[0-9][0-9][0-9][0-9]-[0-1][0-9]-[0-3][0-9] [0-2][0-9]:[0-5][0-9]:[0-5][0-9]"
+
+
+class IsPlainInstant(Func):
+    """The condition that a column holds an instant of the calendar, spelled so that the database can compare it."""
+
+    arity = 1
+    output_field = BooleanField()
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        """Hold where it is spelled as Django does, and SQLite's own calendar has that day."""
+        sql, _ = compiler.compile(self.source_expressions[0])  # a column, which has no parameters
+        ours = f"({sql} GLOB '{_PLAIN}' OR {sql} GLOB '{_PLAIN}.{'[0-9]' * 6}')"
+        is_day = f"date(substr({sql}, 1, 10), '+0 days') = substr({sql}, 1, 10) AND substr({sql}, 12, 2) < '24'"
+        return f"(typeof({sql}) = 'text' AND {ours} AND {is_day} AND {sql} >= '0001')", []
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        """Leave out infinity, and the years that Python does not know."""
+        return self.as_sql(
+            compiler,
+            connection,
+            template="%(expressions)s BETWEEN '0001-01-01 00:00:00+00' AND '9999-12-31 23:59:59.999999+00'",
+        )
 
 
 class RawValue(Expression):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
 from typing import Any, cast
@@ -27,8 +27,9 @@ from orbsite.storage.raw_columns import RawValue, raw_rows
 from orbsite.storage.reader import checked
 from orbsite.storage.record import Key, R, Record, columns
 from orbsite.storage.rows import LEDGER, column_of, read_cells, why_unreadable
+from orbsite.storage.spool import spooled
 from orbsite.storage.sqlite import SqliteBulk
-from orbsite.storage.store import LedgerStore, Pack, Placed, Row, Standing, alone, by_kind, last_of_each
+from orbsite.storage.store import LedgerStore, Pack, Placed, Row, Standing, Store, alone, by_kind, last_of_each
 from orbsite.storage.sums import Sums
 from orbsite.storage.unread import Unread
 from orbsite.storage.upsert import Upsert
@@ -110,6 +111,13 @@ class SqlStore(LedgerStore):
         with Unread(findings) as unread:
             yield from records(pages, {}, None, kind, unread)
 
+    @property
+    def shares_moment_with(self) -> Hashable:
+        return type(self), self.using
+
+    def at_one_moment(self, *others: Store, user_id: str | None = None) -> AbstractContextManager[Sequence[Any]]:
+        return spooled([self.domain, *(one.domain for one in others)], self.using, user_id)
+
     def count(self, kind: type[Record], distinct: str | None = None) -> int:
         rows = self._rows(kind)
         return rows.count() if distinct is None else rows.values(distinct).distinct().count()
@@ -175,6 +183,11 @@ class SqlStore(LedgerStore):
                 unusual = []
         self._add_unusual(kind, unusual, found)
         return found
+
+    def records_of(self, kind: type[R], rows: models.QuerySet[Any], unread: Unread) -> Iterator[R]:
+        """Yield the records of rows of a kind's table, and tell of rows that are none."""
+        found = (read_or_tell(kind, cells, unread) for cells in self._cells(kind, rows))
+        return (record for record in found if record is not None)
 
     def loading(self, size: int) -> AbstractContextManager[None]:
         return self._bulk(self.domain.kinds[0]).loading(size)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -113,6 +113,18 @@ class Store(ABC):
     @abstractmethod
     def walk(self, kind: type[R], *, page: int = 1000, findings: list[Finding] | None = None) -> Iterator[R]:
         """Yield all records by key, a page at a time; one that is there all the while comes exactly once."""
+
+    @property
+    def shares_moment_with(self) -> Hashable:
+        """What stores have in common that `at_one_moment` can read together; most stand alone."""
+        return id(self)
+
+    @abstractmethod
+    def at_one_moment(self, *others: Store, user_id: str | None = None) -> AbstractContextManager[Sequence[Any]]:
+        """Yield the `Snapshot` of this store and of others that share their moment, of everybody or of one user.
+
+        What is written meanwhile shows in none of them, and nobody is kept from writing while they are read.
+        """
 
     @abstractmethod
     def count(self, kind: type[Record], distinct: str | None = None) -> int:
