@@ -30,6 +30,7 @@ from orbsite.storage.record import Record, Value
 _TEMPLATE = "#/components/schemas/{name}"
 _ALWAYS = (400, 401, 403, 404, 405, 406, 429, 503)
 _ALSO = {
+    "GET": (409,),
     "POST": (409, 412, 413, 415, 422),
     "PUT": (409, 412, 413, 415, 428),
     "PATCH": (409, 412, 413, 415, 428),

@@ -90,7 +90,7 @@ class Searched(SqlStore):
         rows = rows.order_by(*(sign + name for name in kind.order_fields))
         with Unread(findings) as unread:
             found = self._pages(kind, rows, query.after, direction, unread)
-            matching = (one for one in found if query.matches_content(one))
+            matching = (one for one in found if query.matches_time(one) and query.matches_content(one))
             return list(matching if query.limit is None else islice(matching, min(query.limit, sys.maxsize)))
 
     def _pages(

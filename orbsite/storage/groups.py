@@ -64,7 +64,7 @@ def _of_rows(
         rest = rows.filter(**{f"{field}__gt": RawValue(start, column_of(model, field))})
         plain = rest.values_list(field).annotate(
             number=Count("*"),
-            plain=Count("*", filter=Q(IsPlainInstant(F(time)))),
+            plain=Count("pk", filter=Q(IsPlainInstant(F(time)))),
             newest=Max(time, filter=Q(IsPlainInstant(F(time)))),
         )
         page = list(plain.order_by(field)[:limit])

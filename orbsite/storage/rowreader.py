@@ -40,7 +40,7 @@ class RowReader(Generic[R]):
         if not rows:
             return []
         *cells, extra = zip(*rows, strict=True)
-        if any(one is not None for one in extra):
+        if any(one is not None for one in extra) or not all(_TEXTS.issuperset(map(type, one)) for one in cells):
             return None
         try:
             for at, spell in self._spelled:
@@ -57,6 +57,7 @@ def reader_of(model: type[Row], vendor: str) -> RowReader[Any] | None:
     return RowReader(model, vendor) if holds_texts_alone(model.kind) else None
 
 
+_TEXTS = frozenset({str, type(None)})
 _texts = msgspec.json.Decoder(list[str]).decode
 _WHOLE, _FINE = len("2024-01-01 00:00:00"), len("2024-01-01 00:00:00.000000")
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias
 
 import msgspec
 from django.core.exceptions import ValidationError
@@ -30,7 +31,7 @@ else:  # Django's fields take no type arguments at run time
     _CharField, _JSONField = models.CharField, models.JSONField
 
 
-_MOST_TOLD = 5
+_MOST_TOLD, _LONGEST = 5, 20
 _OURS = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{6})?", re.ASCII)
 _BROKEN = "the column holds what is no value of its kind, such as text that is no UTF-8, or a time beyond the calendar"
 LEDGER = ("digest", "run_id", "position")
@@ -61,7 +62,7 @@ class StoredJSON(json.JSONDecoder):
     """Reads JSON columns: PostgreSQL prints 1e23 with 24 digits, which are that double again and no integer."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{**options, "parse_int": _whole_or_double, "parse_constant": _no_number})
+        super().__init__(**{**options, "parse_int": _whole_or_double, "parse_constant": _no_number, "parse_float": _finite})
 
 
 class BrokenJSON(str):
@@ -280,8 +281,13 @@ def _no_json(value: Any) -> str:
     return "the time has no zone" if isinstance(value, datetime) and value.tzinfo is None else ""
 
 
-def _no_number(token: str) -> Any:
-    raise ValueError(f"{token} is no JSON number")
+def _finite(digits: str) -> float:
+    value = float(digits)
+    return _no_number(digits) if math.isinf(value) else value
+
+
+def _no_number(token: str) -> NoReturn:
+    raise ValueError(f"{token[:_LONGEST]} is no number that JSON and a double have")
 
 
 def _whole_or_double(digits: str) -> int | float:

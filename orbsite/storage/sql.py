@@ -11,6 +11,7 @@ from typing import Any, cast
 from django.db import connections, models, transaction
 from django.db.models import Q
 
+from orbsite.storage import instant
 from orbsite.storage.attempts import Attempts
 from orbsite.storage.bulk import Bulk
 from orbsite.storage.conditions import beyond, by_keys, can_be_stored
@@ -23,7 +24,7 @@ from orbsite.storage.keyset import records
 from orbsite.storage.postgresql import PostgresqlBulk
 from orbsite.storage.prepared import Page
 from orbsite.storage.query import Query
-from orbsite.storage.raw_columns import RawValue, raw_rows
+from orbsite.storage.raw_columns import Cursor, RawValue, raw_rows
 from orbsite.storage.reader import checked
 from orbsite.storage.record import Key, R, Record, columns
 from orbsite.storage.rows import LEDGER, column_of, read_cells, why_unreadable
@@ -36,6 +37,7 @@ from orbsite.storage.upsert import Upsert
 
 _PAGE = 1000
 _ATTEMPTS = 5
+_SPELLINGS = 10
 
 
 class SqlStore(LedgerStore):
@@ -78,9 +80,23 @@ class SqlStore(LedgerStore):
         size = _PAGE if content or query.limit is None else min(query.limit, _PAGE)
         page = Page(self.domain.models[kind], self.using, kind.order_fields, query.oldest_first, size)
         with Unread(findings) as unread:
-            found = records(page, where, query.after, kind, unread)
+            found = records(page, where, self._place(kind, query), kind, unread)
+            if query.since or query.until:  # which a database of texts compares by their spelling
+                found = filter(query.matches_time, found)
             matching = filter(query.matches_content, found) if content else found
             return list(matching if query.limit is None else islice(matching, min(query.limit, sys.maxsize)))
+
+    def _place(self, kind: type[Record], query: Query) -> tuple[Any, ...] | None:
+        """Return where a page begins: where SQLite has spelled a time otherwise than we do, that is its place."""
+        names, time = kind.order_fields, kind.time_field
+        if query.after is None or time not in names or connections[self.using].vendor != "sqlite":
+            return query.after
+        at = dict(zip(names, query.after, strict=True))
+        others = {name: value for name, value in at.items() if name != time}
+        rows = self._rows(kind).filter(**query.where, **others)
+        spelled = set(raw_rows(rows, (time,))[:_SPELLINGS]) if all(map(can_be_stored, others.values())) else set()
+        same = [cell for (cell,) in spelled if isinstance(cell, str) and _names(cell, at[time])]
+        return Cursor(same[0] if name == time else at[name] for name in names) if len(same) == 1 else query.after
 
     def add(self, record: R) -> tuple[R, bool]:
         record = checked(record)
@@ -172,17 +188,27 @@ class SqlStore(LedgerStore):
         self._bulk(pack.kind).insert(pack, places, run)
 
     def sums(self, kind: type[Record], run: int | None = None) -> Sums:
-        found, unusual = Sums(), []
+        found = Sums()
+        for user, told in self._digests(kind, run):
+            found.add(printable(user), told)
+        return found
+
+    def refused(self) -> int:
+        """Return how many rows do not decode; each row is looked at, for no index knows."""
+        return sum(told is None for kind in self.domain.kinds for _, told in self._digests(kind))
+
+    def _digests(self, kind: type[Record], run: int | None = None) -> Iterator[tuple[Any, str | None]]:
+        """Yield user and digest of each row that a run wrote, or of all; None of a row that does not decode."""
+        unusual: list[tuple[Any, Key]] = []
         for user, told, key in self._bulk(kind).digests(run):
             if told is not None:
-                found.add(user, told)
+                yield user, told
                 continue
             unusual.append((user, key))
             if len(unusual) == _PAGE:
-                self._add_unusual(kind, unusual, found)
+                yield from self._of_unusual(kind, unusual)
                 unusual = []
-        self._add_unusual(kind, unusual, found)
-        return found
+        yield from self._of_unusual(kind, unusual)
 
     def records_of(self, kind: type[R], rows: models.QuerySet[Any], unread: Unread) -> Iterator[R]:
         """Yield the records of rows of a kind's table, and tell of rows that are none."""
@@ -198,12 +224,12 @@ class SqlStore(LedgerStore):
         bulk: Bulk[R] = make(self.domain.models[kind], connection)
         return bulk
 
-    def _add_unusual(self, kind: type[Record], unusual: list[tuple[str, Key]], sums: Sums) -> None:
-        """Take rows into account that are spelled otherwise than by us."""
+    def _of_unusual(self, kind: type[Record], unusual: list[tuple[Any, Key]]) -> Iterator[tuple[Any, str | None]]:
+        """Yield the same of rows that are spelled otherwise than by us, or are no records."""
         rows = self.rows(kind, [key for _, key in unusual])
         for user, key in unusual:
             row = rows.get(key)
-            sums.add(printable(user), digest(row.record) if row and row.record else None)
+            yield user, digest(row.record) if row and row.record else None
 
     def _rows(self, kind: type[Record]) -> models.QuerySet[Any]:
         model: type[models.Model] = self.domain.models[kind]
@@ -287,3 +313,11 @@ def _row(kind: type[R], cells: dict[str, Any]) -> Row[R]:
     why = None if record is not None else why_unreadable(kind, cells, reading)
     place = position if isinstance(position, int) else None
     return Row(tuple(cells[name] for name in kind.key_fields), record, run, as_left, place, why)
+
+
+def _names(cell: str, moment: Any) -> bool:
+    """Tell whether a cell is one spelling of an instant."""
+    try:
+        return bool(instant.parse(cell)[0] == moment)
+    except ValueError:
+        return False
