@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,16 +14,17 @@ from orbsite.search.fold import document
 from orbsite.storage.attempts import Attempts
 from orbsite.storage.conditions import can_be_stored
 from orbsite.storage.domain import Domain
-from orbsite.storage.finding import printable
+from orbsite.storage.finding import Finding, printable, unreadable
 from orbsite.storage.raw_columns import RawValue, raw_rows
 from orbsite.storage.record import Record, columns
-from orbsite.storage.rows import column_of, read_cells
+from orbsite.storage.rows import column_of, read_cells, why_unreadable
 from orbsite.storage.rules import ID_LENGTH
 from orbsite.words import Words, WordsPass
 
 PAGE = 1000
 """How many keys are compared at a time; what is written of them is one transaction."""
 _DIGEST = 64
+_NO_KEY = "its row in SQL does not decode (the key is no text); mend or remove it in SQL"
 _RECENT = timedelta(minutes=10)
 """How old a note that all was compared may be before it is written again, where nothing else is."""
 
@@ -36,6 +37,8 @@ class Progressed:
     indexed: int = 0
     removed: int = 0
     unreadable: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    """Which rows they are."""
     after: str = ""
     """The last key that was looked at."""
     is_over: bool = False
@@ -82,7 +85,7 @@ class Index:
         """
         standing, moment = self.standing(), now()
         after = standing.after
-        found, lost, is_over = self._page(after)
+        found, wrong, is_over = self._page(after)
         last = "" if is_over else next(reversed(found))
         known = self._words().filter(key__gt=after)
         known = known if is_over else known.filter(key__lte=last)
@@ -90,7 +93,8 @@ class Index:
         there: dict[str, str] = dict(known.order_by("key").values_list("key", "digest")[: 10 * PAGE])
         changed = [key for key, digest in found.items() if anew or there.get(key) != digest]
         gone = [key for key in there if key not in found]
-        done = Progressed(read=len(found) + lost, unreadable=lost, after=last, is_over=is_over)
+        read, lost = len(found) + len(wrong), len(wrong)
+        done = Progressed(read=read, unreadable=lost, findings=wrong, after=last, is_over=is_over)
         made = self._made(changed, done)
         step: dict[str, Any] = {"after": last, **({"ended_at": moment} if is_over else {})}
         is_known = is_over and not after and standing.ended_at and moment - standing.ended_at < _RECENT
@@ -98,20 +102,21 @@ class Index:
             Attempts(self._using).run(lambda: self._write(made, gone, step, done))
         return done
 
-    def _page(self, after: str) -> tuple[dict[str, str], int, bool]:
-        """Return the digests of the next rows by key, how many keys are no text that can be kept, and whether all are.
+    def _page(self, after: str) -> tuple[dict[str, str], list[Finding], bool]:
+        """Return the digests of the next rows by key, which keys are no text, and whether that is all there is.
 
         A page ends with a key that can be kept, so that the next one can begin after it.
         """
-        found, lost, start, number = dict[str, str](), 0, after, PAGE
+        found, wrong, start, number = dict[str, str](), list[Finding](), after, PAGE
         while number == PAGE and not found:
             beyond: Any = start if type(start) is str else RawValue(start, column_of(self._model, self._field))
             rows = self._rows().filter(**{f"{self._field}__gt": beyond}).order_by(self._field)
             page = list(raw_rows(rows, (self._field, "digest"))[:PAGE])
             number, start = len(page), page[-1][0] if page else start
             found.update((key, printable(digest)[:_DIGEST]) for key, digest in page if can_be_stored(key))
-            lost += sum(not can_be_stored(key) for key, _ in page)
-        return found, lost, number < PAGE
+            lost = (printable(key) for key, _ in page if not can_be_stored(key))
+            wrong += [unreadable(self.kind.plural, (key,), _NO_KEY) for key in lost]
+        return found, wrong, number < PAGE
 
     def refresh(self, keys: Sequence[str]) -> None:
         """Bring the words of some records up to date at once, of those that are gone too."""
@@ -127,8 +132,11 @@ class Index:
         for start in range(0, len(keys), PAGE):
             part = self._rows().filter(**{f"{self._field}__in": keys[start : start + PAGE]})
             for values in (dict(zip(names, cells, strict=True)) for cells in raw_rows(part, names)):
-                record = read_cells(self.kind, values).record
-                done.unreadable += record is None
+                reading = read_cells(self.kind, values)
+                record = reading.record
+                if record is None:
+                    done.unreadable += 1
+                    done.findings.append(why_unreadable(self.kind, values, reading))
                 made.append(
                     Words(
                         kind=self.kind.plural,
