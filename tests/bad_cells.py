@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
 
 from django.db import connections
 
 from te.records import Reflection
-from tests.factories import ReflectionFactory
+from tests.factories import BEGIN
 
 SECRET = "a-canary-that-nobody-may-print"
 
@@ -73,7 +73,18 @@ def spoil(alias: str, cell: Cell, key: str, table: str = "te_reflections") -> No
                 cursor.execute("PRAGMA ignore_check_constraints = OFF")
 
 
-def reflections(number: int = 7, **fields: Any) -> list[Reflection]:
-    """Return reflections of one user, by id from a on."""
-    made = ReflectionFactory.build_batch(number, user_id="ana", session_id="s", **fields)
-    return [one.__class__(**{**{n: getattr(one, n) for n in one.__struct_fields__}, "id": chr(97 + at)}) for at, one in enumerate(made)]
+def reflections(number: int = 7) -> list[Reflection]:
+    """Return reflections of one user, by id from a on, an hour after the other."""
+    return [
+        Reflection(
+            id=chr(97 + at),
+            input=f"input {at}",
+            output=f"output {at}",
+            tags=("x", str(at)),
+            notes=f"notes {at}",
+            created_at=BEGIN + timedelta(hours=at),
+            user_id="ana",
+            session_id="s",
+        )
+        for at in range(number)
+    ]

@@ -170,7 +170,7 @@ class InBatches(Weighed):
                 time.sleep(max(terms.pause, min(found.rest, _WAKING + took / 2)))
         removed = counts.counts[self.kind.plural]["removed"]
         self._left(self.number - passed, "more would go: the time is up; run it again to go on")
-        if passed > removed:
+        if passed > removed or found.has_struck:
             self._tell_of_undecodable("it stays")
         self._left(passed - removed, "stay: they were changed meanwhile, or do not decode")
         counts.facts |= {"before": before, "after": self.store.size(), "reclaimable": found.reclaimable()}

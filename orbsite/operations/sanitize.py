@@ -20,11 +20,12 @@ from orbsite.search.index import refresh_once_saved
 from orbsite.storage.conditions import beyond, by_keys, can_be_stored
 from orbsite.storage.digests import digest
 from orbsite.storage.domain import Domain
-from orbsite.storage.errors import OrbError
-from orbsite.storage.finding import ROOT, Finding, error, unreadable, warning
+from orbsite.storage.errors import InvalidRecord, OrbError
+from orbsite.storage.finding import ROOT, Finding, error, step, unreadable, warning
 from orbsite.storage.mender import mend
 from orbsite.storage.raw_columns import RawValue, raw_rows
-from orbsite.storage.record import Key, Record, columns
+from orbsite.storage.reader import checked
+from orbsite.storage.record import Key, Record, columns, field_names
 from orbsite.storage.rows import cells_as_json, column_of, is_object, is_spelled_by_us, key_of, raw_json, read_cells
 from orbsite.storage.sql import SqlStore
 from orbsite.stores import open_sql_store
@@ -105,7 +106,7 @@ class _Sanitizing:
         key, changes = tuple(row[name] for name in self._kind.key_fields), list[Finding]()
         path, old = unreadable(self._kind.plural, key_of(self._kind, row), "").path, raw_json(self._kind, row)
         record = mend(self._kind, old, new_id=None, now=self._now, changes=changes)
-        if record is None or record.key != key or record.owner != row["user_id"]:
+        if record is None or record.key != key or record.owner != row["user_id"] or not _can_be_saved(record):
             section.count(self._kind.plural, "rejected")
             section.findings.append(error(path, "nothing valid can be made of it; it stays as it is"))
             return
@@ -120,6 +121,9 @@ class _Sanitizing:
 
     def _more_changes(self, row: _Values) -> Iterator[Finding]:
         """Yield what is mended without the mender's doing."""
+        names = dict(field_names(self._kind))
+        blobs = [name for name, cell in row.items() if name in names and isinstance(cell, bytes)]
+        yield from (warning(step(ROOT, names[name]), "the column holds a BLOB; made text") for name in blobs)
         if not is_object(row["extra"]):
             yield warning(ROOT, "the column extra holds no object; left out")
         if not self._is_in_postgresql and not is_spelled_by_us(self._kind, row):
@@ -167,6 +171,14 @@ class _Sanitizing:
 
     def _rows(self) -> Any:
         return self._model._base_manager.using(self._store.using)
+
+
+def _can_be_saved(record: Record) -> bool:
+    try:
+        checked(record)
+    except InvalidRecord:
+        return False
+    return True
 
 
 def _key(text: str) -> Key:

@@ -110,7 +110,8 @@ class Index:
         found, wrong, start, number = dict[str, str](), list[Finding](), after, PAGE
         while number == PAGE and not found:
             beyond: Any = start if type(start) is str else RawValue(start, column_of(self._model, self._field))
-            rows = self._rows().filter(**{f"{self._field}__gt": beyond}).order_by(self._field)
+            rows = self._rows().order_by(self._field)
+            rows = rows.filter(**{f"{self._field}__gt": beyond}) if start != "" else rows
             page = list(raw_rows(rows, (self._field, "digest"))[:PAGE])
             number, start = len(page), page[-1][0] if page else start
             found.update((key, printable(digest)[:_DIGEST]) for key, digest in page if can_be_stored(key))

@@ -21,9 +21,9 @@ from orbsite.storage.dialect import Dialect, Postgresql, Sqlite
 from orbsite.storage.errors import Conflict
 from orbsite.storage.finding import printable
 from orbsite.storage.raw_columns import be_lenient
-from orbsite.storage.record import Key
+from orbsite.storage.record import Key, columns
 from orbsite.storage.retention import Policy
-from orbsite.storage.rows import Row
+from orbsite.storage.rows import Row, key_of, read_cells
 
 _PAGE = 1000
 _SLICE = 50_000
@@ -55,15 +55,16 @@ class Condemned(ABC):
         self._burial = Burial(model, self._connection, dialect)
         self._words = self._choice.reasons()
         self._at = 0
+        self._struck: list[Key] = []
         self.notes = f"orb_condemned_{model._meta.db_table}"
         self._temporary = f"{self._schema}.{self.notes}"
 
     def plan(self) -> None:
         """Look at the table and note what goes."""
-        choice = self._choice
         self.forget()
         self.newest = self._newest()
         self._note()
+        self._leave_out()
         self.number, self._at = self._rows(f"SELECT count(*), coalesce(min(n), 0) - 1 FROM {self.notes}")[0]
 
     def _newest(self) -> datetime | None:
@@ -95,12 +96,31 @@ class Condemned(ABC):
         statement = f"SELECT {', '.join(choice.keys)} FROM {choice.table} WHERE {unread} LIMIT {_PAGE}"
         return [tuple(map(printable, key)) for key in self._rows(statement)] if self.unreadable else []
 
+    @property
+    def has_struck(self) -> bool:
+        """Whether rows were left out already because they do not decode."""
+        return bool(self._struck)
+
     def undecodables(self) -> list[Key]:
         """Return the keys of some of the noted rows that do not decode, and so could not be brought back."""
         keys = ", ".join(f"r.{name}" for name in self._choice.keys)
         rows = f"{self.notes} c JOIN {self._choice.table} r ON {self._is_the_row}"
         statement = f"SELECT {keys} FROM {rows} WHERE ({self._burial.decodes()}) IS NOT TRUE LIMIT {_PAGE}"
-        return [tuple(map(printable, key)) for key in self._rows(statement)]
+        return self._struck + [tuple(map(printable, key)) for key in self._rows(statement)]
+
+    def _leave_out(self) -> None:
+        """Strike out the rows of which the database cannot tell that they do not decode, and a reader can."""
+        self._struck, after, names = [], 0, columns(self.kind)
+        rows = f"{self.notes} c JOIN {self._choice.table} r ON {self._is_the_row}"
+        where = f"c.n > %s AND ({self._burial.needs_a_look()})"
+        statement = f"SELECT c.n, {self._burial.cells()} FROM {rows} WHERE {where} ORDER BY c.n LIMIT {_PAGE}"
+        while page := self._rows(statement, [after]):
+            cells = [(number, dict(zip(names, row, strict=True))) for number, *row in page]
+            bad = [(number, one) for number, one in cells if read_cells(self.kind, one).record is None]
+            self._struck += [key_of(self.kind, one) for _, one in bad][: _PAGE - len(self._struck)]
+            for number, _ in bad:
+                self._run(f"DELETE FROM {self._temporary} WHERE n = %s", [number])
+            after = page[-1][0]
 
     def next(self, size: int) -> int:
         """Return the end of the next batch of so many, 0 where none is left."""

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias, get_origin
 
 import msgspec
 from django.core.exceptions import ValidationError
@@ -106,7 +106,7 @@ class Row(models.Model):
         row = super().from_db(db, list(field_names), list(values))  # type: ignore[arg-type]  # as Django calls it
         row._shown_instead = {}
         for field in cls._meta.concrete_fields:
-            if field.attname in row.__dict__ and _is_broken(field, row.__dict__[field.attname]):
+            if field.attname in row.__dict__ and _is_broken(cls.kind, field, row.__dict__[field.attname]):
                 row.__dict__[field.attname] = _instead(field, row.__dict__[field.attname])
                 row._shown_instead[field.attname] = row.__dict__[field.attname]
         return row
@@ -144,13 +144,25 @@ class Row(models.Model):
         return super()._do_update(owned, using, pk_val, kept, *rest, **named)
 
 
-def _is_broken(field: Any, value: Any) -> bool:
+def _is_broken(kind: type[Record], field: Any, value: Any) -> bool:
     """Tell whether a column holds what its type has no value for."""
+    if get_origin(declared(kind).get(field.attname)) is tuple and not isinstance(value, list):
+        return True
     if isinstance(value, bytes | BrokenJSON) or is_escaped(value):
         return True
+    if isinstance(field, JSONColumn):
+        return not _can_be_sent(value)
     if isinstance(field, models.DateTimeField):
         return value is not None and not isinstance(value, datetime)
     return isinstance(field, models.IntegerField) and not isinstance(value, int | None)
+
+
+def _can_be_sent(value: Any) -> bool:
+    try:
+        msgspec.json.encode(value)
+    except (UnicodeEncodeError, OverflowError, RecursionError):
+        return False
+    return True
 
 
 def _instead(field: Any, value: Any) -> Any:
