@@ -13,6 +13,7 @@ from django.db import connections
 from django.db.models import Case, Count, F, Func, Q, TextField, Value, When
 from django.db.models.functions import Collate, TruncDate
 
+from orbsite.storage.conditions import can_be_stored
 from orbsite.storage.dialect import text_list
 from orbsite.storage.finding import printable
 from orbsite.storage.raw_columns import IsPlainInstant, be_lenient
@@ -173,7 +174,7 @@ class Counted(Census):
         rows = rows.filter(**{f"{kind.time_field}__gte": begin, f"{kind.time_field}__lt": end})
         rows = rows.annotate(which_day=TruncDate(str(kind.time_field), tzinfo=UTC), first=self._first_tag(kind))
         tags = rows.filter(first__isnull=False).values_list("first").annotate(number=Count("*"))
-        shown = [tag for tag, _ in tags.order_by("-number", "first")[:most]]
+        shown = [tag for tag, _ in tags.order_by("-number", "first")[:most] if can_be_stored(tag)]
         named = Case(When(first__in=shown, then=F("first")), default=None, output_field=TextField())
         groups = rows.annotate(named=named, untagged=Case(When(first__isnull=True, then=Value(1)), default=Value(0)))
         told = groups.order_by().values_list("which_day", "named", "untagged").annotate(number=Count("*"))
