@@ -32,19 +32,22 @@ OF_SQLITE = [
     *(Cell(name, _NO_UTF8) for name in ("input", "output", "notes", "session_id", "tags", "extra", "created_at")),
     *(Cell(name, f"x'{_HEX}'") for name in ("input", "output", "notes", "session_id")),
     Cell("tags", f"CAST('[\"{SECRET}\"]' AS BLOB)"),
-    *(Cell("created_at", one) for one in ("'garbage'", "''", "5", "1.5", "9e999", "'20240102'", "'2024-13-45 00:00:00'")),
+    *(
+        Cell("created_at", one)
+        for one in ("'garbage'", "''", "5", "1.5", "9e999", "'20240102'", "'2024-13-45 00:00:00'")
+    ),
     Cell("created_at", "'2024-19-39 00:00:00'"),
     Cell("created_at", "'10000-01-01 00:00:00'"),
     Cell("created_at", "'infinity'"),
     Cell("created_at", "x'00'"),
     *(Cell("tags", one) for one in ("'[1'", "'[NaN]'", "'\"text\"'", "'{}'", "'5'", "'null'", "'[1]'", "'[[\"a\"]]'")),
-    Cell("tags", "'[\"a\"],\"input\":\"forged\"'"),
+    Cell("tags", '\'["a"],"input":"forged"\''),
     Cell("tags", "'[\"\\ud800\"]'"),
     Cell("tags", "'[\"\\u0000\"]'"),
     *(Cell("extra", one) for one in ("'[]'", "'5'", "'\"text\"'", "'{\"a\": NaN}'", "'{\"a\": 1e999}'", "'{\"a\"'")),
-    Cell("extra", "'{\"a\": " + "[" * 200 + "]" * 200 + "}'"),
-    Cell("extra", "'{\"a\": " + "9" * 5000 + "}'"),
-    Cell("extra", "'{\"a\": \"\\ud800\"}'"),
+    Cell("extra", '\'{"a": ' + "[" * 200 + "]" * 200 + "}'"),
+    Cell("extra", '\'{"a": ' + "9" * 5000 + "}'"),
+    Cell("extra", '\'{"a": "\\ud800"}\''),
     Cell("extra", "x'7b7d'"),
     Cell("user_id", "''"),
     Cell("notes", "'a' || char(0)"),
@@ -56,7 +59,7 @@ OF_POSTGRESQL = [
     ),
     *(Cell("tags", f"'{one}'") for one in ("[1]", '[["a"]]')),
     *(Cell("extra", f"'{one}'") for one in ("[]", "5", '"text"')),
-    Cell("extra", "'{\"a\": " + "[" * 200 + "]" * 200 + "}'"),
+    Cell("extra", '\'{"a": ' + "[" * 200 + "]" * 200 + "}'"),
 ]
 
 

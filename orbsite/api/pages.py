@@ -8,9 +8,9 @@ A resource says what it looks for, and answers with a page:
     found = store.find(Reflection, where, tag=tag, after=asked.after, limit=asked.limit + 1, findings=unreadable)
     return asked.page(found, unreadable=unreadable)
 
-The body is `{"items": [...], "next": "<address or null>"}`, with `unreadable` where something does not decode, and a `Link` header says the same. A cursor is the place
-of the last item, in a form that is nobody's business; it goes with the conditions it was made under, and with no
-others (400).
+The body is `{"items": [...], "next": "<address or null>"}`, with `unreadable` where something does not decode, and a
+`Link` header says the same. A cursor is the place of the last item, in a form that is nobody's business; it goes with
+the conditions it was made under, and with no others (400).
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from orbsite.storage.finding import Finding
 from orbsite.storage.snapshot import snapshots
 from orbsite.storage.store import Store
 
+_UNREADABLE: dict[str, Any] = {"type": "array", "items": shape("Unreadable"), "maxItems": MOST_UNREADABLE}
 _LINE = {
     "type": "object",
     "properties": {
@@ -33,12 +34,12 @@ _LINE = {
         "record": {"type": "object"},
         "end": {"type": "boolean"},
         "records": {"type": "integer"},
-        "unreadable": {"type": "array", "items": shape("Unreadable"), "maxItems": MOST_UNREADABLE},
+        "unreadable": _UNREADABLE,
     },
 }
 _FILES = {
     "type": "object",
-    "properties": {"unreadable": _LINE["properties"]["unreadable"]},
+    "properties": {"unreadable": _UNREADABLE},
     "additionalProperties": {"type": "object"},
 }
 _RECEIPT = {

@@ -108,15 +108,15 @@ class Searched(SqlStore):
 def _unknown(rows: QuerySet[Any], kind: type[Record]) -> list[dict[str, Any]]:
     """Return the columns of those of the newest rows whose words are not known as they are."""
     newest = rows.order_by(*(f"-{name}" for name in kind.order_fields))
-    digests = {key: digest for key, digest in raw_rows(newest, (kind.key_fields[0], "digest"))[:NEWEST]}
-    digests = {key: digest for key, digest in digests.items() if can_be_stored(key)}
+    found = raw_rows(newest, (kind.key_fields[0], "digest"))[:NEWEST]
+    digests = {key: digest for key, digest in found if can_be_stored(key)}
     words = Words.objects.using(rows.db).filter(kind=kind.plural, key__in=list(digests))
     known: dict[str, str] = dict(words.values_list("key", "digest"))
     unknown = [key for key, digest in digests.items() if known.get(key) != digest]
     everything = rows.model._base_manager.using(rows.db)
     names = columns(kind)
-    found = raw_rows(everything.filter(pk__in=unknown), names) if unknown else []
-    return [dict(zip(names, cells, strict=True)) for cells in found]
+    rows_of_them = raw_rows(everything.filter(pk__in=unknown), names) if unknown else []
+    return [dict(zip(names, cells, strict=True)) for cells in rows_of_them]
 
 
 def _document(kind: type[Record], values: dict[str, Any]) -> str:

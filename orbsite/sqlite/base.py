@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 import threading
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def _moment(data: bytes) -> Any:
 
 
 for _declared in ("datetime", "timestamp"):
-    base.Database.register_converter(_declared, _moment)
+    sqlite3.register_converter(_declared, _moment)
 
 
 class DatabaseOperations(DjangosOperations):

@@ -42,7 +42,9 @@ class Bulk(ABC, Generic[R]):
         self.line: Line | None = line_of(model.kind)
         hints = declared(model.kind)
         names_of_line = self.line.attributes if self.line else ()
-        self._id_places = [at for at, name in enumerate(names_of_line) if hints[name] == Id and name in self._needed(model)]
+        self._id_places = [
+            at for at, name in enumerate(names_of_line) if hints[name] == Id and name in self._needed(model)
+        ]
         self._line_places = [names.index(name) for name in (self.line.attributes if self.line else ())]
 
     @staticmethod

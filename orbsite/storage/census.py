@@ -131,7 +131,7 @@ class FirstText(Func):
         column, parameters = compiler.compile(self.source_expressions[0])
         return f"json_extract({text_list(column)}, '$[0]')", [*parameters]
 
-    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+    def as_postgresql(self, compiler: Any, connection: Any, **_: Any) -> Any:
         """Ask for it."""
         return self.as_sql(compiler, connection, template="(%(expressions)s ->> 0)")
 

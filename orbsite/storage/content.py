@@ -134,7 +134,7 @@ class Content:
     def unreadable(
         self, kind: type[Record], where: Mapping[str, str], keys: Collection[Key] | None = None
     ) -> Iterator[Unreadable]:
-        """Yield findings for the items of a kind that do not decode and may meet conditions, or have one of some keys."""
+        """Yield findings for items that do not decode and may meet conditions; of those with some keys, where given."""
         for entry in self.invalid:
             is_wanted = keys is None or (entry.key is not None and entry.key in keys)
             if entry.kind is kind and is_wanted and entry.may_meet(where):

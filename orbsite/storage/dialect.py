@@ -82,7 +82,6 @@ class Dialect(ABC):
             return self.is_instant(column)
         return self.is_list_of_texts(column) if declared == tuple[Text, ...] else "TRUE"
 
-
     def needs_a_look(self, declared: Any, column: str) -> str:
         """Return the condition that only a reader can tell whether a column decodes, where `decodes` holds."""
         return "FALSE" if declared in (Text, Id, Instant, tuple[Text, ...]) else f"{column} IS NOT NULL"

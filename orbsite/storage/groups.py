@@ -49,11 +49,13 @@ def groups(
     start = "" if after is None else after[0]
     if not isinstance(store, SqlStore):
         return _counted(store.find(kind, {"user_id": user_id}, findings=findings), field, time, start)[:limit]
-    return list(islice(_of_rows(store, kind, user_id, start, limit, findings), limit)) if can_be_stored(user_id) else []
+    if not can_be_stored(user_id):
+        return []
+    return list(islice(_of_rows(store, kind, user_id, start, limit=limit, findings=findings), limit))
 
 
 def _of_rows(
-    store: SqlStore, kind: type[Record], user_id: str, start: Any, limit: int, findings: list[Finding] | None
+    store: SqlStore, kind: type[Record], user_id: str, start: Any, *, limit: int, findings: list[Finding] | None
 ) -> Iterator[Group]:
     """Yield groups that the database counts; one with a time that the database cannot compare is counted here."""
     field, time = str(kind.group_field), str(kind.time_field)

@@ -54,7 +54,7 @@ def rows_of(page: Page, where: Mapping[str, Any], after: tuple[Any, ...] | None)
 
 
 def fetch(page: Page, where: Mapping[str, Any], after: tuple[Any, ...] | None) -> list[tuple[Any, ...]]:
-    """Return the columns of the same rows as the database has them; `after` may be a `Cursor`, or values of a record."""
+    """Return the columns of the same rows, as the database has them; `after` is a `Cursor`, or of a record."""
     connection = connections[page.using]
     be_lenient(connection)
     shape = None if after is None else tuple(map(place_of, after)) if isinstance(after, Cursor) else ()

@@ -46,14 +46,14 @@ class IsPlainInstant(Func):
     arity = 1
     output_field = BooleanField()
 
-    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+    def as_sqlite(self, compiler: Any, connection: Any, **_: Any) -> Any:  # noqa: ARG002 -- Django's signature
         """Hold where it is spelled as Django does, and SQLite's own calendar has that day."""
         sql, _ = compiler.compile(self.source_expressions[0])  # a column, which has no parameters
         ours = f"({sql} GLOB '{_PLAIN}' OR {sql} GLOB '{_PLAIN}.{'[0-9]' * 6}')"
         is_day = f"date(substr({sql}, 1, 10), '+0 days') = substr({sql}, 1, 10) AND substr({sql}, 12, 2) < '24'"
         return f"(typeof({sql}) = 'text' AND {ours} AND {is_day} AND {sql} >= '0001')", []
 
-    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+    def as_postgresql(self, compiler: Any, connection: Any, **_: Any) -> Any:
         """Leave out infinity, and the years that Python does not know."""
         return self.as_sql(
             compiler,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypeAlias, get_origin
 
 import msgspec
 from django.core.exceptions import ValidationError
@@ -62,7 +62,9 @@ class StoredJSON(json.JSONDecoder):
     """Reads JSON columns: PostgreSQL prints 1e23 with 24 digits, which are that double again and no integer."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{**options, "parse_int": _whole_or_double, "parse_constant": _no_number, "parse_float": _finite})
+        super().__init__(
+            **{**options, "parse_int": _whole_or_double, "parse_constant": _no_number, "parse_float": _finite}
+        )
 
 
 class BrokenJSON(str):
@@ -91,6 +93,8 @@ class Row(models.Model):
     """One record as a row, with what the row remembers of where it came from."""
 
     kind: ClassVar[type[Record]]
+    _shown_instead: dict[str, Any]
+    """What stands for cells that nothing can be made of, by column."""
 
     run_id = models.BigIntegerField(null=True, editable=False)
     digest = models.CharField(max_length=64, editable=False)
@@ -100,21 +104,21 @@ class Row(models.Model):
     class Meta:
         abstract = True
 
+    def save(self, *args: Any, **options: Any) -> None:
+        """Save the row as a person's or a program's: no run has written it any more. Raises ValidationError."""
+        self.digest, self.run_id = digest(self.record()), None
+        super().save(*args, **options)
+
     @classmethod
-    def from_db(cls, db: str | None, field_names: Iterable[str], values: Iterable[Any]) -> Any:
+    def from_db(cls, db: str | None, field_names: Collection[str], values: Collection[Any], **options: Any) -> Self:
         """Return a row that can be shown: a cell that nothing can be made of has what stands for it."""
-        row = super().from_db(db, list(field_names), list(values))  # type: ignore[arg-type]  # as Django calls it
+        row = super().from_db(db, field_names, values, **options)
         row._shown_instead = {}
         for field in cls._meta.concrete_fields:
             if field.attname in row.__dict__ and _is_broken(cls.kind, field, row.__dict__[field.attname]):
                 row.__dict__[field.attname] = _instead(field, row.__dict__[field.attname])
                 row._shown_instead[field.attname] = row.__dict__[field.attname]
         return row
-
-    def save(self, *args: Any, **options: Any) -> None:
-        """Save the row as a person's or a program's: no run has written it any more. Raises ValidationError."""
-        self.digest, self.run_id = digest(self.record()), None
-        super().save(*args, **options)
 
     def reading(self) -> Reading[Record]:
         """Return the record that the columns hold, or what is wrong with them."""
@@ -225,7 +229,7 @@ def why_unreadable(kind: type[Record], cells: Mapping[str, Any], reading: Readin
 
 
 def cells_as_json(cells: Mapping[str, Any]) -> str:
-    """Return what the columns of a row hold as ASCII JSON, to be kept: exactly, whether it is text, UTF-8 or neither."""
+    """Return what the columns of a row hold as ASCII JSON, exactly, whether it is UTF-8, text or neither."""
     return json.dumps({"columns": cells}, default=lambda blob: {"blob": bytes(blob).hex()})
 
 
@@ -267,7 +271,7 @@ def _value(hint: Any, cell: Any) -> Any:
         return None
     if not isinstance(cell, str):
         what = "a BLOB" if isinstance(cell, bytes) else "a number"
-        raise ValueError(f"the column holds {what} where text is expected")
+        raise ValueError(f"the column holds {what} where text is expected")  # noqa: TRY004 -- wrong data, and no wrong call
     if is_escaped(cell):
         raise ValueError("the text is no UTF-8")
     if hint in (Text, Id):

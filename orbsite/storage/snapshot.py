@@ -49,12 +49,14 @@ class Listed(Snapshot):
         self._records, self._unreadable = records, unreadable
 
     def records(self, kind: type[R], findings: list[Finding] | None = None) -> Iterator[Kept[R]]:
+        """Yield them as they were listed."""
         if findings is not None:
             findings += self._unreadable.get(kind, ())
         for at, (record, position) in enumerate(self._records[kind]):
             yield Kept(record, position, at)
 
     def again(self, kind: type[R], at: Any) -> R:
+        """Return it."""
         record: R = self._records[kind][at][0]
         return record
 

@@ -41,6 +41,7 @@ class Spooled(Snapshot):
         self._vendor, self._file, self._parts = vendor, file, parts
 
     def records(self, kind: type[R], findings: list[Finding] | None = None) -> Iterator[Kept[R]]:
+        """Yield what the rows hold, in the order in which they were read."""
         reader = reader_of(self.domain.models[kind], self._vendor)
         with Unread(findings) as unread:
             for places, rows in self._pages(kind):
@@ -52,6 +53,7 @@ class Spooled(Snapshot):
                         yield Kept(record, _position(row[-1]), at)
 
     def again(self, kind: type[R], at: Any) -> R:
+        """Read its row again."""
         row, _ = self._row(at)
         record = read_cells(kind, dict(zip(columns(kind), row, strict=False))).record
         if record is None:

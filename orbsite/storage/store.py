@@ -63,8 +63,8 @@ class Store(ABC):
         """Return the records for which every condition holds, newest first by code point, at most `limit`.
 
         Of items that do not decode it tells those that lie within what it looked at; whether tag and text would hold
-        for them cannot be known. `after` is the `order` of the last record of the page before: pages neither skip nor repeat while others write.
-        Raises ValueError for conditions that such records cannot answer.
+        for them cannot be known. `after` is the `order` of the last record of the page before: pages neither skip nor
+        repeat while others write. Raises ValueError for conditions that such records cannot answer.
         """
         query = Query(
             where=where or {},

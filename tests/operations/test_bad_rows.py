@@ -60,7 +60,11 @@ def test_an_export_tells_counts_and_leaves_out_the_row_alone(spoiled: Cell, tmp_
 
 def test_an_export_from_postgresql_does_so_too(in_postgresql: SqlStore, tmp_path: Path) -> None:
     report = export([in_postgresql], tmp_path / "out")
-    assert (report.exit_code, report.domains["te"].total("exported"), report.domains["te"].total("rejected")) == (1, 6, 1)
+    assert (report.exit_code, report.domains["te"].total("exported"), report.domains["te"].total("rejected")) == (
+        1,
+        6,
+        1,
+    )
     assert [one.path for one in report.domains["te"].findings] == [PATH]
 
 
@@ -73,9 +77,7 @@ def test_verification_names_the_row(spoiled: Cell, tmp_path: Path) -> None:
 
 
 def test_verification_names_a_row_that_differs_from_the_file(spoiled: Cell, tmp_path: Path) -> None:
-    items = [
-        {**one.as_json(), "sessionId": None, "userId": None} for one in reflections()
-    ]
+    items = [{**one.as_json(), "sessionId": None, "userId": None} for one in reflections()]
     items = [{name: value for name, value in one.items() if value is not None} for one in items]
     base = tmp_path / "data"
     (base / "te").mkdir(parents=True, mode=0o700)
@@ -177,7 +179,9 @@ def test_pages_of_the_admin_show_the_others_in_spoiled_keys(admin_client: Client
     assert answer.status_code == 200
 
 
-@pytest.mark.parametrize("key", ["CAST(x'00ff' AS TEXT)", "CAST(x'64ff' AS TEXT)", "CAST(x'7aff' AS TEXT)", "x'64'", "''"])
+@pytest.mark.parametrize(
+    "key", ["CAST(x'00ff' AS TEXT)", "CAST(x'64ff' AS TEXT)", "CAST(x'7aff' AS TEXT)", "x'64'", "''"]
+)
 @pytest.mark.parametrize("column", ["id", "user_id"])
 @pytest.mark.parametrize("page", [1, 2, 3, 1000])
 def test_a_row_whose_key_is_no_text_hides_no_other(key: str, column: str, page: int, tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_what_is_remembered_of_the_row_says_that_it_does_not_decode(spoiled: Any
 
 
 def test_sums_and_counts_know_the_row(spoiled: Any) -> None:
-    store, _, others = spoiled
+    store, _, _ = spoiled
     whole = SqlStore(DOMAIN, store.using)
     assert (store.count(Reflection), store.refused()) == (7, 1)
     assert store.sums(Reflection).records == 7
@@ -100,7 +100,7 @@ def test_sums_and_counts_know_the_row(spoiled: Any) -> None:
 
 
 def test_the_row_is_never_replaced_or_removed(spoiled: Any) -> None:
-    store, _, others = spoiled
+    store, _, _ = spoiled
     again = next(one for one in reflections() if one.id == BAD)
     with pytest.raises(RecordUnreadable) as caught:
         store.add(again)
@@ -110,7 +110,7 @@ def test_the_row_is_never_replaced_or_removed(spoiled: Any) -> None:
 
 
 def test_a_snapshot_names_the_row(spoiled: Any) -> None:
-    store, cell, others = spoiled
+    store, _, others = spoiled
     findings: list[Finding] = []
     with snapshots([store]) as (taken,):
         found = list(taken.records(Reflection, findings))
@@ -120,7 +120,7 @@ def test_a_snapshot_names_the_row(spoiled: Any) -> None:
 
 
 def test_groups_count_what_decodes_of_them(spoiled: Any) -> None:
-    store, cell, others = spoiled
+    store, _, others = spoiled
     findings: list[Finding] = []
     found = groups(store, Reflection, "ana", limit=10, findings=findings)
     [group] = [one for one in found if one.name == "s"]

@@ -20,6 +20,7 @@ from luna.records import Profile
 from orbsite.operations import dump, pgdump
 from orbsite.operations.export import document_of, export, parts_of_document
 from orbsite.operations.report import Section
+from orbsite.storage import spool
 from orbsite.storage.directory import Directory
 from orbsite.storage.document import Document
 from orbsite.storage.file import FileStore
@@ -80,6 +81,12 @@ class Writer(threading.Thread):
             assert self._has_written.wait_for(lambda: self.version > seen or self.problem, 60)
         assert self.problem is None
 
+    def give_time(self) -> None:
+        """Wait until something more is written, or cannot be because somebody reads."""
+        with self._has_written:
+            seen = self.version
+            self._has_written.wait_for(lambda: self.version > seen, 1)
+
     def __enter__(self) -> Writer:
         self.start()
         self.wait_for_more()
@@ -116,6 +123,22 @@ def test_no_export_is_torn_by_what_is_written_meanwhile(alias: str, writer: Writ
     assert len(seen) == EXPORTS
 
 
+def test_what_is_written_between_two_tables_shows_in_neither(
+    alias: str, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = spool._rows
+
+    def with_time_to_write(*arguments: Any) -> Iterator[Any]:
+        yield from read(*arguments)
+        writer.give_time()
+
+    monkeypatch.setattr(spool, "_rows", with_time_to_write)
+    with snapshots([SqlStore(LUNA, alias), SqlStore(TE, alias)], USER) as (luna, te):
+        [profile] = [one.record for one in luna.records(Profile) if one.record.mode_id == "pair"]
+        [reflection] = [one.record for one in te.records(Reflection) if one.record.id == "pair"]
+    assert profile.preferences == (reflection.input,)
+
+
 def test_a_slow_reader_of_a_snapshot_keeps_nobody_from_writing(alias: str, writer: Writer) -> None:
     with snapshots([SqlStore(LUNA, alias), SqlStore(TE, alias)], USER) as (luna, te):
         [pair] = [one.record for one in luna.records(Profile) if one.record.mode_id == "pair"]
@@ -138,7 +161,9 @@ def test_a_backup_counts_its_rows_in_the_moment_that_it_keeps(alias: str, writer
     for number in range(3):
         with Directory.make(tmp_path / f"backup-{number}") as directory:
             saved = dump.save(directory, alias)
-        kept = {name: _rows_in(alias, tmp_path / f"backup-{number}", name) for name in ("te_reflections", "luna_profiles")}
+        kept = {
+            name: _rows_in(alias, tmp_path / f"backup-{number}", name) for name in ("te_reflections", "luna_profiles")
+        }
         assert {name: saved.rows[name] for name in kept} == kept
         assert kept["te_reflections"] - FILLER == kept["luna_profiles"]
         writer.wait_for_more()

@@ -38,7 +38,9 @@ SPELLINGS = [
 def spelled(request: pytest.FixtureRequest) -> tuple[SqlStore, list[Reflection], Reflection, str]:
     text, moment = request.param
     hours = [NOON + timedelta(hours=hour) for hour in (-30, -3, -1, 1, 3, 30)]
-    records = [one.__class__(**{**_fields(one), "created_at": at}) for one, at in zip(reflections(6), hours, strict=True)]
+    records = [
+        one.__class__(**{**_fields(one), "created_at": at}) for one, at in zip(reflections(6), hours, strict=True)
+    ]
     odd = records[2].__class__(**{**_fields(records[2]), "id": "odd", "created_at": moment})
     store = SqlStore(DOMAIN)
     store.put([*records, odd])
@@ -95,7 +97,7 @@ def test_no_record_is_returned_that_is_out_of_the_time_asked_for(
 
 
 def test_sanitizing_spells_it_anew(spelled: tuple[SqlStore, list[Reflection], Reflection, str]) -> None:
-    store, records, odd, text = spelled
+    store, records, odd, _ = spelled
     report = sanitize([DOMAIN], now=lambda: NOON)
     assert (report.domains["te"].total("mended"), report.domains["te"].total("valid")) == (1, 6)
     sanitize([DOMAIN], now=lambda: NOON, apply=True)
