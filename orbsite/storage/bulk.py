@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -87,7 +86,9 @@ class Bulk(ABC, Generic[R]):
         if line is None or row[-1] is not None:  # the last column holds unknown keys
             return None
         values = [row[at] for at in self._line_places]
-        if not all(map(_is_clean, values)) or not all(0 < len(values[at] or "") <= ID_LENGTH for at in self._id_places):
+        if not _TEXTS.issuperset(map(type, values)):
+            return None
+        if not all(0 < len(values[at] or "") <= ID_LENGTH for at in self._id_places):
             return None
         try:
             for at in line.instants:
@@ -136,17 +137,14 @@ class Bulk(ABC, Generic[R]):
         return " AND ".join(f"{ours}.{name} = {theirs}.{name}" for name in self.keys)
 
 
-def _is_clean(value: Any) -> bool:
-    return value is None or (type(value) is str and "\x00" not in value and "\\u0000" not in value)
-
-
 _texts = msgspec.json.Decoder(list[str])
-_OURS = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{6})?", re.ASCII)
+_TEXTS = frozenset({str, type(None)})
 _WHOLE, _FINE = len("2024-01-01 00:00:00"), len("2024-01-01 00:00:00.000000")
 
 
 def _spelled(text: str) -> str:
     """Return a database's instant, in UTC without saying so, as files spell it. Raises ValueError for other texts."""
-    if len(text) not in (_WHOLE, _FINE) or not _OURS.fullmatch(text):
+    moment = datetime.fromisoformat(text) if len(text) in (_WHOLE, _FINE) else None
+    if moment is None or moment.tzinfo is not None or str(moment)[:_WHOLE] != text[:_WHOLE]:
         raise ValueError("it is spelled otherwise")
-    return shortened(f"{datetime.fromisoformat(text).isoformat()}+00:00")
+    return shortened(f"{text[:10]}T{text[11:]}+00:00")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, cast
 
 from django.db import connections, models, transaction
-from django.db.models import Q
 
 from orbsite.storage import instant
 from orbsite.storage.attempts import Attempts
@@ -24,7 +23,7 @@ from orbsite.storage.keyset import records
 from orbsite.storage.postgresql import PostgresqlBulk
 from orbsite.storage.prepared import Page
 from orbsite.storage.query import Query
-from orbsite.storage.raw_columns import Cursor, RawValue, raw_rows
+from orbsite.storage.raw_columns import Cursor, RawValue, be_lenient, raw_rows
 from orbsite.storage.reader import checked
 from orbsite.storage.record import Key, R, Record, columns
 from orbsite.storage.rows import LEDGER, column_of, read_cells, why_unreadable
@@ -56,17 +55,26 @@ class SqlStore(LedgerStore):
         user_id: str | None = None,
         findings: list[Finding] | None = None,
     ) -> dict[Key, R]:
+        wanted = list(keys)
         if user_id is not None and not can_be_stored(user_id):
             return {}
-        owned = Q() if user_id is None else Q(user_id=user_id)
-        found = {}
+        owned = {} if user_id is None else {"user_id": user_id}
         with Unread(findings) as unread:
-            for condition in by_keys(kind, keys):
-                for cells in self._cells(kind, self._rows(kind).filter(owned, condition)):
-                    record = read_or_tell(kind, cells, unread)
-                    if record is not None:
-                        found[record.key] = record
-        return found
+            if len(wanted) == 1:
+                found = self._fetch_one(kind, wanted[0], owned, unread)
+            else:
+                rows = [self._rows(kind).filter(condition, **owned) for condition in by_keys(kind, wanted)]
+                cells = chain.from_iterable(self._cells(kind, some) for some in rows)
+                found = [record for one in cells if (record := read_or_tell(kind, one, unread)) is not None]
+        return {record.key: record for record in found}
+
+    def _fetch_one(self, kind: type[R], key: Key, owned: dict[str, str], unread: Unread) -> list[R]:
+        """Return the record with a key, by a query that is compiled once."""
+        where = dict(zip(kind.key_fields, key, strict=True))
+        if not all(map(can_be_stored, key)) or any(where.get(name, one) != one for name, one in owned.items()):
+            return []
+        page = Page(self.domain.models[kind], self.using, kind.key_fields, True, 1)
+        return list(islice(records(page, where | owned, None, kind, unread), 1))
 
     def select(self, kind: type[R], query: Query, findings: list[Finding] | None = None) -> list[R]:
         if not all(map(can_be_stored, query.where.values())):
@@ -93,10 +101,25 @@ class SqlStore(LedgerStore):
             return query.after
         at = dict(zip(names, query.after, strict=True))
         others = {name: value for name, value in at.items() if name != time}
-        rows = self._rows(kind).filter(**query.where, **others)
-        spelled = set(raw_rows(rows, (time,))[:_SPELLINGS]) if all(map(can_be_stored, others.values())) else set()
-        same = [cell for (cell,) in spelled if isinstance(cell, str) and _names(cell, at[time])]
+        if not all(map(can_be_stored, others.values())):
+            return query.after
+        spelled = self._spellings(kind, str(time), {**query.where, **others})
+        same = [cell for cell in spelled if isinstance(cell, str) and _names(cell, at[time])]
         return Cursor(same[0] if name == time else at[name] for name in names) if len(same) == 1 else query.after
+
+    def _spellings(self, kind: type[Record], time: str, where: Mapping[str, str]) -> set[Any]:
+        """Return what the rows with these fields have in their column of time, in SQLite."""
+        model, connection = self.domain.models[kind], connections[self.using]
+        be_lenient(connection)
+        quoted = {name: connection.ops.quote_name(column_of(model, name).column) for name in (time, *where)}
+        conditions = " AND ".join(f"{quoted[name]} = %s" for name in where)
+        table = connection.ops.quote_name(model._meta.db_table)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT +{quoted[time]} FROM {table} WHERE {conditions} LIMIT {_SPELLINGS}",
+                list(where.values()),
+            )
+            return {cell for (cell,) in cursor.fetchall()}
 
     def add(self, record: R) -> tuple[R, bool]:
         record = checked(record)
