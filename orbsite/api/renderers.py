@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from itertools import chain
 from typing import Any
 
 import msgspec
-from django.http import StreamingHttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from rest_framework.renderers import BaseRenderer
 
 from orbsite.storage import instant
@@ -22,6 +24,7 @@ from orbsite.storage.record import Instant, Record, holds_texts_alone
 NDJSON = "application/x-ndjson"
 _AT_A_TIME = 200
 _BYTES_AT_A_TIME = 1 << 18
+_SHORT = 1 << 20
 
 
 class JSONRenderer(BaseRenderer):
@@ -85,12 +88,22 @@ def _shape(kind: type[Record]) -> tuple[tuple[str, ...], tuple[int, ...], Any]:
 
 def lines(values: Iterable[Any], *, filename: str) -> StreamingHttpResponse:
     """Return an answer that streams values, JSON as it is or encoded already, as lines, to be saved as a file."""
-    return streamed(_lines(values), NDJSON, filename=filename)
+    answer = StreamingHttpResponse(_lines(values), content_type=NDJSON)
+    answer["Content-Disposition"] = f'attachment; filename="{filename}"'
+    return answer
 
 
-def streamed(parts: Iterable[bytes], media_type: str, *, filename: str) -> StreamingHttpResponse:
-    """Return an answer that streams parts, to be saved as a file."""
-    answer = StreamingHttpResponse(parts, content_type=media_type)
+def streamed(parts: Iterator[bytes], media_type: str, *, filename: str) -> HttpResponseBase:
+    """Return an answer that streams parts, to be saved as a file; a short one is sent as a whole, with its length."""
+    held, size = list[bytes](), 0
+    for part in parts:
+        held.append(part)
+        size += len(part)
+        if size > _SHORT:
+            answer: HttpResponseBase = StreamingHttpResponse(chain(held, parts), content_type=media_type)
+            break
+    else:
+        answer = HttpResponse(b"".join(held), content_type=media_type)
     answer["Content-Disposition"] = f'attachment; filename="{filename}"'
     return answer
 

@@ -65,7 +65,7 @@ class UserExport(OrbView):
         stores = [opened(domain) for domain in registered()]
         _note(request, "export", user)
         if request.accepted_renderer.format == JSONRenderer.format:
-            return streamed(_begun(_files(stores, user)), JSONRenderer.media_type, filename="export.json")
+            return streamed(_files(stores, user), JSONRenderer.media_type, filename="export.json")
         return lines(_begun(_lines(stores, user)), filename="export.ndjson")
 
 

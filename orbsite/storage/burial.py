@@ -69,8 +69,8 @@ class Burial:
 
     def cells(self) -> str:
         """Return the columns of a row, for a reader of cells."""
-        raw = [self._dialect.raw(self._declared[name], self._of(name)) for name, _ in self._fields]
-        return ", ".join([*raw, self._dialect.raw(None, self._of("extra"))])
+        cells = [self._dialect.cell(self._declared[name], self._of(name)) for name, _ in self._fields]
+        return ", ".join([*cells, self._dialect.cell(None, self._of("extra"))])
 
     def _key(self) -> str:
         quoted = " || ',' || ".join(self._dialect.quoted(self._of(name)) for name in self._model.kind.key_fields)

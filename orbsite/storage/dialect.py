@@ -87,7 +87,7 @@ class Dialect(ABC):
         return "FALSE" if declared in (Text, Id, Instant, tuple[Text, ...]) else f"{column} IS NOT NULL"
 
     @abstractmethod
-    def raw(self, declared: Any, column: str) -> str:
+    def cell(self, declared: Any, column: str) -> str:
         """Return a column as a reader of cells takes it."""
 
 
@@ -152,7 +152,7 @@ class Sqlite(Dialect):
             return f"instr({column}, '\\u') > 0"
         return super().needs_a_look(declared, column)
 
-    def raw(self, declared: Any, column: str) -> str:  # noqa: ARG002 -- whatever it is
+    def cell(self, declared: Any, column: str) -> str:  # noqa: ARG002 -- whatever it is
         """Return an expression, of which sqlite3 knows no declared type."""
         return f"+{column}"
 
@@ -214,7 +214,7 @@ class Postgresql(Dialect):
         """Look for any other type in it."""
         return f"""NOT jsonb_path_exists({column}, '$[*] ? (@.type() != "string")')"""
 
-    def raw(self, declared: Any, column: str) -> str:
+    def cell(self, declared: Any, column: str) -> str:
         """Have the server print what psycopg would load."""
         return column if declared in (Text, Id) else f"{column}::text"
 

@@ -96,9 +96,9 @@ class MemoryStore(LedgerStore):
 
     def listed(self, user_id: str | None, unreadable: Mapping[type[Record], Sequence[Unreadable]]) -> Listed:
         """Return a snapshot, with what does not decode beside it."""
-        query = Query(where={} if user_id is None else {"user_id": user_id}, oldest_first=True)
+        where = {} if user_id is None else {"user_id": user_id}
         with self._lock:
-            found = {kind: self.select(kind, query) for kind in self.domain.kinds}
+            found = {kind: self.find(kind, where, oldest_first=True) for kind in self.domain.kinds}
             placed = {
                 kind: [(one, self._runs.get((kind, one.key), (None, "", None))[2]) for one in some]
                 for kind, some in found.items()

@@ -7,18 +7,19 @@ keep everybody from saving, and in PostgreSQL from cleaning up.
 from __future__ import annotations
 
 import contextlib
-import marshal
 import struct
 import tempfile
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
+import msgspec
 from django.db import connections, transaction
 
+from orbsite.sqlite.text import lenient_text
 from orbsite.storage.conditions import can_be_stored
 from orbsite.storage.domain import Domain
 from orbsite.storage.finding import Finding
-from orbsite.storage.raw_columns import be_lenient, raw_columns
+from orbsite.storage.raw_columns import be_lenient, bound, is_escaped, raw_columns
 from orbsite.storage.record import R, Record, columns
 from orbsite.storage.rowreader import reader_of
 from orbsite.storage.rows import read_cells, why_unreadable
@@ -26,6 +27,9 @@ from orbsite.storage.snapshot import Kept, Snapshot
 from orbsite.storage.unread import Unread
 
 _IN_MEMORY = 1 << 20
+_BYTES_OF_TEXT = "bytes"
+"""Marks a text that is no UTF-8; no cell is an object of this program's."""
+_pack, _unpack = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder().decode
 _LENGTH = struct.Struct("<Q")
 _ROWS, _BYTES = 1000, 1 << 20
 """As much is decoded at a time, or one row."""
@@ -81,8 +85,7 @@ class Spooled(Snapshot):
         """Return a row, and where the next one begins."""
         self._file.seek(at)
         (length,) = _LENGTH.unpack(self._file.read(_LENGTH.size))
-        row: tuple[Any, ...] = marshal.loads(self._file.read(length))  # noqa: S302 -- written here, and to no name
-        return row, at + _LENGTH.size + length
+        return _unpacked(self._file.read(length)), at + _LENGTH.size + length
 
 
 @contextlib.contextmanager
@@ -97,7 +100,7 @@ def spooled(domains: Sequence[Domain], using: str, user_id: str | None = None) -
                 for kind in domain.kinds:
                     start = file.tell()
                     for row in _rows(domain, kind, using, user_id) if is_anybody else ():
-                        data = marshal.dumps(row)
+                        data = _packed(row)
                         file.write(_LENGTH.pack(len(data)))
                         file.write(data)
                     parts[kind] = start, file.tell()
@@ -137,12 +140,24 @@ def _rows(domain: Domain, kind: type[Record], using: str, user_id: str | None) -
     with connection.wrap_database_errors:
         if connection.vendor == "postgresql":  # a row at a time, where a cursor would fetch many
             connection.ensure_connection()
-            with connection.connection.cursor() as raw, raw.copy(f"COPY ({sql}) TO STDOUT", parameters) as copy:
+            with connection.connection.cursor() as cursor, cursor.copy(f"COPY ({sql}) TO STDOUT", parameters) as copy:
                 yield from copy.rows()
         else:
             with connection.cursor() as cursor:
                 cursor.execute(sql, parameters)
                 yield from cursor
+
+
+def _packed(row: Sequence[Any]) -> bytes:
+    try:
+        return _pack(row)
+    except UnicodeEncodeError:
+        return _pack([{_BYTES_OF_TEXT: bound(cell)} if is_escaped(cell) else cell for cell in row])
+
+
+def _unpacked(data: bytes) -> tuple[Any, ...]:
+    row = _unpack(data)
+    return tuple(lenient_text(cell[_BYTES_OF_TEXT]) if type(cell) is dict else cell for cell in row)
 
 
 def _position(cell: Any) -> int | None:
