@@ -48,6 +48,7 @@ OF_SQLITE = [
     Cell("extra", '\'{"a": ' + "[" * 200 + "]" * 200 + "}'"),
     Cell("extra", '\'{"a": ' + "9" * 5000 + "}'"),
     Cell("extra", '\'{"a": "\\ud800"}\''),
+    Cell("extra", f'\'{{"{SECRET}": "\\ud800"}}\''),
     Cell("extra", "x'7b7d'"),
     Cell("user_id", "''"),
     Cell("notes", "'a' || char(0)"),

@@ -223,9 +223,18 @@ def key_of(kind: type[Record], cells: Mapping[str, Any]) -> tuple[str, ...]:
 
 def why_unreadable(kind: type[Record], cells: Mapping[str, Any], reading: Reading[Any]) -> Unreadable:
     """Return the finding that a row does not decode, with what is wrong in it; never with what it says."""
-    wrong = "; ".join(f"{one.path}: {one.message}" for one in errors(reading.findings)[:_MOST_TOLD])
+    names = [name for _, name in field_names(kind)]
+    wrong = "; ".join(f"{_where(one.path, names)}: {one.message}" for one in errors(reading.findings)[:_MOST_TOLD])
     what = f"its row in SQL does not decode ({wrong}); sanitize it in the admin, or mend or remove it in SQL"
     return unreadable(kind.plural, key_of(kind, cells), what)
+
+
+def _where(path: str, names: list[str]) -> str:
+    """Return the field that a path leads into; the names of unknown keys are what somebody wrote."""
+    member = re.match(r"\$\.(\w+)", path)
+    if path == ROOT or (member is not None and member[1] in names):
+        return path if member is None else f"{ROOT}.{member[1]}"
+    return "unknown keys"
 
 
 def cells_as_json(cells: Mapping[str, Any]) -> str:

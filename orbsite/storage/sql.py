@@ -335,7 +335,8 @@ def _row(kind: type[R], cells: dict[str, Any]) -> Row[R]:
     as_left = run is not None and record is not None and cells["digest"] == digest(record)
     why = None if record is not None else why_unreadable(kind, cells, reading)
     place = position if isinstance(position, int) else None
-    return Row(tuple(cells[name] for name in kind.key_fields), record, run, as_left, place, why)
+    key = tuple(cells[name] for name in kind.key_fields)
+    return Row(key, record, run if isinstance(run, int) else None, as_left, place, why)
 
 
 def _names(cell: str, moment: Any) -> bool:

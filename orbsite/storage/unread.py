@@ -24,9 +24,7 @@ class Unread:
     def __exit__(self, *_: Any) -> None:
         if self._number:
             more = ", ..." if self._number > len(self._paths) else ""
-            logger.warning(
-                "%d items do not decode, and were left out: %s%s", self._number, ", ".join(self._paths), more
-            )
+            logger.warning("left out what does not decode (%d): %s%s", self._number, ", ".join(self._paths), more)
 
     def add(self, finding: Unreadable) -> None:
         """Take one into account."""
