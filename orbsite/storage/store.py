@@ -77,7 +77,7 @@ class Store(ABC):
             oldest_first=oldest_first,
         )
         query.check(kind)
-        return self.select(kind, query, findings)
+        return self.select(kind, query) if findings is None else self.select(kind, query, findings)
 
     @abstractmethod
     def select(self, kind: type[R], query: Query, findings: list[Finding] | None = None) -> list[R]:

@@ -33,7 +33,7 @@ class Harness:
     open: Callable[[Domain], Store]
     look: Callable[[Case], dict[tuple[str, ...], Any]]
     """The witness of each record by key, without the store."""
-    spoil: Callable[[Case, Any], bool]
+    spoil: Callable[[Case, Any], bool] = lambda *_: False
     """Make a record, whose witness is `TO_SPOIL`, undecodable without the store; False where nothing can be."""
 
 
@@ -47,7 +47,7 @@ def memory() -> Harness:
     def open_store(domain: Domain) -> Store:
         return kept.setdefault(domain.name, MemoryStore(domain))
 
-    return Harness("memory", open_store, look, lambda *_: False)
+    return Harness("memory", open_store, look)
 
 
 def file(base: Path) -> Harness:
