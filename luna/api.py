@@ -8,7 +8,6 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
 from luna.domain import DOMAIN
-from luna.preferences import Preferences
 from luna.presets import new_profile
 from luna.records import ActiveMode, Profile
 from orbsite.api.idempotency import Attempt, once
@@ -16,9 +15,9 @@ from orbsite.api.pages import Asked
 from orbsite.api.patches import patched
 from orbsite.api.problems import BAD, Problem
 from orbsite.api.schema import IDEMPOTENT, IF_MATCH, IF_NONE_MATCH, PAGED, fields_of, page_of, shape
-from orbsite.api.views import OrbView, found
+from orbsite.api.views import OrbView, fetched, found
 from orbsite.storage.clock import utc_now
-from orbsite.storage.finding import ROOT, step
+from orbsite.storage.finding import ROOT, Finding, step
 from orbsite.storage.instant import spell
 
 _OF_THE_ADDRESS = ("userId", "modeId")
@@ -29,10 +28,16 @@ class LunaView(OrbView):
 
     domain = DOMAIN
 
-    @property
-    def preferences(self) -> Preferences:
-        """What Luna does, over the configured store."""
-        return Preferences(self.store)
+    def page_of_profiles(self, asked: Asked, user: str) -> tuple[list[Profile], list[Finding]]:
+        """Return a user's profiles by mode, one more than a page has, and what of them does not decode."""
+        unreadable = list[Finding]()
+        where = {"user_id": user}
+        listed = self.store.find(Profile, where, **asked.bounds, oldest_first=True, findings=unreadable)
+        return listed, unreadable
+
+    def profile(self, user: str, mode: str) -> Profile | None:
+        """Return a user's profile, or None. Raises RecordUnreadable where its place holds what does not decode."""
+        return fetched(self.store, Profile, (user, mode), user)
 
 
 class Profiles(LunaView):
@@ -44,8 +49,8 @@ class Profiles(LunaView):
     def get(self, request: Request, user: str) -> Any:
         """List a user's profiles by mode."""
         asked = Asked.of(request, Profile, {"user": user})
-        where = {"user_id": user}
-        return asked.page(self.store.find(Profile, where, **asked.bounds, oldest_first=True))
+        profiles, unreadable = self.page_of_profiles(asked, user)
+        return asked.page(profiles, unreadable=unreadable)
 
     @extend_schema(
         operation_id="createProfile",
@@ -74,7 +79,7 @@ class OneProfile(LunaView):
     @extend_schema(operation_id="getProfile", parameters=[IF_NONE_MATCH], responses={200: shape(Profile)})
     def get(self, request: Request, user: str, mode: str) -> Any:  # noqa: ARG002 -- Django's signature
         """Return a profile."""
-        return self.shown(found(self.preferences.get_profile(user, mode)))
+        return self.shown(found(self.profile(user, mode)))
 
     @extend_schema(
         operation_id="saveProfile",
@@ -87,7 +92,7 @@ class OneProfile(LunaView):
         given = self.object_of(self.body())
         whole = {"updatedAt": spell(utc_now())} | given | {"userId": self.owner_of(given, user)}
         profile = self.record(Profile, whole | {"modeId": self.same(given, "modeId", mode)})
-        return self.saved(profile, self.preferences.get_profile(user, mode))
+        return self.saved(profile, self.profile(user, mode))
 
     @extend_schema(
         operation_id="changeProfile",
@@ -101,7 +106,7 @@ class OneProfile(LunaView):
             patched(
                 self,
                 request,
-                lambda: self.preferences.get_profile(user, mode),
+                lambda: self.profile(user, mode),
                 fixed={"userId": user, "modeId": mode},
                 implied={"updatedAt": spell(utc_now())},
             )
@@ -110,7 +115,7 @@ class OneProfile(LunaView):
     @extend_schema(operation_id="deleteProfile", parameters=[IF_MATCH], responses={204: None})
     def delete(self, request: Request, user: str, mode: str) -> Any:  # noqa: ARG002 -- Django's signature
         """Delete a profile; the active mode stays."""
-        return self.removed(self.preferences.get_profile(user, mode))
+        return self.removed(self.profile(user, mode))
 
 
 class TheActiveMode(LunaView):
@@ -134,7 +139,7 @@ class TheActiveMode(LunaView):
         return self.saved(self.record(ActiveMode, whole), self._current(user), new=200)
 
     def _current(self, user: str) -> ActiveMode | None:
-        return self.store.fetch(ActiveMode, [(user,)], user_id=user).get((user,))
+        return fetched(self.store, ActiveMode, (user,), user)
 
 
 class Modes(LunaView):
@@ -146,6 +151,5 @@ class Modes(LunaView):
     def get(self, request: Request, user: str) -> Any:
         """List the modes in which a user has a profile."""
         asked = Asked.of(request, Profile, {"user": user, "modes": True})
-        where = {"user_id": user}
-        profiles = self.store.find(Profile, where, **asked.bounds, oldest_first=True)
-        return asked.page(profiles, [profile.mode_id for profile in profiles])
+        profiles, unreadable = self.page_of_profiles(asked, user)
+        return asked.page(profiles, [profile.mode_id for profile in profiles], unreadable=unreadable)

@@ -7,6 +7,7 @@ from importlib import import_module
 from django.apps import AppConfig
 from django.contrib.admin import site
 from django.contrib.admin.apps import AdminConfig
+from django.db.backends.signals import connection_created
 from django.db.models.signals import post_migrate
 from django.utils.module_loading import autodiscover_modules
 
@@ -18,7 +19,9 @@ class OrbsiteConfig(AppConfig):
     verbose_name = "Orb persistence"
 
     def ready(self) -> None:
-        """Import each app's `domain.py`, which registers what the app keeps, and the checks."""
+        """Import each app's `domain.py`, which registers what the app keeps, and the checks; watch for connections."""
+        lenient = import_module("orbsite.storage.lenient_connections").be_lenient_from_now_on
+        connection_created.connect(lenient, dispatch_uid="orb_lenient_connections")
         autodiscover_modules("domain")
         autodiscover_modules("checks")
 

@@ -43,6 +43,7 @@ from orbsite.storage.clock import utc_now
 from orbsite.storage.domain import Domain
 from orbsite.storage.finding import Finding, Severity
 from orbsite.storage.jsonfile import read_json, write_json
+from orbsite.storage.snapshot import snapshots
 from orbsite.stores import open_store
 from te.domain import DOMAIN as TE
 from te.records import Reflection
@@ -200,12 +201,12 @@ def compact_te_reflections(
 
 def export_luna_data(user_id: str | None = None) -> Any:
     """Return what the configured store holds, of everybody or of one user, as `luna/profiles.json` has it, parsed."""
-    return jsontext.parse(document_of(open_store(LUNA), user=user_id))
+    return _exported(LUNA, user_id)
 
 
 def export_te_data(user_id: str | None = None) -> Any:
     """Return what the configured store holds, of everybody or of one user, as `te/reflections.json` has it, parsed."""
-    return jsontext.parse(document_of(open_store(TE), user=user_id))
+    return _exported(TE, user_id)
 
 
 def validate_luna_profile(value: Any) -> Verdict:
@@ -254,6 +255,11 @@ def get_storage_stats() -> SimpleNamespace:
     """Return counts and bytes of the configured stores, as `.luna.users`, `.te.sessions`, `.te.size` and so on."""
     found = {domain.name: measure(open_store(domain), utc_now) for domain in (LUNA, TE)}
     return SimpleNamespace(**{name: SimpleNamespace(**told) for name, told in found.items()})
+
+
+def _exported(domain: Domain, user_id: str | None) -> Any:
+    with snapshots([open_store(domain)], user_id) as (taken,):
+        return jsontext.parse(document_of(taken))
 
 
 def _migrate(domains: list[Domain], data_dir: Path | None, *, backup: bool) -> Report:

@@ -45,7 +45,9 @@ class ReflectionAdmin(SearchedAdmin, ConversingAdmin, RecordAdmin):
 
     @admin.display(description="session")
     def shown_session(self, row: ReflectionRow) -> SafeString:
-        """The session, to be read as a conversation."""
+        """The session, to be read as a conversation, where user and session have names to ask for."""
+        if not row.user_id or not row.session_id:
+            return format_html("{}", row.session_id)
         address = reverse("admin:session", args=[quote(row.user_id), quote(row.session_id)])
         return format_html('<a href="{}">{}</a>', address, row.session_id)
 

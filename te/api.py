@@ -15,11 +15,11 @@ from orbsite.api.pages import Asked
 from orbsite.api.patches import patched
 from orbsite.api.problems import BAD, CONFLICT, Problem
 from orbsite.api.schema import IDEMPOTENT, IF_MATCH, IF_NONE_MATCH, PAGED, described, fields_of, list_of, page_of, shape
-from orbsite.api.views import OrbView, found
+from orbsite.api.views import OrbView, fetched, found
 from orbsite.search.find import Searched
 from orbsite.search.query import read
 from orbsite.storage.clock import utc_now
-from orbsite.storage.finding import ROOT, step
+from orbsite.storage.finding import ROOT, Finding, step
 from orbsite.storage.groups import Group, groups
 from orbsite.storage.instant import spell
 from orbsite.storage.sql import SqlStore
@@ -68,6 +68,10 @@ class TeView(OrbView):
         """What Te does, over the configured store."""
         return ReflectionLog(self.store)
 
+    def current(self, user: str, reflection: str) -> Reflection | None:
+        """Return a user's reflection, or None. Raises RecordUnreadable where its place holds what does not decode."""
+        return fetched(self.store, Reflection, (reflection,), user)
+
     def page_of_reflections(self, request: Request, where: dict[str, str]) -> Any:
         """Return a page of the reflections that have these fields and match the query, newest first."""
         query = request.query_params
@@ -77,17 +81,18 @@ class TeView(OrbView):
         sought = {} if search is None else {"search": search}
         asked = Asked.of(request, Reflection, {**where, "tag": tag, "text": text, "times": times, **sought})
         store = self.store if search is None else self._searched(search, where)
-        return asked.page(
-            store.find(
-                Reflection,
-                where,
-                since=since,
-                until=until,
-                tag=tag,
-                text=text,
-                **asked.bounds,
-            )
+        unreadable = list[Finding]()
+        listed = store.find(
+            Reflection,
+            where,
+            since=since,
+            until=until,
+            tag=tag,
+            text=text,
+            **asked.bounds,
+            findings=unreadable,
         )
+        return asked.page(listed, unreadable=unreadable)
 
     def _searched(self, search: str, where: dict[str, str]) -> Store:
         """Return a store of what a search finds among some reflections. Raises Problem where that is not in SQL."""
@@ -172,7 +177,7 @@ class OneReflection(TeView):
     @extend_schema(operation_id="getReflection", parameters=[IF_NONE_MATCH], responses={200: shape(Reflection)})
     def get(self, request: Request, user: str, reflection: str) -> Any:  # noqa: ARG002 -- Django's signature
         """Return a reflection."""
-        return self.shown(found(self.log.get_reflection(reflection, user)))
+        return self.shown(found(self.current(user, reflection)))
 
     @extend_schema(
         operation_id="saveReflection",
@@ -183,7 +188,7 @@ class OneReflection(TeView):
     def put(self, request: Request, user: str, reflection: str) -> Any:  # noqa: ARG002 -- Django's signature
         """Save a reflection as a whole. Where they are not given, `sessionId` and `createdAt` stay as they are."""
         given = self.object_of(self.body())
-        current = self.log.get_reflection(reflection, user)
+        current = self.current(user, reflection)
         session = DEFAULT_SESSION if current is None else current.session_id
         moment = utc_now() if current is None else current.created_at
         fixed = {"id": self.same(given, "id", reflection), "userId": self.owner_of(given, user)}
@@ -199,12 +204,12 @@ class OneReflection(TeView):
     def patch(self, request: Request, user: str, reflection: str) -> Any:
         """Change parts of a reflection (JSON Merge Patch)."""
         fixed = {"id": reflection, "userId": user}
-        return self.shown(patched(self, request, lambda: self.log.get_reflection(reflection, user), fixed=fixed))
+        return self.shown(patched(self, request, lambda: self.current(user, reflection), fixed=fixed))
 
     @extend_schema(operation_id="deleteReflection", parameters=[IF_MATCH], responses={204: None})
     def delete(self, request: Request, user: str, reflection: str) -> Any:  # noqa: ARG002 -- Django's signature
         """Delete a reflection."""
-        return self.removed(self.log.get_reflection(reflection, user))
+        return self.removed(self.current(user, reflection))
 
 
 class Sessions(TeView):
@@ -216,8 +221,9 @@ class Sessions(TeView):
     def get(self, request: Request, user: str) -> Any:
         """List a user's sessions by id: how many reflections each has, and when the newest was made."""
         asked = Asked.of(request, Group, {"user": user, "sessions": True})
-        listed = groups(self.store, Reflection, user, after=asked.after, limit=asked.limit + 1)
-        return asked.page(listed, [_session(one) for one in listed])
+        unreadable = list[Finding]()
+        listed = groups(self.store, Reflection, user, after=asked.after, limit=asked.limit + 1, findings=unreadable)
+        return asked.page(listed, [_session(one) for one in listed], unreadable=unreadable)
 
 
 class OneSession(TeView):

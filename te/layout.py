@@ -173,7 +173,8 @@ class ReflectionsLayout(Layout):
         content = items(piece)
         if content is None:
             message = f"expected a list, got {name_of(piece)}"
-            refused = Entry(place=place, value=piece, kind=Reflection, findings=(error(path_to(place), message),))
+            wrong = (error(path_to(place), message),)
+            refused = Entry(place=place, value=piece, kind=Reflection, owners=tuple(users or [NOBODY]), findings=wrong)
             yield refused, keys_in(piece)
             return
         yield Entry(place=place, value=[]), 0
@@ -214,8 +215,15 @@ def _refused(piece: Piece, place: tuple[str, str, int], users: tuple[str, ...], 
     value = peek(piece)
     said = value if isinstance(value, dict) else {}
     user, name = said.get("userId", users[0] if users else NOBODY), said.get("id")
-    key = (user, name) if isinstance(user, str) and isinstance(name, str) else None
-    return Entry(place=place, value=piece, kind=Reflection, key=key, position=place[2], findings=tuple(findings))
+    return Entry(
+        place=place,
+        value=piece,
+        kind=Reflection,
+        key=(user, name) if isinstance(user, str) and isinstance(name, str) else None,
+        position=place[2],
+        owners=(user,) if "userId" in said and isinstance(user, str) else users or (NOBODY,),
+        findings=tuple(findings),
+    )
 
 
 def _object(parts: dict[str, Piece], name: str) -> dict[str, Piece]:

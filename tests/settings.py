@@ -29,6 +29,7 @@ if ORB_BACKUP_DIR.name.endswith(f"-{os.getpid()}"):  # whoever made it
     atexit.register(shutil.rmtree, ORB_BACKUP_DIR, ignore_errors=True)
 
 DATABASES["default"] = env.db_url_config(f"sqlite:///{tempfile.gettempdir()}/unused-by-tests.sqlite3")
+DATABASES["default"]["ENGINE"] = "orbsite.sqlite"
 DATABASES["default"]["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "timeout": time_limit(20)}
 DATABASES["postgresql"] = {"ENGINE": "django.db.backends.postgresql", "NAME": "orb", "USER": "orb"}
 

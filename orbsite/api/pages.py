@@ -3,14 +3,15 @@
 A resource says what it looks for, and answers with a page:
 
     asked = Asked.of(request, Reflection, {"user": user, "tag": tag})
-    found = store.find(Reflection, {"user_id": user}, tag=tag, **asked.bounds)
-    return asked.page(found)
+    unreadable = list[Finding]()
+    found = store.find(Reflection, {"user_id": user}, tag=tag, **asked.bounds, findings=unreadable)
+    return asked.page(found, unreadable=unreadable)
 
 A page may have fewer items than it was asked for: of large ones as many as take ORB_API_PAGE_BYTES, and one at least.
 
-The body is `{"items": [...], "next": "<address or null>"}`, and a `Link` header says the same. A cursor is the place
-of the last item, in a form that is nobody's business; it goes with the conditions it was made under, and with no
-others (400).
+The body is `{"items": [...], "next": "<address or null>"}`, with `unreadable` where something does not decode, and a
+`Link` header says the same. A cursor is the place of the last item, in a form that is nobody's business; it goes with
+the conditions it was made under, and with no others (400).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from rest_framework.response import Response
 from orbsite.api.conditions import is_unchanged, not_modified
 from orbsite.api.problems import BAD, Problem
 from orbsite.api.renderers import encoded_list
+from orbsite.storage.finding import Finding, Unreadable
 from orbsite.storage.javascript import canonical, compact
 from orbsite.storage.jsontext import UNCLEAN
 from orbsite.storage.query import weight
@@ -37,6 +39,8 @@ from orbsite.storage.record import Record
 
 MOST = 100
 """How many items a page has at most, and where nothing is asked for."""
+MOST_UNREADABLE = 100
+"""How many items that do not decode one answer names."""
 _DIGITS = 16
 
 
@@ -65,17 +69,22 @@ class Asked:
         """Where to begin and how much to find, for `Store.find`: one record more than is shown, where there is one."""
         return {"after": self.after, "limit": self.limit + 1, "max_bytes": settings.ORB_API_PAGE_BYTES}
 
-    def page(self, found: Sequence[Record], items: Sequence[Any] | None = None) -> Any:
+    def page(
+        self, found: Sequence[Record], items: Sequence[Any] | None = None, *, unreadable: Sequence[Finding] = ()
+    ) -> Any:
         """Return the answer, from one record more than fits, so that it is known whether there is a next page.
 
-        `items` are what to show in their places, where that is not the records themselves.
+        `items` are what to show in their places, where that is not the records themselves. `unreadable` are the
+        findings of the read: what does not decode is named beside the items.
         """
         is_too_much = len(found) > 1 and sum(map(weight, found)) > settings.ORB_API_PAGE_BYTES
         goes_on = len(found) > self.limit or is_too_much
         shown = found[:-1] if goes_on else found
         following = self._next(shown[-1]) if goes_on else None
         printed = encoded_list(self.kind, shown) if items is None else compact(list(items[: len(shown)]))
-        body = msgspec.Raw(b'{"items":' + printed + b',"next":' + msgspec.json.encode(following) + b"}")
+        body = msgspec.Raw(
+            b'{"items":' + printed + b',"next":' + msgspec.json.encode(following) + named(unreadable) + b"}"
+        )
         tag = f'"{sha256(body).hexdigest()}"'
         if is_unchanged(self.request, tag):
             return not_modified(tag)
@@ -86,6 +95,18 @@ class Asked:
         query = self.request.query_params.copy()
         query["cursor"] = _closed(last.order, self.conditions)
         return f"{self.request.path}?{query.urlencode()}"
+
+
+def named(unreadable: Sequence[Finding]) -> bytes:
+    """Return the member of a body that names what does not decode; nothing where all of it does."""
+    told = [as_json(one) for one in unreadable[:MOST_UNREADABLE]]
+    return b',"unreadable":' + msgspec.json.encode(told) if told else b""
+
+
+def as_json(finding: Finding) -> dict[str, Any]:
+    """Return what an answer says of an item that does not decode: its kind and its key, and none of its text."""
+    kind, key = (finding.kind, finding.key) if isinstance(finding, Unreadable) else ("", ())
+    return {"kind": kind, "key": list(key), "message": finding.message}
 
 
 def _limit(text: str | None) -> int:

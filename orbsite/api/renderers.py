@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from itertools import chain
 from typing import Any
 
 import msgspec
-from django.http import StreamingHttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from rest_framework.renderers import BaseRenderer
 
 from orbsite.storage import instant
@@ -21,6 +23,8 @@ from orbsite.storage.record import Instant, Record, holds_texts_alone
 
 NDJSON = "application/x-ndjson"
 _AT_A_TIME = 200
+_BYTES_AT_A_TIME = 1 << 18
+_SHORT = 1 << 20
 
 
 class JSONRenderer(BaseRenderer):
@@ -89,12 +93,30 @@ def lines(values: Iterable[Any], *, filename: str) -> StreamingHttpResponse:
     return answer
 
 
+def streamed(parts: Iterator[bytes], media_type: str, *, filename: str) -> HttpResponseBase:
+    """Return an answer that streams parts, to be saved as a file; a short one is sent as a whole, with its length."""
+    held, size = list[bytes](), 0
+    for part in parts:
+        held.append(part)
+        size += len(part)
+        if size > _SHORT:
+            answer: HttpResponseBase = StreamingHttpResponse(chain(held, parts), content_type=media_type)
+            break
+    else:
+        answer = HttpResponse(b"".join(held), content_type=media_type)
+    answer["Content-Disposition"] = f'attachment; filename="{filename}"'
+    return answer
+
+
 def _lines(values: Iterable[Any]) -> Iterator[bytes]:
     held: list[bytes] = []
+    size = 0
     for value in values:
         held.append(bytes(value) if isinstance(value, msgspec.Raw) else compact(value))
-        if len(held) == _AT_A_TIME:
+        size += len(held[-1])
+        if len(held) == _AT_A_TIME or size > _BYTES_AT_A_TIME:
             yield b"\n".join(held) + b"\n"
             held.clear()
+            size = 0
     if held:
         yield b"\n".join(held) + b"\n"

@@ -21,7 +21,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter
 
-from orbsite.api.pages import MOST
+from orbsite.api.pages import MOST, MOST_UNREADABLE
 from orbsite.api.problems import MEDIA_TYPE, TITLES
 from orbsite.storage.domain import registered
 from orbsite.storage.javascript import EXACT_INTEGERS
@@ -30,6 +30,7 @@ from orbsite.storage.record import Record, Value
 _TEMPLATE = "#/components/schemas/{name}"
 _ALWAYS = (400, 401, 403, 404, 405, 406, 429, 503)
 _ALSO = {
+    "GET": (409,),
     "POST": (408, 409, 411, 412, 413, 415, 422),
     "PUT": (408, 409, 411, 412, 413, 415, 428),
     "PATCH": (408, 409, 411, 412, 413, 415, 428),
@@ -118,9 +119,29 @@ def page_of(kind: type[Value] | str) -> dict[str, Any]:
     return {
         "type": "object",
         "required": ["items", "next"],
-        "properties": {"items": list_of(kind, MOST), "next": {"type": ["string", "null"]}},
+        "properties": {
+            "items": list_of(kind, MOST),
+            "next": {"type": ["string", "null"]},
+            "unreadable": list_of("Unreadable", MOST_UNREADABLE),
+        },
         "additionalProperties": False,
     }
+
+
+described(
+    "Unreadable",
+    {
+        "type": "object",
+        "description": "An item that is there and does not decode: it was left out, and is to be mended or removed.",
+        "required": ["kind", "key", "message"],
+        "properties": {
+            "kind": {"type": "string"},
+            "key": {"type": "array", "items": {"type": "string"}},
+            "message": {"type": "string"},
+        },
+        "additionalProperties": False,
+    },
+)
 
 
 class OrbSchema(AutoSchema):

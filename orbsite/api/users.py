@@ -6,29 +6,42 @@ from collections.abc import Iterator
 from itertools import chain, islice
 from typing import Any
 
-from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from orbsite import audit, conf
 from orbsite.addresses import of_client
-from orbsite.api.renderers import NDJSON, JSONRenderer, NDJSONRenderer, encoded, lines
+from orbsite.api.pages import MOST_UNREADABLE, as_json, named
+from orbsite.api.renderers import NDJSON, JSONRenderer, NDJSONRenderer, encoded, lines, streamed
 from orbsite.api.schema import shape
 from orbsite.api.views import OrbView, opened
 from orbsite.operations.erase import elsewhere, erase
-from orbsite.operations.export import document_of
+from orbsite.operations.export import parts_of_document
+from orbsite.operations.report import Section
 from orbsite.storage.clock import utc_now
 from orbsite.storage.domain import registered
-from orbsite.storage.record import Record
+from orbsite.storage.finding import Finding
+from orbsite.storage.snapshot import snapshots
 from orbsite.storage.store import Store
 
-_PAGE = 1000
+_UNREADABLE: dict[str, Any] = {"type": "array", "items": shape("Unreadable"), "maxItems": MOST_UNREADABLE}
 _LINE = {
     "type": "object",
-    "properties": {"domain": {"type": "string"}, "kind": {"type": "string"}, "record": {"type": "object"}},
+    "properties": {
+        "domain": {"type": "string"},
+        "kind": {"type": "string"},
+        "record": {"type": "object"},
+        "end": {"type": "boolean"},
+        "records": {"type": "integer"},
+        "unreadable": _UNREADABLE,
+    },
 }
-_FILES = {"type": "object", "additionalProperties": {"type": "object"}}
+_FILES = {
+    "type": "object",
+    "properties": {"unreadable": _UNREADABLE},
+    "additionalProperties": {"type": "object"},
+}
 _RECEIPT = {
     "type": "object",
     "required": ["erased", "remains"],
@@ -44,17 +57,16 @@ class UserExport(OrbView):
 
     @extend_schema(operation_id="exportUser", responses={(200, NDJSON): _LINE, (200, "application/json"): _FILES})
     def get(self, request: Request, user: str) -> Any:
-        """Stream a user's records, one a line; the last line says how many there were, so that none can be lost.
+        """Stream a user's records as of one moment, one a line; the last line says how many, so that none can be lost.
 
+        It names, as `unreadable`, what is there of the user and does not decode; an answer in one object has that too.
         To whoever accepts `application/json`, and no lines: for each domain its file, as the guide has it.
         """
         stores = [opened(domain) for domain in registered()]
         _note(request, "export", user)
         if request.accepted_renderer.format == JSONRenderer.format:
-            return _files(stores, user)
-        stream = _lines(stores, user)
-        first = list(islice(stream, 1))  # a store out of reach is an answer of its own, and no broken stream
-        return lines(chain(first, stream), filename="export.ndjson")
+            return streamed(_files(stores, user), JSONRenderer.media_type, filename="export.json")
+        return lines(_begun(_lines(stores, user)), filename="export.ndjson")
 
 
 class User(OrbView):
@@ -77,28 +89,30 @@ def _note(request: Request, act: str, user: str) -> None:
     audit.note(utc_now(), f"token {token.prefix}", act, subject=user, address=of_client(request))
 
 
-def _files(stores: list[Store], user: str) -> HttpResponse:
-    parts = [f'"{store.domain.name}":'.encode() + document_of(store, user=user) for store in stores]
-    answer = HttpResponse(b"{" + b",".join(parts) + b"}", content_type=JSONRenderer.media_type)
-    answer["Content-Disposition"] = 'attachment; filename="export.json"'
-    return answer
+def _begun(parts: Iterator[Any]) -> Iterator[Any]:
+    """Return an iterator that is begun: a store out of reach is an answer of its own, and no broken stream."""
+    return chain(list(islice(parts, 1)), parts)
+
+
+def _files(stores: list[Store], user: str) -> Iterator[bytes]:
+    """Yield an object with the file of each domain, as of one moment, and what does not decode beside them."""
+    unreadable, before = list[Finding](), b"{"
+    with snapshots(stores, user) as taken:
+        for snapshot in taken:
+            section = Section()
+            yield before + f'"{snapshot.domain.name}":'.encode()
+            yield from parts_of_document(snapshot, section=section)
+            unreadable, before = unreadable + section.findings, b","
+    yield named(unreadable) + b"}"
 
 
 def _lines(stores: list[Store], user: str) -> Iterator[dict[str, Any]]:
-    number = 0
-    for store in stores:
-        for kind in store.domain.kinds:
-            for record in _walked(store, kind, user):
-                number += 1
-                yield {"domain": store.domain.name, "kind": kind.plural, "record": encoded(record)}
-    yield {"end": True, "records": number}
-
-
-def _walked(store: Store, kind: type[Record], user: str) -> Iterator[Record]:
-    after = None
-    while True:
-        page = store.find(kind, {"user_id": user}, after=after, limit=_PAGE, oldest_first=True)
-        yield from page
-        if len(page) < _PAGE:
-            return
-        after = page[-1].order
+    number, unreadable = 0, list[Finding]()
+    with snapshots(stores, user) as taken:
+        for snapshot in taken:
+            for kind in snapshot.domain.kinds:
+                for kept in snapshot.records(kind, unreadable):
+                    number += 1
+                    yield {"domain": snapshot.domain.name, "kind": kind.plural, "record": encoded(kept.record)}
+    told = {"unreadable": [as_json(one) for one in unreadable[:MOST_UNREADABLE]]} if unreadable else {}
+    yield {"end": True, "records": number} | told

@@ -37,11 +37,12 @@ from orbsite.api.renderers import JSONRenderer, as_json, encoded
 from orbsite.api.segments import segment
 from orbsite.api.throttles import TokenThrottle
 from orbsite.storage.domain import Domain
-from orbsite.storage.finding import ROOT, Severity, step
+from orbsite.storage.errors import RecordUnreadable
+from orbsite.storage.finding import ROOT, Finding, Severity, step
 from orbsite.storage.instant import NO_ZONE, parse
 from orbsite.storage.jsontext import UNCLEAN
 from orbsite.storage.reader import read
-from orbsite.storage.record import R, Record
+from orbsite.storage.record import Key, R, Record
 from orbsite.storage.store import Store
 from orbsite.storage.walk import declarations, name_of
 from orbsite.stores import open_store
@@ -274,3 +275,12 @@ def _is_moment(text: str) -> bool:
     except ValueError:
         return False
     return NO_ZONE not in remarks
+
+
+def fetched(store: Store, kind: type[R], key: Key, user_id: str) -> R | None:
+    """Return a user's record, or None where there is none. Raises RecordUnreadable where what is there is none."""
+    findings = list[Finding]()
+    record = store.fetch(kind, [key], user_id=user_id, findings=findings).get(key)
+    if record is None and findings:
+        raise RecordUnreadable(findings[0].message)
+    return record

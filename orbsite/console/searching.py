@@ -24,6 +24,7 @@ from orbsite.search.fold import words
 from orbsite.search.index import Index
 from orbsite.search.query import Part, Wanted, read
 from orbsite.storage.domain import registered
+from orbsite.storage.finding import printable
 from orbsite.storage.jsontext import UNCLEAN
 from orbsite.storage.record import Record
 
@@ -131,7 +132,8 @@ class OfTag(Given):
 
     def frequent(self, changelist: Any) -> list[tuple[str, str]]:
         """Count the tags of the newest rows."""
-        tags = (tag for _, of_row in changelist.newest for tag in of_row if isinstance(tag, str))
+        lists = (of_row for _, of_row in changelist.newest if isinstance(of_row, list))
+        tags = (printable(tag) for of_row in lists for tag in of_row if isinstance(tag, str))
         return _most(changelist, tags)
 
 
@@ -144,7 +146,7 @@ class OfGroup(Given):
 
     def frequent(self, changelist: Any) -> list[tuple[str, str]]:
         """Count the groups of the newest rows."""
-        return _most(changelist, (group for group, _ in changelist.newest))
+        return _most(changelist, (printable(group) for group, _ in changelist.newest))
 
 
 class Since(Given):

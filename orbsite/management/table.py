@@ -94,7 +94,7 @@ def _end(report: Report, color: Any) -> Iterator[str]:
     if report.run is not None:
         yield f"Run {report.run} is in the ledger."
     if not report.ok:
-        yield color.ERROR("Not all is well: see the errors above. What was left out is still in its file.")
+        yield color.ERROR("Not all is well: see the errors above. What was left out is still where it was.")
 
 
 def _words(name: str) -> str:

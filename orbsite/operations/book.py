@@ -12,7 +12,7 @@ from orbsite.operations.ledger import counts_of
 from orbsite.operations.report import Report, Section
 from orbsite.storage.digests import digest
 from orbsite.storage.domain import Domain, Entry
-from orbsite.storage.finding import Finding, errors
+from orbsite.storage.finding import Finding, errors, printable
 from orbsite.storage.javascript import compact, stringify
 from orbsite.storage.record import Record
 from orbsite.storage.steps import Put, as_json
@@ -98,7 +98,7 @@ class Book:
 
 def key_text(key: tuple[str, ...]) -> str:
     """Return a record's key as the ledger has it."""
-    return msgspec.json.encode(key).decode()
+    return msgspec.json.encode(tuple(map(printable, key))).decode()
 
 
 def open_rejects(domain: Domain, source: str) -> set[str]:

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 
 from orbsite.models import Change, Run
-from orbsite.operations.book import key_text
 from orbsite.operations.ledger import counts_of
 from orbsite.operations.progress import Progress, Stopped
 from orbsite.operations.report import Report
@@ -20,7 +19,7 @@ from orbsite.storage.condemned import condemned
 from orbsite.storage.content import no_collection
 from orbsite.storage.directory import numbered
 from orbsite.storage.file import FileStore
-from orbsite.storage.finding import warning
+from orbsite.storage.finding import unreadable, warning
 from orbsite.storage.instant import as_name, spell
 from orbsite.storage.memory import MemoryStore
 from orbsite.storage.record import Key, Record
@@ -124,8 +123,18 @@ class InBatches(Weighed):
         found.plan()
         self.total, self.number, self.future = found.total, found.number, found.future
         for key in found.unreadables():
-            path = f"{self.kind.plural} {key_text(key)}"
+            path = unreadable(self.kind.plural, key, "").path
             self.section.findings.append(warning(path, "its time cannot be read; it stays"))
+
+    def tell(self, sure: Sure) -> None:
+        """Tell what goes, and which rows of it do not decode and so would stay."""
+        super().tell(sure)
+        self._tell_of_undecodable("it would stay")
+
+    def _tell_of_undecodable(self, what: str) -> None:
+        for key in self._condemned.undecodables():
+            path = unreadable(self.kind.plural, key, "").path
+            self.section.findings.append(warning(path, f"its row in SQL does not decode; {what}"))
 
     def going(self) -> Iterator[tuple[Key, str]]:
         """Yield what was noted."""
@@ -162,6 +171,8 @@ class InBatches(Weighed):
         self._tell_of_the_future()
         removed = counts.counts[self.kind.plural]["removed"]
         self._left(self.number - passed, "more would go: the time is up; run it again to go on")
+        if passed > removed or found.has_struck:
+            self._tell_of_undecodable("it stays")
         self._left(passed - removed, "stay: they were changed meanwhile, or do not decode")
         counts.facts |= {"before": before, "after": self.store.size(), "reclaimable": found.reclaimable()}
 

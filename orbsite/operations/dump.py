@@ -11,7 +11,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
 from orbsite.operations import pgdump, sqlitedump
-from orbsite.operations.manifest import SavedDatabase, stored
+from orbsite.operations.manifest import SavedDatabase, counted, stored
 from orbsite.storage.directory import Directory
 from orbsite.storage.errors import OrbError, StoreUnavailable
 from orbsite.storage.refusal import explained_by_system
@@ -23,8 +23,8 @@ class Vendor(Protocol):
     NAME: str
     """The file's name."""
 
-    def save(self, connection: Any, directory: Directory) -> None:
-        """Write it, private and synced."""
+    def save(self, connection: Any, directory: Directory) -> dict[str, int]:
+        """Write it, private and synced, as of one moment; return how many rows each table had then."""
 
     def check(self, directory: Directory) -> None:
         """Raise OrbError where what was written is not good."""
@@ -40,8 +40,8 @@ def save(directory: Directory, using: str) -> SavedDatabase:
     """Write everything that the database holds, committed, at one moment. Raises StoreUnavailable."""
     connection = connections[using]
     vendor = _of(connection)
-    migrations, counts = applied(using), rows(using)
-    vendor.save(connection, directory)
+    migrations = applied(using)
+    counts = vendor.save(connection, directory)
     return SavedDatabase(
         file=stored(directory, vendor.NAME), vendor=connection.vendor, migrations=migrations, rows=counts
     )
@@ -96,13 +96,7 @@ def applied(using: str) -> list[tuple[str, str]]:
 
 def rows(using: str) -> dict[str, int]:
     """Return how many rows each table has."""
-    connection = connections[using]
-    with connection.cursor() as cursor:
-        counts = {}
-        for table in sorted(connection.introspection.table_names(cursor)):
-            cursor.execute(f"SELECT count(*) FROM {connection.ops.quote_name(table)}")  # noqa: S608 -- it is quoted
-            counts[table] = int(cursor.fetchone()[0])
-        return counts
+    return counted(connections[using])
 
 
 def versions(using: str | None) -> dict[str, str]:

@@ -28,7 +28,7 @@ def index(
 
     It goes on where a pass was left, and goes round. A row that does not decode has no words.
     """
-    report = Report(columns=COLUMNS, bad=())
+    report = Report(columns=COLUMNS, bad=("unreadable",))
     for domain in domains:
         for kind in filter(is_searched, domain.kinds):
             progress.expect(open_sql_store(domain, using).count(kind))
@@ -66,3 +66,4 @@ def _once_round(one: Index, now: Callable[[], datetime], *, anew: bool) -> Itera
 def _count(section: Section, kind: str, done: Progressed) -> None:
     for what in COLUMNS:
         section.count(kind, what, getattr(done, what))
+    section.findings += done.findings

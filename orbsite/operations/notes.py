@@ -16,7 +16,9 @@ from orbsite.operations.report import Report
 from orbsite.search.index import refresh_once_saved
 from orbsite.storage.digests import digest
 from orbsite.storage.javascript import compact
-from orbsite.storage.record import Instant, Key, Record, declared, field_names
+from orbsite.storage.raw_columns import raw_rows
+from orbsite.storage.record import Instant, Key, Record, columns, declared, field_names
+from orbsite.storage.rows import cells_as_json
 from orbsite.storage.sql import SqlStore
 from orbsite.storage.steps import Delete, Put, Step, as_json
 from orbsite.storage.store import Row
@@ -98,8 +100,8 @@ class Notes:
         """Return what stands in the columns of a row that does not decode: to be read by people, and not put back."""
         model = self._store.domain.models[self._kind]
         rows = model._base_manager.using(self._store.using).filter(**dict(zip(self._kind.key_fields, key, strict=True)))
-        values = rows.values(*(name for name, _ in field_names(self._kind)), "extra").get()
-        return msgspec.json.encode({"columns": values}, enc_hook=str).decode()
+        names = columns(self._kind)
+        return cells_as_json(dict(zip(names, raw_rows(rows, names).get(), strict=True)))
 
 
 def step_text(step: Step) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -15,7 +16,7 @@ from psycopg import pq
 from psycopg.conninfo import make_conninfo
 from psycopg.errors import LockNotAvailable
 
-from orbsite.operations.manifest import opened
+from orbsite.operations.manifest import counted, opened
 from orbsite.storage.directory import Directory
 from orbsite.storage.errors import DocumentCorrupt, StoreUnavailable
 
@@ -27,16 +28,33 @@ _PATIENCE = "20s"
 _LONGEST_MESSAGE = 300
 
 
-def save(connection: Any, directory: Directory) -> None:
-    """Write everything that is committed, as of one moment; others go on writing."""
+def save(connection: Any, directory: Directory) -> dict[str, int]:
+    """Write everything that is committed, as of one moment, in which the rows are counted too; others go on writing."""
     program = find("pg_dump", connection.pg_version // 10_000)
     descriptor = directory.fs.create(NAME, directory.descriptor)
     try:
-        command = [str(program), "--format=custom", f"--lock-wait-timeout={_PATIENCE}", "--no-password"]
-        _run(command, connection, "was not copied", stdout=descriptor)
+        with _one_moment(connection) as moment:
+            options = [f"--snapshot={moment}"] if moment else []
+            command = [str(program), "--format=custom", f"--lock-wait-timeout={_PATIENCE}", "--no-password", *options]
+            _run(command, connection, "was not copied", stdout=descriptor)
+            counts = counted(connection)
         directory.fs.sync(descriptor)
     finally:
         directory.close(descriptor)
+    return counts
+
+
+@contextlib.contextmanager
+def _one_moment(connection: Any) -> Iterator[str]:
+    """Hold one moment of the database for this connection, and yield the name by which pg_dump can share it."""
+    if connection.in_atomic_block:  # whoever began it has chosen what it sees
+        yield ""
+        return
+    with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        cursor.execute("SELECT pg_export_snapshot()")
+        yield str(cursor.fetchone()[0])
 
 
 def check(directory: Directory) -> None:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+from django.db import connections
 
 from orbsite.models import Change, Run
 from orbsite.operations.batches import batched
@@ -16,14 +17,16 @@ from orbsite.operations.ledger import alone, begin, counts_of, recorded
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report, Section
 from orbsite.search.index import refresh_once_saved
-from orbsite.storage.conditions import beyond, by_keys
+from orbsite.storage.conditions import beyond, by_keys, can_be_stored
 from orbsite.storage.digests import digest
 from orbsite.storage.domain import Domain
-from orbsite.storage.errors import OrbError
-from orbsite.storage.finding import ROOT, Finding, error, warning
+from orbsite.storage.errors import InvalidRecord, OrbError
+from orbsite.storage.finding import ROOT, Finding, error, step, unreadable, warning
 from orbsite.storage.mender import mend
+from orbsite.storage.raw_columns import RawValue, raw_rows
+from orbsite.storage.reader import checked
 from orbsite.storage.record import Key, Record, columns, field_names
-from orbsite.storage.rows import read_row
+from orbsite.storage.rows import cells_as_json, column_of, is_object, is_spelled_by_us, key_of, raw_json, read_cells
 from orbsite.storage.sql import SqlStore
 from orbsite.stores import open_sql_store
 
@@ -77,6 +80,8 @@ class _Sanitizing:
         self, store: SqlStore, kind: type[Record], wanted: list[Key] | None, now: Callable[[], datetime]
     ) -> None:
         self._store, self._kind, self._wanted, self._now = store, kind, wanted, now
+        self._model = store.domain.models[kind]
+        self._is_in_postgresql = connections[store.using].vendor == "postgresql"
 
     def all(self, report: Report, run: Run | None, progress: Progress) -> None:
         """Go through the rows, a page in a transaction."""
@@ -84,7 +89,7 @@ class _Sanitizing:
         section = report.section(self._store.domain.name, kinds)
         for page in self._pages():
             with self._store.transaction() if run is not None else contextlib.nullcontext():
-                broken = [row for row in page if read_row(self._kind, row).record is None]
+                broken = [row for row in page if not self._is_well(row)]
                 section.count(self._kind.plural, "read", len(page))
                 section.count(self._kind.plural, "valid", len(page) - len(broken))
                 for row in self._again(broken) if run is not None else broken:
@@ -93,67 +98,87 @@ class _Sanitizing:
                     Run.objects.filter(pk=run.pk).update(counts=counts_of(report))
             progress(len(page))
 
+    def _is_well(self, row: _Values) -> bool:
+        is_ours = self._is_in_postgresql or is_spelled_by_us(self._kind, row)
+        return is_ours and read_cells(self._kind, row).record is not None
+
     def _mend(self, row: _Values, section: Section, run: Run | None) -> None:
         key, changes = tuple(row[name] for name in self._kind.key_fields), list[Finding]()
-        path, old = f"{self._kind.plural} {key_text(key)}", self._as_json(row)
+        path, old = unreadable(self._kind.plural, key_of(self._kind, row), "").path, raw_json(self._kind, row)
         record = mend(self._kind, old, new_id=None, now=self._now, changes=changes)
-        if record is None or record.key != key or record.owner != row["user_id"]:
+        if record is None or record.key != key or record.owner != row["user_id"] or not _can_be_saved(record):
             section.count(self._kind.plural, "rejected")
             section.findings.append(error(path, "nothing valid can be made of it; it stays as it is"))
             return
         section.count(self._kind.plural, "mended")
-        if not isinstance(row["extra"], dict | None):
-            changes.append(warning(ROOT, "the column extra holds no object; left out"))
+        changes += self._more_changes(row)
         what = "mended" if run is not None else "would be mended"
         section.findings += [warning(path, f"{what}: {one.path}: {one.message}") for one in changes]
         if run is not None:
-            self._store.load([(record, row["position"])], run.uid)
+            position = row["position"] if isinstance(row["position"], int) else None
+            self._store.load([(record, position)], run.uid)
             self._keep(run, key, row, digest(record))
+
+    def _more_changes(self, row: _Values) -> Iterator[Finding]:
+        """Yield what is mended without the mender's doing."""
+        names = dict(field_names(self._kind))
+        blobs = [name for name, cell in row.items() if name in names and isinstance(cell, bytes)]
+        yield from (warning(step(ROOT, names[name]), "the column holds a BLOB; made text") for name in blobs)
+        if not is_object(row["extra"]):
+            yield warning(ROOT, "the column extra holds no object; left out")
+        if not self._is_in_postgresql and not is_spelled_by_us(self._kind, row):
+            yield warning(ROOT, "a time is spelled otherwise than the database can sort; spelled anew")
 
     def _keep(self, run: Run, key: Key, row: _Values, after: str) -> None:
         """Note what stood in the columns: to be read by people, for no record can be made of it again."""
-        before = {name: row[name] for name in columns(self._kind)}
+        run_id, position = row["run_id"], row["position"]
         Change.objects.using(self._store.using).create(
             run=run,
             domain=self._store.domain.name,
             kind=self._kind.plural,
             key=key_text(key),
-            before=msgspec.json.encode({"columns": before}, enc_hook=str).decode(),
-            before_run=row["run_id"],
-            before_position=row["position"],
+            before=cells_as_json({name: row[name] for name in columns(self._kind)}),
+            before_run=run_id if isinstance(run_id, int) else None,
+            before_position=position if isinstance(position, int) else None,
             after=after,
         )
         refresh_once_saved(self._store.domain, self._kind, [key], self._store.using)
-
-    def _as_json(self, row: _Values) -> _Values:
-        printed = {name: row[attribute] for attribute, name in field_names(self._kind) if row[attribute] is not None}
-        extra = row["extra"] if isinstance(row["extra"], dict) else {}
-        plain: _Values = msgspec.to_builtins(extra | printed)
-        return plain
 
     def _pages(self) -> Iterator[list[_Values]]:
         if self._wanted is not None:
             for keys in batched(self._wanted, _PAGE):
                 yield self._of(keys)
             return
-        rows, names = self._rows().order_by(*self._kind.key_fields), self._kind.key_fields
-        after: Key | None = None
-        while page := list((rows if after is None else rows.filter(beyond(names, after, "gt")))[:_PAGE]):
+        names, after = self._kind.key_fields, None
+        rows = self._rows().order_by(*names)
+        while page := self._cells((rows if after is None else rows.filter(beyond(names, after, "gt")))[:_PAGE]):
             yield page
-            after = tuple(page[-1][name] for name in names)
+            after = tuple(RawValue(page[-1][name], column_of(self._model, name)) for name in names)
 
     def _of(self, keys: list[Key]) -> list[_Values]:
-        return [row for where in by_keys(self._kind, keys) for row in self._rows().filter(where)]
+        return [row for where in by_keys(self._kind, keys) for row in self._cells(self._rows().filter(where))]
 
     def _again(self, broken: list[_Values]) -> list[_Values]:
-        """Return rows as they are now, locked, as far as they are still broken."""
+        """Return rows as they are now, locked, as far as they are still broken; one that no key finds as it was."""
         keys = [tuple(row[name] for name in self._kind.key_fields) for row in broken]
-        locked = self._store.rows(self._kind, keys, lock=True)
-        return self._of([key for key, row in locked.items() if row.record is None])
+        lost = [row for key, row in zip(keys, broken, strict=True) if not all(map(can_be_stored, key))]
+        self._store.rows(self._kind, keys, lock=True)
+        return [*lost, *(row for row in self._of(keys) if not self._is_well(row))]
+
+    def _cells(self, rows: Any) -> list[_Values]:
+        names = (*columns(self._kind), "position", "run_id")
+        return [dict(zip(names, cells, strict=True)) for cells in raw_rows(rows, names)]
 
     def _rows(self) -> Any:
-        model = self._store.domain.models[self._kind]
-        return model._base_manager.using(self._store.using).values(*columns(self._kind), "position", "run_id")
+        return self._model._base_manager.using(self._store.using)
+
+
+def _can_be_saved(record: Record) -> bool:
+    try:
+        checked(record)
+    except InvalidRecord:
+        return False
+    return True
 
 
 def _key(text: str) -> Key:

@@ -20,8 +20,8 @@ _PATIENCE = 20.0
 _DONE = 101  # SQLITE_DONE
 
 
-def save(connection: Any, directory: Directory) -> None:
-    """Write everything that is committed; what others write meanwhile waits."""
+def save(connection: Any, directory: Directory) -> dict[str, int]:
+    """Write everything that is committed, as of one moment; what others write meanwhile waits. Count it in the copy."""
     place = connection.settings_dict["NAME"]
     descriptor = directory.fs.create(NAME, directory.descriptor)
     try:
@@ -37,6 +37,7 @@ def save(connection: Any, directory: Directory) -> None:
     reason = _damage(directory)
     if reason:
         raise StoreUnavailable(f"the database {place} is damaged ({reason}); keep a copy of the file, then mend that")
+    return _counted(directory)
 
 
 def check(directory: Directory) -> None:
@@ -69,6 +70,15 @@ def _copy_out(place: str | Path, to: Path) -> None:
         contextlib.closing(_open(to, "mode=rw")) as target,
     ):
         source.backup(target, progress=_patient(), sleep=0.05)
+
+
+def _counted(directory: Directory) -> dict[str, int]:
+    """Return how many rows each table of the copy has."""
+    with contextlib.closing(_open(directory.path / NAME, "mode=ro&immutable=1")) as copy:
+        tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'sqlite_sequence'"
+        names = sorted(name for (name,) in copy.execute(f"{tables} ORDER BY name"))
+        quoted = {name: '"' + name.replace('"', '""') + '"' for name in names}
+        return {name: copy.execute(f"SELECT count(*) FROM {one}").fetchone()[0] for name, one in quoted.items()}  # noqa: S608 -- it is quoted
 
 
 def _damage(directory: Directory) -> str | None:

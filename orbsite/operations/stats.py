@@ -113,7 +113,7 @@ def _growth(store: Store) -> list[dict[str, Any]]:
 
 
 def _invalid(store: Store) -> int:
-    """Return how many items of a file are no records, or how many a migration had to leave and nobody has settled."""
+    """Return how many items are no records: of a file, or of SQL, with what a migration had to leave."""
     if isinstance(store, SqlStore):
-        return Reject.objects.filter(domain=store.domain.name, settled_by=None).count()
+        return Reject.objects.filter(domain=store.domain.name, settled_by=None).count() + store.refused()
     return store.refused() if isinstance(store, FileStore) else 0

@@ -18,7 +18,7 @@ from orbsite.operations.source import Snapshot
 from orbsite.storage.content import no_collection
 from orbsite.storage.digests import digest
 from orbsite.storage.domain import Domain, Entry
-from orbsite.storage.finding import Finding, error
+from orbsite.storage.finding import Finding, Unreadable, error
 from orbsite.storage.record import Key, Record
 from orbsite.storage.store import LedgerStore, Row
 from orbsite.stores import open_sql_store
@@ -78,11 +78,16 @@ class Comparison:
             if entry.record is not None and type(entry.record) in keys:
                 keys[type(entry.record)].add(entry.record.key)
         for kind, known in keys.items():
-            for record in self._target.walk(kind):
+            unreadable = list[Finding]()
+            for record in self._target.walk(kind, findings=unreadable):
                 if record.key not in known:
                     self._section.count(kind.plural, "extra")
                     path = f"{kind.plural} {list(record.key)}"
                     self._section.findings.append(error(path, "is in SQL and not in the file"))
+            for finding in unreadable:
+                if isinstance(finding, Unreadable) and finding.key not in known:
+                    self._section.count(kind.plural, "extra")
+                    self._section.findings.append(error(finding.path, f"is not in the file; {finding.message}"))
 
     def _compare(self, part: Part) -> None:
         settled = self._owners.settle(part.open)
@@ -125,7 +130,7 @@ def _weigh(record: Record, row: Row[Record] | None, path: str) -> tuple[str, lis
     if row is None:
         return "missing", [error(path, "is not in SQL")]
     if row.record is None:
-        return "differ", [error(path, "its row in SQL does not decode")]
+        return "differ", [error(path, "its row in SQL does not decode" if row.why is None else row.why.message)]
     if digest(record) == digest(row.record):
         return "equal", []
     names = ", ".join(differences(record, row.record))

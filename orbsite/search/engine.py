@@ -10,6 +10,7 @@ from django.db.models.functions import StrIndex
 from django.db.models.lookups import GreaterThan
 
 from orbsite.search.query import Part, Wanted
+from orbsite.storage.dialect import text_list
 
 
 class HasWords(Func):
@@ -47,7 +48,7 @@ class HasTag(Func):
     def as_sqlite(self, compiler: Any, connection: Any, **_: Any) -> Any:  # noqa: ARG002 -- Django's signature
         """Look at each."""
         column, parameters = compiler.compile(self.source_expressions[0])
-        found = f"SELECT 1 FROM json_each({column}) WHERE type = 'text' AND value = %s"
+        found = f"SELECT 1 FROM json_each({text_list(column)}) WHERE type = 'text' AND value = %s"
         return f"EXISTS ({found})", [*parameters, self._tag]
 
     def as_postgresql(self, compiler: Any, connection: Any, **_: Any) -> Any:  # noqa: ARG002 -- Django's signature

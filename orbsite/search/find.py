@@ -14,11 +14,14 @@ from orbsite.search.fold import document
 from orbsite.search.index import Place, is_searched, name_field, place_of, texts_of
 from orbsite.search.query import Wanted
 from orbsite.storage.conditions import HasKey, among, beyond, can_be_stored
+from orbsite.storage.finding import Finding
 from orbsite.storage.prepared import rows_within
 from orbsite.storage.query import Query
+from orbsite.storage.raw_columns import RawValue, raw_rows
 from orbsite.storage.record import R, Record, columns
-from orbsite.storage.rows import read_row
-from orbsite.storage.sql import SqlStore
+from orbsite.storage.rows import column_of, read_cells
+from orbsite.storage.sql import SqlStore, read_or_tell
+from orbsite.storage.unread import Unread
 from orbsite.words import Words
 
 NEWEST = 500
@@ -80,7 +83,7 @@ class Searched(SqlStore):
         there = self._rows(kind).filter(**where) if all(map(can_be_stored, where.values())) else None
         self._condition = Q(pk__in=[]) if there is None else search(there, wanted).condition
 
-    def select(self, kind: type[R], query: Query) -> list[R]:
+    def select(self, kind: type[R], query: Query, findings: list[Finding] | None = None) -> list[R]:
         """Return what `find` does, of what the search finds."""
         if not all(map(can_be_stored, query.where.values())):
             return []
@@ -91,40 +94,46 @@ class Searched(SqlStore):
             rows = rows.filter(**{f"{kind.time_field}__lt": query.until})
         sign, direction = ("", "gt") if query.oldest_first else ("-", "lt")
         rows = rows.order_by(*(sign + name for name in kind.order_fields))
-        found = self._pages(kind, rows, query, direction)
-        return list(query.cut(one for one in found if query.matches_content(one)))
+        with Unread(findings) as unread:
+            found = self._pages(kind, rows, query, direction, unread)
+            return list(query.cut(one for one in found if query.matches_time(one) and query.matches_content(one)))
 
-    def _pages(self, kind: type[R], rows: QuerySet[Any], query: Query, direction: str) -> Iterator[R]:
+    def _pages(self, kind: type[R], rows: QuerySet[Any], query: Query, direction: str, unread: Unread) -> Iterator[R]:
         after = query.after
         while True:
             rest = rows if after is None else rows.filter(beyond(kind.order_fields, after, direction))
             size = _PAGE if query.max_bytes is None else rows_within(rest, _PAGE, query.max_bytes)
-            found = list(rest.values(*columns(kind))[:size])
-            yield from (record for values in found if (record := read_row(kind, values).record) is not None)
+            found = list(self._cells(kind, rest[:size]))
+            yield from (record for cells in found if (record := read_or_tell(kind, cells, unread)) is not None)
             if len(found) < size:
                 return
-            after = tuple(found[-1][name] for name in kind.order_fields)
+            after = tuple(RawValue(found[-1][name], column_of(rows.model, name)) for name in kind.order_fields)
 
 
 def _unknown(rows: QuerySet[Any], kind: type[Record]) -> list[Any]:
     """Return the primary keys of those of the newest rows whose words are not known as they are."""
     newest = rows.order_by(*(f"-{name}" for name in kind.order_fields))
-    found = list(newest.values("pk", "user_id", name_field(kind), "digest")[:NEWEST])
+    found = [
+        (pk, (user, name), digest)
+        for pk, user, name, digest in raw_rows(newest, ("pk", "user_id", name_field(kind), "digest"))[:NEWEST]
+        if can_be_stored(user) and can_be_stored(name)
+    ]
     known: dict[Place, str] = {}
-    for condition in among(("user_id", "key"), [place_of(kind, values) for values in found]):
+    for condition in among(("user_id", "key"), [place for _, place, _ in found]):
         words = Words.objects.using(rows.db).filter(condition, kind=kind.plural)
         known.update({(user, name): digest for user, name, digest in words.values_list("user_id", "key", "digest")})
-    return [values["pk"] for values in found if known.get(place_of(kind, values)) != values["digest"]]
+    return [pk for pk, place, digest in found if known.get(place) != digest]
 
 
 def _rows_of(rows: QuerySet[Any], kind: type[Record], keys: list[Any]) -> Iterator[dict[str, Any]]:
     """Yield the columns of the rows of some primary keys, few at a time: any of them may be large."""
     everything = rows.model._base_manager.using(rows.db)
+    names = ("pk", *columns(kind))
     for start in range(0, len(keys), _AT_A_TIME):
-        part = everything.filter(pk__in=keys[start : start + _AT_A_TIME])
-        yield from part.values("pk", *columns(kind)).iterator(1)
+        part = raw_rows(everything.filter(pk__in=keys[start : start + _AT_A_TIME]), names)
+        yield from (dict(zip(names, cells, strict=True)) for cells in part.iterator(1))
 
 
 def _document(kind: type[Record], values: dict[str, Any]) -> str:
-    record = read_row(kind, values).record
+    record = read_cells(kind, values).record
     return "" if record is None else document(texts_of(record))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
@@ -13,16 +13,20 @@ from django.db.models import QuerySet
 
 from orbsite.search.fold import document
 from orbsite.storage.attempts import Attempts
-from orbsite.storage.conditions import among, beyond, by_keys
+from orbsite.storage.conditions import among, beyond, by_keys, can_be_stored
 from orbsite.storage.domain import Domain
+from orbsite.storage.finding import Finding, printable, unreadable
+from orbsite.storage.raw_columns import RawValue, raw_rows
 from orbsite.storage.record import Key, Record, columns, is_ordered_by_time, texts_in
-from orbsite.storage.rows import read_row
+from orbsite.storage.rows import column_of, read_cells, why_unreadable
 from orbsite.words import Words, WordsPass
 
 PAGE = 1000
 """How many keys are compared at a time; what is written of them is one transaction."""
 Place: TypeAlias = tuple[str, str]
 """A record's user and its name: the one part of its key that is not the user."""
+_DIGEST = 64
+_NO_KEY = "its row in SQL does not decode (the key is no text); mend or remove it in SQL"
 _RECENT = timedelta(minutes=10)
 """How old a note that all was compared may be before it is written again, where nothing else is."""
 
@@ -35,6 +39,8 @@ class Progressed:
     indexed: int = 0
     removed: int = 0
     unreadable: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    """Which rows they are."""
     after: Place | None = None
     """The last place that was looked at; none at an end."""
     is_over: bool = False
@@ -87,12 +93,10 @@ class Index:
         """
         standing, moment = self.standing(), now()
         after = place_in(standing.after)
-        rows, known = self._rows().order_by(*self._order), self._words().order_by("user_id", "key")
+        known = self._words().order_by("user_id", "key")
         if after is not None:
-            rows = rows.filter(beyond(self._order, after, "gt"))
             known = known.filter(beyond(("user_id", "key"), after, "gt"))
-        found = _digests(rows.values_list(*self._order, "digest")[:PAGE])
-        is_over = len(found) < PAGE
+        found, wrong, is_over = self._page(after)
         last = None if is_over else next(reversed(found))
         if last is not None:
             known = known.exclude(beyond(("user_id", "key"), last, "gt"))
@@ -100,13 +104,41 @@ class Index:
         there = _digests(known.values_list("user_id", "key", "digest")[: 10 * PAGE])
         changed = [place for place, digest in found.items() if anew or there.get(place) != digest]
         gone = [place for place in there if place not in found]
-        done = Progressed(read=len(found), after=last, is_over=is_over)
+        read, lost = len(found) + len(wrong), len(wrong)
+        done = Progressed(read=read, unreadable=lost, findings=wrong, after=last, is_over=is_over)
         made = self._made(map(self._key, changed), done)
         step: dict[str, Any] = {"after": _written(last), **({"ended_at": moment} if is_over else {})}
         is_known = is_over and after is None and standing.ended_at and moment - standing.ended_at < _RECENT
         if made or gone or not is_known:
             Attempts(self._using).run(lambda: self._write(made, gone, step, done))
         return done
+
+    def _page(self, after: Place | None) -> tuple[dict[Place, str], list[Finding], bool]:
+        """Return the digests of the next rows by place, which keys are no text, and whether that is all there is.
+
+        A page ends with a place that can be kept, so that the next one can begin after it.
+        """
+        found, wrong, number = dict[Place, str](), list[Finding](), PAGE
+        start: tuple[Any, ...] | None = after
+        while number == PAGE and not found:
+            rows = self._rows().order_by(*self._order)
+            rows = rows if start is None else rows.filter(beyond(self._order, start, "gt"))
+            page = list(raw_rows(rows, (*self._order, "digest"))[:PAGE])
+            number = len(page)
+            if page:
+                start = tuple(
+                    RawValue(cell, column_of(self._model, name))
+                    for cell, name in zip(page[-1][:-1], self._order, strict=True)
+                )
+            for *place, digest in page:
+                if all(map(can_be_stored, place)):
+                    found[place[0], place[1]] = printable(digest)[:_DIGEST]
+                else:
+                    wrong.append(unreadable(self.kind.plural, self._key_shown(place), _NO_KEY))
+        return found, wrong, number < PAGE
+
+    def _key_shown(self, place: Sequence[Any]) -> Key:
+        return self._key((printable(place[0]), printable(place[1])))
 
     def refresh(self, keys: Sequence[Key]) -> None:
         """Bring the words of some records up to date at once, of those that are gone too."""
@@ -126,16 +158,20 @@ class Index:
         made = []
         names = (*columns(self.kind), "digest")
         for condition in by_keys(self.kind, keys):
-            for values in self._rows().filter(condition).values(*names):
-                record = read_row(self.kind, values).record
-                done.unreadable += record is None
+            rows = raw_rows(self._rows().filter(condition), names)
+            for values in (dict(zip(names, cells, strict=True)) for cells in rows):
+                reading = read_cells(self.kind, values)
+                record = reading.record
+                if record is None:
+                    done.unreadable += 1
+                    done.findings.append(why_unreadable(self.kind, values, reading))
                 user, name = place_of(self.kind, values)
                 made.append(
                     Words(
                         kind=self.kind.plural,
                         key=name,
                         user_id=user,
-                        digest=values["digest"],
+                        digest=printable(values["digest"])[:_DIGEST],
                         words="" if record is None else document(texts_of(record)),
                     )
                 )
@@ -163,7 +199,8 @@ class Index:
         held: dict[Place, str] = {}
         for condition in among(self._order, places):
             rows = self._rows().filter(condition).order_by(*self._order).select_for_update()
-            held.update(_digests(rows.values_list(*self._order, "digest")))
+            locked = raw_rows(rows, (*self._order, "digest"))
+            held.update({(user, name): printable(digest)[:_DIGEST] for user, name, digest in locked})
         return held
 
     def _key(self, place: Place) -> Key:

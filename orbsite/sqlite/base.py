@@ -16,28 +16,61 @@ from typing import Any
 from urllib.parse import quote
 
 from django.db.backends.sqlite3 import base
+from django.db.backends.sqlite3.operations import DatabaseOperations as DjangosOperations
+from django.utils.dateparse import parse_datetime
 
 from orbsite.sqlite.errors import DatabaseMissing
+from orbsite.sqlite.text import lenient_text, prepare
 
 _creating = threading.Lock()
 _known: set[str] = set()
 """The files that this process has had open."""
 
 
+def _moment(data: bytes) -> Any:
+    """Return the instant that a column declared as one holds, or its text where it holds none."""
+    text = lenient_text(data)
+    try:
+        return parse_datetime(text) or text
+    except ValueError:
+        return text
+
+
+for _declared in ("datetime", "timestamp"):
+    sqlite3.register_converter(_declared, _moment)
+
+
+class DatabaseOperations(DjangosOperations):
+    """Django's own, but a cell that holds no instant is returned as it is: one bad cell hides no other row."""
+
+    def convert_datetimefield_value(self, value: Any, expression: Any, connection: Any) -> Any:
+        """Return an instant, or what else the cell holds."""
+        if isinstance(value, str):
+            value = _moment(value.encode("utf-8", "surrogateescape"))
+        if isinstance(value, str | bytes | int | float):
+            return value
+        return super().convert_datetimefield_value(value, expression, connection)
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
     """Django's own, but it opens only a file that is there, or that is new and private.
+
+    Text that is no UTF-8 is returned with lone surrogates, where Django's would raise an error that shows the text.
 
     What SQLite puts beside the file has the file's mode. A connection that is kept from request to request is left
     once its file is not the one under that name any more, as after a restore: nobody would ever read what it writes.
     """
 
+    ops_class = DatabaseOperations
     _file: tuple[int, int] | None = None
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """Connect. Raises DatabaseMissing where there is no file."""
         path = str(conn_params["database"])
         if self.is_in_memory_db() or path.startswith("file:"):
-            return super().get_new_connection(conn_params)
+            connection = super().get_new_connection(conn_params)
+            prepare(connection)
+            return connection
         if self.settings_dict.get("CREATES_FILE", True) and path not in _known:
             with contextlib.suppress(OSError):  # SQLite tells what is wrong with its place
                 self.create_file()
@@ -53,6 +86,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             ) from problem
         self._file = _identity(path)
         _known.add(path)
+        prepare(connection)
         return connection
 
     def is_usable(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any, Generic
 
 import msgspec
@@ -14,8 +15,9 @@ from orbsite.storage.cells import Cells
 from orbsite.storage.digests import Columns, Line, line_of
 from orbsite.storage.errors import Conflict
 from orbsite.storage.instant import shortened
-from orbsite.storage.record import Key, R, columns
+from orbsite.storage.record import Id, Key, R, columns, declared
 from orbsite.storage.rows import LEDGER, Row, column_of
+from orbsite.storage.rules import ID_LENGTH
 from orbsite.storage.store import Pack, Standing
 
 
@@ -37,7 +39,17 @@ class Bulk(ABC, Generic[R]):
         self.key_places = [names.index(name) for name in model.kind.key_fields]
         self.run = quote(column_of(model, "run_id").column)
         self.line: Line | None = line_of(model.kind)
+        hints = declared(model.kind)
+        names_of_line = self.line.attributes if self.line else ()
+        self._id_places = [
+            at for at, name in enumerate(names_of_line) if hints[name] == Id and name in self._needed(model)
+        ]
         self._line_places = [names.index(name) for name in (self.line.attributes if self.line else ())]
+
+    @staticmethod
+    def _needed(model: type[Row]) -> set[str]:
+        """Return the columns that are never null."""
+        return {name for name in columns(model.kind) if not column_of(model, name).null}
 
     def pack(self, records: Sequence[R], positions: Sequence[int | None], run: int | None = None) -> Pack:
         """Make records ready, with a run for an insert too; any thread may do so."""
@@ -74,11 +86,15 @@ class Bulk(ABC, Generic[R]):
         if line is None or row[-1] is not None:  # the last column holds unknown keys
             return None
         values = [row[at] for at in self._line_places]
+        if not _TEXTS.issuperset(map(type, values)):
+            return None
+        if not all(0 < len(values[at] or "") <= ID_LENGTH for at in self._id_places):
+            return None
         try:
             for at in line.instants:
-                values[at] = values[at] and _spelled(values[at])
+                values[at] = None if values[at] is None else _spelled(values[at])
             for at in line.lists:
-                values[at] = values[at] and _texts.decode(values[at])
+                values[at] = None if values[at] is None else _texts.decode(values[at])
             return line.digest_of(values)
         except (msgspec.DecodeError, UnicodeEncodeError, TypeError, ValueError):
             return None
@@ -122,11 +138,13 @@ class Bulk(ABC, Generic[R]):
 
 
 _texts = msgspec.json.Decoder(list[str])
+_TEXTS = frozenset({str, type(None)})
 _WHOLE, _FINE = len("2024-01-01 00:00:00"), len("2024-01-01 00:00:00.000000")
 
 
 def _spelled(text: str) -> str:
     """Return a database's instant, in UTC without saying so, as files spell it. Raises ValueError for other texts."""
-    if len(text) not in (_WHOLE, _FINE):
-        raise ValueError(text)
+    moment = datetime.fromisoformat(text) if len(text) in (_WHOLE, _FINE) else None
+    if moment is None or moment.tzinfo is not None or str(moment)[:_WHOLE] != text[:_WHOLE]:
+        raise ValueError("it is spelled otherwise")
     return shortened(f"{text[:10]}T{text[11:]}+00:00")

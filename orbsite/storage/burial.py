@@ -29,6 +29,7 @@ class Burial:
     def __init__(self, model: type[Row], connection: Any, dialect: Dialect) -> None:
         self._model, self._dialect, self._quote = model, dialect, connection.ops.quote_name
         self._declared = declared(model.kind)
+        self._fields = field_names(model.kind)
 
     def columns(self, ledger: Ledger, reasons: Mapping[int, str]) -> tuple[str, str, list[Any]]:
         """Return the ledger's columns, the expressions for them, and their values."""
@@ -60,6 +61,16 @@ class Burial:
         extra = self._of("extra")
         conditions.append(f"({extra} IS NULL OR {self._dialect.is_object(extra)})")
         return " AND ".join(one for one in conditions if one != "TRUE")
+
+    def needs_a_look(self) -> str:
+        """Return the condition that only a reader of cells can tell whether a row decodes."""
+        looks = [self._dialect.needs_a_look(self._declared[name], self._of(name)) for name, _ in self._fields]
+        return " OR ".join([f"{self._of('extra')} IS NOT NULL", *(one for one in looks if one != "FALSE")])
+
+    def cells(self) -> str:
+        """Return the columns of a row, for a reader of cells."""
+        cells = [self._dialect.cell(self._declared[name], self._of(name)) for name, _ in self._fields]
+        return ", ".join([*cells, self._dialect.cell(None, self._of("extra"))])
 
     def _key(self) -> str:
         quoted = " || ',' || ".join(self._dialect.quoted(self._of(name)) for name in self._model.kind.key_fields)

@@ -10,10 +10,13 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from django.db import connections
-from django.db.models import Case, Count, ExpressionWrapper, F, Q, TextField, Value, When
-from django.db.models.fields.json import KeyTextTransform
+from django.db.models import Case, Count, F, Func, Q, TextField, Value, When
 from django.db.models.functions import Collate, TruncDate
 
+from orbsite.storage.conditions import can_be_stored
+from orbsite.storage.dialect import text_list
+from orbsite.storage.finding import printable
+from orbsite.storage.raw_columns import IsPlainInstant, be_lenient
 from orbsite.storage.record import Record, tags_of
 from orbsite.storage.sql import SqlStore
 from orbsite.storage.store import Store
@@ -117,17 +120,34 @@ class Walked(Census):
         return self._kept[kind]
 
 
+class FirstText(Func):
+    """The first item of a list; nothing where a column holds no list, or no JSON."""
+
+    arity = 1
+    output_field = TextField()
+
+    def as_sqlite(self, compiler: Any, connection: Any, **_: Any) -> Any:  # noqa: ARG002 -- Django's signature
+        """Look into what is a list alone, for SQLite refuses to look into anything else."""
+        column, parameters = compiler.compile(self.source_expressions[0])
+        return f"json_extract({text_list(column)}, '$[0]')", [*parameters]
+
+    def as_postgresql(self, compiler: Any, connection: Any, **_: Any) -> Any:
+        """Ask for it."""
+        return self.as_sql(compiler, connection, template="(%(expressions)s ->> 0)")
+
+
 class Counted(Census):
     """Has the database count."""
 
     def __init__(self, store: SqlStore) -> None:
         self._store = store
+        be_lenient(connections[store.using])
 
     def span(self, kind: type[Record]) -> tuple[datetime, datetime] | None:
         """Return the ends of the index by time."""
         name = str(kind.time_field)
-        first = self._rows(kind).order_by(name).values_list(name, flat=True).first()
-        last = self._rows(kind).order_by(f"-{name}").values_list(name, flat=True).first()
+        times = self._rows(kind).filter(IsPlainInstant(F(name))).values_list(name, flat=True)
+        first, last = times.order_by(name).first(), times.order_by(f"-{name}").first()
         return None if first is None or last is None else (first, last)
 
     def per_day(self, kind: type[Record], days: Sequence[date]) -> dict[date, int]:
@@ -144,16 +164,17 @@ class Counted(Census):
         if field == kind.tag_field:
             return self._tally_of_lists(kind, field, most)
         groups = self._rows(kind).values_list(field).annotate(number=Count("*")).order_by("-number", field)
-        return [(value, number) for value, number in groups[:most]]
+        return [(printable(value), number) for value, number in groups[:most]]
 
     def stack(self, kind: type[Record], days: Sequence[date], most: int) -> Stack:
         """Count groups of the days' range of the index by time, few of them however many tags there are."""
         begin = datetime.combine(days[0], time.min, UTC)
         end = datetime.combine(days[-1], time.min, UTC) + timedelta(days=1)
-        rows = self._rows(kind).filter(**{f"{kind.time_field}__gte": begin, f"{kind.time_field}__lt": end})
+        rows = self._rows(kind).filter(IsPlainInstant(F(str(kind.time_field))))
+        rows = rows.filter(**{f"{kind.time_field}__gte": begin, f"{kind.time_field}__lt": end})
         rows = rows.annotate(which_day=TruncDate(str(kind.time_field), tzinfo=UTC), first=self._first_tag(kind))
         tags = rows.filter(first__isnull=False).values_list("first").annotate(number=Count("*"))
-        shown = [tag for tag, _ in tags.order_by("-number", "first")[:most]]
+        shown = [tag for tag, _ in tags.order_by("-number", "first")[:most] if can_be_stored(tag)]
         named = Case(When(first__in=shown, then=F("first")), default=None, output_field=TextField())
         groups = rows.annotate(named=named, untagged=Case(When(first__isnull=True, then=Value(1)), default=Value(0)))
         told = groups.order_by().values_list("which_day", "named", "untagged").annotate(number=Count("*"))
@@ -170,7 +191,7 @@ class Counted(Census):
     def _first_tag(self, kind: type[Record]) -> Any:
         if kind.tag_field is None:
             return Value(None, output_field=TextField())
-        first = ExpressionWrapper(KeyTextTransform("0", kind.tag_field), output_field=TextField())
+        first = FirstText(F(kind.tag_field))
         return Collate(first, "C") if connections[self._store.using].vendor == "postgresql" else first
 
     def _tally_of_lists(self, kind: type[Record], field: str, most: int) -> list[tuple[str, int]]:
@@ -181,14 +202,14 @@ class Counted(Census):
         if connection.vendor == "postgresql":
             values, value = f"jsonb_array_elements_text({table}.{column}) AS one(value)", 'one.value COLLATE "C"'
         else:
-            values, value = f"json_each({table}.{column}) AS one", "one.value"
+            values, value = f"json_each({text_list(f'{table}.{column}')}) AS one", "one.value"
         with connection.cursor() as cursor:
             cursor.execute(
                 f"SELECT {value} AS what, COUNT(DISTINCT {table}.{key}) AS number FROM {table}, {values} "
                 f"GROUP BY {value} ORDER BY number DESC, what LIMIT %s",
                 [most],
             )
-            return [(str(value), number) for value, number in cursor.fetchall()]
+            return [(printable(value), number) for value, number in cursor.fetchall()]
 
     def _rows(self, kind: type[Record]) -> Any:
         return self._store.domain.models[kind]._base_manager.using(self._store.using)

@@ -29,6 +29,8 @@ class Choice:
         """The columns that are noted of what goes, by which a row is recognised as the one that was chosen."""
         self.is_readable = dialect.is_readable(self.time)
         """The condition that a row's time can be read; other rows are not looked at."""
+        self.is_instant = dialect.is_instant(self.time)
+        """The condition that it is in the calendar, which costs more to find out."""
 
     def reasons(self) -> dict[int, str]:
         """Return the words for each sum of bits that may be."""

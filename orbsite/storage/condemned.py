@@ -6,6 +6,7 @@ what they were. Rows that lie together go together.
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -18,10 +19,12 @@ from orbsite.storage.burial import Burial, Ledger
 from orbsite.storage.choice import Choice
 from orbsite.storage.dialect import Dialect, Postgresql, Sqlite
 from orbsite.storage.errors import Conflict
+from orbsite.storage.finding import printable
 from orbsite.storage.future import NEWEST, Dated, Future, future
-from orbsite.storage.record import Key
+from orbsite.storage.raw_columns import be_lenient
+from orbsite.storage.record import Key, columns
 from orbsite.storage.retention import Policy
-from orbsite.storage.rows import Row
+from orbsite.storage.rows import Row, key_of, read_cells
 
 _PAGE = 1000
 _SLICE = 50_000
@@ -49,10 +52,12 @@ class Condemned(ABC):
         self.future = Future()
         self._ahead = policy.ahead(now)
         self._connection = connections[using]
+        be_lenient(self._connection)
         self._choice = Choice(model, self._connection, dialect, policy, now)
         self._burial = Burial(model, self._connection, dialect)
         self._words = self._choice.reasons()
         self._at = 0
+        self._struck: list[Key] = []
         self.notes = f"orb_condemned_{model._meta.db_table}"
         self._temporary = f"{self._schema}.{self.notes}"
 
@@ -61,12 +66,20 @@ class Condemned(ABC):
         self.forget()
         self.future = self._future()
         self._note()
+        self._leave_out()
         self.number, self._at = self._rows(f"SELECT count(*), coalesce(min(n), 0) - 1 FROM {self.notes}")[0]
 
     def _future(self) -> Future:
         """Return what is from the future."""
         choice = self._choice
-        dated = f"FROM {choice.table} WHERE {choice.is_readable}"
+        for condition in (choice.is_readable, f"{choice.is_readable} AND {choice.is_instant}"):
+            with contextlib.suppress(ValueError):  # one is spelled as an instant, and is in no calendar
+                return self._future_among(condition)
+        return Future()
+
+    def _future_among(self, condition: str) -> Future:
+        choice = self._choice
+        dated = f"FROM {choice.table} WHERE {condition}"
         last = self._rows(f"SELECT {choice.time} {dated} ORDER BY {choice.time} DESC LIMIT 1")
         if self._ahead is None or not last or self._moment(last[0][0]) <= self._ahead:
             return Future()
@@ -95,7 +108,33 @@ class Condemned(ABC):
         choice = self._choice
         unread = f"NOT ({choice.is_readable})"
         statement = f"SELECT {', '.join(choice.keys)} FROM {choice.table} WHERE {unread} LIMIT {_PAGE}"
-        return [tuple(key) for key in self._rows(statement)] if self.unreadable else []
+        return [tuple(map(printable, key)) for key in self._rows(statement)] if self.unreadable else []
+
+    @property
+    def has_struck(self) -> bool:
+        """Whether rows were left out already because they do not decode."""
+        return bool(self._struck)
+
+    def undecodables(self) -> list[Key]:
+        """Return the keys of some of the noted rows that do not decode, and so could not be brought back."""
+        keys = ", ".join(f"r.{name}" for name in self._choice.keys)
+        rows = f"{self.notes} c JOIN {self._choice.table} r ON {self._is_the_row}"
+        statement = f"SELECT {keys} FROM {rows} WHERE ({self._burial.decodes()}) IS NOT TRUE LIMIT {_PAGE}"
+        return self._struck + [tuple(map(printable, key)) for key in self._rows(statement)]
+
+    def _leave_out(self) -> None:
+        """Strike out the rows of which the database cannot tell that they do not decode, and a reader can."""
+        self._struck, after, names = [], 0, columns(self.kind)
+        rows = f"{self.notes} c JOIN {self._choice.table} r ON {self._is_the_row}"
+        where = f"c.n > %s AND ({self._burial.needs_a_look()})"
+        statement = f"SELECT c.n, {self._burial.cells()} FROM {rows} WHERE {where} ORDER BY c.n LIMIT {_PAGE}"
+        while page := self._rows(statement, [after]):
+            cells = [(number, dict(zip(names, row, strict=True))) for number, *row in page]
+            bad = [(number, one) for number, one in cells if read_cells(self.kind, one).record is None]
+            self._struck += [key_of(self.kind, one) for _, one in bad][: _PAGE - len(self._struck)]
+            for number, _ in bad:
+                self._run(f"DELETE FROM {self._temporary} WHERE n = %s", [number])
+            after = page[-1][0]
 
     def next(self, size: int) -> int:
         """Return the end of the next batch of so many, 0 where none is left."""
@@ -130,6 +169,8 @@ class Condemned(ABC):
         """Return the bytes that removed rows leave to be used again, as far as the database can tell."""
 
     _schema: str
+    _is_the_row: str
+    """The condition that `r` is the row that the note `c` is about."""
 
     @abstractmethod
     def _moment(self, value: Any) -> datetime:
@@ -159,6 +200,7 @@ class SqliteCondemned(Condemned):
 
     rest = 0.11  # whoever waits for a batch sleeps for a tenth of a second before it looks again
     _schema = "temp"
+    _is_the_row = "r.rowid = c.n"
     _version = 0
 
     def __init__(self, model: type[Row], using: str, policy: Policy, now: datetime) -> None:
@@ -233,6 +275,7 @@ class PostgresqlCondemned(Condemned):
 
     rest = 0.0
     _schema = "pg_temp"
+    _is_the_row = "r.ctid = c.place"
 
     def __init__(self, model: type[Row], using: str, policy: Policy, now: datetime) -> None:
         super().__init__(model, using, Postgresql(), policy, now)

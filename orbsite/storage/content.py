@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
 from msgspec import structs
@@ -13,7 +13,7 @@ from orbsite.storage import jsontext
 from orbsite.storage.digests import digest
 from orbsite.storage.domain import Domain, Entry, Tree, plant
 from orbsite.storage.errors import DocumentCorrupt, RecordUnreadable
-from orbsite.storage.finding import error, warning
+from orbsite.storage.finding import Unreadable, error, errors, printable, unreadable, warning
 from orbsite.storage.guards import refuse_other_owner, refuse_unexpected
 from orbsite.storage.javascript import stringify
 from orbsite.storage.memory import MemoryStore
@@ -21,6 +21,8 @@ from orbsite.storage.reader import checked
 from orbsite.storage.record import Key, R, Record, field_names, key_getter, keys_of_all, own
 from orbsite.storage.steps import Delete, Put, Step
 from orbsite.storage.store import alone, last_of_each
+
+_MOST_TOLD = 5
 
 
 def entries(domain: Domain, data: bytes) -> Iterator[Entry]:
@@ -128,6 +130,17 @@ class Content:
     def refused(self) -> int:
         """How many items of what was read are no records."""
         return len(self.invalid)
+
+    def unreadable(
+        self, kind: type[Record], where: Mapping[str, str], keys: Collection[Key] | None = None
+    ) -> Iterator[Unreadable]:
+        """Yield findings for items that do not decode and may meet conditions; of those with some keys, where given."""
+        for entry in self.invalid:
+            is_wanted = keys is None or (entry.key is not None and entry.key in keys)
+            if entry.kind is kind and is_wanted and entry.may_meet(where):
+                wrong = "; ".join(f"{one.path}: {one.message}" for one in errors(entry.findings)[:_MOST_TOLD])
+                what = f"{entry.path} in the file does not decode ({wrong}); run validate_orb_files, and mend the file"
+                yield unreadable(kind.plural, map(printable, entry.key or entry.places()), what)
 
     def encode(self) -> bytes:
         """Return the document's bytes."""

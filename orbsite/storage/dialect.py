@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from orbsite.sqlite.text import IS_UTF8
 from orbsite.storage.record import Id, Instant, Text
 from orbsite.storage.retention import DAILY, MONTHLY, WEEKLY
+from orbsite.storage.rules import ID_LENGTH
 
 _WHOLE = "[0-9][0-9][0-9][0-9]-[0-1][0-9]-[0-3][0-9] [0-2][0-9]:[0-5][0-9]:[0-5][0-9]"
 _FINE = f"{_WHOLE}.{'[0-9]' * 6}"
@@ -72,11 +74,21 @@ class Dialect(ABC):
 
     def decodes(self, declared: Any, column: str) -> str:
         """Return the condition that a column holds what its record declares, as far as the database can tell."""
-        if declared in (Text, Id):
+        if declared == Id:
+            return f"({self.is_text(column)} AND length({column}) BETWEEN 1 AND {ID_LENGTH})"
+        if declared == Text:
             return self.is_text(column)
         if declared == Instant:
             return self.is_instant(column)
         return self.is_list_of_texts(column) if declared == tuple[Text, ...] else "TRUE"
+
+    def needs_a_look(self, declared: Any, column: str) -> str:
+        """Return the condition that only a reader can tell whether a column decodes, where `decodes` holds."""
+        return "FALSE" if declared in (Text, Id, Instant, tuple[Text, ...]) else f"{column} IS NOT NULL"
+
+    @abstractmethod
+    def cell(self, declared: Any, column: str) -> str:
+        """Return a column as a reader of cells takes it."""
 
 
 class Sqlite(Dialect):
@@ -104,7 +116,7 @@ class Sqlite(Dialect):
     def has_tag(self, column: str, tags: Sequence[str]) -> tuple[str, list[Any]]:
         """Look at each text of the list."""
         marks = ", ".join(["%s"] * len(tags))
-        return f"EXISTS (SELECT 1 FROM json_each({column}) WHERE value IN ({marks}))", list(tags)
+        return f"EXISTS (SELECT 1 FROM json_each({text_list(column)}) WHERE value IN ({marks}))", list(tags)
 
     def quoted(self, column: str) -> str:
         """Quote it."""
@@ -119,21 +131,41 @@ class Sqlite(Dialect):
         return column
 
     def is_text(self, column: str) -> str:
-        """Ask for its type, which any row may choose."""
-        return f"typeof({column}) = 'text'"
+        """Ask for its type, which any row may choose, and whether it is UTF-8, which SQLite does not ask."""
+        is_clean = f"instr({column}, char(0)) = 0 AND {IS_UTF8}(CAST({column} AS BLOB))"
+        return f"(typeof({column}) = 'text' AND {is_clean})"
 
     def is_instant(self, column: str) -> str:
         """Have it spelled again: days that no month has come out as others."""
         seconds = f"substr({column}, 1, 19)"
-        return f"strftime('%%Y-%%m-%%d %%H:%%M:%%S', {seconds}, '+0 days') = {seconds} AND {column} >= '0001'"
+        same = f"strftime('%%Y-%%m-%%d %%H:%%M:%%S', {seconds}, '+0 days') = {seconds}"
+        return f"(typeof({column}) = 'text' AND {same} AND {column} >= '0001')"
 
     def is_list_of_texts(self, column: str) -> str:
         """Look at each item's type."""
-        return f"NOT EXISTS (SELECT 1 FROM json_each({column}) WHERE type <> 'text')"
+        texts = f"NOT EXISTS (SELECT 1 FROM json_each({text_list(column)}) WHERE type <> 'text')"
+        return f"({self.is_text(column)} AND {text_list(column)} IS {column} AND {texts})"
+
+    def needs_a_look(self, declared: Any, column: str) -> str:
+        """Leave escapes in texts, which SQLite keeps as they are written, to a reader too."""
+        if declared == tuple[Text, ...]:
+            return f"instr({column}, '\\u') > 0"
+        return super().needs_a_look(declared, column)
+
+    def cell(self, declared: Any, column: str) -> str:  # noqa: ARG002 -- whatever it is
+        """Return an expression, of which sqlite3 knows no declared type."""
+        return f"+{column}"
 
     def is_object(self, column: str) -> str:
         """Ask for its type, where it is JSON at all."""
-        return f"CASE WHEN json_valid({column}) THEN json_type({column}) = 'object' ELSE FALSE END"
+        is_one = f"CASE WHEN json_valid({column}) THEN json_type({column}) = 'object' ELSE FALSE END"
+        return f"({self.is_text(column)} AND {is_one})"
+
+
+def text_list(column: str) -> str:
+    """Return the list that a column holds; an empty one where it holds none, which SQLite would refuse to look into."""
+    is_one = f"json_valid({column}) AND json_type({column}) = 'array'"
+    return f"CASE WHEN typeof({column}) = 'text' THEN CASE WHEN {is_one} THEN {column} ELSE '[]' END ELSE '[]' END"
 
 
 class Postgresql(Dialect):
@@ -181,6 +213,10 @@ class Postgresql(Dialect):
     def is_list_of_texts(self, column: str) -> str:
         """Look for any other type in it."""
         return f"""NOT jsonb_path_exists({column}, '$[*] ? (@.type() != "string")')"""
+
+    def cell(self, declared: Any, column: str) -> str:
+        """Have the server print what psycopg would load."""
+        return column if declared in (Text, Id) else f"{column}::text"
 
     def is_object(self, column: str) -> str:
         """Ask for its type."""

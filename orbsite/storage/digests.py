@@ -79,8 +79,22 @@ class Line:
         return [sha256(encode(shape(*values))).hexdigest() for values in zip(*found, strict=True)]
 
     def digest_of(self, values: Iterable[Any]) -> str:
-        """Return the digest of a record with these values, in the order of `attributes`; instants are spelled."""
-        return sha256(self._encode(self._shape(*values))).hexdigest()
+        """Return the digest of a record with these values, in the order of `attributes`; instants are spelled.
+
+        Raises ValueError for a text with NUL, which no record holds.
+        """
+        printed = self._encode(self._shape(*values))
+        if _NUL in printed and _has_nul(printed):
+            raise ValueError("a text holds NUL")
+        return sha256(printed).hexdigest()
+
+
+_NUL = b"\\u0000"
+
+
+def _has_nul(printed: bytes) -> bool:
+    """Tell whether a NUL is escaped, where a backslash may be escaped before it as well."""
+    return _NUL in printed.replace(b"\\\\", b"")
 
 
 def _encode_name(field: msgspec.structs.FieldInfo) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, TypeAlias
@@ -37,7 +37,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     position: int | None = None
     """Place within its list."""
     owners: tuple[str, ...] = ()
-    """Who may own a record that does not name its owner, the one whose it is taken for first."""
+    """Who may own a record, or an item that does not decode, that does not name its owner; the first is taken for it."""
     findings: tuple[Finding, ...] = ()
     size: int = 0
     """About how many bytes it has, and those that follow it without a size; 0 where that matters to nobody."""
@@ -49,6 +49,17 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def path(self) -> str:
         """The place as a JSON path."""
         return path_to(self.place)
+
+    def places(self) -> tuple[str, ...]:
+        """Return the place as texts, where there is no key to name the item by."""
+        return tuple(map(str, self.place))
+
+    def may_meet(self, where: Mapping[str, str]) -> bool:
+        """Tell whether an item that does not decode may have these values, by where it stands."""
+        return all(
+            wanted in self.owners if name == "user_id" and self.owners else wanted in self.place
+            for name, wanted in where.items()
+        )
 
 
 def plant(tree: Tree, place: Place, thing: Any) -> None:

@@ -18,12 +18,14 @@ from orbsite.storage.directory import Directory
 from orbsite.storage.document import Document
 from orbsite.storage.domain import Domain
 from orbsite.storage.errors import OrbError
+from orbsite.storage.finding import Finding, Unreadable
 from orbsite.storage.memory import MemoryStore
 from orbsite.storage.query import Query
 from orbsite.storage.record import Key, R, Record
 from orbsite.storage.replace import failing_whole
 from orbsite.storage.replica import Replica, load
 from orbsite.storage.store import Store
+from orbsite.storage.unread import Unread
 from orbsite.storage.writer import SMALL, Writer
 
 logger = logging.getLogger(__name__)
@@ -56,13 +58,27 @@ class FileStore(Store):
         self._journal_is_suspect = False
         self._fold_failed_at = 0
 
-    def fetch(self, kind: type[R], keys: Iterable[Key], *, user_id: str | None = None) -> dict[Key, R]:
+    def fetch(
+        self,
+        kind: type[R],
+        keys: Iterable[Key],
+        *,
+        user_id: str | None = None,
+        findings: list[Finding] | None = None,
+    ) -> dict[Key, R]:
+        wanted = list(keys)
         with self._guard:
-            return self._view().fetch(kind, keys, user_id=user_id)
+            content = self._kept_up().content
+            owned = {} if user_id is None else {"user_id": user_id}
+            self._tell(content.unreadable(kind, owned, {*wanted}), findings)
+            return content.view.fetch(kind, wanted, user_id=user_id)
 
-    def select(self, kind: type[R], query: Query) -> list[R]:
+    def select(self, kind: type[R], query: Query, findings: list[Finding] | None = None) -> list[R]:
         with self._guard:
-            return self._view().select(kind, query)
+            content = self._kept_up().content
+            if query.after is None:  # they have no place among the records: a first page names them all
+                self._tell(content.unreadable(kind, query.where), findings)
+            return content.view.select(kind, query)
 
     def add(self, record: R) -> tuple[R, bool]:
         return self._batches.run(lambda content: content.add(record))
@@ -80,11 +96,24 @@ class FileStore(Store):
     def delete_where(self, kind: type[Record], where: Mapping[str, str]) -> int:
         return self._batches.run(lambda content: content.delete_where(kind, where))
 
-    def walk(self, kind: type[R], *, page: int = 1000) -> Iterator[R]:
+    def walk(self, kind: type[R], *, page: int = 1000, findings: list[Finding] | None = None) -> Iterator[R]:
         with self._guard:
-            keys = self._view().keys(kind)
+            content = self._kept_up().content
+            self._tell(content.unreadable(kind, {}), findings)
+            keys = content.view.keys(kind)
         for start in range(0, len(keys), page):
-            yield from self.fetch(kind, keys[start : start + page]).values()
+            with self._guard:
+                found = self._view().fetch(kind, keys[start : start + page])
+            yield from found.values()
+
+    @contextlib.contextmanager
+    def at_one_moment(self, *_: Store, user_id: str | None = None) -> Iterator[Sequence[Any]]:
+        where = {} if user_id is None else {"user_id": user_id}
+        with self._guard:
+            content = self._kept_up().content
+            invalid = {kind: list(content.unreadable(kind, where)) for kind in self.domain.kinds}
+            listed = content.view.listed(user_id, invalid)
+        yield [listed]
 
     def count(self, kind: type[Record], distinct: str | None = None) -> int:
         with self._guard:
@@ -171,6 +200,11 @@ class FileStore(Store):
             self._fold_where(lambda writer: writer.is_due(closing=True))
             with self._guard:
                 self._replica, self._was_there = None, False
+
+    def _tell(self, found: Iterable[Unreadable], findings: list[Finding] | None) -> None:
+        with Unread(findings) as unread:
+            for one in found:
+                unread.add(one)
 
     def _view(self) -> MemoryStore:
         """Return what can be read; the guard is held as long as somebody does."""

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 ROOT = "$"
 
@@ -28,6 +29,27 @@ class Finding:
     path: str
     severity: Severity
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable(Finding):
+    """An item in a store that does not decode: its kind, and its key as far as that can be told."""
+
+    kind: str = ""
+    key: tuple[str, ...] = ()
+
+
+def unreadable(kind: str, key: Iterable[str], message: str) -> Unreadable:
+    """Return the finding that an item does not decode; the path names its key, and the message no text of its."""
+    names = tuple(key)
+    return Unreadable(f"{kind} {json.dumps(names)}", Severity.ERROR, message, kind, names)
+
+
+def printable(value: Any) -> str:
+    """Return a part of a key as text that can be printed and sent, whatever is stored."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return str(value).encode("utf-8", "backslashreplace").decode()
 
 
 def error(path: str, message: str) -> Finding:

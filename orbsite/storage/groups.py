@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
+from itertools import islice
 from typing import Any, ClassVar
 
-from django.db.models import Count, Max
+from django.db import connections
+from django.db.models import Count, F, Max, Q
 
 from orbsite.storage.conditions import can_be_stored
+from orbsite.storage.finding import Finding
+from orbsite.storage.raw_columns import IsPlainInstant, RawValue, be_lenient
 from orbsite.storage.record import Id, Instant, Record
+from orbsite.storage.rows import column_of
 from orbsite.storage.sql import SqlStore
 from orbsite.storage.store import Store
+from orbsite.storage.unread import Unread
 
 
 class Group(Record, frozen=True, kw_only=True):
@@ -27,18 +33,59 @@ class Group(Record, frozen=True, kw_only=True):
 
 
 def groups(
-    store: Store, kind: type[Record], user_id: str, *, after: tuple[Any, ...] | None = None, limit: int
+    store: Store,
+    kind: type[Record],
+    user_id: str,
+    *,
+    after: tuple[Any, ...] | None = None,
+    limit: int,
+    findings: list[Finding] | None = None,
 ) -> list[Group]:
-    """Return a user's groups by name, code point by code point: those after a group's `order`, at most `limit`."""
+    """Return a user's groups by name, code point by code point: those after a group's `order`, at most `limit`.
+
+    A group is what decodes of it; items that do not decode are told as `Store.find` does.
+    """
     field, time = str(kind.group_field), str(kind.time_field)
     start = "" if after is None else after[0]
     if not isinstance(store, SqlStore):
-        return _counted(store.find(kind, {"user_id": user_id}), field, time, start)[:limit]
+        return _counted(store.find(kind, {"user_id": user_id}, findings=findings), field, time, start)[:limit]
     if not can_be_stored(user_id):
         return []
-    rows = store.domain.models[kind]._base_manager.using(store.using).filter(user_id=user_id)
-    found = rows.filter(**{f"{field}__gt": start}).values_list(field).annotate(number=Count("*"), newest=Max(time))
-    return [Group(name=name, number=number, newest=newest) for name, number, newest in found.order_by(field)[:limit]]
+    return list(islice(_of_rows(store, kind, user_id, start, limit=limit, findings=findings), limit))
+
+
+def _of_rows(
+    store: SqlStore, kind: type[Record], user_id: str, start: Any, *, limit: int, findings: list[Finding] | None
+) -> Iterator[Group]:
+    """Yield groups that the database counts; one with a time that the database cannot compare is counted here."""
+    field, time = str(kind.group_field), str(kind.time_field)
+    model = store.domain.models[kind]
+    be_lenient(connections[store.using])
+    rows = model._base_manager.using(store.using).filter(user_id=user_id)
+    while True:
+        rest = rows.filter(**{f"{field}__gt": RawValue(start, column_of(model, field))})
+        plain = rest.values_list(field).annotate(
+            number=Count("*"),
+            plain=Count("pk", filter=Q(IsPlainInstant(F(time)))),
+            newest=Max(time, filter=Q(IsPlainInstant(F(time)))),
+        )
+        page = list(plain.order_by(field)[:limit])
+        for name, number, plain_number, newest in page:
+            if number == plain_number and can_be_stored(name):
+                yield Group(name=name, number=number, newest=newest)
+            else:
+                yield from _one_by_one(
+                    store, kind, rows.filter(**{field: RawValue(name, column_of(model, field))}), findings
+                )
+        if len(page) < limit:
+            return
+        start = page[-1][0]
+
+
+def _one_by_one(store: SqlStore, kind: type[Record], rows: Any, findings: list[Finding] | None) -> Iterator[Group]:
+    field, time = str(kind.group_field), str(kind.time_field)
+    with Unread(findings) as unread:
+        yield from _counted(store.records_of(kind, rows, unread), field, time, "")
 
 
 def _counted(records: Iterable[Record], field: str, time: str, start: str) -> list[Group]:

@@ -9,42 +9,60 @@ from typing import Any
 
 from django.db import connections
 
-from orbsite.storage.prepared import Page, fetch, fitting, rows_of
+from orbsite.storage.prepared import Page, fetch, fitting
+from orbsite.storage.raw_columns import Cursor
 from orbsite.storage.record import R, columns
 from orbsite.storage.rowreader import reader_of
-from orbsite.storage.rows import read_row
+from orbsite.storage.rows import read_cells, why_unreadable
+from orbsite.storage.unread import Unread
 
 
 def records(
-    page: Page, where: Mapping[str, Any], after: tuple[Any, ...] | None, kind: type[R], max_bytes: int | None = None
+    page: Page,
+    where: Mapping[str, Any],
+    after: tuple[Any, ...] | None,
+    kind: type[R],
+    *,
+    unread: Unread,
+    max_bytes: int | None = None,
 ) -> Iterator[R]:
-    """Yield the records of all rows that meet conditions and come after a cursor.
+    """Yield the records of all rows that meet conditions and come after a cursor, and tell of rows that are none.
 
     With `max_bytes`, no more rows than have so many bytes are in memory at a time, one that exceeds them aside.
     """
-    return chain.from_iterable(_pages(page, where, after, kind, max_bytes))
+    return chain.from_iterable(_pages(page, where, after, kind, unread=unread, max_bytes=max_bytes))
 
 
 def _pages(
-    whole: Page, where: Mapping[str, Any], after: tuple[Any, ...] | None, kind: type[R], max_bytes: int | None
+    whole: Page,
+    where: Mapping[str, Any],
+    after: tuple[Any, ...] | None,
+    kind: type[R],
+    *,
+    unread: Unread,
+    max_bytes: int | None,
 ) -> Iterator[list[R]]:
     reader = reader_of(whole.model, connections[whole.using].vendor)
+    places = [columns(kind).index(name) for name in whole.names]
     page = whole
     while page.size:
         if max_bytes is not None:
             page = replace(whole, size=fitting(whole, where, after, max_bytes))
-        found: list[R] | None = None if reader is None else reader.read(fetch(page, where, after))
-        if found is not None:
-            yield found
-            number, last = len(found), found[-1:]
-            after = tuple(getattr(one, name) for one in last for name in page.names)
-        else:
-            values = [
-                dict(zip(columns(kind), row, strict=True))
-                for row in rows_of(page, where, after).values_list(*columns(kind))
-            ]
-            yield [record for one in values if (record := read_row(kind, one).record) is not None]
-            number = len(values)
-            after = tuple(one[name] for one in values[-1:] for name in page.names)
-        if number < page.size:
+        rows = fetch(page, where, after)
+        found: list[R] | None = None if reader is None else reader.read(rows)
+        yield _one_by_one(kind, rows, unread) if found is None else found
+        if len(rows) < page.size:
             return
+        after = Cursor(rows[-1][at] for at in places)  # what the database orders by, whether it decodes or not
+
+
+def _one_by_one(kind: type[R], rows: list[tuple[Any, ...]], unread: Unread) -> list[R]:
+    found = []
+    for row in rows:
+        cells = dict(zip(columns(kind), row, strict=True))
+        reading = read_cells(kind, cells)
+        if reading.record is None:
+            unread.add(why_unreadable(kind, cells, reading))
+        else:
+            found.append(reading.record)
+    return found

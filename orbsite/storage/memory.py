@@ -14,13 +14,15 @@ from msgspec.structs import replace
 from orbsite.storage.digests import Columns, digest
 from orbsite.storage.domain import Domain
 from orbsite.storage.errors import Conflict
+from orbsite.storage.finding import Finding, Unreadable
 from orbsite.storage.guards import refuse_another, refuse_other_owner, refuse_unexpected
 from orbsite.storage.query import Query
 from orbsite.storage.reader import checked
 from orbsite.storage.record import Key, R, Record, own
 from orbsite.storage.retention import Policy
 from orbsite.storage.shelf import Shelf
-from orbsite.storage.store import LedgerStore, Pack, Placed, Row, Standing, alone, last_of_each
+from orbsite.storage.snapshot import Listed
+from orbsite.storage.store import LedgerStore, Pack, Placed, Row, Standing, Store, alone, last_of_each
 from orbsite.storage.sums import Sums
 from orbsite.storage.sweep import Bury, Grave, Plan, Returned, planned
 
@@ -36,13 +38,20 @@ class MemoryStore(LedgerStore):
         self.buried: dict[str, list[Grave]] = {}
         """What retention has removed, by the name of the run, as long as the process lives."""
 
-    def fetch(self, kind: type[R], keys: Iterable[Key], *, user_id: str | None = None) -> dict[Key, R]:
+    def fetch(
+        self,
+        kind: type[R],
+        keys: Iterable[Key],
+        *,
+        user_id: str | None = None,
+        findings: list[Finding] | None = None,  # noqa: ARG002 -- all of it decodes
+    ) -> dict[Key, R]:
         with self._lock:
             kept = self._of(kind).records
             found = {key: kept[key] for key in keys if key in kept}
         return {key: own(one) for key, one in found.items() if user_id in (None, one.user_id)}
 
-    def select(self, kind: type[R], query: Query) -> list[R]:
+    def select(self, kind: type[R], query: Query, findings: list[Finding] | None = None) -> list[R]:  # noqa: ARG002
         with self._lock:
             return [own(one) for one in query.select(kind, self._of(kind).among(query.where))]
 
@@ -76,10 +85,25 @@ class MemoryStore(LedgerStore):
         with self._lock:
             return self.delete(kind, [record.key for record in self.find(kind, where)])
 
-    def walk(self, kind: type[R], *, page: int = 1000) -> Iterator[R]:
+    def walk(self, kind: type[R], *, page: int = 1000, findings: list[Finding] | None = None) -> Iterator[R]:  # noqa: ARG002
         keys = self.keys(kind)
         for start in range(0, len(keys), page):
             yield from self.fetch(kind, keys[start : start + page]).values()
+
+    @contextlib.contextmanager
+    def at_one_moment(self, *_: Store, user_id: str | None = None) -> Iterator[Sequence[Any]]:
+        yield [self.listed(user_id, {})]
+
+    def listed(self, user_id: str | None, unreadable: Mapping[type[Record], Sequence[Unreadable]]) -> Listed:
+        """Return a snapshot, with what does not decode beside it."""
+        where = {} if user_id is None else {"user_id": user_id}
+        with self._lock:
+            found = {kind: self.find(kind, where, oldest_first=True) for kind in self.domain.kinds}
+            placed = {
+                kind: [(one, self._runs.get((kind, one.key), (None, "", None))[2]) for one in some]
+                for kind, some in found.items()
+            }
+        return Listed(self.domain, placed, unreadable)
 
     def count(self, kind: type[Record], distinct: str | None = None) -> int:
         with self._lock:

@@ -18,6 +18,7 @@ _PAGE = 5000
 _BLOCK = 500
 _NULL = r"\N"
 _SIGNS = str.maketrans({"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
+_FIRST, _LAST = "'0001-01-01 00:00:00+00'", "'9999-12-31 23:59:59.999999+00'"
 _UTC = "YYYY-MM-DD HH24:MI:SS.US"
 
 
@@ -62,7 +63,8 @@ class PostgresqlBulk(Bulk[R]):
     def read(self, run: int | None) -> Iterator[Sequence[Any]]:
         types = self.cells.types
         texts = [
-            f"to_char({name} AT TIME ZONE 'UTC', '{_UTC}')"
+            f"CASE WHEN {name} BETWEEN {_FIRST} AND {_LAST} THEN to_char({name} AT TIME ZONE 'UTC', '{_UTC}') "
+            f"WHEN {name} IS NOT NULL THEN 'beyond' END"
             if types[at] == Instant
             else name
             if types[at] in (Text, Id)

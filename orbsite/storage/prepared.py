@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -13,6 +13,7 @@ from django.db.models.expressions import Expression
 from django.db.models.functions import Cast, Coalesce
 
 from orbsite.storage.conditions import beyond
+from orbsite.storage.raw_columns import Cursor, be_lenient, bound, place_of, raw_columns
 from orbsite.storage.record import columns
 from orbsite.storage.rows import Row, column_of
 
@@ -59,13 +60,13 @@ def weight_of(model: type[Row]) -> Any:
 class Hole(Expression):
     """Stands in a condition for a value that comes later."""
 
-    def __init__(self, name: str | int, field: Any) -> None:
+    def __init__(self, name: str | int, field: Any, place: str = "%s", *, is_raw: bool = False) -> None:
         super().__init__(output_field=field)
-        self.name = name
+        self.name, self.place, self.is_raw = name, place, is_raw
 
     def as_sql(self, compiler: Any, connection: Any) -> tuple[str, Any]:  # noqa: ARG002 -- Django's signature
         """Return the place of a parameter, with itself as the parameter."""
-        return "%s", [self]
+        return self.place, [self]
 
 
 def rows_of(page: Page, where: Mapping[str, Any], after: tuple[Any, ...] | None) -> _Rows:
@@ -83,7 +84,7 @@ def fitting(page: Page, where: Mapping[str, Any], after: tuple[Any, ...] | None,
     if page.size <= _FEW:
         return page.size
     connection = connections[page.using]
-    sql, parameters = _compiled_weights(page, connection.vendor, tuple(where), after is not None)
+    sql, parameters = _compiled_weights(page, connection.vendor, tuple(where), _shape(after))
     sizes = (size for (size,) in _asked(connection, sql, parameters, where, after))
     return _number_within(sizes, page.size, max_bytes)
 
@@ -103,10 +104,18 @@ def _number_within(sizes: Iterable[int], most: int, max_bytes: int) -> int:
 
 
 def fetch(page: Page, where: Mapping[str, Any], after: tuple[Any, ...] | None) -> list[tuple[Any, ...]]:
-    """Return the columns of the same rows, as the driver returns them."""
+    """Return the columns of the same rows, as the database has them; `after` is a `Cursor`, or of a record."""
     connection = connections[page.using]
-    sql, parameters = _compiled(page, connection.vendor, tuple(where), after is not None)
+    be_lenient(connection)
+    sql, parameters = _compiled(page, connection.vendor, tuple(where), _shape(after))
     return _asked(connection, sql, parameters, where, after)
+
+
+def _shape(after: tuple[Any, ...] | None) -> tuple[str, ...] | None:
+    """Return the places of the values of a row's cursor; of a record's none, and None where there is no cursor."""
+    if after is None:
+        return None
+    return tuple(map(place_of, after)) if isinstance(after, Cursor) else ()
 
 
 def _asked(
@@ -123,9 +132,10 @@ def _compiled(
     page: Page,
     vendor: str,  # noqa: ARG001 -- a test may give an alias to another database
     where: tuple[str, ...],
-    goes_on: bool,
+    after: tuple[str, ...] | None,
 ) -> tuple[str, tuple[Any, ...]]:
-    sql, parameters = _with_holes(page, where, goes_on=goes_on).query.get_compiler(page.using).as_sql()
+    rows = _with_holes(page, where, after).values_list(*raw_columns(columns(page.model.kind)))
+    sql, parameters = rows.query.get_compiler(page.using).as_sql()
     return sql, tuple(parameters)
 
 
@@ -134,20 +144,27 @@ def _compiled_weights(
     page: Page,
     vendor: str,  # noqa: ARG001 -- as above
     where: tuple[str, ...],
-    goes_on: bool,
+    after: tuple[str, ...] | None,
 ) -> tuple[str, tuple[Any, ...]]:
-    rows = _with_holes(page, where, goes_on=goes_on).values_list(weight_of(page.model))
+    rows = _with_holes(page, where, after).values_list(weight_of(page.model))
     sql, parameters = rows.query.get_compiler(page.using).as_sql()
     return sql, tuple(parameters)
 
 
-def _with_holes(page: Page, where: tuple[str, ...], *, goes_on: bool) -> _Rows:
+def _with_holes(page: Page, where: tuple[str, ...], after: tuple[str, ...] | None) -> _Rows:
     asked = {name: Hole(name, column_of(page.model, name.partition("__")[0])) for name in where}
-    after = tuple(Hole(at, column_of(page.model, name)) for at, name in enumerate(page.names)) if goes_on else None
-    return rows_of(page, asked, after).values_list(*columns(page.model.kind))
+    return rows_of(page, asked, None if after is None else tuple(_holes(page, after)))
+
+
+def _holes(page: Page, places: tuple[str, ...]) -> Iterator[Hole]:
+    """Yield what stands for a cursor: of a row, whose values have these places, or of a record."""
+    for at, name in enumerate(page.names):
+        field = column_of(page.model, name)
+        yield Hole(at, field, places[at], is_raw=True) if places else Hole(at, field)
 
 
 def _filled(parameter: Any, values: Mapping[Any, Any], connection: Any) -> Any:
     if not isinstance(parameter, Hole):
         return parameter
-    return parameter.output_field.get_db_prep_value(values[parameter.name], connection, prepared=False)
+    value = values[parameter.name]
+    return bound(value) if parameter.is_raw else parameter.output_field.get_db_prep_value(value, connection, False)

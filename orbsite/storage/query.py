@@ -60,7 +60,7 @@ class Query:
         for name, wanted in self.where.items():
             if getattr(record, name) != wanted:
                 return False
-        return self._in_time(record) and self.matches_content(record)
+        return self.matches_time(record) and self.matches_content(record)
 
     def matches_content(self, record: Record) -> bool:
         """Tell whether tag and text hold: the conditions that SQL leaves to us."""
@@ -102,7 +102,8 @@ class Query:
             last = last if self.until is None else min(last, bisect_left(ordered, self.until, key=moment))
         return range(first, last)
 
-    def _in_time(self, record: Record) -> bool:
+    def matches_time(self, record: Record) -> bool:
+        """Tell whether the record's instant is within since and until."""
         if self.since is None and self.until is None:
             return True
         moment = getattr(record, record.time_field or "")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC
 from functools import cache
 from typing import Any, Generic, cast
 
@@ -22,9 +21,8 @@ class RowReader(Generic[R]):
     def __init__(self, model: type[Row], vendor: str) -> None:
         kind = cast("type[R]", model.kind)
         types = declared(kind)
-        spellings: dict[Any, Callable[[Any], Any]] = {tuple[Text, ...]: _list}
-        if vendor == "sqlite":
-            spellings[Instant] = _in_utc
+        instants = _of_postgresql if vendor == "postgresql" else _of_sqlite
+        spellings: dict[Any, Callable[[Any], Any]] = {tuple[Text, ...]: _list, Instant: instants}
         names = field_names(kind)
         self._reader: Reader[R] = Reader(kind)
         self._shape = msgspec.defstruct(kind.__name__, [(name, Any, None) for _, name in names], omit_defaults=True)
@@ -35,18 +33,21 @@ class RowReader(Generic[R]):
         ]
 
     def read(self, rows: Sequence[tuple[Any, ...]]) -> list[R] | None:
-        """Return the records of rows, as lists of their columns' values; None where one of them needs a closer look."""
+        """Return the records of rows, whose columns are as `RawColumn` returns them.
+
+        None where one of them needs a closer look: it may be no record, or be spelled otherwise than by us.
+        """
         if not rows:
             return []
         *cells, extra = zip(*rows, strict=True)
-        if any(one is not None for one in extra):
+        if any(one is not None for one in extra) or not all(_TEXTS.issuperset(map(type, one)) for one in cells):
             return None
         try:
             for at, spell in self._spelled:
                 cells[at] = tuple(map(spell, cells[at]))
             made = map(self._shape, *cells)
             return self._reader.read_many(msgspec.Raw(_encode(list(made))))
-        except (TypeError, AttributeError, UnicodeEncodeError):  # a column holds what no record does
+        except (TypeError, ValueError, msgspec.DecodeError):  # a column holds what no record does
             return None
 
 
@@ -56,9 +57,27 @@ def reader_of(model: type[Row], vendor: str) -> RowReader[Any] | None:
     return RowReader(model, vendor) if holds_texts_alone(model.kind) else None
 
 
+_TEXTS = frozenset({str, type(None)})
+_texts = msgspec.json.Decoder(list[str]).decode
+_WHOLE, _FINE = len("2024-01-01 00:00:00"), len("2024-01-01 00:00:00.000000")
+
+
 def _list(text: Any) -> Any:
-    return None if text is None else msgspec.Raw(text.encode())
+    return None if text is None else _texts(text)
 
 
-def _in_utc(moment: Any) -> Any:
-    return None if moment is None else moment.replace(tzinfo=UTC)  # Django writes UTC, without saying so
+def _of_sqlite(text: Any) -> Any:
+    """Return an instant that is spelled as Django does, in UTC without saying so, as files spell it."""
+    if text is None:
+        return None
+    if len(text) not in (_WHOLE, _FINE) or text[10] != " ":
+        raise ValueError("it is spelled otherwise")
+    return f"{text[:10]}T{text[11:]}Z"
+
+
+def _of_postgresql(text: Any) -> Any:
+    if text is None:
+        return None
+    if not text.endswith("+00") or text[10] != " ":
+        raise ValueError("it is spelled otherwise")
+    return f"{text[:10]}T{text[11:-3]}Z"

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Collection, Mapping
+from datetime import datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypeAlias, get_origin
 
 import msgspec
 from django.core.exceptions import ValidationError
 from django.db import models
 
+from orbsite.storage import instant
 from orbsite.storage.digests import digest
-from orbsite.storage.finding import ROOT, error, errors
+from orbsite.storage.finding import ROOT, Unreadable, error, errors, printable, step, unreadable
 from orbsite.storage.javascript import is_kept
+from orbsite.storage.jsontext import UNCLEAN
+from orbsite.storage.raw_columns import is_escaped
 from orbsite.storage.reader import Reader, Reading
-from orbsite.storage.record import Extra, R, Record, columns, field_names
+from orbsite.storage.record import Extra, Id, Instant, R, Record, Text, columns, declared, field_names
 from orbsite.storage.rules import ID_LENGTH
 
 if TYPE_CHECKING:
@@ -25,6 +31,9 @@ else:  # Django's fields take no type arguments at run time
     _CharField, _JSONField = models.CharField, models.JSONField
 
 
+_MOST_TOLD, _LONGEST = 5, 20
+_OURS = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{6})?", re.ASCII)
+_BROKEN = "the column holds what is no value of its kind, such as text that is no UTF-8, or a time beyond the calendar"
 LEDGER = ("digest", "run_id", "position")
 """What a row remembers beside its record."""
 
@@ -53,20 +62,39 @@ class StoredJSON(json.JSONDecoder):
     """Reads JSON columns: PostgreSQL prints 1e23 with 24 digits, which are that double again and no integer."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{**options, "parse_int": _whole_or_double})
+        super().__init__(
+            **{**options, "parse_int": _whole_or_double, "parse_constant": _no_number, "parse_float": _finite}
+        )
+
+
+class BrokenJSON(str):
+    """What a JSON column holds that is no JSON; no record is made of it."""
+
+    __slots__ = ()
 
 
 class JSONColumn(_JSONField):
-    """JSON that gives back the numbers it was given."""
+    """JSON that gives back the numbers it was given; what is no JSON comes as `BrokenJSON`, and raises no error."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **{**options, "decoder": StoredJSON})
+
+    def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
+        """Return what the column holds, as Python has it."""
+        if isinstance(value, bytes):
+            return BrokenJSON(printable(value))
+        try:
+            return super().from_db_value(value, expression, connection)
+        except (ValueError, TypeError, RecursionError):
+            return BrokenJSON(printable(value))
 
 
 class Row(models.Model):
     """One record as a row, with what the row remembers of where it came from."""
 
     kind: ClassVar[type[Record]]
+    _shown_instead: dict[str, Any]
+    """What stands for cells that nothing can be made of, by column."""
 
     run_id = models.BigIntegerField(null=True, editable=False)
     digest = models.CharField(max_length=64, editable=False)
@@ -81,9 +109,26 @@ class Row(models.Model):
         self.digest, self.run_id = digest(self.record()), None
         super().save(*args, **options)
 
+    @classmethod
+    def from_db(cls, db: str | None, field_names: Collection[str], values: Collection[Any], **options: Any) -> Self:
+        """Return a row that can be shown: a cell that nothing can be made of has what stands for it."""
+        row = super().from_db(db, field_names, values, **options)
+        row._shown_instead = {}
+        for field in cls._meta.concrete_fields:
+            if field.attname in row.__dict__ and _is_broken(cls.kind, field, row.__dict__[field.attname]):
+                row.__dict__[field.attname] = _instead(field, row.__dict__[field.attname])
+                row._shown_instead[field.attname] = row.__dict__[field.attname]
+        return row
+
     def reading(self) -> Reading[Record]:
         """Return the record that the columns hold, or what is wrong with them."""
-        return read_row(self.kind, {name: getattr(self, name) for name in columns(self.kind)})
+        broken: dict[str, Any] = getattr(self, "_shown_instead", {})
+        values = {name: getattr(self, name) for name in columns(self.kind)}
+        wrong = [name for name, shown in broken.items() if name in values and values[name] == shown]
+        if wrong:
+            names = dict(field_names(self.kind))
+            return Reading(None, [error(step(ROOT, names.get(name, name)), _BROKEN) for name in wrong], 0)
+        return read_row(self.kind, values)
 
     def clean(self) -> None:
         """Hold the row to the rules of its record. Raises ValidationError with every problem."""
@@ -103,14 +148,47 @@ class Row(models.Model):
         return super()._do_update(owned, using, pk_val, kept, *rest, **named)
 
 
+def _is_broken(kind: type[Record], field: Any, value: Any) -> bool:
+    """Tell whether a column holds what its type has no value for."""
+    if get_origin(declared(kind).get(field.attname)) is tuple and not isinstance(value, list):
+        return True
+    if isinstance(value, bytes | BrokenJSON) or is_escaped(value):
+        return True
+    if isinstance(field, JSONColumn):
+        return not _can_be_sent(value)
+    if isinstance(field, models.DateTimeField):
+        return value is not None and not isinstance(value, datetime)
+    return isinstance(field, models.IntegerField) and not isinstance(value, int | None)
+
+
+def _can_be_sent(value: Any) -> bool:
+    try:
+        msgspec.json.encode(value)
+    except (UnicodeEncodeError, OverflowError, RecursionError):
+        return False
+    return True
+
+
+def _instead(field: Any, value: Any) -> Any:
+    """Return what a page shows for it."""
+    if isinstance(field, models.DateTimeField | models.IntegerField):
+        return None
+    if isinstance(field, JSONColumn):
+        return None if field.null else []
+    return printable(value)
+
+
 def column_of(model: type[Row], name: str) -> Any:
     """Return a model's field by its attribute."""
     return model._meta.get_field(name)
 
 
 def read_row(kind: type[R], values: Mapping[str, Any]) -> Reading[R]:
-    """Return the record that the columns of a row hold, by the same rules as a file's."""
+    """Return the record that the values of a row are, by the same rules as a file's."""
     printed = {name: values[attribute] for attribute, name in field_names(kind) if values[attribute] is not None}
+    wrong = [error(step(ROOT, name), found) for name, value in printed.items() if (found := _no_json(value))]
+    if wrong:
+        return Reading(None, wrong, 0)
     extra = values["extra"]
     if extra is not None and not isinstance(extra, dict):
         return Reading(None, [error(ROOT, "the column extra holds no object")], 0)
@@ -118,11 +196,123 @@ def read_row(kind: type[R], values: Mapping[str, Any]) -> Reading[R]:
         printed.setdefault(name, item)
     try:
         reading = _reader(kind).read(msgspec.Raw(msgspec.json.encode(printed)), ROOT)
-    except (UnicodeEncodeError, TypeError, ValueError) as problem:
-        return Reading(None, [error(ROOT, f"the columns hold no JSON: {problem}")], 0)
+    except (UnicodeEncodeError, TypeError, ValueError, RecursionError):
+        return Reading(None, [error(ROOT, "the columns hold what is no JSON")], 0)
     if reading.record is not None and extra:  # explicit nulls of fields that the row knows better, for example
         msgspec.structs.force_setattr(reading.record, "extra", Extra(extra))
     return reading
+
+
+def read_cells(kind: type[R], cells: Mapping[str, Any]) -> Reading[R]:
+    """Return the record of a row whose columns are as `RawColumn` returns them: the one meaning of each cell."""
+    values: dict[str, Any] = {}
+    wrong = []
+    hints = declared(kind)
+    for attribute, name in (*field_names(kind), ("extra", "extra")):
+        try:
+            values[attribute] = _value(hints.get(attribute), cells[attribute])
+        except ValueError as problem:
+            wrong.append(error(step(ROOT, name), str(problem)))
+    return Reading(None, wrong, 0) if wrong else read_row(kind, values)
+
+
+def key_of(kind: type[Record], cells: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the key of a row as text that can be printed, whatever its columns hold."""
+    return tuple(printable(cells[name]) for name in kind.key_fields)
+
+
+def why_unreadable(kind: type[Record], cells: Mapping[str, Any], reading: Reading[Any]) -> Unreadable:
+    """Return the finding that a row does not decode, with what is wrong in it; never with what it says."""
+    names = [name for _, name in field_names(kind)]
+    wrong = "; ".join(f"{_where(one.path, names)}: {one.message}" for one in errors(reading.findings)[:_MOST_TOLD])
+    what = f"its row in SQL does not decode ({wrong}); sanitize it in the admin, or mend or remove it in SQL"
+    return unreadable(kind.plural, key_of(kind, cells), what)
+
+
+def _where(path: str, names: list[str]) -> str:
+    """Return the field that a path leads into; the names of unknown keys are what somebody wrote."""
+    member = re.match(r"\$\.(\w+)", path)
+    if path == ROOT or (member is not None and member[1] in names):
+        return path if member is None else f"{ROOT}.{member[1]}"
+    return "unknown keys"
+
+
+def cells_as_json(cells: Mapping[str, Any]) -> str:
+    """Return what the columns of a row hold as ASCII JSON, exactly, whether it is UTF-8, text or neither."""
+    return json.dumps({"columns": cells}, default=lambda blob: {"blob": bytes(blob).hex()})
+
+
+def is_spelled_by_us(kind: type[Record], cells: Mapping[str, Any]) -> bool:
+    """Tell whether the instants of a row of SQLite are spelled as Django does, so that the database orders them."""
+    hints = declared(kind)
+    times = [cells[name] for name, _ in field_names(kind) if hints[name] == Instant and cells[name] is not None]
+    return all(isinstance(cell, str) and _OURS.fullmatch(cell) for cell in times)
+
+
+def raw_json(kind: type[Record], cells: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the columns of a row hold as the JSON of a record, to be mended: what is no value stays as it is."""
+    hints, found = declared(kind), dict[str, Any]()
+    extra = _lenient_value(None, cells["extra"])
+    for name, value in extra.items() if isinstance(extra, dict) else ():
+        found[name] = value
+    for attribute, name in field_names(kind):
+        if cells[attribute] is not None:
+            found[name] = _lenient_value(hints[attribute], cells[attribute])
+    return found
+
+
+def is_object(cell: Any) -> bool:
+    """Tell whether a column of unknown keys holds an object, or nothing."""
+    return cell is None or isinstance(_lenient_value(None, cell), dict)
+
+
+def _lenient_value(hint: Any, cell: Any) -> Any:
+    try:
+        value = _value(hint, cell)
+    except ValueError:
+        return cell.decode("utf-8", "surrogateescape") if isinstance(cell, bytes) else cell
+    return instant.spell(value) if isinstance(value, datetime) else value
+
+
+def _value(hint: Any, cell: Any) -> Any:
+    """Return what a cell holds, as Python has it. Raises ValueError where that is not of the kind that it should be."""
+    if cell is None:
+        return None
+    if not isinstance(cell, str):
+        what = "a BLOB" if isinstance(cell, bytes) else "a number"
+        raise ValueError(f"the column holds {what} where text is expected")  # noqa: TRY004 -- wrong data, and no wrong call
+    if is_escaped(cell):
+        raise ValueError("the text is no UTF-8")
+    if hint in (Text, Id):
+        return cell
+    return instant.parse(cell)[0] if hint == Instant else _json(cell)
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text, cls=StoredJSON)
+    except (ValueError, RecursionError):
+        raise ValueError("the column holds no JSON, or JSON beyond all bounds") from None
+
+
+def _no_json(value: Any) -> str:
+    """Return why a value cannot be a member of a record's JSON; nothing where it may be."""
+    if isinstance(value, BrokenJSON):
+        return "the column holds no JSON, or JSON beyond all bounds"
+    if isinstance(value, bytes | bytearray | memoryview):
+        return "the column holds a BLOB where text is expected"
+    if isinstance(value, str) and not value.isascii() and (found := UNCLEAN.search(value)) and found[0] != "\x00":
+        return "the text is no UTF-8"
+    return "the time has no zone" if isinstance(value, datetime) and value.tzinfo is None else ""
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    return _no_number(digits) if math.isinf(value) else value
+
+
+def _no_number(token: str) -> NoReturn:
+    raise ValueError(f"{token[:_LONGEST]} is no number that JSON and a double have")
 
 
 def _whole_or_double(digits: str) -> int | float:

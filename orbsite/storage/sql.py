@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from itertools import chain, islice
 from typing import Any, cast
 
 from django.db import connections, models, transaction
-from django.db.models import Q
 
+from orbsite.storage import instant
 from orbsite.storage.attempts import Attempts
 from orbsite.storage.bulk import Bulk
 from orbsite.storage.conditions import beyond, by_keys, can_be_stored
 from orbsite.storage.digests import digest
 from orbsite.storage.domain import Domain
 from orbsite.storage.errors import Conflict, OwnerConflict
+from orbsite.storage.finding import Finding, printable
 from orbsite.storage.guards import readable, refuse_another, refuse_other_owner, refuse_unexpected
 from orbsite.storage.keyset import records
 from orbsite.storage.postgresql import PostgresqlBulk
 from orbsite.storage.prepared import Page
 from orbsite.storage.query import Query
+from orbsite.storage.raw_columns import Cursor, RawValue, be_lenient, raw_rows
 from orbsite.storage.reader import checked
 from orbsite.storage.record import Key, R, Record, columns
-from orbsite.storage.rows import LEDGER, read_row
+from orbsite.storage.rows import LEDGER, column_of, read_cells, why_unreadable
+from orbsite.storage.spool import spooled
 from orbsite.storage.sqlite import SqliteBulk
-from orbsite.storage.store import LedgerStore, Pack, Placed, Row, Standing, alone, by_kind, last_of_each
+from orbsite.storage.store import LedgerStore, Pack, Placed, Row, Standing, Store, alone, by_kind, last_of_each
 from orbsite.storage.sums import Sums
+from orbsite.storage.unread import Unread
 from orbsite.storage.upsert import Upsert
 
 _PAGE = 1000
 _ATTEMPTS = 5
+_SPELLINGS = 10
 
 
 class SqlStore(LedgerStore):
@@ -40,19 +46,36 @@ class SqlStore(LedgerStore):
         self.using = using
         self._attempts = Attempts(using)
 
-    def fetch(self, kind: type[R], keys: Iterable[Key], *, user_id: str | None = None) -> dict[Key, R]:
+    def fetch(
+        self,
+        kind: type[R],
+        keys: Iterable[Key],
+        *,
+        user_id: str | None = None,
+        findings: list[Finding] | None = None,
+    ) -> dict[Key, R]:
+        wanted = list(keys)
         if user_id is not None and not can_be_stored(user_id):
             return {}
-        owned = Q() if user_id is None else Q(user_id=user_id)
-        found = {}
-        for condition in by_keys(kind, keys):
-            for values in self._values(kind, self._rows(kind).filter(owned, condition)):
-                record = read_row(kind, values).record
-                if record is not None:
-                    found[record.key] = record
-        return found
+        owned = {} if user_id is None else {"user_id": user_id}
+        with Unread(findings) as unread:
+            if len(wanted) == 1:
+                found = self._fetch_one(kind, wanted[0], owned, unread)
+            else:
+                rows = [self._rows(kind).filter(condition, **owned) for condition in by_keys(kind, wanted)]
+                cells = chain.from_iterable(self._cells(kind, some) for some in rows)
+                found = [record for one in cells if (record := read_or_tell(kind, one, unread)) is not None]
+        return {record.key: record for record in found}
 
-    def select(self, kind: type[R], query: Query) -> list[R]:
+    def _fetch_one(self, kind: type[R], key: Key, owned: dict[str, str], unread: Unread) -> list[R]:
+        """Return the record with a key, by a query that is compiled once."""
+        where = dict(zip(kind.key_fields, key, strict=True))
+        if not all(map(can_be_stored, key)) or any(where.get(name, one) != one for name, one in owned.items()):
+            return []
+        page = Page(self.domain.models[kind], self.using, kind.key_fields, True, 1)
+        return list(islice(records(page, where | owned, None, kind, unread=unread), 1))
+
+    def select(self, kind: type[R], query: Query, findings: list[Finding] | None = None) -> list[R]:
         if not all(map(can_be_stored, query.where.values())):
             return []
         where: dict[str, Any] = dict(query.where)
@@ -63,8 +86,38 @@ class SqlStore(LedgerStore):
         content = query.tag is not None or query.text is not None
         size = _PAGE if content or query.limit is None else min(query.limit, _PAGE)
         page = Page(self.domain.models[kind], self.using, kind.order_fields, query.oldest_first, size)
-        found = records(page, where, query.after, kind, query.max_bytes)
-        return list(query.cut(filter(query.matches_content, found) if content else found))
+        with Unread(findings) as unread:
+            found = records(page, where, self._place(kind, query), kind, unread=unread, max_bytes=query.max_bytes)
+            if query.since or query.until:  # which a database of texts compares by their spelling
+                found = filter(query.matches_time, found)
+            return list(query.cut(filter(query.matches_content, found) if content else found))
+
+    def _place(self, kind: type[Record], query: Query) -> tuple[Any, ...] | None:
+        """Return where a page begins: where SQLite has spelled a time otherwise than we do, that is its place."""
+        names, time = kind.order_fields, kind.time_field
+        if query.after is None or time not in names or connections[self.using].vendor != "sqlite":
+            return query.after
+        at = dict(zip(names, query.after, strict=True))
+        others = {name: value for name, value in at.items() if name != time}
+        if not all(map(can_be_stored, others.values())):
+            return query.after
+        spelled = self._spellings(kind, str(time), {**query.where, **others})
+        same = [cell for cell in spelled if isinstance(cell, str) and _names(cell, at[time])]
+        return Cursor(same[0] if name == time else at[name] for name in names) if len(same) == 1 else query.after
+
+    def _spellings(self, kind: type[Record], time: str, where: Mapping[str, str]) -> set[Any]:
+        """Return what the rows with these fields have in their column of time, in SQLite."""
+        model, connection = self.domain.models[kind], connections[self.using]
+        be_lenient(connection)
+        quoted = {name: connection.ops.quote_name(column_of(model, name).column) for name in (time, *where)}
+        conditions = " AND ".join(f"{quoted[name]} = %s" for name in where)
+        table = connection.ops.quote_name(model._meta.db_table)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT +{quoted[time]} FROM {table} WHERE {conditions} LIMIT {_SPELLINGS}",
+                list(where.values()),
+            )
+            return {cell for (cell,) in cursor.fetchall()}
 
     def add(self, record: R) -> tuple[R, bool]:
         record = checked(record)
@@ -90,8 +143,17 @@ class SqlStore(LedgerStore):
     def delete_where(self, kind: type[Record], where: Mapping[str, str]) -> int:
         return self._attempts.run(lambda: self._delete(kind, [one.key for one in self.find(kind, where)], None))
 
-    def walk(self, kind: type[R], *, page: int = 1000) -> Iterator[R]:
-        return records(Page(self.domain.models[kind], self.using, kind.key_fields, True, page), {}, None, kind)
+    def walk(self, kind: type[R], *, page: int = 1000, findings: list[Finding] | None = None) -> Iterator[R]:
+        pages = Page(self.domain.models[kind], self.using, kind.key_fields, True, page)
+        with Unread(findings) as unread:
+            yield from records(pages, {}, None, kind, unread=unread)
+
+    @property
+    def shares_moment_with(self) -> Hashable:
+        return type(self), self.using
+
+    def at_one_moment(self, *others: Store, user_id: str | None = None) -> AbstractContextManager[Sequence[Any]]:
+        return spooled([self.domain, *(one.domain for one in others)], self.using, user_id)
 
     def count(self, kind: type[Record], distinct: str | None = None) -> int:
         rows = self._rows(kind)
@@ -124,14 +186,14 @@ class SqlStore(LedgerStore):
 
     def written_by(self, kind: type[R], run: int, *, page: int = 1000) -> Iterator[list[Row[R]]]:
         rows = self._rows(kind).filter(run_id=run).order_by(*kind.key_fields)
-        after: Key | None = None
+        after: tuple[Any, ...] | None = None
         while True:
             remaining = rows if after is None else rows.filter(beyond(kind.key_fields, after, "gt"))
-            found = [_row(kind, values) for values in self._values(kind, remaining[:page], *LEDGER)]
+            found = list(self._cells(kind, remaining[:page], *LEDGER))
             if not found:
                 return
-            yield found
-            after = found[-1].key
+            yield [_row(kind, cells) for cells in found]
+            after = tuple(RawValue(found[-1][name], column_of(rows.model, name)) for name in kind.key_fields)
 
     def load(self, records: Sequence[Placed], run: int | None) -> None:
         positions = {(type(record), record.key): position for record, position in records}
@@ -151,17 +213,32 @@ class SqlStore(LedgerStore):
         self._bulk(pack.kind).insert(pack, places, run)
 
     def sums(self, kind: type[Record], run: int | None = None) -> Sums:
-        found, unusual = Sums(), []
+        found = Sums()
+        for user, told in self._digests(kind, run):
+            found.add(printable(user), told)
+        return found
+
+    def refused(self) -> int:
+        """Return how many rows do not decode; each row is looked at, for no index knows."""
+        return sum(told is None for kind in self.domain.kinds for _, told in self._digests(kind))
+
+    def _digests(self, kind: type[Record], run: int | None = None) -> Iterator[tuple[Any, str | None]]:
+        """Yield user and digest of each row that a run wrote, or of all; None of a row that does not decode."""
+        unusual: list[tuple[Any, Key]] = []
         for user, told, key in self._bulk(kind).digests(run):
             if told is not None:
-                found.add(user, told)
+                yield user, told
                 continue
             unusual.append((user, key))
             if len(unusual) == _PAGE:
-                self._add_unusual(kind, unusual, found)
+                yield from self._of_unusual(kind, unusual)
                 unusual = []
-        self._add_unusual(kind, unusual, found)
-        return found
+        yield from self._of_unusual(kind, unusual)
+
+    def records_of(self, kind: type[R], rows: models.QuerySet[Any], unread: Unread) -> Iterator[R]:
+        """Yield the records of rows of a kind's table, and tell of rows that are none."""
+        found = (read_or_tell(kind, cells, unread) for cells in self._cells(kind, rows))
+        return (record for record in found if record is not None)
 
     def loading(self, size: int) -> AbstractContextManager[None]:
         return self._bulk(self.domain.kinds[0]).loading(size)
@@ -172,12 +249,12 @@ class SqlStore(LedgerStore):
         bulk: Bulk[R] = make(self.domain.models[kind], connection)
         return bulk
 
-    def _add_unusual(self, kind: type[Record], unusual: list[tuple[str, Key]], sums: Sums) -> None:
-        """Take rows into account that are spelled otherwise than by us."""
+    def _of_unusual(self, kind: type[Record], unusual: list[tuple[Any, Key]]) -> Iterator[tuple[Any, str | None]]:
+        """Yield the same of rows that are spelled otherwise than by us, or are no records."""
         rows = self.rows(kind, [key for _, key in unusual])
         for user, key in unusual:
             row = rows.get(key)
-            sums.add(user, digest(row.record) if row and row.record else None)
+            yield user, digest(row.record) if row and row.record else None
 
     def _rows(self, kind: type[Record]) -> models.QuerySet[Any]:
         model: type[models.Model] = self.domain.models[kind]
@@ -235,17 +312,38 @@ class SqlStore(LedgerStore):
         found = {}
         for condition in by_keys(kind, keys):
             ordered = rows.filter(condition).order_by(*kind.key_fields)
-            for values in self._values(kind, ordered, *LEDGER):
-                row: Row[R] = _row(kind, values)
+            for cells in self._cells(kind, ordered, *LEDGER):
+                row: Row[R] = _row(kind, cells)
                 found[row.key] = row
         return found
 
-    def _values(self, kind: type[Record], rows: models.QuerySet[Any], *more: str) -> Iterator[dict[str, Any]]:
+    def _cells(self, kind: type[Record], rows: models.QuerySet[Any], *more: str) -> Iterator[dict[str, Any]]:
+        """Yield the columns of rows as the database has them."""
         names = (*columns(kind), *more)
-        return (dict(zip(names, values, strict=True)) for values in rows.values_list(*names))
+        return (dict(zip(names, cells, strict=True)) for cells in raw_rows(rows, names))
 
 
-def _row(kind: type[R], values: dict[str, Any]) -> Row[R]:
-    record, run = read_row(kind, values).record, values["run_id"]
-    as_left = run is not None and record is not None and values["digest"] == digest(record)
-    return Row(tuple(values[name] for name in kind.key_fields), record, run, as_left, values["position"])
+def read_or_tell(kind: type[R], cells: dict[str, Any], unread: Unread) -> R | None:
+    """Return the record of a row, whose columns are as the database has them; tell of one that does not decode."""
+    reading = read_cells(kind, cells)
+    if reading.record is None:
+        unread.add(why_unreadable(kind, cells, reading))
+    return reading.record
+
+
+def _row(kind: type[R], cells: dict[str, Any]) -> Row[R]:
+    reading, run, position = read_cells(kind, cells), cells["run_id"], cells["position"]
+    record = reading.record
+    as_left = run is not None and record is not None and cells["digest"] == digest(record)
+    why = None if record is not None else why_unreadable(kind, cells, reading)
+    place = position if isinstance(position, int) else None
+    key = tuple(cells[name] for name in kind.key_fields)
+    return Row(key, record, run if isinstance(run, int) else None, as_left, place, why)
+
+
+def _names(cell: str, moment: Any) -> bool:
+    """Tell whether a cell is one spelling of an instant."""
+    try:
+        return bool(instant.parse(cell)[0] == moment)
+    except ValueError:
+        return False

@@ -13,7 +13,8 @@ from django.db import IntegrityError
 
 from orbsite.storage.bulk import Bulk
 from orbsite.storage.digests import Columns
-from orbsite.storage.record import Id, R, Text
+from orbsite.storage.raw_columns import be_lenient
+from orbsite.storage.record import R
 from orbsite.storage.store import Pack, Standing
 
 _ROWS = 5000
@@ -52,9 +53,10 @@ class SqliteBulk(Bulk[R]):
         return getattr(problem.__cause__, "sqlite_errorname", "") in _TAKEN
 
     def read(self, run: int | None) -> Iterator[Sequence[Any]]:
-        # As texts, whatever Django has taught its connections to make of a column's type.
-        texts = [f"{name} || ''" if self._is_converted(at) else name for at, name in enumerate(self.names)]
+        # An expression has no declared type that Django has taught sqlite3 to convert.
+        texts = [f"+{name}" for name in self.names]
         where = "" if run is None else f" WHERE {self.run} = ?"
+        be_lenient(self.connection)
         yield from self._run(f"SELECT {', '.join(texts)} FROM {self.table}{where}", [] if run is None else [run])
 
     @contextlib.contextmanager
@@ -86,9 +88,6 @@ class SqliteBulk(Bulk[R]):
         with self.connection.wrap_database_errors:
             self.connection.ensure_connection()
             return self.connection.connection.execute(statement, values)
-
-    def _is_converted(self, at: int) -> bool:
-        return self.cells.types[at] not in (Text, Id)
 
 
 def _marks(number: int) -> str:

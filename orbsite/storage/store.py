@@ -6,7 +6,8 @@ The contract suite proves these promises over memory, files and SQL alike. For a
 - A record's owner, its `user_id`, never changes: where the key has the user in it, another user's record of the same id
   is another record; where the key leaves the user out, the key is taken (OwnerConflict).
 - An item in the store that does not decode is never returned, replaced or removed (RecordUnreadable where it is in
-  the way).
+  the way). A read goes on past it, and appends to `findings` an `Unreadable` that names its key and never its text;
+  where a caller gives no list, one warning per read is logged.
 - Reading never writes. A write that has returned survives a crash of the process.
 """
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +23,7 @@ from typing import Any, Generic, TypeAlias
 
 from orbsite.storage.digests import Columns
 from orbsite.storage.domain import Domain
+from orbsite.storage.finding import Finding, Unreadable
 from orbsite.storage.query import Query
 from orbsite.storage.reader import checked
 from orbsite.storage.record import Key, R, Record
@@ -35,7 +37,14 @@ class Store(ABC):
         self.domain = domain
 
     @abstractmethod
-    def fetch(self, kind: type[R], keys: Iterable[Key], *, user_id: str | None = None) -> dict[Key, R]:
+    def fetch(
+        self,
+        kind: type[R],
+        keys: Iterable[Key],
+        *,
+        user_id: str | None = None,
+        findings: list[Finding] | None = None,
+    ) -> dict[Key, R]:
         """Return the records with these keys; missing ones, and other users' where a user is given, are absent."""
 
     def find(
@@ -51,13 +60,15 @@ class Store(ABC):
         limit: int | None = None,
         max_bytes: int | None = None,
         oldest_first: bool = False,
+        findings: list[Finding] | None = None,
     ) -> list[R]:
         """Return the records for which every condition holds, newest first by code point, at most `limit`.
 
         Where they take more than `max_bytes` of memory, they end with the one that exceeds it, but not with the first:
         more than one record of more bytes tells that there is more.
-        `after` is the `order` of the last record of the page before: pages neither skip nor repeat while others write.
-        Raises ValueError for conditions that such records cannot answer.
+        Of items that do not decode it tells those that lie within what it looked at; whether tag and text would hold
+        for them cannot be known. `after` is the `order` of the last record of the page before: pages neither skip nor
+        repeat while others write. Raises ValueError for conditions that such records cannot answer.
         """
         query = Query(
             where=where or {},
@@ -71,10 +82,10 @@ class Store(ABC):
             oldest_first=oldest_first,
         )
         query.check(kind)
-        return self.select(kind, query)
+        return self.select(kind, query) if findings is None else self.select(kind, query, findings)
 
     @abstractmethod
-    def select(self, kind: type[R], query: Query) -> list[R]:
+    def select(self, kind: type[R], query: Query, findings: list[Finding] | None = None) -> list[R]:
         """Return what `find` does, for a query that was checked."""
 
     @abstractmethod
@@ -105,8 +116,20 @@ class Store(ABC):
         """Remove the records whose fields equal these, all or nothing, and return how many there were."""
 
     @abstractmethod
-    def walk(self, kind: type[R], *, page: int = 1000) -> Iterator[R]:
+    def walk(self, kind: type[R], *, page: int = 1000, findings: list[Finding] | None = None) -> Iterator[R]:
         """Yield all records by key, a page at a time; one that is there all the while comes exactly once."""
+
+    @property
+    def shares_moment_with(self) -> Hashable:
+        """What stores have in common that `at_one_moment` can read together; most stand alone."""
+        return id(self)
+
+    @abstractmethod
+    def at_one_moment(self, *others: Store, user_id: str | None = None) -> AbstractContextManager[Sequence[Any]]:
+        """Yield the `Snapshot` of this store and of others that share their moment, of everybody or of one user.
+
+        What is written meanwhile shows in none of them, and nobody is kept from writing while they are read.
+        """
 
     @abstractmethod
     def count(self, kind: type[Record], distinct: str | None = None) -> int:
@@ -128,6 +151,8 @@ class Row(Generic[R]):
     as_left: bool
     position: int | None = None
     """The record's place in its list, where it came from a file."""
+    why: Unreadable | None = None
+    """What is wrong with a row that does not decode."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,13 @@ import pytest
 
 from orbsite.storage.digests import digest
 from orbsite.storage.errors import Conflict, InvalidRecord, OwnerConflict
+from orbsite.storage.finding import Finding, Unreadable
 from orbsite.storage.query import weight
 from orbsite.storage.record import Extra
+from orbsite.storage.snapshot import snapshots
 from tests.cases import Case
 from tests.factories import BEGIN
-from tests.storage.harness import Harness
+from tests.storage.harness import TO_SPOIL, Harness
 
 Promise = Callable[[Harness, Case], None]
 PROMISES: list[Promise] = []
@@ -515,3 +517,55 @@ def what_was_returned_and_given_is_the_callers_own(harness: Harness, case: Case)
         record.extra["more"]["n"].append(2)
     assert store.fetch(case.kind, [key])[key].extra == {"more": {"n": [1]}}
     assert harness.open(case.domain).fetch(case.kind, [key])[key].extra == {"more": {"n": [1]}}
+
+
+def _spoiled(harness: Harness, case: Case) -> tuple[list[Any], list[Any], Any]:
+    """Return the records that decode, by key, the keys that reads have to name, and the record that may be spoiled."""
+    records = sorted(case.many(5, user_id="ana") if "user_id" not in case.kind.key_fields else case.many(5), key=_key)
+    value = (TO_SPOIL,) if isinstance(case.values[0], tuple) else TO_SPOIL
+    records[2] = msgspec.structs.replace(records[2], **{case.witness: value})
+    harness.open(case.domain).put(records)
+    if not harness.spoil(case, records[2]):
+        return records, [], records[2]
+    return [*records[:2], *records[3:]], [records[2].key], records[2]
+
+
+def _key(record: Any) -> Any:
+    return record.key
+
+
+def _named(findings: list[Finding]) -> list[Any]:
+    return [one.key for one in findings if isinstance(one, Unreadable)]
+
+
+@promise
+def reads_go_on_past_what_does_not_decode_and_name_it(harness: Harness, case: Case) -> None:
+    whole, bad, spoiled = _spoiled(harness, case)
+    store, findings = harness.open(case.domain), list[Finding]()
+    assert list(store.walk(case.kind, page=2, findings=findings)) == whole
+    assert _named(findings) == bad
+    findings = []
+    assert store.find(case.kind, oldest_first=True, findings=findings) == sorted(whole, key=lambda one: one.order)
+    assert _named(findings) == bad
+    findings = []
+    fetched = store.fetch(case.kind, [*_keys(whole), spoiled.key], findings=findings)
+    assert sorted(fetched.values(), key=_key) == whole
+    assert _named(findings) == bad
+    findings = []
+    assert store.find(case.kind, {"user_id": "nobody-at-all"}, findings=findings) == []
+    assert store.fetch(case.kind, [spoiled.key], user_id="nobody-at-all", findings=findings) == {}
+    assert findings == []
+
+
+@promise
+def a_snapshot_names_what_does_not_decode_and_shows_nothing_of_later(harness: Harness, case: Case) -> None:
+    whole, bad, _ = _spoiled(harness, case)
+    store = harness.open(case.domain)
+    with snapshots([store]) as (taken,):
+        store.put([case.changed(whole[0])])
+        store.delete(case.kind, [whole[1].key])
+        findings = list[Finding]()
+        found = list(taken.records(case.kind, findings))
+        assert [one.record for one in found] == sorted(whole, key=lambda one: one.order)
+        assert [taken.again(case.kind, one.at) for one in found] == [one.record for one in found]
+        assert _named(findings) == bad

@@ -22,6 +22,8 @@ from te.records import Reflection
 from tests.cases import Case, held
 from tests.factories import moment
 
+TO_SPOIL = "a text that stands nowhere else"
+
 
 @dataclass
 class Harness:
@@ -31,6 +33,8 @@ class Harness:
     open: Callable[[Domain], Store]
     look: Callable[[Case], dict[tuple[str, ...], Any]]
     """The witness of each record by key, without the store."""
+    spoil: Callable[[Case, Any], bool] = lambda *_: False
+    """Make a record, whose witness is `TO_SPOIL`, undecodable without the store; False where nothing can be."""
 
 
 def memory() -> Harness:
@@ -40,7 +44,10 @@ def memory() -> Harness:
         records = vars(kept[case.domain.name])["_shelves"][case.kind].records
         return {key: getattr(record, case.witness) for key, record in records.items()}
 
-    return Harness("memory", lambda domain: kept.setdefault(domain.name, MemoryStore(domain)), look)
+    def open_store(domain: Domain) -> Store:
+        return kept.setdefault(domain.name, MemoryStore(domain))
+
+    return Harness("memory", open_store, look)
 
 
 def file(base: Path) -> Harness:
@@ -48,7 +55,14 @@ def file(base: Path) -> Harness:
         path = base / case.domain.file
         return case.items(json.loads(path.read_bytes())) if path.exists() else {}
 
-    return Harness("file", lambda domain: FileStore(domain, Document(base, domain.file)), look)
+    def spoil(case: Case, record: Any) -> bool:
+        path = base / case.domain.file
+        before = path.read_text()
+        path.write_text(before.replace(f'"{TO_SPOIL}"', "5"))
+        assert path.read_text() != before
+        return True
+
+    return Harness("file", lambda domain: FileStore(domain, Document(base, domain.file)), look, spoil)
 
 
 def journal(base: Path) -> Harness:
@@ -72,7 +86,11 @@ def journal(base: Path) -> Harness:
     def open_store(domain: Domain) -> Store:
         return FileStore(domain, Document(base, domain.file), journal_above=0)
 
-    return Harness("journal", open_store, look)
+    def spoil(case: Case, record: Any) -> bool:
+        FileStore(case.domain, Document(base, case.domain.file)).fold()
+        return file(base).spoil(case, record)
+
+    return Harness("journal", open_store, look, spoil)
 
 
 def sql(alias: str) -> Harness:
@@ -83,7 +101,15 @@ def sql(alias: str) -> Harness:
             cursor.execute(f"SELECT {names} FROM {table}")
             return {tuple(row[:-1]): _plain(case, row[-1]) for row in cursor.fetchall()}
 
-    return Harness(alias, lambda domain: SqlStore(domain, alias), look)
+    def spoil(case: Case, record: Any) -> bool:
+        table = case.domain.models[case.kind]._meta.db_table
+        where = " AND ".join(f"{name} = %s" for name in case.kind.key_fields)
+        with connections[alias].cursor() as cursor:
+            cursor.execute(f"UPDATE {table} SET extra = '[]' WHERE {where}", record.key)
+            assert cursor.rowcount == 1
+        return True
+
+    return Harness(alias, lambda domain: SqlStore(domain, alias), look, spoil)
 
 
 def _plain(case: Case, value: Any) -> Any:

@@ -85,12 +85,12 @@ class PutAndFetchAgreeOnSomethingElse(MemoryStore):
     def put(self, records, *, expect=None, free=False):
         super().put([_reversed(record) for record in records], expect=expect, free=free)
 
-    def fetch(self, kind, keys, *, user_id=None):
+    def fetch(self, kind, keys, *, user_id=None, findings=None):
         return {key: _reversed(one) for key, one in super().fetch(kind, keys, user_id=user_id).items()}
 
 
 class FetchHandsOutItsOwn(MemoryStore):
-    def fetch(self, kind, keys, *, user_id=None):
+    def fetch(self, kind, keys, *, user_id=None, findings=None):
         kept = self._of(kind).records
         return {key: kept[key] for key in keys if key in kept and user_id in (None, kept[key].user_id)}
 
@@ -107,28 +107,28 @@ class AddForgets(MemoryStore):
 
 
 class FetchShowsOtherUsersRecords(MemoryStore):
-    def fetch(self, kind, keys, *, user_id=None):
+    def fetch(self, kind, keys, *, user_id=None, findings=None):
         return super().fetch(kind, keys)
 
 
 class FindIsOldestFirst(MemoryStore):
-    def select(self, kind, query):
+    def select(self, kind, query, findings=None):
         return super().select(kind, _replaced(query, oldest_first=not query.oldest_first))
 
 
 class FindIgnoresTheLimit(MemoryStore):
-    def select(self, kind, query):
+    def select(self, kind, query, findings=None):
         return super().select(kind, _replaced(query, limit=None))
 
 
 class FindIgnoresTheCursor(MemoryStore):
-    def select(self, kind, query):
+    def select(self, kind, query, findings=None):
         found = super().select(kind, _replaced(query, after=None, limit=None))
         return [one for one in found if query.after is None or one.order[0] != query.after[0]][: query.limit]
 
 
 class FindOrdersByLocale(MemoryStore):
-    def select(self, kind, query):
+    def select(self, kind, query, findings=None):
         found = super().select(kind, query)
         if query.limit is not None:
             return found
@@ -138,31 +138,31 @@ class FindOrdersByLocale(MemoryStore):
 
 
 class FindLimitsBeforeItFilters(MemoryStore):
-    def select(self, kind, query):
+    def select(self, kind, query, findings=None):
         found = super().select(kind, _replaced(query, tag=None, text=None))
         return [one for one in found if query.matches_content(one)]
 
 
 class UntilIsWithin(MemoryStore):
-    def select(self, kind, query):
+    def select(self, kind, query, findings=None):
         later = query.until and query.until + timedelta(microseconds=1)
         return super().select(kind, _replaced(query, until=later))
 
 
 class TextIsFoundInOneCaseOnly(MemoryStore):
-    def select(self, kind, query):
+    def select(self, kind, query, findings=None):
         found = super().select(kind, query)
         return [one for one in found if query.text is None or query.text in str(one.as_json())]
 
 
 class TagMatchesAPart(MemoryStore):
-    def select(self, kind, query):
+    def select(self, kind, query, findings=None):
         found = super().select(kind, _replaced(query, tag=None))
         return [one for one in found if query.tag is None or query.tag in str(getattr(one, one.tag_field))]
 
 
 class FindTakesAnyCondition(MemoryStore):
-    def find(self, kind, where=None, **options):
+    def find(self, kind, where=None, findings=None, **options):
         return self.select(kind, Query(where=where or {}, **options)) if where != {"digest": "x"} else []
 
 
@@ -184,12 +184,12 @@ class DeleteWhereDeletesAll(MemoryStore):
 
 
 class WalkSkipsAtPages(MemoryStore):
-    def walk(self, kind, *, page=1000):
+    def walk(self, kind, *, page=1000, findings=None):
         return (one for number, one in enumerate(super().walk(kind)) if number % (page + 1) != page)
 
 
 class WalkIsASnapshotOfOffsets(MemoryStore):
-    def walk(self, kind, *, page=1000):
+    def walk(self, kind, *, page=1000, findings=None):
         offset = 0
         while found := list(super().walk(kind))[offset : offset + page]:
             yield from found
