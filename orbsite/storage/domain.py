@@ -37,7 +37,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     position: int | None = None
     """Place within its list."""
     owners: tuple[str, ...] = ()
-    """Who may own a record, or an item that does not decode, that does not name its owner; the first is taken for it."""
+    """Who may own a record, or an item that does not decode, that names no owner; the first is taken for it."""
     findings: tuple[Finding, ...] = ()
     size: int = 0
     """About how many bytes it has, and those that follow it without a size; 0 where that matters to nobody."""

@@ -522,7 +522,7 @@ def what_was_returned_and_given_is_the_callers_own(harness: Harness, case: Case)
 def _spoiled(harness: Harness, case: Case) -> tuple[list[Any], list[Any], Any]:
     """Return the records that decode, by key, the keys that reads have to name, and the record that may be spoiled."""
     records = sorted(case.many(5, user_id="ana") if "user_id" not in case.kind.key_fields else case.many(5), key=_key)
-    value = (TO_SPOIL,) if isinstance(case.values[0], tuple) else TO_SPOIL
+    value = TO_SPOIL if isinstance(case.values[0], str) else (TO_SPOIL,)
     records[2] = msgspec.structs.replace(records[2], **{case.witness: value})
     harness.open(case.domain).put(records)
     if not harness.spoil(case, records[2]):
