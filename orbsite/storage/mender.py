@@ -38,8 +38,8 @@ class Mender(Walk):
         entries = list_form(declared.hint)
         if entries is not None and isinstance(raw, list | tuple):
             return self._entries(entries, raw, path)
-        if isinstance(raw, dict) and typing.get_origin(choice(typing.get_args(declared.hint), raw)) is dict:
-            return {name: item for name, item in raw.items() if self.keeps(name, item, path)}
+        if isinstance(raw, dict) and any(typing.get_origin(form) is dict for form in typing.get_args(declared.hint)):
+            return self._members_kept(raw, path)
         mended = self._instead(kind, declared, raw)
         if mended is REFUSED:
             self.findings += found
@@ -52,6 +52,18 @@ class Mender(Walk):
         found = jsontext.problems({name: item}, path)
         self.changes += [warning(one.path, f"{one.message}; the key was left out") for one in found[:1]]
         return not found
+
+    def _members_kept(self, raw: dict[str, Any], path: str) -> dict[str, Any]:
+        """Return a JSON object without the members that no record can hold."""
+        kept = {}
+        for name, item in raw.items():
+            strict = Walk()
+            strict.tree({name: item}, path)
+            if strict.findings:
+                self.changes.append(warning(strict.findings[0].path, f"{strict.findings[0].message}; it was left out"))
+            else:
+                kept[name] = item
+        return kept
 
     def _entries(self, hint: Any, raw: list[Any] | tuple[Any, ...], path: str) -> tuple[Any, ...]:
         inner = typing.get_args(hint)[0]

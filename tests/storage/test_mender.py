@@ -102,7 +102,8 @@ def test_a_number_beyond_a_double_is_no_reason_to_fail(name: str, huge: Any) -> 
          ["[0].type", "[0].active"]),
         ([{"type": "t", "active": True}], [{"id": "new", "type": "t", "active": True}], ["[0].id"]),
         (None, [], [""]),
-        ({"0": CONSTRAINT}, [], [""]),
+        ({"0": CONSTRAINT}, {"0": CONSTRAINT}, []),
+        ({"0": CONSTRAINT, "1": "\x00"}, {"0": CONSTRAINT}, ['["1"]']),
     ],
 )  # fmt: skip
 def test_every_valid_constraint_is_kept_in_its_form(wrong: Any, mended: list[Any], changed: list[str]) -> None:
