@@ -70,7 +70,7 @@ class TeView(OrbView):
 
     def current(self, user: str, reflection: str) -> Reflection | None:
         """Return a user's reflection, or None. Raises RecordUnreadable where its place holds what does not decode."""
-        return fetched(self.store, Reflection, (reflection,), user)
+        return fetched(self.store, Reflection, (user, reflection), user)
 
     def page_of_reflections(self, request: Request, where: dict[str, str]) -> Any:
         """Return a page of the reflections that have these fields and match the query, newest first."""

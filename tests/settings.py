@@ -30,6 +30,8 @@ if ORB_BACKUP_DIR.name.endswith(f"-{os.getpid()}"):  # whoever made it
 
 DATABASES["default"] = env.db_url_config(f"sqlite:///{tempfile.gettempdir()}/unused-by-tests.sqlite3")
 DATABASES["default"]["ENGINE"] = "orbsite.sqlite"
+# In memory. Each worker of the suite appends a suffix to the name, which is a parameter that SQLite does not know.
+DATABASES["default"]["TEST"] = {"NAME": "file:orb_tests?mode=memory&cache=shared&worker="}
 DATABASES["default"]["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "timeout": time_limit(20)}
 DATABASES["postgresql"] = {"ENGINE": "django.db.backends.postgresql", "NAME": "orb", "USER": "orb"}
 

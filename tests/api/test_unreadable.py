@@ -36,7 +36,7 @@ def test_lists_name_it_and_show_the_others(spoiled: Cell, ana: Caller) -> None:
     body = answer.json()
     assert (answer.status_code, [one["id"] for one in body["items"]]) == (200, list("gfecba"))
     [named] = body["unreadable"]
-    assert (named["kind"], named["key"]) == ("reflections", ["d"])
+    assert (named["kind"], named["key"]) == ("reflections", ["ana", "d"])
     assert "does not decode" in named["message"]
     assert SECRET not in answer.content.decode()
 
@@ -49,7 +49,7 @@ def test_pages_show_each_of_the_others_once(spoiled: Cell, ana: Caller) -> None:
         named += [one["key"] for one in body.get("unreadable", ())]
         following = body["next"]
     assert seen == list("gfecba")
-    assert ["d"] in named
+    assert ["ana", "d"] in named
 
 
 def test_one_by_its_id_is_a_conflict_that_says_what_to_do(spoiled: Cell, ana: Caller) -> None:
@@ -77,10 +77,10 @@ def test_sessions_and_searches_go_on(spoiled: Cell, ana: Caller) -> None:
 def test_exports_name_it_in_both_forms(spoiled: Cell, ana: Caller) -> None:
     *found, last = [json.loads(one) for one in b"".join(ana.get(f"{USER}/export").streaming_content).splitlines()]
     assert [one["record"]["id"] for one in found] == list("abcefg")
-    assert (last["records"], [one["key"] for one in last["unreadable"]]) == (6, [["d"]])
+    assert (last["records"], [one["key"] for one in last["unreadable"]]) == (6, [["ana", "d"]])
     whole = ana.get(f"{USER}/export", Accept="application/json").content
     body = json.loads(whole)
-    assert [one["key"] for one in body["unreadable"]] == [["d"]]
+    assert [one["key"] for one in body["unreadable"]] == [["ana", "d"]]
     assert {one["id"] for one in body["te"]["sessions"]["s"]} == set("abcefg")
     assert SECRET not in whole.decode()
 

@@ -156,7 +156,7 @@ def test_an_id_has_one_to_255_characters(length: int, found: list[str]) -> None:
 
 @pytest.mark.parametrize("name", ["..", "a/b\\c", "%00", "__proto__", "' OR 1=1", "مهمة", " "])
 def test_an_id_is_opaque(name: str) -> None:
-    assert both(Reflection, REFLECTION | {"id": name}).record.key == (name,)
+    assert both(Reflection, REFLECTION | {"id": name}).record.key[-1] == name
 
 
 @pytest.mark.parametrize(
