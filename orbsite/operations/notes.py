@@ -101,7 +101,7 @@ class Notes:
         model = self._store.domain.models[self._kind]
         rows = model._base_manager.using(self._store.using).filter(**dict(zip(self._kind.key_fields, key, strict=True)))
         names = columns(self._kind)
-        return cells_as_json(dict(zip(names, raw_rows(rows, names).get(), strict=True)))
+        return cells_as_json(self._kind, dict(zip(names, raw_rows(rows, names).get(), strict=True)))
 
 
 def step_text(step: Step) -> str:

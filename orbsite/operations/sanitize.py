@@ -26,7 +26,16 @@ from orbsite.storage.mender import mend
 from orbsite.storage.raw_columns import RawValue, raw_rows
 from orbsite.storage.reader import checked
 from orbsite.storage.record import Key, Record, columns, field_names
-from orbsite.storage.rows import cells_as_json, column_of, is_object, is_spelled_by_us, key_of, raw_json, read_cells
+from orbsite.storage.rows import (
+    cells_as_json,
+    column_of,
+    is_object,
+    is_spelled_by_us,
+    key_of,
+    known_path,
+    raw_json,
+    read_cells,
+)
 from orbsite.storage.sql import SqlStore
 from orbsite.stores import open_sql_store
 
@@ -113,7 +122,9 @@ class _Sanitizing:
         section.count(self._kind.plural, "mended")
         changes += self._more_changes(row)
         what = "mended" if run is not None else "would be mended"
-        section.findings += [warning(path, f"{what}: {one.path}: {one.message}") for one in changes]
+        section.findings += [
+            warning(path, f"{what}: {known_path(self._kind, one.path)}: {one.message}") for one in changes
+        ]
         if run is not None:
             position = row["position"] if isinstance(row["position"], int) else None
             self._store.load([(record, position)], run.uid)
@@ -137,7 +148,7 @@ class _Sanitizing:
             domain=self._store.domain.name,
             kind=self._kind.plural,
             key=key_text(key),
-            before=cells_as_json({name: row[name] for name in columns(self._kind)}),
+            before=cells_as_json(self._kind, {name: row[name] for name in columns(self._kind)}),
             before_run=run_id if isinstance(run_id, int) else None,
             before_position=position if isinstance(position, int) else None,
             after=after,

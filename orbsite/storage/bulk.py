@@ -12,11 +12,11 @@ import msgspec
 from django.db import IntegrityError
 
 from orbsite.storage.cells import Cells
-from orbsite.storage.digests import Columns, Line, line_of
+from orbsite.storage.digests import Columns, Line, digest, line_of
 from orbsite.storage.errors import Conflict
 from orbsite.storage.instant import shortened
-from orbsite.storage.record import Id, Key, R, columns, declared
-from orbsite.storage.rows import LEDGER, Row, column_of
+from orbsite.storage.record import Id, R, columns, declared
+from orbsite.storage.rows import LEDGER, Row, column_of, read_cells
 from orbsite.storage.rules import ID_LENGTH
 from orbsite.storage.store import Pack, Standing
 
@@ -36,7 +36,6 @@ class Bulk(ABC, Generic[R]):
         """The columns of the cells, quoted."""
         self.all_names = [*self.names, *(quote(column_of(model, name).column) for name in LEDGER)]
         self.keys: list[str] = [quote(column_of(model, name).column) for name in model.kind.key_fields]
-        self.key_places = [names.index(name) for name in model.kind.key_fields]
         self.run = quote(column_of(model, "run_id").column)
         self.line: Line | None = line_of(model.kind)
         hints = declared(model.kind)
@@ -74,11 +73,16 @@ class Bulk(ABC, Generic[R]):
                 raise
             raise Conflict("somebody else has taken a key meanwhile; read again, then retry") from problem
 
-    def digests(self, run: int | None) -> Iterator[tuple[str, str | None, Key]]:
-        """Yield user, digest and key of each row that a run wrote, or of all; None where it needs a closer look."""
-        user, keys = columns(self.kind).index("user_id"), self.key_places
+    def digests(self, run: int | None) -> Iterator[tuple[Any, str | None]]:
+        """Yield user and digest of each row that a run wrote, or of all; no digest of a row that does not decode."""
+        names = columns(self.kind)
+        user = names.index("user_id")
         for row in self.read(run):
-            yield row[user], self._digest(row), tuple(row[at] for at in keys)
+            told = self._digest(row)
+            if told is None:  # it needs a closer look
+                record = read_cells(self.kind, dict(zip(names, row, strict=True))).record
+                told = None if record is None else digest(record)
+            yield row[user], told
 
     def _digest(self, row: Sequence[Any]) -> str | None:
         """Return the digest of what a row says, where it is spelled as it is by us."""

@@ -31,6 +31,7 @@ else:  # Django's fields take no type arguments at run time
     _CharField, _JSONField = models.CharField, models.JSONField
 
 
+_MEMBER = re.compile(r"\$\.(\w+)")
 _MOST_TOLD, _LONGEST = 5, 20
 _OURS = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{6})?", re.ASCII)
 _BROKEN = "the column holds what is no value of its kind, such as text that is no UTF-8, or a time beyond the calendar"
@@ -223,23 +224,31 @@ def key_of(kind: type[Record], cells: Mapping[str, Any]) -> tuple[str, ...]:
 
 def why_unreadable(kind: type[Record], cells: Mapping[str, Any], reading: Reading[Any]) -> Unreadable:
     """Return the finding that a row does not decode, with what is wrong in it; never with what it says."""
-    names = [name for _, name in field_names(kind)]
-    wrong = "; ".join(f"{_where(one.path, names)}: {one.message}" for one in errors(reading.findings)[:_MOST_TOLD])
+    wrong = "; ".join(f"{known_path(kind, one.path)}: {one.message}" for one in errors(reading.findings)[:_MOST_TOLD])
     what = f"its row in SQL does not decode ({wrong}); sanitize it in the admin, or mend or remove it in SQL"
     return unreadable(kind.plural, key_of(kind, cells), what)
 
 
-def _where(path: str, names: list[str]) -> str:
-    """Return the field that a path leads into; the names of unknown keys are what somebody wrote."""
-    member = re.match(r"\$\.(\w+)", path)
-    if path == ROOT or (member is not None and member[1] in names):
-        return path if member is None else f"{ROOT}.{member[1]}"
-    return "unknown keys"
+def known_path(kind: type[Record], path: str) -> str:
+    """Return a path into a record as it can be told; the names of unknown keys are what somebody wrote."""
+    member = _MEMBER.match(path)
+    is_known = path == ROOT or (member is not None and member[1] in {name for _, name in field_names(kind)})
+    return path if is_known else "unknown keys"
 
 
-def cells_as_json(cells: Mapping[str, Any]) -> str:
+def cells_as_json(kind: type[Record], cells: Mapping[str, Any]) -> str:
     """Return what the columns of a row hold as ASCII JSON, exactly, whether it is UTF-8, text or neither."""
-    return json.dumps({"columns": cells}, default=lambda blob: {"blob": bytes(blob).hex()})
+    hints = declared(kind)
+    columns = {name: _kept(hints[name], cell) for name, cell in cells.items()}
+    return json.dumps({"columns": columns}, default=lambda blob: {"blob": bytes(blob).hex()})
+
+
+def _kept(hint: Any, cell: Any) -> Any:
+    """Return JSON as what it is, where it is any; all else as it stands."""
+    if hint in (Text, Id, Instant) or isinstance(cell, bytes):
+        return cell
+    value = _lenient_value(hint, cell)
+    return cell if isinstance(value, str) else value
 
 
 def is_spelled_by_us(kind: type[Record], cells: Mapping[str, Any]) -> bool:

@@ -214,26 +214,13 @@ class SqlStore(LedgerStore):
 
     def sums(self, kind: type[Record], run: int | None = None) -> Sums:
         found = Sums()
-        for user, told in self._digests(kind, run):
+        for user, told in self._bulk(kind).digests(run):
             found.add(printable(user), told)
         return found
 
     def refused(self) -> int:
         """Return how many rows do not decode; each row is looked at, for no index knows."""
-        return sum(told is None for kind in self.domain.kinds for _, told in self._digests(kind))
-
-    def _digests(self, kind: type[Record], run: int | None = None) -> Iterator[tuple[Any, str | None]]:
-        """Yield user and digest of each row that a run wrote, or of all; None of a row that does not decode."""
-        unusual: list[tuple[Any, Key]] = []
-        for user, told, key in self._bulk(kind).digests(run):
-            if told is not None:
-                yield user, told
-                continue
-            unusual.append((user, key))
-            if len(unusual) == _PAGE:
-                yield from self._of_unusual(kind, unusual)
-                unusual = []
-        yield from self._of_unusual(kind, unusual)
+        return sum(told is None for kind in self.domain.kinds for _, told in self._bulk(kind).digests(None))
 
     def records_of(self, kind: type[R], rows: models.QuerySet[Any], unread: Unread) -> Iterator[R]:
         """Yield the records of rows of a kind's table, and tell of rows that are none."""
@@ -248,13 +235,6 @@ class SqlStore(LedgerStore):
         make: Any = PostgresqlBulk if connection.vendor == "postgresql" else SqliteBulk
         bulk: Bulk[R] = make(self.domain.models[kind], connection)
         return bulk
-
-    def _of_unusual(self, kind: type[Record], unusual: list[tuple[Any, Key]]) -> Iterator[tuple[Any, str | None]]:
-        """Yield the same of rows that are spelled otherwise than by us, or are no records."""
-        rows = self.rows(kind, [key for _, key in unusual])
-        for user, key in unusual:
-            row = rows.get(key)
-            yield user, digest(row.record) if row and row.record else None
 
     def _rows(self, kind: type[Record]) -> models.QuerySet[Any]:
         model: type[models.Model] = self.domain.models[kind]
