@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
 from django.db import DatabaseError
 
+from orbsite.management import tracebacks
 from orbsite.management.base import told
 from orbsite.management.streams import OutputLost, guarded_streams
 from orbsite.operations.report import failure_as_json
@@ -20,6 +21,7 @@ from orbsite.storage.errors import OrbError
 def main() -> None:
     """Run the command that the arguments name. What a person can mend ends it with one line and exit code 2."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orbsite.settings")
+    tracebacks.install()
     with guarded_streams():
         try:
             execute_from_command_line(sys.argv)

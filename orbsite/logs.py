@@ -1,13 +1,16 @@
 """Logs as lines of JSON, each with the request that it belongs to, and never with a traceback's texts.
 
 A message is whatever the code says, which names ids at most; an error is told by its type and by where it happened,
-because the texts of errors quote what they choked on.
+because the texts of errors quote what they choked on. That holds for the arguments of a message too, and for libraries
+that quote requests in theirs: gunicorn quotes addresses and headers, Django the hosts that it refuses.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import re
+import sys
 import traceback
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -18,6 +21,16 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 _USUAL = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
 _PLAIN = (str, int, float, bool, type(None))
+_OURS = ("orbsite.", "luna.", "te.")
+_HIDDEN = "…"
+_OF_GUNICORN = re.compile(
+    r"Starting gunicorn|Listening at:|Using worker:|Handling signal:|Ignoring unknown signal|Unhandled signal|"
+    r"Booting worker|Worker exiting|WORKER TIMEOUT|Worker \(pid|Reaped unknown|Hang up:|Parent changed|"
+    r"Shutting down:"
+)
+"""Messages of gunicorn about itself, whose arguments are process ids, signals and its own addresses."""
+_REFUSED = re.compile(r"Invalid request from ip=([0-9A-Fa-f.:]*): ")
+_QUOTES = re.compile("[\"':\\n]")
 
 
 class JSONLines(logging.Formatter):
@@ -41,11 +54,46 @@ class JSONLines(logging.Formatter):
 
 
 def _message(record: logging.LogRecord) -> str:
-    """Return what a record says; where Django names the path of a request, which names users, it is left out."""
+    """Return what a record says; where a library names the path of a request, which names users, it is left out."""
+    if record.name.startswith("gunicorn"):
+        return _of_gunicorn(record)
+    if record.name.startswith("django.security.") and not record.args:
+        return _beginning(str(record.msg))
     path = getattr(getattr(record, "request", None), "path", None)
-    if path is None or not isinstance(record.args, tuple):
+    if not isinstance(record.args, tuple):
         return record.getMessage()
-    return str(record.msg) % tuple("…" if one == path else one for one in record.args)
+    return _filled(record, tuple(_HIDDEN if path is not None and one == path else _told(one) for one in record.args))
+
+
+def _of_gunicorn(record: logging.LogRecord) -> str:
+    """Return what gunicorn says, without what it quotes of requests."""
+    message = str(record.msg)
+    if _OF_GUNICORN.match(message):
+        return record.getMessage()
+    if match := _REFUSED.match(message):
+        kind = sys.exc_info()[0]
+        return match[0] + (_HIDDEN if kind is None else kind.__name__)
+    if not isinstance(record.args, tuple) or not record.args:
+        return _beginning(message)
+    return _filled(record, tuple(one if isinstance(one, int) else _HIDDEN for one in record.args))
+
+
+def _filled(record: logging.LogRecord, arguments: tuple[Any, ...]) -> str:
+    return str(record.msg) % arguments if arguments else str(record.msg)
+
+
+def _beginning(message: str) -> str:
+    """Return a message up to where it begins to quote."""
+    match = _QUOTES.search(message)
+    return message if match is None else f"{message[: match.start()]} {_HIDDEN}"
+
+
+def _told(argument: Any) -> Any:
+    """Return an argument of a message; of an error that is not this project's, the type and the system's reason."""
+    if not isinstance(argument, BaseException) or type(argument).__module__.startswith(_OURS):
+        return argument
+    reason = getattr(argument, "strerror", None) if isinstance(argument, OSError) else None
+    return f"{type(argument).__name__}: {reason}" if reason else type(argument).__name__
 
 
 def _is_plain(value: Any) -> bool:

@@ -138,8 +138,17 @@ def cancel(number: int, *, now: Callable[[], datetime]) -> Job:
 
 @task
 def run_job(number: int) -> None:
-    """Run a job, in a worker."""
-    execute(number, now=utc_now)
+    """Run a job, in a worker. Raises OrbError where its row could not be written, with nothing of what led to it.
+
+    A queue keeps the traceback of a task with the texts of every error in it, and those of a driver quote rows.
+    """
+    try:
+        execute(number, now=utc_now)
+    except Exception as problem:  # noqa: BLE001 -- whatever it is, what may be told of it is told
+        why = told(problem)
+    else:
+        return
+    raise OrbError(f"job {number} could not be recorded: {why}")
 
 
 def execute(number: int, *, now: Callable[[], datetime], beat: float = SECONDS) -> bool:

@@ -15,6 +15,7 @@ from orbsite.operations.progress import Progress, silent
 from orbsite.operations.source_rows import RowEntries
 from orbsite.operations.sqlite_source import SqliteSource
 from orbsite.storage.domain import Domain, Entry
+from orbsite.storage.driver_errors import driver_message
 from orbsite.storage.errors import StoreUnavailable
 from orbsite.storage.finding import ROOT, warning
 
@@ -72,9 +73,11 @@ def _opened(address: Address, progress: Progress) -> _Tables:
         raise StoreUnavailable(f"{address.name!r} is no path: {problem}") from problem
     except sqlite3.Error as problem:
         raise StoreUnavailable(
-            f"{address.name} cannot be read: {address.masked(problem)}; check the path, and that nothing has it locked"
+            f"{address.name} cannot be read: {address.masked(driver_message(problem))}; check the path, and that "
+            "nothing has it locked"
         ) from problem
     except psycopg.Error as problem:
         raise StoreUnavailable(
-            f"{address.name} cannot be read: {address.masked(problem)}; check the address, and that it runs"
+            f"{address.name} cannot be read: {address.masked(driver_message(problem))}; check the address, and that "
+            "it runs"
         ) from None  # whose text may hold the password

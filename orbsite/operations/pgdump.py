@@ -18,6 +18,7 @@ from psycopg.errors import LockNotAvailable
 
 from orbsite.operations.manifest import counted, opened
 from orbsite.storage.directory import Directory
+from orbsite.storage.driver_errors import without_values
 from orbsite.storage.errors import DocumentCorrupt, StoreUnavailable
 
 NAME = "database.dump"
@@ -128,9 +129,11 @@ def _run(
 
 
 def _reason(said: bytes) -> str:
-    """Return the first error, of which the first line has no data of users."""
+    """Return the first error, up to where the server's message begins to quote rows."""
     lines = said.decode(errors="replace").splitlines()
     first = next((line for line in lines if "error:" in line), "the program died")
+    before, mark, message = first.partition("ERROR:")
+    first = f"{before}{mark} {without_values(message.strip())}" if mark else first
     return first.encode("ascii", "backslashreplace").decode()[:_LONGEST_MESSAGE]
 
 

@@ -18,6 +18,7 @@ from orbsite.operations.database_address import Address
 from orbsite.operations.progress import Progress, Stopped
 from orbsite.operations.source_rows import Column, Page, Unkept
 from orbsite.storage import jsontext
+from orbsite.storage.driver_errors import driver_message
 from orbsite.storage.errors import StoreUnavailable
 
 _FIRST, _MOST, _PAGE_BYTES = 50, 1000, 1 << 20
@@ -174,7 +175,7 @@ class PostgresqlSource:
                 )
             raise StoreUnavailable(f"{told}. What was imported before is kept") from problem
         except psycopg.Error as problem:
-            why = problem.diag.message_primary or self._address.masked(problem)
+            why = self._address.masked(driver_message(problem))
             raise StoreUnavailable(
                 f"{table} in {self._address.name} cannot be read ({why}); what was imported so far is kept. "
                 "Check that the server runs, then run this again"

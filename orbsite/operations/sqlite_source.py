@@ -18,6 +18,7 @@ from orbsite.operations.database_address import Address
 from orbsite.operations.progress import Progress, Stopped
 from orbsite.operations.source_rows import Column, Page, Unkept
 from orbsite.operations.sqlite_file import SqliteFile
+from orbsite.storage.driver_errors import driver_message
 from orbsite.storage.errors import StoreUnavailable
 
 LARGEST_CELL = 32 << 20
@@ -251,7 +252,7 @@ class SqliteSource:
                 raise _OddCell from None  # whose message has the text
             if problem.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
                 self._file.check()
-                raise StoreUnavailable(self._broken(table, str(problem))) from problem
+                raise StoreUnavailable(self._broken(table, driver_message(problem))) from problem
             if time.monotonic() > self._deadline:
                 raise StoreUnavailable(
                     f"{table} in {self._name} takes SQLite more than {DEADLINE:.0f} seconds for a page of rows; "

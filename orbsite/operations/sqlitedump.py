@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from orbsite.operations.manifest import opened
 from orbsite.storage.directory import Directory
+from orbsite.storage.driver_errors import driver_message
 from orbsite.storage.errors import DocumentCorrupt, StoreUnavailable
 
 NAME = "database.sqlite3"
@@ -88,7 +89,7 @@ def _damage(directory: Directory) -> str | None:
             with contextlib.closing(_open(directory.path / NAME, "mode=ro&immutable=1")) as copy:
                 (found,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
         except sqlite3.Error as problem:
-            return str(problem)
+            return driver_message(problem)
     return None if found == "ok" else "integrity_check does not pass"
 
 
@@ -114,4 +115,6 @@ def _translated(what: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as problem:
-        raise StoreUnavailable(f"{what}: {problem}; check DATABASE_URL and the disk, then try again") from problem
+        raise StoreUnavailable(
+            f"{what}: {driver_message(problem)}; check DATABASE_URL and the disk, then try again"
+        ) from problem

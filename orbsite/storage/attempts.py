@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from django.db import InterfaceError, InternalError, OperationalError, connections, transaction
 
 from orbsite.storage.database_errors import refusal, sqlite_code, sqlstate
+from orbsite.storage.driver_errors import driver_message
 from orbsite.storage.errors import LockTimeout, OrbError, SaveFailed, SaveOutcomeUnknown, StoreUnavailable
 
 logger = logging.getLogger(__name__)
@@ -76,16 +77,18 @@ class Attempts:
         if refused is not None:
             return refused
         if _is_an_answer(problem):
-            return SaveFailed(f"the database refused the save, and nothing was written: {problem}")
+            return SaveFailed(f"the database refused the save, and nothing was written: {driver_message(problem)}")
         connections[self._using].close()
         if is_committing:
             return SaveOutcomeUnknown(
-                f"the database did not confirm the save, which may be there or not: {problem}. Read the keys again: "
+                f"the database did not confirm the save, which may be there or not: {driver_message(problem)}. "
+                "Read the keys again: "
                 "where what you saved is not there, save it again, with `expect` as before; an add may simply be "
                 "repeated"
             )
         return StoreUnavailable(
-            f"the database was lost before the save was committed, and nothing was written: {problem}. "
+            f"the database was lost before the save was committed, and nothing was written: "
+            f"{driver_message(problem)}. "
             "Check that it runs, then try again"
         )
 
@@ -117,4 +120,4 @@ def _is_an_answer(problem: Exception) -> bool:
 
 
 def _name(problem: Exception) -> str:
-    return type(problem.__cause__).__name__ if sqlstate(problem) else str(problem)
+    return type(problem.__cause__).__name__ if sqlstate(problem) else driver_message(problem)

@@ -6,11 +6,11 @@ The messages never repeat what a statement was about to write.
 from __future__ import annotations
 
 import sqlite3
-from typing import Any
 
-from django.db import OperationalError, ProgrammingError, connections
+from django.db import OperationalError, connections
 
 from orbsite.sqlite.errors import DatabaseMissing
+from orbsite.storage.driver_errors import driver_message
 from orbsite.storage.errors import OrbError, SaveFailed, StoreUnavailable
 
 _NOTHING = "nothing of this step was written"
@@ -49,18 +49,16 @@ def explained(problem: Exception, using: str = "default") -> str:
     if isinstance(problem, DatabaseMissing):
         return str(problem)
     place = place_of(using)
-    cause = problem.__cause__
     told = _OF_SQLITE.get(sqlite_code(problem)) or _OF_POSTGRESQL.get(sqlstate(problem))
-    if told is None and str(problem).startswith("no such table"):
-        told = f"has {problem}; {_MIGRATE}"
     if told is not None:
         return f"{place} {told}"
-    if getattr(cause, "sqlstate", None):
-        return f"{place} refused this: {_primary(cause)} (SQLSTATE {sqlstate(problem)}); mend that, then run it again"
-    if isinstance(problem, OperationalError) and connections[using].vendor == "postgresql":
-        return f"{place} cannot be reached: {' '.join(str(problem).split())}; check DATABASE_URL, and that it runs"
-    told = str(problem) if isinstance(problem, OperationalError | ProgrammingError) else type(problem).__name__
-    return f"{place} refused this: {told}; mend that, then run it again"
+    message = driver_message(problem)
+    if message.startswith("no such table"):
+        return f"{place} has {message}; {_MIGRATE}"
+    is_of_connection = isinstance(problem, OperationalError) and connections[using].vendor == "postgresql"
+    if is_of_connection and not sqlstate(problem):
+        return f"{place} cannot be reached: {message}; check DATABASE_URL, and that it runs"
+    return f"{place} refused this: {message}; mend that, then run it again"
 
 
 def refusal(problem: Exception, using: str = "default") -> OrbError | None:
@@ -86,10 +84,3 @@ def sqlite_code(problem: BaseException) -> int:
 def sqlstate(problem: BaseException) -> str:
     """Return PostgreSQL's code, empty where it is none."""
     return getattr(problem.__cause__, "sqlstate", None) or ""
-
-
-def _primary(cause: Any) -> str:
-    """Return the first line of PostgreSQL's message; the others may quote the data."""
-    primary = getattr(getattr(cause, "diag", None), "message_primary", None)
-    is_about_data = str(cause.sqlstate).startswith(("22", "23"))
-    return type(cause).__name__ if is_about_data or not primary else str(primary)

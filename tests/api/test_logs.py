@@ -113,3 +113,38 @@ def test_a_name_that_is_there_and_one_that_is_not_are_answered_alike(client: Cli
     import re
 
     assert len({re.sub(r'name="csrfmiddlewaretoken" value="\w+"', "", text) for text in texts}) == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "arguments", "told"),
+    [
+        ("Error handling request %s %s", ("GET", "/api/v1/users/canary"), "Error handling request … …"),
+        ("Invalid request from ip=2001:db8::1: Invalid HTTP Header: 'Bearer canary'", (),
+         "Invalid request from ip=2001:db8::1: …"),
+        ("Something new: canary", (), "Something new …"),
+        ("Exception during worker exit:\n%s", ("Traceback: canary",), "Exception during worker exit:\n…"),
+        ("Worker (pid:%s) exited with code %s.", (7, 3), "Worker (pid:7) exited with code 3."),
+        ("Listening at: %s (%s)", ("http://127.0.0.1:8000", 7), "Listening at: http://127.0.0.1:8000 (7)"),
+    ],
+)  # fmt: skip
+def test_gunicorn_is_heard_about_itself_and_not_about_requests(
+    message: str, arguments: tuple[Any, ...], told: str
+) -> None:
+    record = logging.getLogger("gunicorn.error").makeRecord(
+        "gunicorn.error", logging.ERROR, "f", 1, message, arguments, None
+    )
+    assert json.loads(JSONLines().format(record))["message"] == told
+
+
+@pytest.mark.parametrize("problem", [ValueError("canary"), OSError(5, "Input/output error", "canary")])
+def test_an_error_among_the_arguments_of_a_message_is_told_by_its_type(problem: Exception) -> None:
+    line = _line("it failed: %s, %r", problem, problem)
+    assert "canary" not in line
+    assert type(problem).__name__ in line
+
+
+def test_a_host_that_is_refused_is_not_repeated() -> None:
+    record = logging.getLogger("x").makeRecord(
+        "django.security.DisallowedHost", logging.ERROR, "f", 1, "Invalid HTTP_HOST header: 'canary'.", (), None
+    )
+    assert json.loads(JSONLines().format(record))["message"] == "Invalid HTTP_HOST header …"
