@@ -10,7 +10,7 @@ from django.contrib.admin.options import IS_POPUP_VAR
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from orbsite.chosen import Chosen
-from orbsite.console import trail
+from orbsite.console import again, trail
 from orbsite.console.operations import address_of
 from orbsite.console.permissions import may
 from orbsite.console.starting import start
@@ -91,6 +91,8 @@ def export(page: Handed, request: HttpRequest, queryset: Any) -> Any:
     tree: Tree = {}
     for record in sorted(records, key=lambda one: one.order):
         page.domain.layout.put(tree, record, None)
+    if asked := again.ask_for_many(request, len(records)):
+        return asked
     trail.note(request, "export", subject="/".join(page.names), records=len(records))
     answer = HttpResponse(stringify(page.domain.layout.encode(tree)), content_type="application/json")
     answer["Content-Disposition"] = f'attachment; filename="{page.domain.file.name}"'

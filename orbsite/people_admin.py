@@ -23,6 +23,11 @@ class Guarded(ModelAdmin):
             request, object_id, *others, **named
         )
 
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
+        """Ask those for the password who may remove somebody."""
+        asked = again.ask(request) if self.has_delete_permission(request) else None
+        return asked or super().delete_view(request, object_id, extra_context)
+
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         """Note it in the trail too."""
         self._note(request, "made", obj)

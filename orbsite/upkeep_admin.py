@@ -15,10 +15,11 @@ from django.utils.html import format_html
 
 from orbsite.addresses import of_client
 from orbsite.admin import LedgerAdmin, ModelAdmin, pretty
-from orbsite.console import again, trail
+from orbsite.console import trail
 from orbsite.console.linked import Link, Linked, to_operation
 from orbsite.console.lists import StrictAdmin, known
-from orbsite.console.permissions import is_weighty, may
+from orbsite.console.permissions import may
+from orbsite.console.starting import confirmation
 from orbsite.forms import TreeField
 from orbsite.operations import jobs, requests
 from orbsite.storage.clock import utc_now
@@ -126,8 +127,8 @@ class JobForm(forms.ModelForm):  # type: ignore[type-arg]
                 requests.read(cleaned["operation"], cleaned["arguments"])
             except OrbError as problem:
                 raise ValidationError({"arguments": str(problem)}) from problem
-            asks = is_weighty(cleaned["operation"], cleaned["arguments"])
-            if asks and (page := again.ask(self.request, to=reverse("admin:orbsite_job_add"))):
+            to = reverse("admin:orbsite_job_add")
+            if page := confirmation(self.request, cleaned["operation"], cleaned["arguments"], to=to):
                 link = format_html('Nothing was started. <a href="{}">Confirm that it is you</a> first.', page.url)
                 raise ValidationError(link)
         return cleaned
@@ -195,7 +196,8 @@ class JobAdmin(LedgerAdmin):
     def start_again(self, request: HttpRequest, queryset: Any) -> Any:
         """Start jobs again that have ended."""
         wanted = self._mine(request, queryset)
-        if any(is_weighty(job.operation, job.arguments) for job in wanted) and (page := again.ask(request)):
+        pages = (confirmation(request, job.operation, job.arguments) for job in wanted)
+        if page := next(filter(None, pages), None):
             return page
         for job in wanted:
             _told(

@@ -26,12 +26,18 @@ from orbsite import audit, conf
 from orbsite.addresses import of_client
 from orbsite.console import addresses, second
 from orbsite.storage.clock import utc_now
+from orbsite.storage.domain import registered
 
 View = Callable[..., Any]
 
 LASTS = timedelta(minutes=5)
 """For how long nobody is asked again."""
 _AT = "orb_confirmed_at"
+_TAKEN = "orb_taken_since"
+MOST_TAKEN = 20
+"""How many records a session may export from lists until the password is asked for again."""
+_OF_ACCESS = frozenset({"orbsite.token"})
+_SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
 CONFIRMING = "orb_is_confirming"
 """Set on a request that asks for the password again, which is no sign-in."""
 
@@ -61,6 +67,38 @@ def ask(request: HttpRequest, to: str = "") -> HttpResponseRedirect | None:
     return HttpResponseRedirect(f"{reverse('admin:console_again')}?{back}")
 
 
+def of_access(request: HttpRequest, page: Any) -> HttpResponseRedirect | None:
+    """Return the way to the page that asks for the password, where a page of access is sent something.
+
+    The site asks this for every page of every model, so that no page, action or later model is forgotten.
+    """
+    if request.method in _SAFE or not guards(page.model):
+        return None
+    return ask(request)
+
+
+def guards(model: type[Any]) -> bool:
+    """Tell whether the pages of a model decide on who gets in: all do but those of records and of their upkeep."""
+    label = model._meta.app_label
+    ours = {"orbsite"} | {kept._meta.app_label for domain in registered() for kept in domain.models.values()}
+    return label not in ours or model._meta.label_lower in _OF_ACCESS
+
+
+def ask_for_many(request: HttpRequest, number: int, to: str = "") -> HttpResponseRedirect | None:
+    """Return the way to the page that asks for the password, where so many records more are too many to take unasked.
+
+    What a session takes is added up until the password is told: twice half as many are as many.
+    """
+    if is_fresh(request, utc_now()):
+        return None
+    taken = request.session.get(_TAKEN)
+    total = number + (taken if isinstance(taken, int) else 0)
+    if total > MOST_TAKEN:
+        return ask(request, to)
+    request.session[_TAKEN] = total
+    return None
+
+
 def is_fresh(request: HttpRequest, now: datetime) -> bool:
     """Tell whether the password was told in this session a moment ago; a clock that went back asks again."""
     at = _told_at(request)
@@ -76,6 +114,7 @@ def lasts(request: HttpRequest, now: datetime) -> bool:
 def note(request: HttpRequest, now: datetime) -> None:
     """Remember in the session that its user has proven who it is."""
     request.session[_AT] = now.isoformat()
+    request.session.pop(_TAKEN, None)
 
 
 def urls(site: AdminSite) -> list[URLPattern]:

@@ -21,8 +21,8 @@ from django.views.decorators.http import require_POST
 
 from orbsite import conf
 from orbsite.console import again, trail
-from orbsite.console.permissions import is_weighty, may, page
-from orbsite.console.starting import found, to_job
+from orbsite.console.permissions import may, page
+from orbsite.console.starting import confirmation, found, to_job
 from orbsite.storage.directory import Directory
 from orbsite.storage.domain import registered
 from orbsite.storage.errors import DocumentRefused
@@ -47,7 +47,7 @@ def download(request: HttpRequest, number: int) -> Any:
     """Send what a job has exported, and note who took it."""
     job = found(request, number)
     to = reverse("admin:job", args=[job.pk])
-    if is_weighty(job.operation, job.arguments) and (confirm := again.ask(request, to=to)):
+    if confirm := confirmation(request, job.operation, job.arguments, to=to):
         return confirm
     wanted = request.POST.get("domain")
     place = place_of(job)
@@ -55,6 +55,8 @@ def download(request: HttpRequest, number: int) -> Any:
     if place is None or not files:
         messages.error(request, "The files are not here: removed, or on the host of the worker. Start the job again.")
         return to_job(job)
+    if confirm := again.ask_for_many(request, _exported(job), to):
+        return confirm
     trail.note(request, "download", subject=job.pk, directory=place.name, domains=[name for name, _ in files])
     if wanted is not None:
         file = files[0][1]
@@ -68,6 +70,12 @@ def download(request: HttpRequest, number: int) -> Any:
         name = f"{place.name}.zip"
     answer["Content-Disposition"] = f'attachment; filename="{name}"'
     return answer
+
+
+def _exported(job: Job) -> int:
+    """Return how many records an export has written."""
+    domains = (job.result or {}).get("domains", {})
+    return sum(int(counts.get("exported", 0)) for counts in domains.values())
 
 
 def place_of(job: Job) -> Path | None:

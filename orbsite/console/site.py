@@ -38,12 +38,14 @@ class Console(AdminSite):
         return super().has_permission(request) and again.lasts(request, utc_now()) and not second.is_missing(request)
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
-        """Ask for the second factor first; tell nobody of rows that they may not see."""
+        """Ask for the second factor first; tell nobody of rows that they may not see; guard who gets in."""
 
         def seen(request: HttpRequest, *arguments: Any, **named: Any) -> Any:
-            if not _may_see(getattr(view, "__self__", None), request):
+            page = getattr(view, "__self__", None)
+            if not _may_see(page, request):
                 raise Http404
-            return view(request, *arguments, **named)
+            asked = again.of_access(request, page) if isinstance(page, BaseModelAdmin) else None
+            return asked or view(request, *arguments, **named)
 
         inner = super().admin_view(update_wrapper(seen, view), cacheable)
 

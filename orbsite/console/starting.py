@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
+from django.db import DatabaseError
 from django.http import Http404, HttpRequest, HttpResponseRedirect
 from django.urls import reverse
 
@@ -13,7 +14,9 @@ from orbsite.console import again
 from orbsite.console.permissions import is_weighty, may, may_see
 from orbsite.operations import jobs
 from orbsite.storage.clock import utc_now
+from orbsite.storage.domain import registered
 from orbsite.storage.errors import OrbError
+from orbsite.stores import open_store
 from orbsite.upkeep import Job
 
 OPEN = (Job.State.QUEUED, Job.State.RUNNING)
@@ -26,7 +29,7 @@ def start(request: HttpRequest, operation: str, arguments: dict[str, Any], *, ba
     """
     if not may(request.user, operation):
         raise Http404
-    if is_weighty(operation, arguments) and (page := again.ask(request, to=back)):
+    if page := confirmation(request, operation, arguments, to=back):
         return page
     waiting = Job.objects.filter(operation=operation, arguments=arguments, state__in=OPEN).only("pk").first()
     if waiting is not None:
@@ -38,6 +41,29 @@ def start(request: HttpRequest, operation: str, arguments: dict[str, Any], *, ba
         messages.error(request, str(problem))
         return HttpResponseRedirect(back)
     return to_job(job)
+
+
+def confirmation(
+    request: HttpRequest, operation: str, arguments: dict[str, Any], *, to: str = ""
+) -> HttpResponseRedirect | None:
+    """Return the way to the page that asks for the password, where the work weighs so much; None where it was told."""
+    if is_weighty(operation, arguments) or (operation == "export" and _are_many(arguments)):
+        return again.ask(request, to=to)
+    return None
+
+
+def _are_many(arguments: dict[str, Any]) -> bool:
+    """Tell whether there are more records of a user than are taken unasked; where nobody can tell, there are."""
+    most = again.MOST_TAKEN
+    found = 0
+    try:
+        for domain in registered(arguments.get("only")):
+            store = open_store(domain)
+            for kind in domain.kinds:
+                found += len(list(store.find(kind, {"user_id": str(arguments.get("user"))}, limit=most + 1)))
+    except (OrbError, DatabaseError):
+        return True
+    return found > most
 
 
 def who(request: HttpRequest) -> dict[str, str]:
