@@ -208,13 +208,15 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": ["orbsite.api.schema.finish"],
 }
 
-# Who guesses passwords waits: so many failures of one name from one address.
+# Who guesses passwords waits; `orbsite.guessing` has the rules.
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
-AXES_FAILURE_LIMIT = 10
-AXES_COOLOFF_TIME = 0.25  # hours
+AXES_HANDLER = "orbsite.guessing.Handler"
+AXES_FAILURE_LIMIT = 10  # of one name from one network
+AXES_COOLOFF_TIME = 24  # hours, after which guesses are forgotten
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
-AXES_CLIENT_IP_CALLABLE = "orbsite.addresses.as_ip"
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # every wait ends
+AXES_CLIENT_IP_CALLABLE = "orbsite.addresses.network_of"
 AXES_VERBOSE = False
 
 # Whether the admin asks for a code too, and what authenticators call it.

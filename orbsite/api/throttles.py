@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from orbsite import conf
-from orbsite.addresses import of_client
+from orbsite.addresses import network_of, of_client
 
 _GUESSES, _GUESSING = 20, 60
 
@@ -44,7 +44,7 @@ class TokenThrottle(BaseThrottle):
 def note_guess(request: Request) -> None:
     """Count a wrong token from an address: after some, the answer is to wait (Throttled). Right ones never wait."""
     ends = (time.time() // _GUESSING + 1) * _GUESSING
-    if _count(f"orb-guesses-{of_client(request)}-{ends:.0f}", _GUESSING) > _GUESSES:
+    if _count(f"orb-guesses-{network_of(request) or of_client(request)}-{ends:.0f}", _GUESSING) > _GUESSES:
         raise Throttled(wait=math.ceil(ends - time.time()))
 
 

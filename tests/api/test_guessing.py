@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from axes.models import AccessAttempt
 from django.contrib.auth.hashers import MD5PasswordHasher
 from django.core.cache import cache
 from django.db import connection
@@ -148,3 +149,112 @@ def test_a_name_is_not_told_by_what_is_answered_nor_by_the_work_on_its_password(
     assert told["admin", "wrong"][0] == 200
     assert {who for who, one in told.items() if one != told["admin", "wrong"]} == set()
     assert set(work.values()) == {1}
+
+
+class SignIn:
+    """Signs in from addresses, each time with no cookie."""
+
+    def __call__(self, name: str, password: str, address: str) -> int:
+        form = {"username": name, "password": password}
+        return Client().post(reverse("admin:login"), form, REMOTE_ADDR=address).status_code
+
+
+@pytest.fixture
+def sign_in(django_user_model: Any) -> SignIn:
+    django_user_model.objects.create_superuser("admin", password="right")
+    return SignIn()
+
+
+def _pass(minutes: float) -> None:
+    """Let time go by for the guesses that were counted."""
+    for attempt in AccessAttempt.objects.all():
+        attempt.attempt_time -= timedelta(minutes=minutes)
+        attempt.save()
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["2001:db8:1:2:{:x}::1", "2001:db8:1:2::{:x}", "2001:db8:1:2:ffff:{:x}:0:1"],
+    ids=["high", "low", "middle"],
+)
+def test_the_addresses_of_one_ipv6_network_are_one_client(sign_in: SignIn, address: str) -> None:
+    tried = [sign_in("admin", "wrong", address.format(number)) for number in range(1, 25)]
+    assert tried == [200] * 9 + [429] * 15
+    assert sign_in("admin", "right", address.format(99)) == 429
+    assert sign_in("admin", "right", "2001:db8:1:3::1") == 302
+    _pass(minutes=16)
+    assert sign_in("admin", "right", address.format(99)) == 302
+
+
+def test_an_ipv4_address_in_ipv6_is_that_address(sign_in: SignIn) -> None:
+    tried = [sign_in("admin", "wrong", address) for address in ("::ffff:192.0.2.1", "192.0.2.1") for _ in range(5)]
+    assert tried == [200] * 9 + [429]
+    assert sign_in("admin", "right", "::ffff:192.0.2.2") == 302
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1", "2001:db8:1:2::{}"])
+def test_one_client_tries_so_many_names_and_no_more(sign_in: SignIn, address: str) -> None:
+    tried = [sign_in(f"name-{number}", "wrong", address.format(number)) for number in range(30)]
+    assert tried == [200] * 19 + [429] * 11
+    assert sign_in("admin", "right", address.format(99)) == 429
+    assert sign_in("admin", "right", "192.0.2.9") == 302
+    _pass(minutes=16)
+    assert sign_in("admin", "right", address.format(99)) == 302
+
+
+def test_who_signs_in_does_not_clear_what_the_same_network_guessed_of_others(
+    sign_in: SignIn, django_user_model: Any
+) -> None:
+    django_user_model.objects.create_superuser("mine", password="mine")
+    statuses = []
+    for number in range(24):
+        statuses.append(sign_in(f"name-{number}", "wrong", "192.0.2.1"))
+        sign_in("mine", "mine", "192.0.2.1")
+    assert statuses.count(429) == 5
+
+
+def _guess_from_everywhere(sign_in: SignIn, name: str, number: int = 40) -> list[int]:
+    return [sign_in(name, "wrong", f"198.51.100.{one}") for one in range(number)]
+
+
+@pytest.mark.parametrize("name", ["admin", "nobody"])
+def test_a_name_that_is_guessed_from_many_networks_makes_strangers_wait(sign_in: SignIn, name: str) -> None:
+    assert _guess_from_everywhere(sign_in, name) == [200] * 29 + [429] * 11
+    assert sign_in("other", "wrong", "198.51.100.200") == 200
+
+
+def test_guesses_of_strangers_keep_nobody_out_for_good(sign_in: SignIn) -> None:
+    assert sign_in("admin", "right", "192.0.2.7") == 302
+    _guess_from_everywhere(sign_in, "admin")
+    assert sign_in("admin", "right", "192.0.2.7") == 302, "who signed in from here before"
+    assert sign_in("admin", "right", "192.0.2.8") == 429
+    assert {sign_in("admin", "wrong", f"203.0.113.{one}") for one in range(50)} == {429}, "and none of these counts"
+    _pass(minutes=0.3)
+    assert sign_in("admin", "right", "192.0.2.8") == 302
+
+
+def test_each_guess_of_a_stranger_makes_the_next_wait_longer_up_to_a_limit(sign_in: SignIn) -> None:
+    _guess_from_everywhere(sign_in, "admin", 30)
+    waits = []
+    for number in range(9):
+        waited = 0.0
+        while sign_in("admin", "wrong", f"203.0.113.{number}") == 429 and waited < 20:
+            last = AccessAttempt.objects.filter(ip_address=f"203.0.113.{number}").exists()
+            if last:
+                break
+            _pass(minutes=0.25)
+            waited += 0.25
+        waits.append(waited)
+    assert waits[:5] == [0.25, 0.5, 1, 2, 4]
+    assert max(waits) <= 15
+
+
+def test_wrong_tokens_of_one_ipv6_network_are_those_of_one_client() -> None:
+    def guess(address: str) -> int:
+        caller = Caller("orb_00000000_wrong")
+        return int(
+            caller.client.get(ADDRESS, REMOTE_ADDR=address, headers={"Authorization": "Bearer orb_0_x"}).status_code
+        )
+
+    assert [guess(f"2001:db8:1:2::{number:x}") for number in range(25)] == [401] * 20 + [429] * 5
+    assert guess("2001:db8:1:3::1") == 401
