@@ -26,7 +26,7 @@ run: $(BASE) .env
 # Serve as in production, by what the environment says: see "Run it in production" in the README.
 serve: export DEBUG := false
 serve: $(BASE) .env
-	$(MANAGE) check --deploy --fail-level WARNING
+	$(MANAGE) check --deploy --database default --fail-level WARNING
 	$(MANAGE) migrate --check
 	$(MANAGE) collectstatic --no-input --verbosity 0
 	exec $(BIN)/gunicorn --config python:orbsite.serving orbsite.wsgi

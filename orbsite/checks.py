@@ -9,14 +9,18 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.checks import WARNING, CheckMessage, Error, Tags, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from orbsite import conf
+from orbsite.key_strength import estimated_bits
+from orbsite.refusals import MAKE_A_KEY
 from orbsite.storage.domain import registered
 from orbsite.storage.record import columns
 
+_FEWEST_BITS = 112
 _NEEDED = {"delete": 3, "truncate": 2, "persist": 2, "wal": 2}
 """The least `synchronous` that keeps every commit, by journal_mode: to delete a journal is to sync its directory."""
 
@@ -73,6 +77,34 @@ def check_limits(**_: Any) -> list[CheckMessage]:
     return found
 
 
+@register(Tags.security, deploy=True)
+def check_key(**_: Any) -> list[CheckMessage]:
+    """SECRET_KEY cannot be guessed, also not by who knows how people make up keys."""
+    if estimated_bits(settings.SECRET_KEY) >= _FEWEST_BITS:
+        return []
+    told = f"SECRET_KEY has less chance in it than {_FEWEST_BITS} random bits"
+    return [CheckMessage(WARNING, told, hint=f"Make one by {MAKE_A_KEY}.", id="orb.W003")]
+
+
+@register(Tags.security, deploy=True)
+def check_parents(**_: Any) -> list[CheckMessage]:
+    """No one else can put another directory or database in the place of ours."""
+    places = {"ORB_DATA_DIR": conf.data_directory(), "ORB_BACKUP_DIR": conf.backup_directory()}
+    for alias, database in settings.DATABASES.items():
+        if "sqlite" in database["ENGINE"] and not connections[alias].is_in_memory_db():  # type: ignore[attr-defined]
+            places[f"the database {alias!r}"] = Path(database["NAME"])
+    return [
+        CheckMessage(
+            WARNING,
+            f"{name} lies under {parent}, which everybody may write to",
+            hint=f"Run: chmod o-w {shlex.quote(str(parent))}",
+            id="orb.W004",
+        )
+        for name, place in places.items()
+        for parent in writable_parents(place)
+    ]
+
+
 @register(Tags.database)
 def check_origin(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
     """No database in use is one that the earlier system made."""
@@ -93,6 +125,13 @@ def check_sqlite(databases: Sequence[str] | None = None, **_: Any) -> list[Check
     of_sqlite = [alias for alias in databases or () if connections[alias].vendor == "sqlite"]
     files = [alias for alias in of_sqlite if not connections[alias].is_in_memory_db()]  # type: ignore[attr-defined]
     return [message for alias in files for message in (*_durability(alias), *_privacy(alias))]
+
+
+def writable_parents(place: Path) -> list[Path]:
+    """Return the directories above a place in which everybody may rename everything: those without a sticky bit."""
+    above = dict.fromkeys((*place.absolute().parents, *place.resolve().parents))
+    modes = {parent: parent.stat().st_mode for parent in above if parent.is_dir()}
+    return [parent for parent, mode in modes.items() if mode & stat.S_IWOTH and not mode & stat.S_ISVTX]
 
 
 def _durability(alias: str) -> Iterable[CheckMessage]:

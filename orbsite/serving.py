@@ -21,5 +21,7 @@ umask = 0o077
 limit_request_line = 8190  # two ids of 255 characters, in base64url
 limit_request_fields = 100
 limit_request_field_size = 8190
+forwarder_headers = ""  # no client and no proxy says where the program is mounted
+control_socket_disable = True  # signals do, and a socket in the home directory is one more way in
 forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS") or "127.0.0.1,::1"
 logconfig_dict = logging_to_standard_error(os.environ.get("ORB_LOG_LEVEL") or "INFO")

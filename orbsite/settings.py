@@ -181,7 +181,7 @@ STATIC_ROOT = _path("ORB_STATIC_ROOT", ".static")
 if not DEBUG:
     STORAGES = {
         "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-        "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+        "staticfiles": {"BACKEND": "orbsite.static_storage.StaticStorage"},
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -224,12 +224,21 @@ ORB_ADMIN_2FA = env.bool("ORB_ADMIN_2FA", default=False)
 OTP_TOTP_ISSUER = "Orb persistence"
 
 # What the answers say to browsers; over HTTPS alone, unless it is switched off.
+_YEAR = 31_536_000
 _HTTPS = env.bool("ORB_HTTPS", default=not DEBUG)
-_HSTS = env.int("ORB_HSTS_SECONDS", default=31_536_000)
+_HSTS = env.int("ORB_HSTS_SECONDS", default=_YEAR)
 SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _HTTPS
 SECURE_REDIRECT_EXEMPT = ["^livez$", "^readyz$"]
 SECURE_HSTS_SECONDS = _HSTS if _HTTPS else 0
-SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE_HSTS_SECONDS > 0
+# Both speak for other hosts than this one, and preload cannot be taken back for months: for those alone who ask.
+SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("ORB_HSTS_SUBDOMAINS", default=False) and SECURE_HSTS_SECONDS > 0
+SECURE_HSTS_PRELOAD = env.bool("ORB_HSTS_PRELOAD", default=False) and SECURE_HSTS_SECONDS > 0
+if SECURE_HSTS_PRELOAD and not (SECURE_HSTS_INCLUDE_SUBDOMAINS and SECURE_HSTS_SECONDS >= _YEAR):
+    raise ImproperlyConfigured(
+        "ORB_HSTS_PRELOAD asks for ORB_HSTS_SUBDOMAINS=true and ORB_HSTS_SECONDS of a year or more: browsers take no "
+        "other into their lists"
+    )
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]  # they ask for the two
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.int("ORB_PROXIES", default=0) else None
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CONTENT_TYPE_NOSNIFF = True

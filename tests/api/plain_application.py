@@ -11,5 +11,6 @@ from typing import Any
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     if environ["PATH_INFO"].startswith("/hang"):
         time.sleep(600)
-    start_response("200 OK", [("Content-Type", "application/json")])
-    return [json.dumps({name: environ.get(name) for name in ("SCRIPT_NAME", "PATH_INFO")}).encode()]
+    told = json.dumps({name: environ.get(name) for name in ("SCRIPT_NAME", "PATH_INFO")}).encode()
+    start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(told)))])
+    return [told]

@@ -49,8 +49,8 @@ class Plain:
 
 @contextlib.contextmanager
 def plain_server(work: Path, *options: str, **more: str) -> Iterator[Plain]:
-    environment = {**os.environ, "ORB_BIND": "127.0.0.1:0", "WEB_CONCURRENCY": "1", "HOME": str(work), **more}
-    environment.pop("XDG_RUNTIME_DIR", None)
+    usual = {name: value for name, value in os.environ.items() if name != "XDG_RUNTIME_DIR"}
+    environment = {**usual, "ORB_BIND": "127.0.0.1:0", "WEB_CONCURRENCY": "1", "HOME": str(work), **more}
     command = [sys.executable, "-m", "gunicorn", "--config", "python:orbsite.serving", *options]
     log = work / "server.log"
     with log.open("w") as stream:
@@ -99,3 +99,16 @@ def test_of_a_request_that_never_ends_the_log_has_no_address(tmp_path: Path) -> 
         server.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")  # a new worker answers
         text = server.wait_for("Error handling request")
     assert CANARY not in text
+
+
+@pytest.mark.slow
+def test_no_header_says_where_the_program_is_mounted_and_there_is_no_control_socket(tmp_path: Path) -> None:
+    runtime = tmp_path / "runtime"
+    runtime.mkdir()
+    with plain_server(tmp_path, XDG_RUNTIME_DIR=str(runtime)) as server:
+        answer = server.send(
+            b"GET /livez HTTP/1.1\r\nHost: a\r\nSCRIPT_NAME: /evil\r\nPATH_INFO: /evil\r\nConnection: close\r\n\r\n"
+        )
+        assert json.loads(answer.partition(b"\r\n\r\n")[2]) == {"SCRIPT_NAME": "", "PATH_INFO": "/livez"}
+        assert [path for path in tmp_path.rglob("*") if path.is_socket()] == []
+        assert list(runtime.iterdir()) == []

@@ -1,0 +1,52 @@
+"""Names under which anybody may have a host: rules for registries, and a list of hosting.
+
+The list is short and kept by hand: it is about the domains that programs like this one are deployed under.
+"""
+
+from __future__ import annotations
+
+_OF_REGISTRIES = frozenset(
+    {"ac", "co", "com", "edu", "gob", "gouv", "gov", "go", "govt", "id", "in", "info", "ltd", "me", "mil", "ne", "net"}
+    | {"nom", "or", "org", "plc", "sch", "web"}
+)
+"""What registries of two letters have below them, such as the `co` of `co.uk`."""
+_LETTERS_OF_COUNTRY = 2
+_OF_HOSTING = frozenset(
+    """
+    appspot.com azurecontainerapps.io azureedge.net azurefd.net azurestaticapps.net azurewebsites.net
+    blogspot.com cloudapp.net cloudflare.net cloudfront.net cloudfunctions.net ddns.net deno.dev digitaloceanspaces.com
+    duckdns.org dyndns.org eu.org firebaseapp.com fly.dev github.io githubpreview.dev app.github.dev gitlab.io
+    gitbook.io glitch.me herokuapp.com hf.space hopto.org lhr.life loca.lt localhost.run myshopify.com netlify.app
+    ngrok.app ngrok.dev ngrok.io ngrok-free.app ngrok-free.dev nip.io no-ip.org now.sh ondigitalocean.app onrender.com
+    pages.dev platform.sh pythonanywhere.com railway.app r2.dev readthedocs.io repl.co replit.app replit.dev run.app
+    sslip.io streamlit.app surge.sh translate.goog traefik.me trycloudflare.com ts.net uk.com us.com vercel.app
+    web.app windows.net wixsite.com workers.dev xip.io zapto.org
+    """.split()  # noqa: SIM905 -- it is read as a text
+)
+_TREES = (
+    *("amazonaws.com", "amazonaws.com.cn", "azure.com", "azurecontainerapps.io", "elasticbeanstalk.com"),
+    *("lambda-url.on.aws", "nip.io", "oraclecloud.com", "railway.app", "run.app", "sslip.io", "windows.net"),
+)
+"""Hosting whose regions are public too, such as `eu-west-1.elasticbeanstalk.com`."""
+_OF_SERVICES = frozenset({"a", "blob", "cloudapp", "compute", "core", "elb", "execute-api", "s3", "up", "web"})
+
+
+def is_public_suffix(host: str) -> bool:
+    """Tell whether an entry of ALLOWED_HOSTS, such as `.co.uk`, allows hosts of anybody."""
+    name = host.strip().lower().rstrip(".")
+    if not name.startswith("."):
+        return False
+    labels = name.strip(".").split(".")
+    below, top = ".".join(labels), labels[-1]
+    is_of_registry = len(labels) == 2 and len(top) == _LETTERS_OF_COUNTRY and labels[0] in _OF_REGISTRIES  # noqa: PLR2004
+    return len(labels) == 1 or is_of_registry or below in _OF_HOSTING or _is_of_region(below)
+
+
+def _is_of_region(name: str) -> bool:
+    """Tell whether a name is one of a region of a host of everybody: such names have no customer's label."""
+    return any(name == tree or (name.endswith(f".{tree}") and _looks_like_region(name, tree)) for tree in _TREES)
+
+
+def _looks_like_region(name: str, tree: str) -> bool:
+    labels = name.removesuffix(f".{tree}").split(".")
+    return all(label in _OF_SERVICES or any(character.isdigit() for character in label) for label in labels)
