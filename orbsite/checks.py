@@ -79,11 +79,19 @@ def check_limits(**_: Any) -> list[CheckMessage]:
 
 @register(Tags.security, deploy=True)
 def check_key(**_: Any) -> list[CheckMessage]:
-    """SECRET_KEY cannot be guessed, also not by who knows how people make up keys."""
-    if estimated_bits(settings.SECRET_KEY) >= _FEWEST_BITS:
-        return []
-    told = f"SECRET_KEY has less chance in it than {_FEWEST_BITS} random bits"
-    return [CheckMessage(WARNING, told, hint=f"Make one by {MAKE_A_KEY}.", id="orb.W003")]
+    """SECRET_KEY and ORB_BACKUP_KEY cannot be guessed, also not by who knows how people make up keys."""
+    *of_backups, secret = conf.backup_keys()[: -len(settings.SECRET_KEY_FALLBACKS) or None]
+    keys = [("SECRET_KEY", secret), *(("ORB_BACKUP_KEY", key) for key in of_backups)]
+    return [
+        CheckMessage(
+            WARNING,
+            f"{name} has less chance in it than {_FEWEST_BITS} random bits",
+            hint=f"Make one by {MAKE_A_KEY}.",
+            id="orb.W003",
+        )
+        for name, key in keys
+        if estimated_bits(key) < _FEWEST_BITS
+    ]
 
 
 @register(Tags.security, deploy=True)

@@ -43,6 +43,17 @@ def backup_directory() -> Path:
     return Path(settings.ORB_BACKUP_DIR)
 
 
+def backup_keys() -> list[str]:
+    """Return the keys that sign backups: the first one signs, and all of them are known."""
+    own = [key for key in re.split(r"[\s,]+", str(getattr(settings, "ORB_BACKUP_KEY", ""))) if key]
+    return [*own, settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+
+
+def requires_signature() -> bool:
+    """Tell whether a backup without a signature is not restored."""
+    return bool(getattr(settings, "ORB_BACKUP_REQUIRE_SIGNATURE", False))
+
+
 def journal_above() -> int | None:
     """Return the size in bytes up to which a document is rewritten by every save; None where always.
 

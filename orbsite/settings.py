@@ -37,6 +37,8 @@ ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[:
 ORB_PERSISTENCE = env.str("ORB_PERSISTENCE", default="") or ("sql" if env.str("DATABASE_URL", default="") else "file")
 ORB_DATA_DIR = _path("ORB_DATA_DIR", ".orb-data")
 ORB_BACKUP_DIR = _path("ORB_BACKUP_DIR", ".orb-backups")
+ORB_BACKUP_KEY = env.str("ORB_BACKUP_KEY", default="")
+ORB_BACKUP_REQUIRE_SIGNATURE = env.bool("ORB_BACKUP_REQUIRE_SIGNATURE", default=False)
 ORB_JOURNAL = env.str("ORB_JOURNAL", default="")
 ORB_KEEP_BACKUPS_DAYS = env.str("ORB_KEEP_BACKUPS_DAYS", default="")
 ORB_KEEP_EXPORTS_DAYS = env.str("ORB_KEEP_EXPORTS_DAYS", default="") or "30"

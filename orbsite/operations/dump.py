@@ -13,7 +13,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from orbsite.operations import pgdump, sqlitedump
 from orbsite.operations.manifest import SavedDatabase, counted, stored
 from orbsite.storage.directory import Directory
-from orbsite.storage.errors import OrbError, StoreUnavailable
+from orbsite.storage.errors import DocumentCorrupt, OrbError, StoreUnavailable
 from orbsite.storage.refusal import explained_by_system
 
 
@@ -29,10 +29,14 @@ class Vendor(Protocol):
     def check(self, directory: Directory) -> None:
         """Raise OrbError where what was written is not good."""
 
+    def unknown(self, connection: Any, directory: Directory) -> list[str]:
+        """Return what the written database has that neither the migrations make nor the database of now has."""
+
     def load(self, connection: Any, directory: Directory) -> None:
         """Put it in the place of everything, all or nothing."""
 
 
+_MOST_NAMED = 10
 _VENDORS: dict[str, Vendor] = {"sqlite": sqlitedump, "postgresql": pgdump}
 
 
@@ -75,7 +79,19 @@ def refuse_other(saved: SavedDatabase, directory: Directory, using: str) -> None
             f"the backup has other migrations than this code: {names}; restore it with the version of the code that "
             "made it, then update, and run: manage.py migrate. Files alone: --no-database"
         )
-    _of(connection).check(directory)
+    vendor = _of(connection)
+    vendor.check(directory)
+    if unknown := vendor.unknown(connection, directory):
+        raise DocumentCorrupt(
+            f"the database in {directory.path} has what the migrations do not make: {_listed(unknown)}; nothing was "
+            "written. It may run on its own and change what is saved. Use another backup, or make the same in the "
+            "database first where it is yours"
+        )
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(map(ascii, names[:_MOST_NAMED])) + more
 
 
 def make_place(saved: SavedDatabase, using: str) -> None:

@@ -1,6 +1,7 @@
 """What a backup's directory holds, as its manifest says: every file with its size and SHA-256, and what it stands for.
 
-`SHA256SUMS` beside it holds the same sums and that of the manifest, as `sha256sum --check` reads them.
+`SHA256SUMS` beside it holds the signature, and the same sums and that of the manifest, as `sha256sum --check` reads
+them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from orbsite.operations import signature
 from orbsite.storage.directory import Directory
 from orbsite.storage.errors import DocumentCorrupt, DocumentError
 from orbsite.storage.refusal import refuse_unless_plain, refused
@@ -74,7 +76,31 @@ def write(directory: Directory, manifest: Manifest) -> None:
     """Write the manifest and the sums, synced."""
     data = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
     replace(directory, MANIFEST, data, None)
-    replace(directory, SUMS, _sums(manifest, data), None)
+    replace(directory, SUMS, signature.line_of(data) + _sums(manifest, data), None)
+
+
+def is_signed(directory: Directory) -> bool:
+    """Tell whether a backup that was checked has a signature. Raises DocumentCorrupt where it is not one of ours."""
+    line = _split(directory)[0]
+    if not line:
+        return False
+    problem = signature.problem_of(line, directory.read(MANIFEST) or b"")
+    if problem is not None:
+        raise DocumentCorrupt(
+            f"the backup {directory.path} is not to be trusted: {problem}; nothing was written. Use another backup, or "
+            "set ORB_BACKUP_KEY to the key that it was signed by. Where that is lost, and you know that nobody has "
+            f"changed it, remove the line that begins with # from {SUMS}"
+        )
+    return True
+
+
+def _split(directory: Directory) -> tuple[bytes, bytes]:
+    """Return the line of the signature, which may be empty, and the sums."""
+    data = directory.read(SUMS) or b""
+    if not data.startswith(b"# "):
+        return b"", data
+    line, end, sums = data.partition(b"\n")
+    return line + end, sums
 
 
 def stored(directory: Directory, name: str) -> Stored:
@@ -129,7 +155,7 @@ def _checked(directory: Directory) -> Manifest:
             f"{directory.path} holds {', '.join(map(ascii, sorted(there - names)))}, which is no part of the backup; "
             "nothing was written. Move it away, then try again"
         )
-    if directory.read(SUMS) != _sums(manifest, data):
+    if _split(directory)[1] != _sums(manifest, data):
         raise _damaged(directory, f"{SUMS} and {MANIFEST} do not go together")
     for file in manifest.files:
         if stored(directory, file.name) != file:

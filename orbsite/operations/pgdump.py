@@ -7,15 +7,18 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from django.apps import apps
 from django.db import DatabaseError, transaction
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 from psycopg.errors import LockNotAvailable
 
+from orbsite.operations import postgresql_schema
 from orbsite.operations.manifest import counted, opened
 from orbsite.storage.directory import Directory
 from orbsite.storage.driver_errors import without_values
@@ -63,6 +66,40 @@ def check(directory: Directory) -> None:
     with opened(directory, NAME) as descriptor:
         if os.pread(descriptor, len(_MAGIC), 0) != _MAGIC:
             raise DocumentCorrupt(f"{directory.path / NAME} is no dump of pg_dump; nothing was written")
+
+
+def unknown(connection: Any, directory: Directory) -> list[str]:
+    """Return what the dump would do that neither the migrations do nor the database of now has."""
+    server = connection.pg_version // 10_000
+    schema = [str(find("pg_dump", server)), "--schema-only", "--no-owner", "--no-password"]
+    with _written_by(schema, connection, subprocess.DEVNULL) as lines:
+        now = set(postgresql_schema.statements(lines))
+    script = [str(find("pg_restore", server)), "--no-owner", "--file=-"]
+    with opened(directory, NAME) as descriptor, _written_by(script, connection, descriptor) as lines:
+        return list(postgresql_schema.unknown(lines, _tables(connection), now))
+
+
+@contextlib.contextmanager
+def _written_by(command: list[str], connection: Any, stdin: int) -> Iterator[Iterator[str]]:
+    """Have a program write a script, and yield its lines. Raises StoreUnavailable."""
+    environment = _environment(connection)
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(command, env=environment, stdin=stdin, stdout=subprocess.PIPE, stderr=errors) as process,  # noqa: S603 -- our own arguments, no shell
+    ):
+        output: Any = process.stdout
+        yield (line.decode("utf-8", "surrogateescape") for line in output)
+        output.read()  # what nobody has asked for, so that the program can end
+        if process.wait():
+            errors.seek(0)
+            name = connection.settings_dict["NAME"]
+            raise StoreUnavailable(f"the schema of {name} or of the backup cannot be read: {_reason(errors.read())}")
+
+
+def _tables(connection: Any) -> set[str]:
+    """Return the tables of all models, and those that are there."""
+    models = apps.get_models(include_auto_created=True)
+    return {"django_migrations", *(model._meta.db_table for model in models), *connection.introspection.table_names()}
 
 
 def load(connection: Any, directory: Directory) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
+from orbsite import conf
 from orbsite.operations import dump
 from orbsite.operations.backup import DATABASE, take
 from orbsite.operations.ledger import alone
-from orbsite.operations.manifest import Manifest, SavedDatabase, checked
+from orbsite.operations.manifest import SUMS, Manifest, SavedDatabase, checked, is_signed
 from orbsite.operations.report import Report
 from orbsite.storage import repair
 from orbsite.storage.content import Content, entries
@@ -20,6 +21,9 @@ from orbsite.storage.errors import DocumentCorrupt, OrbError
 from orbsite.storage.finding import warning
 from orbsite.stores import file_store, open_document
 
+SIGNATURE = "signature"
+"""The section of reports that is about who made the backup."""
+_UNSIGNED = "the backup has no signature: whoever could write to it could have changed it"
 COLUMNS = ("equal", "differ", "missing", "left", "restored")
 
 
@@ -45,7 +49,10 @@ def restore(
         if apply and database and manifest.database:
             dump.make_place(manifest.database, using)
         plan = _Plan(domains, base, using, held, manifest, with_files=files, with_database=database)
+        has_signature = _is_signed(held)
         report = plan.told(apply=apply)
+        if not has_signature:
+            report.section(SIGNATURE, ()).findings.append(warning(SUMS, _UNSIGNED))
         if not apply:
             return report
         with alone(using) if plan.database else contextlib.nullcontext():
@@ -54,6 +61,17 @@ def restore(
             with _naming(report.backup):
                 plan.carry_out(report)
     return report
+
+
+def _is_signed(held: Directory) -> bool:
+    if is_signed(held):
+        return True
+    if conf.requires_signature():
+        raise DocumentCorrupt(
+            f"the backup {held.path} has no signature, and ORB_BACKUP_REQUIRE_SIGNATURE is set; nothing was written. "
+            "Use a backup that is signed"
+        )
+    return False
 
 
 class _Plan:

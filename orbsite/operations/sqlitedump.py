@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from orbsite.operations import sqlite_schema
 from orbsite.operations.manifest import opened
 from orbsite.storage.directory import Directory
 from orbsite.storage.driver_errors import driver_message
@@ -46,6 +47,16 @@ def check(directory: Directory) -> None:
     reason = _damage(directory)
     if reason:
         raise DocumentCorrupt(f"{directory.path / NAME} is damaged ({reason}); nothing was written. Use another backup")
+
+
+def unknown(connection: Any, directory: Directory) -> list[str]:
+    """Return what the copy has that neither the migrations make nor the database of now has."""
+    with _translated(f"the schema of {directory.path / NAME} cannot be read"):
+        with contextlib.closing(_open(directory.path / NAME, "mode=ro&immutable=1")) as copy:
+            copy.execute("PRAGMA trusted_schema = OFF")
+            saved = sqlite_schema.described(copy)
+        connection.ensure_connection()
+        return sqlite_schema.unknown(saved, sqlite_schema.described(connection.connection))
 
 
 def load(connection: Any, directory: Directory) -> None:
