@@ -6,7 +6,7 @@ MANAGE := $(BIN)/python manage.py
 BASE := $(VENV)/installed-base
 DEV := $(VENV)/installed-dev
 
-.PHONY: run serve test check torture bench install lock openapi permissions clean
+.PHONY: run serve test check torture bench install lock openapi permissions sbom audit clean
 
 # Prepare the database, load the sample by the real migration, and serve, with a worker for long work and maintenance
 # for what is due beside the server; they end with it.
@@ -38,6 +38,7 @@ test: install
 # Pins that are complete, lint, types, architecture, migrations that were forgotten.
 check: install
 	$(BIN)/python requirements/check.py
+	$(BIN)/python requirements/sbom.py --check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -92,6 +93,15 @@ lock:
 	uv pip compile --no-config --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" requirements/base.in --output-file requirements/base.txt
 	uv pip compile --no-config --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" requirements/dev.in --output-file requirements/dev.txt
 	uv run --no-config --no-project --quiet --python 3.11 --with pip --with packaging python requirements/check.py --renew
+	uv run --no-config --no-project --quiet --python 3.11 --with packaging python requirements/sbom.py
+
+# The bill of materials, from the pins; a test fails where it is not what they say.
+sbom: install
+	$(BIN)/python requirements/sbom.py
+
+# Ask the advisories about the pinned releases; where they cannot be reached, that is said.
+audit:
+	$(PYTHON) requirements/audit.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

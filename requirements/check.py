@@ -96,7 +96,7 @@ def unsatisfied(
         here[pin.name] = pin
         yield from _wrong_python(pin, metadata, environment)
     todo = [("the project", one) for one in direct if _applies(one, environment)]
-    todo += [(pin.key, one) for pin in here.values() for one in _required(pin, metadata, environment)]
+    todo += [(pin.key, one) for pin in here.values() for one in required_by(pin, metadata, environment)]
     extras: set[tuple[str, str]] = set()
     while todo:
         by, requirement = todo.pop()
@@ -106,9 +106,8 @@ def unsatisfied(
         for pin, extra in ((found, extra) for extra in requirement.extras if found):
             if (pin.name, extra) not in extras:
                 extras.add((pin.name, extra))
-                todo += [
-                    (f"{pin.name}[{extra}]=={pin.version}", one) for one in _required(pin, metadata, environment, extra)
-                ]
+                by_extra = required_by(pin, metadata, environment, extra)
+                todo += [(f"{pin.name}[{extra}]=={pin.version}", one) for one in by_extra]
             if canonicalize_name(extra) not in map(canonicalize_name, metadata[pin.key]["extras"]):
                 yield f"{by} requires {requirement}, and {pin.key} has no extra of that name"
 
@@ -134,7 +133,8 @@ def _wrong_python(pin: Pin, metadata: Metadata, environment: Environment) -> Ite
         yield f"{pin.key} requires Python {accepted}"
 
 
-def _required(pin: Pin, metadata: Metadata, environment: Environment, extra: str = "") -> list[Requirement]:
+def required_by(pin: Pin, metadata: Metadata, environment: Environment, extra: str = "") -> list[Requirement]:
+    """Return what a pinned package, or an extra of it, requires in one environment."""
     requirements = map(_parsed, metadata[pin.key]["requires"])
     return [one for one in requirements if _applies(one, environment, extra)]
 

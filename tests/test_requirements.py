@@ -22,6 +22,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from requirements import audit, sbom
 from requirements.check import PYTHONS, Pin, check, chosen, environments, read_pins
 from requirements.install import install
 from tests.time_limits import time_limit
@@ -343,3 +344,102 @@ def test_running_needs_base_alone_and_the_rest_dev() -> None:
     assert targets["run"] == targets["serve"] == ["$(BASE)", ".env"]
     assert targets["install"] == ["$(DEV)", ".env"]
     assert all(targets[name] == ["install"] for name in ("test", "check", "torture", "bench", "openapi"))
+
+
+def test_the_bill_of_materials_is_what_the_pins_say() -> None:
+    assert (REQUIREMENTS / "sbom.json").read_text() == sbom.made()
+    bill = json.loads(sbom.made())
+    pins = {pin.key: pin for pin in read_pins(REQUIREMENTS / "base.txt")}
+    listed = {f"{one['name']}=={one['version']}": one for one in bill["components"]}
+    assert listed.keys() == pins.keys()
+    for key, one in listed.items():
+        assert {f"sha256:{each['content']}" for each in one["hashes"]} == set(pins[key].hashes)
+    assert (bill["bomFormat"], bill["specVersion"], bill["version"]) == ("CycloneDX", "1.6", 1)
+
+
+def test_the_bill_of_materials_tells_what_requires_what() -> None:
+    bill = json.loads(sbom.made())
+    refs = {one["bom-ref"] for one in bill["components"]} | {"orb-persistence"}
+    needed = {one["ref"]: one["dependsOn"] for one in bill["dependencies"]}
+    assert needed.keys() == refs
+    assert {ref for each in needed.values() for ref in each} <= refs
+
+    def short(ref: str) -> str:
+        return ref.partition("/")[2].partition("@")[0]
+
+    told = {short(ref): {short(one) for one in each} for ref, each in needed.items()}
+    assert "psycopg-binary" in told["psycopg"], "an extra of the project's"
+    assert {"asgiref", "sqlparse"} <= told["django"]
+    reached, todo = set[str](), ["orb-persistence"]
+    while todo:
+        ref = todo.pop()
+        todo += [one for one in needed[ref] if one not in reached]
+        reached.add(ref)
+    assert reached == refs, "nothing is pinned that nothing requires"
+
+
+@pytest.mark.parametrize("file", ["base.txt", "dev.txt"])
+def test_no_release_is_older_than_the_first_without_known_vulnerabilities(file: str) -> None:
+    pins = read_pins(REQUIREMENTS / file)
+    old = [pin.key for pin in pins if Version(pin.version) < Version(audit.FLOORS.get(pin.name, "0"))]
+    assert old == []
+    assert audit.FLOORS.keys() <= {pin.name for pin in read_pins(REQUIREMENTS / "dev.txt")}
+
+
+REPORT = {
+    "dependencies": [
+        {"name": "one", "version": "1.0", "vulns": []},
+        {
+            "name": "two",
+            "version": "2.0",
+            "vulns": [{"id": "PYSEC-1", "fix_versions": ["2.1"]}, {"id": "GHSA-2", "fix_versions": []}],
+        },
+    ]
+}
+
+
+def test_a_known_vulnerability_is_told_with_the_release_that_mends_it() -> None:
+    assert audit.vulnerabilities(REPORT) == [
+        "two 2.0 has PYSEC-1; it is mended in 2.1",
+        "two 2.0 has GHSA-2; it is mended in no release",
+    ]
+    with pytest.raises(audit.Unverified, match="three was skipped"):
+        audit.vulnerabilities({"dependencies": [{"name": "three", "skip_reason": "not there"}]})
+
+
+def _pip_audit(place: Path, program: str) -> Path:
+    """Have a Python whose pip_audit is a program."""
+    (place / "pip_audit.py").write_text(program)
+    python = place / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={place} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    return python
+
+
+def test_the_next_service_is_asked_where_one_does_not_answer(tmp_path: Path) -> None:
+    python = _pip_audit(
+        tmp_path,
+        "import sys, json\n"
+        "if '--vulnerability-service=pypi' in sys.argv: sys.exit('ERROR: not reached')\n"
+        "assert '--strict' in sys.argv and '--require-hashes' in sys.argv\n"
+        f"print(json.dumps({REPORT!r}))",
+    )
+    assert len(audit.audit([REQUIREMENTS / "base.txt"], python)) == 2
+
+
+@pytest.mark.parametrize("program", ["import sys; sys.exit('ERROR: asgiref could not be audited')", "", "print('{')"])
+@pytest.mark.parametrize(("arguments", "code"), [([], 0), (["--required"], 2)])
+def test_advisories_that_cannot_be_reached_are_said_aloud(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], program: str,
+    *, arguments: list[str], code: int,
+) -> None:  # fmt: skip
+    python = _pip_audit(tmp_path, program)
+    monkeypatch.setattr(audit, "_installed", lambda _: python)
+    monkeypatch.setattr(sys, "argv", ["audit.py", *arguments])
+    assert audit.main() == code
+    assert capsys.readouterr().err.startswith("UNVERIFIED: ")
+
+
+def test_the_run_of_everything_audits_the_pins() -> None:
+    assert "requirements/audit.py" in (ROOT / ".ci/run").read_text()
+    assert "requirements/sbom.py --check" in (ROOT / "Makefile").read_text()
