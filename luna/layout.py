@@ -72,6 +72,10 @@ class ProfilesLayout(Layout):
                 del tree[user]
                 yield (user,), part, "the user has no profile and no active mode"
 
+    def owner_of(self, entry: Entry) -> str | None:
+        """Return the user under whose id an entry stands."""
+        return str(entry.place[0]) if entry.place else None
+
     def encode(self, tree: Tree) -> Any:
         """Return the tree as it stands in the file."""
         return {user: _user_as_json(part) if isinstance(part, dict) else part for user, part in tree.items()}

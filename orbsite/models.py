@@ -6,7 +6,7 @@ import secrets
 
 from django.db import models
 
-from orbsite import audit, tokens, upkeep, words  # noqa: F401 -- their models are the project's too
+from orbsite import audit, erasures, tokens, upkeep, words  # noqa: F401 -- their models are the project's too
 
 _RANDOM_BITS = 62
 
@@ -100,6 +100,7 @@ class Reject(models.Model):
     path = models.TextField()
     reason = models.TextField()
     original = models.TextField(help_text="Its JSON, as it was read.")
+    owner = models.TextField(blank=True, default="", help_text="The user whose it is, where that can be told.")
     settled_by = models.ForeignKey(Run, null=True, blank=True, on_delete=models.PROTECT, related_name="settled")
 
     class Meta:

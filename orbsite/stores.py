@@ -37,6 +37,11 @@ def open_store(domain: Domain) -> Store:
             return open_sql_store(domain)
 
 
+def memory_stores() -> list[MemoryStore]:
+    """Return the stores in the memory of this process."""
+    return list(_of_this_process.values())
+
+
 def store_named(kind: str, name: str) -> Store:
     """Return the store of a kind, "sql" or "file", over the domain of a name. Raises OrbError."""
     domain = next((one for one in registered() if one.name == name), None)

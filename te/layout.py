@@ -7,7 +7,7 @@ item says `userId`, and only there.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from operator import attrgetter
 from typing import Any
@@ -149,6 +149,19 @@ class ReflectionsLayout(Layout):
             yield (_SESSIONS, session), sessions.pop(session), "the session is empty"
         for user, listed, why in unlist(users, sessions):
             yield (USERS, user), listed, why
+
+    def forget(self, tree: Tree, is_gone: Callable[[str], bool], places: Sequence[Place]) -> bool:
+        """Take users out of the index, and sessions that are empty since reflections left these places."""
+        sessions, users = tree.get(_SESSIONS, {}), tree.get(USERS, {})
+        gone = [user for user in users if is_gone(user)]
+        for user in gone:
+            del users[user]
+        left = {place[1] for place in places if place[0] == _SESSIONS and len(place) > 1}
+        emptied = {name for name in left if isinstance(name, str) and not sessions.get(name)}
+        for name in emptied:
+            sessions.pop(name, None)
+        retention.unlist_sessions(users, emptied)
+        return bool(gone or emptied)
 
     def encode(self, tree: Tree) -> Any:
         """Return the tree as it stands in the file."""

@@ -46,7 +46,11 @@ def drop_many(tree: Tree, records: Iterable[Record]) -> None:
         if not content:
             del tree[SESSIONS][session]
             gone.add(session)
-    users = tree.get(USERS, {})
+    unlist_sessions(tree.get(USERS, {}), gone)
+
+
+def unlist_sessions(users: Tree, gone: set[str]) -> None:
+    """Take sessions that are gone out of the index, and users for whom none is listed then."""
     for user, listed in list(users.items()) if gone else ():
         if isinstance(listed, list) and not gone.isdisjoint(one for one in listed if isinstance(one, str)):
             users[user] = [name for name in listed if not (isinstance(name, str) and name in gone)]

@@ -57,6 +57,7 @@ METHOD = Kind(405, "method-not-allowed", "The method is not allowed here", "See 
 UNACCEPTABLE = Kind(406, "not-acceptable", "No acceptable form", "Accept application/json.")
 TOO_SLOW = Kind(408, "timeout", "The body came too slowly", "Send it again, faster or in smaller parts.")
 CONFLICT = Kind(409, "conflict", "Something else is there", "Read it again, then retry.")
+BUSY = Kind(409, "run-under-way", "A run is under way", "Nothing was erased; try again when the run has ended.")
 OWNED = Kind(409, "owner-conflict", "The id is taken", "The id belongs to another user; choose another one.")
 UNREADABLE = Kind(409, "unreadable", "What is there cannot be read", "An item that does not decode holds the place.")
 LENGTH = Kind(411, "length-required", "A length is needed", "Send the body with a Content-Length.")
@@ -82,6 +83,7 @@ _OF_ERRORS: tuple[tuple[type[Exception], Kind], ...] = (  # the most special fir
     (errors.SaveOutcomeUnknown, UNKNOWN),
     (errors.SaveFailed, UNAVAILABLE),
     (errors.TooMuch, CONFLICT),
+    (errors.RunUnderWay, BUSY),
     (errors.QuotaExceeded, QUOTA),
     (errors.ClockJumped, CONFLICT),
     (errors.OrbError, BAD),
@@ -100,7 +102,14 @@ TITLES = {
     for one in (*_OF_STATUS.values(), TOO_SLOW, LENGTH, CHANGED, REUSED, UNCONDITIONAL, UNAVAILABLE)
 }
 """What each status means here, for the document of the API; Python's own words change from version to version."""
-_SPOKEN = (errors.TooMuch, errors.QuotaExceeded, errors.ClockJumped, errors.RecordUnreadable, errors.InvalidPolicy)
+_SPOKEN = (
+    errors.TooMuch,
+    errors.RunUnderWay,
+    errors.QuotaExceeded,
+    errors.ClockJumped,
+    errors.RecordUnreadable,
+    errors.InvalidPolicy,
+)
 """Errors whose messages are for whoever asked; of others only the kind is told."""
 
 

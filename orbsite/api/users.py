@@ -16,7 +16,7 @@ from orbsite.api.pages import MOST_UNREADABLE, as_json, named
 from orbsite.api.renderers import NDJSON, JSONRenderer, NDJSONRenderer, encoded, lines, streamed
 from orbsite.api.schema import shape
 from orbsite.api.views import OrbView, opened
-from orbsite.operations.erase import elsewhere, erase
+from orbsite.operations.erase import ELSEWHERE, erase
 from orbsite.operations.export import parts_of_document
 from orbsite.operations.report import Section
 from orbsite.storage.clock import utc_now
@@ -76,11 +76,15 @@ class User(OrbView):
 
     @extend_schema(operation_id="eraseUser", responses={200: _RECEIPT})
     def delete(self, request: Request, user: str) -> Any:
-        """Erase a user's records from the stores in use, and say what remains elsewhere."""
+        """Erase a user in every store that is present, and say what remains elsewhere, where and until when.
+
+        While a run is under way nothing is erased: 409, `run-under-way`.
+        """
         _note(request, "erase", user)
-        base = conf.data_directory()
-        report = erase([opened(domain) for domain in registered()], user, base=base)
-        return Response({"erased": report.as_json(), "remains": elsewhere(user, base, conf.backup_directory())})
+        base, backups = conf.data_directory(), conf.backup_directory()
+        stores = [opened(domain) for domain in registered()]
+        report = erase(stores, user, base=base, backups=backups).as_json()
+        return Response({"erased": report, "remains": report["domains"].pop(ELSEWHERE)})
 
 
 def _note(request: Request, act: str, user: str) -> None:

@@ -14,6 +14,7 @@ from orbsite.storage.digests import digest
 from orbsite.storage.domain import Domain, Entry
 from orbsite.storage.finding import Finding, errors, printable
 from orbsite.storage.javascript import compact, stringify
+from orbsite.storage.jsontext import UNCLEAN
 from orbsite.storage.record import Record
 from orbsite.storage.steps import Put, as_json
 from orbsite.storage.store import Row
@@ -57,7 +58,7 @@ class Book:
         """Write down what was replaced, and what was left: of a part of a batch, so that none has to be remembered."""
         outcomes = list(outcomes)
         Change.objects.bulk_create([self._change(one) for one in outcomes if one.what == "replaced"])
-        Reject.objects.bulk_create([self._reject(one) for one in outcomes if one.what == "rejected"])
+        Reject.objects.bulk_create([self._reject(one) for one in outcomes if _is_to_be_kept(one)])
 
     def settle(self, paths: Iterable[str] | None = None) -> None:
         """Settle what earlier runs over the same source had to leave: this one has taken it, or has left it again.
@@ -93,7 +94,12 @@ class Book:
             path=entry.path,
             reason="; ".join(f"{one.path}: {one.message}" for one in errors(outcome.findings)),
             original=original(entry),
+            owner=UNCLEAN.sub("", self._domain.layout.owner_of(entry) or ""),
         )
+
+
+def _is_to_be_kept(outcome: Outcome) -> bool:
+    return outcome.what == "rejected" and not outcome.entry.is_erased
 
 
 def key_text(key: tuple[str, ...]) -> str:

@@ -9,7 +9,7 @@ import msgspec
 from orbsite import conf
 from orbsite.operations import cleanup as cleaning
 from orbsite.operations.check import repair
-from orbsite.operations.erase import elsewhere, erase
+from orbsite.operations.erase import erase
 from orbsite.operations.index import index
 from orbsite.operations.migrate import import_database
 from orbsite.operations.progress import Progress
@@ -17,8 +17,6 @@ from orbsite.operations.report import Report
 from orbsite.operations.request import Now, Request
 from orbsite.operations.sanitize import sanitize
 from orbsite.operations.uploads import path_of
-from orbsite.storage.errors import OrbError
-from orbsite.stores import open_store
 
 _GRACE_DAYS = cleaning.GRACE / timedelta(days=1)
 
@@ -98,7 +96,7 @@ class Import(Request, frozen=True, kw_only=True):
 
 
 class Erase(Request, frozen=True, kw_only=True):
-    """Erases all that the store in use has of one user, and says what remains elsewhere."""
+    """Erases one user in every store that is present, and says what remains elsewhere."""
 
     name = "erase"
     scope = "admin"
@@ -107,12 +105,8 @@ class Erase(Request, frozen=True, kw_only=True):
 
     def run(self, now: Now, progress: Progress) -> Report:  # noqa: ARG002 -- it cannot tell how far it is
         """Erase."""
-        if not self.user:
-            raise OrbError("no user was named; nothing was erased")
-        base = conf.data_directory()
-        report = erase([open_store(domain) for domain in self.domains], self.user, base=base)
-        report.section("elsewhere", ()).details |= elsewhere(self.user, base, conf.backup_directory())
-        return report
+        stores = [open_store(domain) for domain in self.domains]
+        return erase(stores, self.user, base=conf.data_directory(), backups=conf.backup_directory(), now=now)
 
 
 class Index(Request, frozen=True, kw_only=True):

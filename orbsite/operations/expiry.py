@@ -32,7 +32,7 @@ def newest_backup(path: Path) -> datetime | None:
     """
     try:
         with Directory.open(path) as parent:
-            found = [(moment, name) for name in parent.names() if (moment := _made_at(name)) is not None]
+            found = [(moment, name) for name in parent.names() if (moment := made_at(name)) is not None]
             return next((moment for moment, name in sorted(found, reverse=True) if _has_manifest(parent, name)), None)
     except (OSError, OrbError):
         return None
@@ -127,7 +127,8 @@ def _is_whole(path: Path) -> bool:
         return False
 
 
-def _made_at(name: str) -> datetime | None:
+def made_at(name: str) -> datetime | None:
+    """Return when a backup was made, by its name."""
     match = _WHOLE.fullmatch(name)
     try:
         return datetime.fromisoformat(match["moment"]) if match else None

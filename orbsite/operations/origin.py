@@ -28,7 +28,7 @@ class Origin:
     def __init__(self, url: str, progress: Progress = silent) -> None:
         """Open it. Raises StoreUnavailable where the address is none, or nothing answers there."""
         address = Address(url)
-        self.documents = None
+        self.documents = self.base = None
         self.name = address.name
         """The address without who signs in, and with what."""
         self._tables = _opened(address, progress)

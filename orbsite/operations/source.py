@@ -34,6 +34,10 @@ class Source(Protocol):
     def documents(self) -> Mapping[str, bytes | None] | None:
         """The documents that it consists of, by domain; None where it is no files."""
 
+    @property
+    def base(self) -> Path | None:
+        """The data directory that it is; None where it is none."""
+
     def entries(self, domain: Domain) -> Iterator[Entry]:
         """Return everything of one domain, in an order that is always the same."""
 
@@ -51,14 +55,15 @@ class Snapshot:
         """
         require_directory(base)
         self.name = os.fsencode(base).decode(errors="backslashreplace")  # a path may hold bytes that no text has
-        self._base = base
+        self.base: Path | None = base
+        self._directory = base
         self.documents = {domain.name: file_store(domain, base).snapshot() for domain in domains}
         self._checked = {domain.name: _entries(domain, base, self.documents[domain.name]) for domain in domains}
         self.digests = {name: digest_of(content) or "" for name, content in self.documents.items()}
 
     def entries(self, domain: Domain) -> Iterator[Entry]:
         """Return what stands in a domain's document; a missing file has no entries but a remark."""
-        return self._checked.pop(domain.name, None) or _entries(domain, self._base, self.documents[domain.name])
+        return self._checked.pop(domain.name, None) or _entries(domain, self._directory, self.documents[domain.name])
 
     def expected(self, domain: Domain) -> tuple[int, int]:
         """Return about how many records a document has, by how often a key of theirs comes first, and its bytes."""

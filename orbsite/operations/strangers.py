@@ -10,6 +10,7 @@ from pathlib import Path
 from orbsite.storage.directory import Directory
 from orbsite.storage.document import LOST_AND_FOUND
 from orbsite.storage.domain import registered
+from orbsite.storage.erasures import ERASURES
 from orbsite.storage.errors import DocumentRefused, OrbError
 from orbsite.storage.facts import FACTS
 from orbsite.storage.leftovers import (
@@ -40,7 +41,7 @@ def _strangers(top: Directory) -> Iterator[tuple[str, os.stat_result]]:
         document = domain.file.name
         yield from _unknown(top, (name,), kept_beside(document) | domain.others, of_document(document))
         yield from _unknown(top, (name, LOST_AND_FOUND), (), of_lost_and_found(document))
-    yield from _unknown(top, (OWN,), {TOMBSTONES, FACTS}, HALF_FACTS)
+    yield from _unknown(top, (OWN,), {TOMBSTONES, FACTS, ERASURES, f".{ERASURES}.lock"}, HALF_FACTS)
     yield from _unknown(top, (OWN, TOMBSTONES), (), GRAVES, HALF_GRAVES)
 
 

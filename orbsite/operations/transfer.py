@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from orbsite.models import Run
 from orbsite.operations import backup, parts
 from orbsite.operations.book import Book, open_rejects
+from orbsite.operations.erasure_list import known, refused
 from orbsite.operations.ledger import alone, begin, last_complete, recorded
 from orbsite.operations.move import Move
 from orbsite.operations.owners import Owners, is_open
@@ -20,6 +21,8 @@ from orbsite.operations.report import Report, Section
 from orbsite.operations.samples import Samples
 from orbsite.operations.source import Source
 from orbsite.storage.domain import Domain, Entry
+from orbsite.storage.erasing import without_erased
+from orbsite.storage.erasures import ErasureList
 from orbsite.storage.finding import ROOT, error
 from orbsite.stores import open_sql_store
 
@@ -45,11 +48,13 @@ class Transfer:
         self._source, self._domains, self._operation = source, domains, operation
         self._now, self._progress = now, progress
         self._targets = {domain.name: open_sql_store(domain) for domain in domains}
+        self._erasures = ErasureList()
         self._report = Report(columns=COLUMNS, bad=("rejected", "unverified"))
         progress.tells_of(self._report)
 
     def look(self) -> Report:
         """Tell what would become of each record."""
+        self._erasures = self._known_erasures()
         for domain in self._domains:
             section, (part, _, size) = self._section(domain), self._sizes(domain)
             samples = Samples(domain, self._report.samples)
@@ -63,6 +68,7 @@ class Transfer:
         source, report = self._source, self._report
         with contextlib.ExitStack() as stack:
             stack.enter_context(alone())
+            self._erasures = self._known_erasures()  # of now: the source was read before
             before = last_complete(source.name) if incremental else None
             run = begin(self._operation, source.name, source.digests, self._now(), report, resume=resume)
             stack.enter_context(recorded(run, report, self._now))
@@ -77,7 +83,8 @@ class Transfer:
 
     def _back_up(self, run: Run, to: Path) -> None:
         label = f"before run {run.pk}, {self._operation}"
-        made = backup.take(self._domains, self._source.documents, to, now=self._now, label=label)
+        documents = self._source.documents and self._without_erased(self._source.documents)
+        made = backup.take(self._domains, documents, to, now=self._now, label=label)
         self._report.backup, run.backup = made, str(made)
         run.save(update_fields=["backup"])
 
@@ -136,8 +143,22 @@ class Transfer:
         return open_rejects(domain, self._source.name) if self._operation == RETRY else None
 
     def _entries(self, domain: Domain, wanted: Collection[str] | None) -> Iterator[Entry]:
-        entries = self._source.entries(domain)
-        return entries if wanted is None else (entry for entry in entries if entry.path in wanted)
+        source = partial(self._source.entries, domain)
+        entries = source()
+        chosen = entries if wanted is None else (entry for entry in entries if entry.path in wanted)
+        return refused(domain, self._erasures, chosen, source)
+
+    def _known_erasures(self) -> ErasureList:
+        """Return the erasure list, of the directory that is read too."""
+        base = self._source.base
+        return known() if base is None else known(base)
+
+    def _without_erased(self, documents: Mapping[str, bytes | None]) -> dict[str, bytes | None]:
+        """Return documents without what was erased since they were read."""
+        domains = {domain.name: domain for domain in self._domains}
+        return {
+            name: data and without_erased(domains[name], data, self._erasures)[0] for name, data in documents.items()
+        }
 
     def _sizes(self, domain: Domain) -> tuple[int, int, int]:
         """Return how many entries make a part, and a transaction, and the bytes of all; tell how many there are."""

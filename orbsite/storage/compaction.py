@@ -29,6 +29,8 @@ class Dead:
     kind: type[Record] | None = None
     """What it should have been; None for a part that is no item."""
     position: int | None = None
+    owner: str | None = None
+    """The user whose it was, where that can be told."""
 
     @property
     def path(self) -> str:
@@ -38,6 +40,7 @@ class Dead:
     def tombstone(self, domain: Domain) -> dict[str, Any]:
         """Return its line in a tombstone file."""
         about = {"reason": self.reason, "path": self.path, "original": self.original}
+        about |= {} if self.owner is None else {"owner": self.owner}
         return tombstone(domain, None, position=self.position, **about)
 
 
@@ -57,7 +60,7 @@ def compacted(domain: Domain, data: bytes) -> Compaction:
     Raises DocumentCorrupt where it cannot be read, and OrbError where something that is valid would not be the same.
     """
     content = Content(domain, data)
-    dead = [*map(_refused, content.invalid)]
+    dead = [_refused(entry, domain.layout.owner_of(entry)) for entry in content.invalid]
     _uproot(content.tree, [one.place for one in dead])
     pruned = domain.layout.prune(content.tree)
     dead += [Dead(place, reason, _text(value)) for place, value, reason in pruned]
@@ -73,10 +76,10 @@ def compacted(domain: Domain, data: bytes) -> Compaction:
     return Compaction(after, kept, dead)
 
 
-def _refused(entry: Entry) -> Dead:
+def _refused(entry: Entry, owner: str | None) -> Dead:
     found = errors(entry.findings)
     reason = "; ".join(f"{one.path}: {one.message}" for one in found) or f"{ROOT}: it does not decode"
-    return Dead(entry.place, reason, _text(entry.value), entry.kind, entry.position)
+    return Dead(entry.place, reason, _text(entry.value), entry.kind, entry.position, owner)
 
 
 def _text(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, TypeAlias
@@ -32,6 +32,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What it is, or should be; None for a part of the document that is no item."""
     key: Key | None = None
     """The key of an item that does not decode, where it can be told."""
+    is_erased: bool = False
+    """Whether it held what was erased, of which nothing is kept."""
     copy: bool = False
     """Whether it only repeats, word for word, a record that came before."""
     position: int | None = None
@@ -71,6 +73,18 @@ def plant(tree: Tree, place: Place, thing: Any) -> None:
         container.append(thing)
     else:
         container[place[-1]] = thing
+
+
+def _prune_above(tree: Tree, place: Place) -> int:
+    """Take out the parts above a place that hold nothing, and return how many there were."""
+    for depth in range(len(place) - 1, 0, -1):
+        container: Any = tree
+        for key in place[: depth - 1]:
+            container = container.get(key, {}) if isinstance(container, dict) else {}
+        if not isinstance(container, dict) or container.get(place[depth - 1]) not in ({}, []):
+            return len(place) - 1 - depth
+        del container[place[depth - 1]]
+    return len(place) - 1
 
 
 class Layout(ABC):
@@ -122,6 +136,25 @@ class Layout(ABC):
         No record may change by it, nor its owner.
         """
         return iter(())
+
+    def owner_of(self, entry: Entry) -> str | None:
+        """Return the user whose data an entry holds; None for a part of the document that is no one user's."""
+        thing = entry.value if entry.record is None else entry.record
+        if isinstance(thing, Record):
+            return thing.owner or None
+        return entry.owners[0] if entry.owners else None
+
+    def forget(
+        self,
+        tree: Tree,
+        is_gone: Callable[[str], bool],  # noqa: ARG002 -- most layouts name users where their records stand alone
+        places: Sequence[Place],
+    ) -> bool:
+        """Take out of a tree what else names users that are gone, and what is empty since things left `places`.
+
+        Return whether there was any.
+        """
+        return sum(_prune_above(tree, place) for place in places) > 0
 
     @abstractmethod
     def encode(self, tree: Tree) -> Any:

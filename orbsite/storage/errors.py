@@ -13,6 +13,7 @@ OrbError
 │   └── DocumentRefused   it is no plain private file of ours
 ├── TooMuch               more of a store would go than goes unasked; nothing was written
 ├── InvalidPolicy         a retention policy says nothing, or nothing that can be done; nothing was written
+├── RunUnderWay           another run writes to the database; nothing was erased
 ├── QuotaExceeded         a token has started, or keeps, as much as it may; nothing was started
 ├── ClockJumped           a policy asks the clock, and the clock has jumped back; nothing was written
 ├── SaveFailed            nothing was saved; the old content is whole
@@ -90,6 +91,10 @@ class TooMuch(OrbError):
 
 class InvalidPolicy(OrbError):
     """A retention policy says nothing, or nothing that can be done; nothing was written."""
+
+
+class RunUnderWay(OrbError):
+    """Another run writes to the database, and could bring back what goes; nothing was erased. Try again later."""
 
 
 class QuotaExceeded(OrbError):

@@ -143,13 +143,33 @@ class FileStore(Store):
             replica = self._refreshed(directory)
             return None if replica.digest is None else replica.content.encode()
 
-    def replace(self, data: bytes) -> None:
+    def replace(self, data: bytes, sieve: Callable[[bytes], bytes] = bytes) -> None:
         """Put a whole document in the place of what is there, which stays beside it as `.prev`.
 
-        Raises DocumentCorrupt where it is no document of this domain, and as every save does.
+        `sieve` returns what is to be written of it, as of the moment at which it is. Raises DocumentCorrupt where it is
+        no document of this domain, and as every save does.
         """
-        content = Content(self.domain, data)
-        self._rewritten(lambda writer: writer.replace(content))
+        self._rewritten(lambda writer: writer.replace(Content(self.domain, sieve(data))))
+
+    def filter(self, sieve: Callable[[bytes], bytes]) -> None:
+        """Write what `sieve` returns of the document, and leave no earlier state beside it: no journal, no `.prev`.
+
+        Nothing is made where there is no document. Raises DocumentCorrupt, and as every save does.
+        """
+        with self._document.reading() as found:
+            if found is None or found.status_of(self._document.name) is None:
+                return
+        with (
+            failing_whole(self._document.path),
+            self._document.writing() as directory,
+            self._writer(directory) as writer,
+        ):
+            before = writer.content.encode()
+            data = sieve(before)
+            content = Content(self.domain, data)
+            if data != before:
+                writer.replace(content)
+            writer.replace(content)  # what was replaced first stays beside it no longer
 
     def compact(self, bury: Callable[[Compaction], None]) -> Compaction | None:
         """Take out what is dead, after `bury` has kept it elsewhere, and fold the journal; None where there is no file.

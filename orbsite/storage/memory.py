@@ -226,6 +226,12 @@ class MemoryStore(LedgerStore):
         for key in keys if self._runs else ():
             self._runs.pop((kind, key), None)
 
+    def forget(self, user: str) -> None:
+        """Drop what retention has removed of a user."""
+        with self._lock:
+            for graves in self.buried.values():
+                graves[:] = [one for one in graves if one.record.owner != user]
+
     def keys(self, kind: type[Record]) -> list[Key]:
         """Return all keys, in order."""
         with self._lock:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,29 @@ class Tombstones:
         if data is None:
             raise DocumentError(f"there is no {self.path / name}{SUFFIX}; name one of: {', '.join(self.names())}")
         return iter([line for line in self._lines(name, data) if "domain" in line])
+
+    def filter(self, name: str, is_kept: Callable[[dict[str, Any]], bool]) -> int:
+        """Write a file again without some of its lines, and return how many went; without any, it is removed.
+
+        Raises DocumentError, DocumentCorrupt for damage, and SaveFailed; the file is as it was then.
+        """
+        lines = list(self.read(name))
+        kept = [line for line in lines if is_kept(line)]
+        if len(kept) == len(lines):
+            return 0
+        with failing_whole(self.path / name), Directory.open(self.path, self._fs).claimed() as directory:
+            if kept:
+                temporary = temporary_name(f"{name}{SUFFIX}")
+                try:
+                    self._fill(directory, temporary, kept)
+                    self._fs.rename(temporary, f"{name}{SUFFIX}", directory.descriptor)
+                except BaseException:
+                    forget(directory, temporary)
+                    raise
+            else:
+                self._fs.unlink(f"{name}{SUFFIX}", directory.descriptor)
+            directory.sync()
+        return len(lines) - len(kept)
 
     def names(self) -> list[str]:
         """Return the names of all files, in order."""

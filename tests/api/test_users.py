@@ -106,7 +106,7 @@ def test_a_user_is_erased_and_nobody_else(everybody: Caller) -> None:
     assert {one["erased"] for part in again.values() for one in part["kinds"].values()} == {0}
 
 
-def test_the_receipt_counts_what_names_the_user_letter_by_letter(ana: Caller) -> None:
+def test_what_the_ledger_keeps_of_a_user_goes_and_what_it_keeps_of_others_stays(ana: Caller) -> None:
     run = Run.objects.create(started_at=datetime.now(UTC))
     for number, user in enumerate(("ana", "Ana", "ANA", "anais", "ana")):
         told = json.dumps({"userId": user})
@@ -114,9 +114,14 @@ def test_the_receipt_counts_what_names_the_user_letter_by_letter(ana: Caller) ->
         Reject.objects.create(run=run, domain="luna", kind="profiles", path="$", reason="", original=told)
     Change.objects.create(run=run, domain="luna", kind="profiles", key='["ana", "mars"]', before="{}")
     Change.objects.create(run=run, domain="luna", kind="profiles", key='["Ana", "mars"]', before="{}")
+    Change.objects.create(run=run, domain="luna", kind="profiles", key='["bo", "m"]', before='{"tags": ["ana"]}')
     receipt = Caller(make_token("admin", users=["ana"])).delete(USER).json()["erased"]
     remains = receipt["domains"]["luna"]["remains"]
-    assert (remains["history"], remains["rejects"]) == (3, 2)
+    assert (remains["history"], remains["rejects"]) == (0, 0)
+    assert set(Change.objects.values_list("key", flat=True)) == {
+        '["x", "1"]', '["x", "2"]', '["x", "3"]', '["Ana", "mars"]', '["bo", "m"]',
+    }  # fmt: skip
+    assert Reject.objects.count() == 3
 
 
 @pytest.mark.parametrize("number", [0, 2, 3, 2100])

@@ -395,15 +395,13 @@ def test_who_is_erased_while_the_index_reads_is_not_written_back(
     assert [(one.key, "after" in one.words) for one in Words.objects.using(store.using)] == [("kept", True)]
 
 
-def test_an_erasure_tells_of_rows_that_it_could_not_read(tmp_path: Path) -> None:
+def test_an_erasure_removes_rows_that_do_not_decode(tmp_path: Path) -> None:
     store = SqlStore(DOMAIN)
     store.put([ReflectionFactory(id=str(at), user_id="ana") for at in range(3)])
     ReflectionRow.objects.filter(id="1").update(tags=[1])
     report = erase([store], "ana", base=tmp_path)
-    assert (report.ok, report.domains["te"].counts["reflections"]["erased"]) == (False, 2)
-    assert "1 rows do not decode" in report.domains["te"].findings[0].message
-    ReflectionRow.objects.update(tags=[])
-    assert erase([store], "ana", base=tmp_path).ok
+    assert (report.ok, report.domains["te"].counts["reflections"]["erased"]) == (True, 3)
+    assert not ReflectionRow.objects.exists()
 
 
 def test_what_is_edited_by_hand_is_found_at_once(monkeypatch: Any, django_capture_on_commit_callbacks: Any) -> None:
