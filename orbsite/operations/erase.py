@@ -90,7 +90,7 @@ class _Erasing:
             self._erase_in(domain)
         self._erase_tombstones()
         if self._ledger is not None:
-            rename(self._user, pseudonym(entered), self._ledger)
+            rename(self._user, pseudonym(entered, self._user), self._ledger)
             clear_away(self._ledger)
         found = _Search(self._user, base=self._base, backups=backups, ledger=self._ledger, moment=moment, ids=self._ids)
         self._report.section(ELSEWHERE, ()).details.update(found.result())

@@ -17,11 +17,12 @@ from django.db.models import Q
 from orbsite.audit import Event
 from orbsite.models import Change, Growth, Reject, Run
 from orbsite.operations.batches import batched
+from orbsite.operations.erasure_list import add_to_database, has_database, pseudonym
 from orbsite.operations.text_search import contains, holds_bytes, spellings
 from orbsite.search.index import forget
 from orbsite.storage.conditions import by_keys
 from orbsite.storage.domain import Domain, Entry
-from orbsite.storage.erasures import moment_in
+from orbsite.storage.erasures import ErasureList, moment_in
 from orbsite.storage.errors import OrbError
 from orbsite.storage.finding import path_to
 from orbsite.storage.record import Key, Record, columns
@@ -29,6 +30,7 @@ from orbsite.storage.rows import read_row
 from orbsite.storage.steps import Put, StepReader
 from orbsite.tokens import Answer
 from orbsite.upkeep import Job, PolicyRun, RetentionPolicy
+from orbsite.words import Words
 
 _BATCH = 500
 _NOTES: tuple[tuple[type[models.Model], tuple[str, ...]], ...] = (
@@ -75,6 +77,38 @@ def erase_rows(user: str, domains: list[Domain], using: str, *, until: datetime 
         if until is None:
             forget(user, using)
     return erased
+
+
+def erase_since(erasures: ErasureList, domains: list[Domain], using: str) -> None:
+    """Remove, from a database that was restored, what was erased after its backup was made, and keep the list whole."""
+    if not has_database(using) or not erasures:
+        return
+    add_to_database(erasures.erasures, using)
+    for user in _users(domains, using):
+        moment = erasures.moment(user)
+        if moment is not None:
+            erase_rows(user, domains, using, until=moment)
+            rename(user, pseudonym(erasures, user), using)
+    clear_away(using)
+
+
+def _users(domains: list[Domain], using: str) -> set[str]:
+    """Return the ids of all users that records, the ledger or the words name."""
+    owned: list[Any] = [model for domain in domains for model in domain.models.values()]
+    found: set[str] = set()
+    for model in (*owned, Words, Answer):
+        found.update(model._base_manager.using(using).values_list("user_id", flat=True).distinct().iterator())
+    found.update(Event.objects.using(using).filter(act__in=("erase", "export")).values_list("subject", flat=True))
+    for arguments in Job.objects.using(using).values_list("arguments", flat=True):
+        user = arguments.get("user") if isinstance(arguments, dict) else None
+        found.update([user] if isinstance(user, str) else [])
+    kinds = {kind.plural: kind for domain in domains for kind in domain.kinds}
+    for change in Change.objects.using(using).only("kind", "key", "before").iterator(_BATCH):
+        owner = _owner_in_key(kinds.get(change.kind), change.key)
+        found.update(_owners_in(change.before) if owner is None else [owner])
+    for reject in Reject.objects.using(using).only("owner", "original").iterator(_BATCH):
+        found.update([reject.owner] if reject.owner else _owners_in(reject.original))
+    return found
 
 
 def _overwrite_what_goes(using: str) -> None:

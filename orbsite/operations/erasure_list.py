@@ -57,22 +57,21 @@ def known(*bases: Path, using: str = "default") -> ErasureList:
     return ErasureList(found)
 
 
-def enter(user: str, at: datetime, *, base: Path | None, using: str | None) -> Erasure:
-    """Enter an erasure in the lists of a data directory and of a database, and return it."""
+def enter(user: str, at: datetime, *, base: Path | None, using: str | None) -> ErasureList:
+    """Enter an erasure in the lists of a data directory and of a database, and return what is in both."""
     present = (in_database(using) if using else frozenset()) | (ErasureFile(base).read() if base else frozenset())
     salt = min((one.salt for one in present), default=None) or new_salt()
-    entered = Erasure(at, salt, digest_of(user, salt))
-    everything = {*present, entered}
+    everything = {*present, Erasure(at, salt, digest_of(user, salt))}
     if base is not None:
         ErasureFile(base).add(everything)
     if using is not None:
         add_to_database(everything, using)
-    return entered
+    return ErasureList(everything)
 
 
-def pseudonym(erasure: Erasure) -> str:
-    """Return what stands in the place of a user's id where a record of what was done stays."""
-    return f"erased:{erasure.digest[:16]}"
+def pseudonym(erasures: ErasureList, user: str) -> str:
+    """Return what stands in the place of an erased user's id where a note of what was done stays."""
+    return f"erased:{min(digest_of(user, one.salt) for one in erasures.erasures)[:16]}"
 
 
 def refused(

@@ -17,6 +17,7 @@ from orbsite.operations.report import Report
 from orbsite.operations.request import Now, Request
 from orbsite.operations.sanitize import sanitize
 from orbsite.operations.uploads import path_of
+from orbsite.stores import open_store
 
 _GRACE_DAYS = cleaning.GRACE / timedelta(days=1)
 

@@ -10,13 +10,16 @@ from pathlib import Path
 from orbsite import conf
 from orbsite.operations import dump
 from orbsite.operations.backup import DATABASE, take
+from orbsite.operations.erase_rows import erase_since
+from orbsite.operations.erasure_list import known, sieve_for
 from orbsite.operations.ledger import alone
 from orbsite.operations.manifest import SUMS, Manifest, SavedDatabase, checked, is_signed
 from orbsite.operations.report import Report
 from orbsite.storage import repair
 from orbsite.storage.content import Content, entries
 from orbsite.storage.directory import Directory
-from orbsite.storage.domain import Domain
+from orbsite.storage.domain import Domain, registered
+from orbsite.storage.erasures import ErasureFile
 from orbsite.storage.errors import DocumentCorrupt, OrbError
 from orbsite.storage.finding import warning
 from orbsite.stores import file_store, open_document
@@ -128,9 +131,13 @@ class _Plan:
         )
 
     def carry_out(self, report: Report) -> None:
-        """Write."""
+        """Write; who was erased since the backup was made stays erased."""
+        erasures = known(self._base, using=self._using)
         if self.database:
+            if erasures:
+                ErasureFile(self._base).add(erasures.erasures)  # no restore touches that one
             dump.load(self._held, self._using)
+            erase_since(erasures, registered(), self._using)
             report.domains[DATABASE].facts["rows restored"] = sum(self.database.rows.values())
         for domain in self._domains:
             data = self._saved[domain.name]
@@ -139,10 +146,11 @@ class _Plan:
                 report.domains[domain.name].count("files", "restored")
 
     def _put(self, domain: Domain, data: bytes) -> None:
+        sieve = sieve_for(domain, self._base)
         try:
-            file_store(domain, self._base).replace(data)
+            file_store(domain, self._base).replace(data, sieve)
         except DocumentCorrupt:  # it is what is there now, for the backup's was checked
-            repair.start_over(open_document(domain, self._base), data)
+            repair.start_over(open_document(domain, self._base), sieve(data))
 
     def _state(self, domain: Domain) -> str:
         saved, present = self._saved[domain.name], self._present[domain.name]

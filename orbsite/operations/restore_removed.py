@@ -13,6 +13,7 @@ import msgspec
 from orbsite.models import Change, Run
 from orbsite.operations.book import Book, key_text
 from orbsite.operations.bury import RETENTION
+from orbsite.operations.erasure_list import known
 from orbsite.operations.ledger import alone, begin, recorded
 from orbsite.operations.progress import Progress, Stopped, silent
 from orbsite.operations.remove import REMOVAL
@@ -20,6 +21,7 @@ from orbsite.operations.report import Report, Section
 from orbsite.storage.attempts import Attempts
 from orbsite.storage.burying import put_back
 from orbsite.storage.digests import digest
+from orbsite.storage.erasures import ERASED, ErasureList
 from orbsite.storage.errors import DocumentError, OrbError
 from orbsite.storage.file import FileStore
 from orbsite.storage.finding import warning
@@ -55,21 +57,25 @@ def undo(run: str, stores: list[Store], *, now: Callable[[], datetime], progress
         if not any(graves for _, graves in found):
             raise OrbError(f"{run!r} holds nothing of {', '.join(store.domain.name for store in others)}")
         for store, graves in found:
-            _put_back(store, graves, report.domains[store.domain.name])
+            _put_back(store, graves, report.domains[store.domain.name], partial(_list_of, store))
             progress(len(graves))
     if in_sql:
         _undo_in_sql(_find(run), in_sql, report, now, progress)
     return report
 
 
-def _put_back(store: Any, graves: list[Grave | str], section: Section) -> None:
+def _list_of(store: Store) -> ErasureList:
+    return known(store.base) if isinstance(store, FileStore) else known()
+
+
+def _put_back(store: Any, graves: list[Grave | str], section: Section, erasures: Callable[[], ErasureList]) -> None:
     for path in (one for one in graves if isinstance(one, str)):
         section.findings.append(
             warning(path, "is no record; its JSON is in the tombstone file, to be put back by hand")
         )
     records = [one for one in graves if isinstance(one, Grave)]
     if records:
-        tell(section, put_back(store, records))
+        tell(section, put_back(store, records, erasures))
 
 
 def _graves(store: Store, name: str) -> Iterator[Grave | str]:
@@ -116,6 +122,7 @@ class Exhuming:
         self._store = store
         self._kinds = {kind.plural: kind for kind in store.domain.kinds}
         self._steps = StepReader(store.domain)
+        self._erasures = known(using=store.using)
 
     def all(self, run: Run, section: Section, progress: Progress, book: Book) -> None:
         """Bring everything back that a run has removed; the counts of a batch are noted in its transaction."""
@@ -156,6 +163,9 @@ class Exhuming:
                 found.lost.append((kind, change.key))
                 continue
             grave, row = Grave(record, change.reason, change.before_position), rows.get(record.key)
+            if self._erasures.covers(record):
+                found.kept.append((grave, ERASED))
+                continue
             if row is not None and row.record != record:
                 found.kept.append((grave, "its key was taken again since"))
                 continue

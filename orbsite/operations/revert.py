@@ -7,10 +7,12 @@ import msgspec
 from orbsite.models import Change
 from orbsite.operations.bring_back import bring_back
 from orbsite.operations.edit import edit
+from orbsite.operations.erasure_list import known
 from orbsite.operations.notes import Hand
 from orbsite.operations.remove import remove
 from orbsite.operations.report import Report
 from orbsite.operations.restore_removed import REMOVALS
+from orbsite.storage.erasures import ERASED
 from orbsite.storage.errors import Conflict, OrbError
 from orbsite.storage.sql import SqlStore
 from orbsite.storage.steps import Delete, StepReader
@@ -30,6 +32,8 @@ def revert(store: SqlStore, change: Change, *, hand: Hand, expect: str | None) -
             )
         return remove(store, step.kind, [step.key], hand=hand, expect=expect)
     kind = type(step.record)
+    if known(using=store.using).covers(step.record):
+        raise OrbError(f"{ERASED}, and what was saved up to then does not come back; nothing was changed")
     if expect is not None:
         return edit(store, step.record, hand=hand, expect=expect, position=change.before_position)
     if change.run.operation not in REMOVALS:

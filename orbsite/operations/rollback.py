@@ -13,11 +13,13 @@ import msgspec
 from orbsite.models import Change, Run
 from orbsite.operations.batches import batched
 from orbsite.operations.book import Book, key_text
+from orbsite.operations.erasure_list import known
 from orbsite.operations.ledger import alone, begin, recorded
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report, Section
 from orbsite.storage.digests import digest
 from orbsite.storage.domain import Domain
+from orbsite.storage.erasures import ErasureList
 from orbsite.storage.errors import DocumentCorrupt, OrbError
 from orbsite.storage.finding import warning
 from orbsite.storage.record import Key, Record
@@ -85,6 +87,7 @@ class _Undoing:
         self._run, self._store, self._force = run, store, force
         self._section: Section = report.section(domain.name, (kind.plural for kind in domain.kinds))
         self._steps = StepReader(domain)
+        self._erasures = ErasureList()
 
     def refuse_foreign_rows(self) -> None:
         """Raise OrbError where more rows carry the run's number than the run wrote: some are not its own."""
@@ -127,6 +130,7 @@ class _Undoing:
 
     def _weigh(self, kind: type[Record], rows: list[Row[Any]], section: Section) -> tuple[list[Key], list[Change]]:
         """Return the keys of the rows to remove, and the changes to take back; count and list the others."""
+        self._erasures = known()
         changes = {change.key: change for change in self._changes(kind, [key_text(row.key) for row in rows])}
         removed, restored = [], []
         for row in rows:
@@ -135,13 +139,21 @@ class _Undoing:
                 _keep(section, kind, key_text(row.key), "was changed since")
             elif change is None and row.record is None:
                 _keep(section, kind, key_text(row.key), "does not decode")
-            elif change is None:
+            elif change is None or self._was_erased(change):
                 section.count(kind.plural, "removed")
                 removed.append(row.key)
             else:
                 section.count(kind.plural, "restored")
                 restored.append(change)
         return removed, sorted(restored, key=lambda change: (change.before_run is None, change.before_run or 0))
+
+    def _was_erased(self, change: Change) -> bool:
+        """Tell whether what a row had before the run was erased since: it does not come back then."""
+        if not self._erasures:
+            return False
+        with contextlib.suppress(OrbError):  # what does not decode is told when it is to be put back
+            return self._erasures.covers(self._before(change)) is not None
+        return False
 
     def _count_lost(self, kind: type[Record]) -> None:
         """List what the run replaced, and what is not its row any more."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
 from orbsite.storage.content import Content
+from orbsite.storage.erasures import ErasureList
 from orbsite.storage.file import FileStore
 from orbsite.storage.memory import MemoryStore
 from orbsite.storage.record import Record
@@ -28,11 +29,17 @@ def sweep(store: MemoryStore | FileStore, kind: type[Record], policy: Policy, no
     return store.rewrite(lambda content: _swept(content, kind, policy, now, bury))
 
 
-def put_back(store: MemoryStore | FileStore, graves: Iterable[Grave]) -> Returned:
-    """Put back what was removed, at its place, where its key is still free."""
+def put_back(
+    store: MemoryStore | FileStore, graves: Iterable[Grave], erasures: Callable[[], ErasureList] = ErasureList
+) -> Returned:
+    """Put back what was removed, at its place, where its key is still free, and its user was not erased since.
+
+    The erasure list is read while the store is held: who is entered later is removed later.
+    """
+    wanted = list(graves)
     if isinstance(store, MemoryStore):
-        return store.put_back(graves)
-    return store.rewrite(lambda content: _returned(content, graves))
+        return store.put_back(wanted, erasures)
+    return store.rewrite(lambda content: _returned(content, wanted, erasures()))
 
 
 def _planned(content: Content, kind: type[Record], policy: Policy, now: datetime) -> Plan:
@@ -62,9 +69,9 @@ def _swept(content: Content, kind: type[Record], policy: Policy, now: datetime, 
     return plan
 
 
-def _returned(content: Content, graves: Iterable[Grave]) -> Returned:
+def _returned(content: Content, graves: Iterable[Grave], erasures: ErasureList) -> Returned:
     """Put back what was removed, at its place, where its key is still free."""
-    found = content.view.returning(graves)
+    found = content.view.returning(graves, erasures)
     restored, known = [], dict[tuple[Any, ...], str]()
     for grave in found.restored:
         record = grave.record

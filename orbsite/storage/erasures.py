@@ -27,6 +27,8 @@ from orbsite.storage.replace import failing_whole, prepared
 from orbsite.storage.tombstones import OWN
 
 ERASURES = "erasures"
+ERASED = "its user was erased since"
+"""Why what was removed does not come back."""
 VERSION = 1
 _SALT_BYTES = 32
 _LOCK_TIMEOUT = 20.0

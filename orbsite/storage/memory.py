@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from orbsite.storage.digests import Columns, digest
 from orbsite.storage.domain import Domain
+from orbsite.storage.erasures import ERASED, ErasureList
 from orbsite.storage.errors import Conflict
 from orbsite.storage.finding import Finding, Unreadable
 from orbsite.storage.guards import refuse_another, refuse_other_owner, refuse_unexpected
@@ -200,17 +201,20 @@ class MemoryStore(LedgerStore):
             self.drop_many(kind, keys)
             return plan
 
-    def put_back(self, graves: Iterable[Grave]) -> Returned:
-        """Put back what was removed, where its key is still free."""
+    def put_back(self, graves: Iterable[Grave], erasures: Callable[[], ErasureList] = ErasureList) -> Returned:
+        """Put back what was removed, where its key is still free, and its user was not erased since."""
         with self._lock:
-            found = self.returning(graves)
+            found = self.returning(graves, erasures())
             self.load([(grave.record, grave.position) for grave in found.restored], None)
             return found
 
-    def returning(self, graves: Iterable[Grave]) -> Returned:
+    def returning(self, graves: Iterable[Grave], erasures: ErasureList) -> Returned:
         """Return what would become of graves that are opened."""
         found = Returned()
         for grave in graves:
+            if erasures.covers(grave.record):
+                found.kept.append((grave, ERASED))
+                continue
             there = self._of(type(grave.record)).records.get(grave.record.key)
             if there is None:
                 found.restored.append(grave)
