@@ -74,7 +74,8 @@ class ProfilesLayout(Layout):
 
     def owner_of(self, entry: Entry) -> str | None:
         """Return the user under whose id an entry stands."""
-        return str(entry.place[0]) if entry.place else None
+        found = super().owner_of(entry)
+        return found if found is not None or not entry.place else str(entry.place[0])
 
     def encode(self, tree: Tree) -> Any:
         """Return the tree as it stands in the file."""

@@ -63,8 +63,9 @@ def erase_rows(user: str, domains: list[Domain], using: str, *, until: datetime 
     _overwrite_what_goes(using)
     with transaction.atomic(using):
         for domain in domains:
+            has_newer = until is not None and _has_newer(domain, user, using, until)
             for kind, model in domain.models.items():
-                keys = _erase_records(kind, model, user, using, until)
+                keys = _erase_records(kind, model, user, using, until, timeless=not has_newer)
                 erased.records[kind] = len(keys)
                 erased.keys |= {(kind, key) for key in keys}
         for domain in domains:
@@ -131,7 +132,19 @@ def clear_away(using: str) -> None:
             cursor.execute(f"VACUUM {', '.join(map(connection.ops.quote_name, [*tables, 'orb_words']))}")
 
 
-def _erase_records(kind: type[Record], model: Any, user: str, using: str, until: datetime | None) -> list[Key]:
+def _has_newer(domain: Domain, user: str, using: str, until: datetime) -> bool:
+    """Tell whether a user has records of a domain that are newer; what carries no time is new beside them."""
+    for kind, model in domain.models.items():
+        for name in {kind.version_field, kind.time_field} - {None}:
+            newer = {"user_id": user, f"{name}__gt": until}
+            if model._base_manager.using(using).filter(**newer).exists():
+                return True
+    return False
+
+
+def _erase_records(
+    kind: type[Record], model: Any, user: str, using: str, until: datetime | None, *, timeless: bool
+) -> list[Key]:
     rows = model._base_manager.using(using).filter(user_id=user)
     if until is None:
         keys: list[Key] = [tuple(key) for key in rows.values_list(*kind.key_fields)]
@@ -140,16 +153,16 @@ def _erase_records(kind: type[Record], model: Any, user: str, using: str, until:
     keys = [
         tuple(values[name] for name in kind.key_fields)
         for values in rows.values(*dict.fromkeys((*columns(kind), *kind.key_fields)))
-        if _is_old(read_row(kind, values).record, until)
+        if _is_old(read_row(kind, values).record, until, timeless=timeless)
     ]
     for condition in by_keys(kind, keys):
         rows.filter(condition).delete()
     return keys
 
 
-def _is_old(record: Record | None, until: datetime | None) -> bool:
+def _is_old(record: Record | None, until: datetime | None, *, timeless: bool = True) -> bool:
     told = None if record is None else moment_in(record)
-    return until is None or told is None or told <= until
+    return until is None or (timeless if told is None else told <= until)
 
 
 def _erase_changes(domain: Domain, user: str, using: str, until: datetime | None) -> int:

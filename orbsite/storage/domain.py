@@ -142,6 +142,9 @@ class Layout(ABC):
         thing = entry.value if entry.record is None else entry.record
         if isinstance(thing, Record):
             return thing.owner or None
+        if entry.key is not None and entry.kind is not None and len(entry.key) == len(entry.kind.key_fields):
+            named = dict(zip(entry.kind.key_fields, entry.key, strict=True))
+            return named.get("user_id")
         return entry.owners[0] if entry.owners else None
 
     def forget(

@@ -169,7 +169,8 @@ class FileStore(Store):
             content = Content(self.domain, data)
             if data != before:
                 writer.replace(content)
-            writer.replace(content)  # what was replaced first stays beside it no longer
+                writer.forget_previous()
+            writer.replace(content)  # so that a good generation lies beside it again
 
     def compact(self, bury: Callable[[Compaction], None]) -> Compaction | None:
         """Take out what is dead, after `bury` has kept it elsewhere, and fold the journal; None where there is no file.

@@ -94,6 +94,12 @@ class Writer:
         self._replica.content = content
         self.fold(contextlib.nullcontext())
 
+    def forget_previous(self) -> None:
+        """Remove the generation before the document, which the document was made from."""
+        with contextlib.suppress(FileNotFoundError):
+            self._fs.unlink(f"{self._document.name}.prev", self._directory.descriptor)
+        self._directory.sync()
+
     def is_due(self, *, closing: bool = False) -> bool:
         """Tell whether the journal has grown so long beside the document that it should be folded."""
         return self.journal_size > self._limit(_FOLD_AT_CLOSE if closing else _FOLD_AT)
