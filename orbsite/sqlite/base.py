@@ -57,8 +57,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     Text that is no UTF-8 is returned with lone surrogates, where Django's would raise an error that shows the text.
 
-    What SQLite puts beside the file has the file's mode. A connection that is kept from request to request is left
-    once its file is not the one under that name any more, as after a restore: nobody would ever read what it writes.
+    What SQLite puts beside the file has the file's mode, and what is removed is overwritten with zeros. A connection
+    that is kept from request to request is left once its file is not the one under that name any more, as after a
+    restore: nobody would ever read what it writes.
     """
 
     ops_class = DatabaseOperations
@@ -87,6 +88,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self._file = _identity(path)
         _known.add(path)
         prepare(connection)
+        connection.execute("PRAGMA secure_delete = ON")  # what is removed is overwritten, in the file too
         return connection
 
     def is_usable(self) -> bool:

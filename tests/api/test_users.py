@@ -13,6 +13,7 @@ import pytest
 from luna.domain import DOMAIN as LUNA
 from orbsite import stores
 from orbsite.models import Change, Reject, Run
+from orbsite.operations.run_lock import alone
 from orbsite.operations.validate import validate_document
 from orbsite.storage.domain import registered
 from orbsite.tokens import Answer
@@ -141,3 +142,21 @@ def test_the_receipt_lists_what_remains(everybody: Caller, settings: Any, tmp_pa
     assert remains["backups"] == ["20240101T000000Z"]
     assert remains["tombstones"] == []
     assert remains["tokens"] == 2
+
+
+def test_while_a_run_is_under_way_nobody_is_erased_and_the_answer_says_which(everybody: Caller) -> None:
+    run = Run.objects.create(operation="migrate", started_at=datetime(2026, 11, 28, tzinfo=UTC))
+    admin = Caller(make_token("admin", users=["ana"]))
+    with alone():
+        told = refused(admin.delete(USER), 409, "run-under-way")
+    assert f"run {run.pk}, a migrate since 2026-11-28T00:00:00.000Z, is under way" in told["detail"]
+    assert "Try again once it has ended" in told["detail"]
+    assert len(_lines(everybody.get(f"{USER}/export"))) == 8
+    assert admin.delete(USER).status_code == 200
+    assert admin.delete(USER).status_code == 200, "it may be sent again"
+
+
+def test_the_receipt_tells_where_the_user_is_named_still(everybody: Caller) -> None:
+    places = Caller(make_token("admin", users=["ana"])).delete(USER).json()["remains"]["places"]
+    (tokens,) = [one for one in places if one["where"] == "orb_tokens.users"]
+    assert set(tokens) == {"where", "what", "until"}
