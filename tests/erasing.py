@@ -13,6 +13,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -49,12 +50,12 @@ class Round:
 
         return [open_sql_store(one) for one in self.domains] + [file_store(one, self.base) for one in self.domains]
 
-    def save(self, user: str | None = None) -> None:
+    def save(self, user: str | None = None, store: Any = None) -> None:
         from luna.records import ActiveMode, Profile
         from te.records import Reflection
 
         user, at = user or self.draw.choice(USERS), self.now()
-        store = self.draw.choice(self.stores())
+        store = store or self.draw.choice(self.stores())
         if store.domain.name == "te":
             name = f"{user}-{next(self._names)}"
             store.put(
@@ -66,7 +67,9 @@ class Round:
                 ]
             )  # fmt: skip
         else:
-            profile = Profile(user_id=user, mode_id="m", preferences=(f"{CANARY}-{user}",), constraints=(), updated_at=at)
+            profile = Profile(
+                user_id=user, mode_id="m", preferences=(f"{CANARY}-{user}",), constraints=(), updated_at=at
+            )
             store.put([profile, ActiveMode(user_id=user, mode_id="m")])
         self.is_gone = self.is_gone and user != "ana"
 
@@ -128,12 +131,16 @@ class Round:
         for path in sorted(self.backups.glob("2*")):
             restore(self.domains, path, base=self.base, now=self.now, apply=True)
 
-    def bring_back(self) -> None:
-        """Try to bring back all that there is."""
-        for base in self.copies:
-            self._tried(lambda base=base: self._migrate_from(base))
-        for act in (self.migrate, self.undo, self.rollback, self.restore, self.undo, self.rollback, self.migrate):
+    def bring_back(self) -> list[str]:
+        """Try to bring back all that there is; tell after which act ana was there."""
+        wrong = []
+        from_copies = [partial(self._migrate_from, base) for base in self.copies]
+        acts = [*from_copies, self.undo, self.migrate, self.restore, self.undo, self.rollback, self.undo, self.migrate]
+        for number, act in enumerate(acts):
             self._tried(act)
+            if any(count_of(store, "ana") for store in self.stores()):
+                wrong.append(f"ana is back after {number} of {len(self.copies)} copies and more")
+        return wrong
 
     def _migrate_from(self, base: Path) -> None:
         from orbsite.operations.migrate import migrate
@@ -154,12 +161,18 @@ class Round:
             acts += [self.backup, self.restore]
         done = []
         self.base.mkdir(mode=0o700)
-        self.save("ana")
+        for store in self.stores():
+            for user in USERS:
+                self.save(user, store)
+        self.copy()
+        if self.backup in acts:
+            self.backup()
         for act in [*self.draw.choices(acts, k=7), self.erase]:
             done.append(act.__name__)
             self._tried(act)
-        self.bring_back()
-        wrong = [f"{store!r} has ana" for store in self.stores() if count_of(store, "ana")]
+        wrong = self.bring_back()
+        self.erase()  # of the tombstones too that were put there by hand
+        wrong += [f"{store!r} has ana" for store in self.stores() if count_of(store, "ana")]
         wrong += [f"{path} names her" for path in self.base.rglob("*") if path.is_file() and _names(path)]
         wrong += self._new_data()
         return [f"{done}: {one}" for one in wrong]
@@ -190,7 +203,11 @@ def main() -> None:
     (work / "database").mkdir(parents=True)
     os.environ["ORB_BACKUP_DIR"] = str(work / "backups")
     with opened(vendor, work / "database") as database:
-        usual = {"DATABASE_URL": database.address, "DEBUG": "true", "ORB_JOURNAL": random.Random(seed).choice(["0", "never"])}
+        usual = {
+            "DATABASE_URL": database.address,
+            "DEBUG": "true",
+            "ORB_JOURNAL": random.Random(seed).choice(["0", "never"]),
+        }
         os.environ |= usual | {"DJANGO_SETTINGS_MODULE": "orbsite.settings", "ORB_PERSISTENCE": "sql"}
         django.setup()
         from django.conf import settings
@@ -204,7 +221,9 @@ def main() -> None:
             directory = work / f"round-{number}"
             directory.mkdir()
             settings.ORB_DATA_DIR = str(directory / "data")
-            tables = tables or [one for one in connection.introspection.table_names() if one.startswith(("orb_", "luna_", "te_"))]
+            tables = tables or [
+                one for one in connection.introspection.table_names() if one.startswith(("orb_", "luna_", "te_"))
+            ]
             _empty(tables)
             wrong += [f"{seed}/{number} {one}" for one in Round(directory, random.Random(f"{seed}/{number}")).go()]
             shutil.rmtree(directory)
