@@ -42,10 +42,25 @@ _FILES = {
     "properties": {"unreadable": _UNREADABLE},
     "additionalProperties": {"type": "object"},
 }
+_PLACE = {
+    "type": "object",
+    "required": ["where", "what", "until"],
+    "properties": {name: {"type": "string"} for name in ("where", "what", "until")},
+}
+_REMAINS = {
+    "type": "object",
+    "required": ["backups", "tombstones", "tokens", "places"],
+    "properties": {
+        "backups": {"type": "array", "items": {"type": "string"}},
+        "tombstones": {"type": "array", "items": {"type": "string"}},
+        "tokens": {"type": "integer"},
+        "places": {"type": "array", "items": _PLACE},
+    },
+}
 _RECEIPT = {
     "type": "object",
     "required": ["erased", "remains"],
-    "properties": {"erased": shape("Report"), "remains": {"type": "object"}},
+    "properties": {"erased": shape("Report"), "remains": _REMAINS},
     "additionalProperties": False,
 }
 
