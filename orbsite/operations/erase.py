@@ -189,7 +189,8 @@ class _Search:
         if self._ledger is None:
             places.append(_place("database", "it could not be reached, and was not searched", "it is erased there too"))
         else:
-            tokens = sum(self._user in one.users for one in Token.objects.filter(revoked_at=None).only("users"))
+            valid = Token.objects.using(self._ledger).filter(revoked_at=None)
+            tokens = sum(self._user in one.users for one in valid.only("users"))
             places += self._in_columns()
         graves = {Path(one["where"]).name for one in places if f"{OWN}/{TOMBSTONES}/" in one["where"]}
         return {

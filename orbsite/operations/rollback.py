@@ -87,7 +87,7 @@ class _Undoing:
         self._run, self._store, self._force = run, store, force
         self._section: Section = report.section(domain.name, (kind.plural for kind in domain.kinds))
         self._steps = StepReader(domain)
-        self._erasures = ErasureList()
+        self._erasures: ErasureList | None = None
 
     def refuse_foreign_rows(self) -> None:
         """Raise OrbError where more rows carry the run's number than the run wrote: some are not its own."""
@@ -130,7 +130,6 @@ class _Undoing:
 
     def _weigh(self, kind: type[Record], rows: list[Row[Any]], section: Section) -> tuple[list[Key], list[Change]]:
         """Return the keys of the rows to remove, and the changes to take back; count and list the others."""
-        self._erasures = known()
         changes = {change.key: change for change in self._changes(kind, [key_text(row.key) for row in rows])}
         removed, restored = [], []
         for row in rows:
@@ -149,6 +148,8 @@ class _Undoing:
 
     def _was_erased(self, change: Change) -> bool:
         """Tell whether what a row had before the run was erased since: it does not come back then."""
+        if self._erasures is None:  # of now: runs are kept out, and erasures with them
+            self._erasures = known()
         if not self._erasures:
             return False
         with contextlib.suppress(OrbError):  # what does not decode is told when it is to be put back

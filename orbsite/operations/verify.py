@@ -9,6 +9,7 @@ from pathlib import Path
 
 from orbsite.models import Run
 from orbsite.operations.ahead import Ahead
+from orbsite.operations.erasure_list import known, refused
 from orbsite.operations.ledger import counts_of
 from orbsite.operations.owners import Owners
 from orbsite.operations.parts import Part, packs_of, parts_of
@@ -18,6 +19,7 @@ from orbsite.operations.source import Snapshot
 from orbsite.storage.content import no_collection
 from orbsite.storage.digests import digest
 from orbsite.storage.domain import Domain, Entry
+from orbsite.storage.erasures import ErasureList
 from orbsite.storage.finding import Finding, Unreadable, error
 from orbsite.storage.record import Key, Record
 from orbsite.storage.store import LedgerStore, Row
@@ -37,7 +39,7 @@ def verify(
     targets = {domain.name: open_sql_store(domain) for domain in domains}
     began = None if now is None else now()
     snapshot = Snapshot(domains, base)
-    report = Report(columns=COLUMNS, bad=("differ", "missing", "extra", "rejected"))
+    report, erasures = Report(columns=COLUMNS, bad=("differ", "missing", "extra", "rejected")), known(base)
     progress.tells_of(report)
     for domain in domains:
         section = report.section(domain.name, (kind.plural for kind in domain.kinds))
@@ -45,14 +47,19 @@ def verify(
         progress.expect(records)
         source = partial(snapshot.entries, domain)
         comparison = Comparison(targets[domain.name], section, Owners(targets[domain.name], source))
-        comparison.all(source(), size=size, progress=progress)
-        comparison.list_extra(source)
+        entries = partial(_without_erased, domain, erasures, source)
+        comparison.all(entries(), size=size, progress=progress)
+        comparison.list_extra(entries)
     if now is not None and began is not None:
         run = Run(operation="verify", state=Run.State.COMPLETE, source=snapshot.name, sources=snapshot.digests)
         run.started_at, run.finished_at, run.counts = began, now(), counts_of(report)
         run.save()
         report.run = run.pk
     return report
+
+
+def _without_erased(domain: Domain, erasures: ErasureList, source: Callable[[], Iterator[Entry]]) -> Iterator[Entry]:
+    return refused(domain, erasures, source(), source)
 
 
 class Comparison:
@@ -77,10 +84,10 @@ class Comparison:
         for entry in self._owners.all(source()) if kinds else ():
             if entry.record is not None and type(entry.record) in keys:
                 keys[type(entry.record)].add(entry.record.key)
-        for kind, known in keys.items():
+        for kind, met in keys.items():
             unreadable = list[Finding]()
             for record in self._target.walk(kind, findings=unreadable):
-                if record.key not in known:
+                if record.key not in met:
                     self._section.count(kind.plural, "extra")
                     path = f"{kind.plural} {list(record.key)}"
                     self._section.findings.append(error(path, "is in SQL and not in the file"))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from django.apps import apps
-from django.db import connection, connections, models
+from django.db import connections, models
 
 from luna.domain import DOMAIN as LUNA
 from luna.models import ActiveModeRow, ProfileRow
@@ -39,6 +39,7 @@ from orbsite.operations.rollback import rollback
 from orbsite.operations.source import Snapshot
 from orbsite.operations.text_search import searched
 from orbsite.operations.transfer import Transfer
+from orbsite.operations.verify import verify
 from orbsite.storage.document import Document
 from orbsite.storage.domain import registered
 from orbsite.storage.erasures import ErasureFile
@@ -432,13 +433,12 @@ def test_no_word_stays_in_the_index(request: pytest.FixtureRequest, base: Path, 
         assert cursor.fetchone() == (0,)
 
 
-def test_pages_of_the_database_that_are_free_hold_no_text(base: Path) -> None:
-    store = SqlStore(TE)
-    store.put([ReflectionFactory(user_id="ana", input=CANARY + "x" * 5000) for _ in range(50)])
-    index([TE], now=now)
+def test_verification_says_that_a_user_was_erased_and_misses_nobody(base: Path, tmp_path: Path) -> None:
+    shutil.copytree(base, tmp_path / "copy")
     erased(base)
-    connection.ensure_connection()
-    assert CANARY.encode() not in connection.connection.serialize()
+    moved(tmp_path / "copy")
+    counts = verify([TE], tmp_path / "copy").domains["te"].counts["reflections"]
+    assert (counts["equal"], counts["missing"], counts["rejected"]) == (3, 0, 3)
 
 
 def test_jobs_and_the_audit_trail_name_a_pseudonym(base: Path) -> None:
