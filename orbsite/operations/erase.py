@@ -73,6 +73,7 @@ class _Erasing:
         self._user, self._base, self._ledger = user, base, ledger
         self._domains = list({store.domain.name: store.domain for store in stores}.values())
         self._stores = [*stores, *(one for one in memory_stores() if one not in stores)]
+        self._uses_files = any(isinstance(store, FileStore) for store in stores)
         known = {store.base for store in stores if isinstance(store, FileStore)}
         if base.absolute() not in {one.absolute() for one in known}:
             self._stores += [file_store(domain, base) for domain in self._domains]
@@ -81,7 +82,7 @@ class _Erasing:
         self._ids: set[str] = set()
 
     def carry_out(self, moment: datetime, backups: Path | None) -> Report:
-        has_files = self._base.is_dir() or any(isinstance(store, FileStore) for store in self._stores)
+        has_files = self._base.is_dir() or self._uses_files
         entered = enter(self._user, moment, base=self._base if has_files else None, using=self._ledger)
         if self._ledger is not None and can_be_stored(self._user):
             self._rows = erase_rows(self._user, self._domains, self._ledger)

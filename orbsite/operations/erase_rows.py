@@ -21,7 +21,7 @@ from orbsite.operations.erasure_list import add_to_database, has_database, pseud
 from orbsite.operations.text_search import contains, holds_bytes, spellings
 from orbsite.search.index import forget
 from orbsite.storage.conditions import by_keys
-from orbsite.storage.domain import Domain, Entry
+from orbsite.storage.domain import Domain, Entry, registered
 from orbsite.storage.erasures import ErasureList, moment_in
 from orbsite.storage.errors import OrbError
 from orbsite.storage.finding import path_to
@@ -128,8 +128,10 @@ def clear_away(using: str) -> None:
             if not connection.in_atomic_block:
                 cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         elif not connection.in_atomic_block:
-            tables = [model._meta.db_table for model in (Change, Reject, Answer, Job, Event)]
-            cursor.execute(f"VACUUM {', '.join(map(connection.ops.quote_name, [*tables, 'orb_words']))}")
+            kept: list[Any] = [model for domain in registered() for model in domain.models.values()]
+            tables = [model._meta.db_table for model in (*kept, Words, Change, Reject, Answer, Job, Event)]
+            there = sorted({*tables} & {*connection.introspection.table_names(cursor)})
+            cursor.execute(f"VACUUM (SKIP_LOCKED) {', '.join(map(connection.ops.quote_name, there))}")
 
 
 def _has_newer(domain: Domain, user: str, using: str, until: datetime) -> bool:

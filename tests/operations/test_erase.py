@@ -544,6 +544,13 @@ def test_without_a_database_files_are_erased_and_the_receipt_says_so(
     assert known(base).moment("ana") == ERASED_AT
 
 
+def test_no_data_directory_is_made_for_the_list_where_sql_alone_is_in_use(tmp_path: Path) -> None:
+    SqlStore(TE).put([ReflectionFactory(user_id="ana")])
+    assert erased(tmp_path / "none").ok
+    assert not (tmp_path / "none").exists()
+    assert known(tmp_path / "none").moment("ana") == ERASED_AT
+
+
 def test_an_active_mode_of_sql_is_compared_by_its_time(base: Path) -> None:
     erased(base)
     open_sql_store(LUNA).put([ActiveModeFactory(user_id="ana", updated_at=LATER)])
