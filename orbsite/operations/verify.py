@@ -92,7 +92,7 @@ class Comparison:
                     path = f"{kind.plural} {list(record.key)}"
                     self._section.findings.append(error(path, "is in SQL and not in the file"))
             for finding in unreadable:
-                if isinstance(finding, Unreadable) and finding.key not in known:
+                if isinstance(finding, Unreadable) and finding.key not in met:
                     self._section.count(kind.plural, "extra")
                     self._section.findings.append(error(finding.path, f"is not in the file; {finding.message}"))
 
