@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from django.db import connections
+
 from orbsite import conf
 from orbsite.models import Run
 from orbsite.operations.erase_rows import Erased, clear_away, erase_rows, rename
@@ -209,11 +211,9 @@ class _Search:
         for column, number in columns_that_name(self._user, self._ledger or "default").items():
             yield _place(column, f"{number} rows name the user", until.get(column, "they are removed"))
         if self._ledger is not None:
-            yield _place(
-                "database server",
-                "its write-ahead log and free pages, and copies of the disk, are beyond our reach",
-                "they are used again",
-            )
+            is_server = connections[self._ledger].vendor == "postgresql"
+            what = "its write-ahead log" if is_server else "pages that an earlier version of this program left free"
+            yield _place("database", f"{what}, and copies of the disk, are beyond our reach", "they are used again")
 
     def _in_files(self) -> Iterator[dict[str, str]]:
         others = {f"{domain.file.parent.name}/{name}" for domain in registered() for name in domain.others}
