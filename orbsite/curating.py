@@ -90,7 +90,7 @@ class Curated(Chosen):
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
         """Send on to the record's own history."""
         row = self.get_object(request, unquote(object_id))
-        if row is None:
+        if row is None or not all(_key(row)):  # a part of a key that is empty has no address
             return super().history_view(request, object_id, extra_context)
         return HttpResponseRedirect(reverse("admin:record_history", args=[*self.names, _key(row)]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -21,11 +22,6 @@ CELLS = [("default", cell) for cell in OF_SQLITE] + [("postgresql", cell) for ce
 BAD = "d"
 
 
-def _key(cell: Cell) -> tuple[str, str]:
-    """Return the key of the row with a cell."""
-    return ("" if cell.column == "user_id" else "ana", BAD)
-
-
 @pytest.fixture(params=CELLS, ids=lambda one: f"{one[0]}-{one[1].id}")
 def spoiled(request: pytest.FixtureRequest) -> tuple[SqlStore, Cell, list[Reflection]]:
     """A store of seven reflections, the middle one of which does not decode, and the others."""
@@ -36,6 +32,11 @@ def spoiled(request: pytest.FixtureRequest) -> tuple[SqlStore, Cell, list[Reflec
     store.put(records)
     spoil(alias, cell, BAD)
     return store, cell, [one for one in records if one.id != BAD]
+
+
+def _key(cell: Cell) -> tuple[str, str]:
+    """Return the key of the row that does not decode."""
+    return ("" if cell.column == "user_id" else "ana", BAD)
 
 
 def _named(findings: list[Finding]) -> list[tuple[str, ...]]:
@@ -91,7 +92,8 @@ def test_pages_neither_skip_nor_repeat_nor_end_early(spoiled: Any, limit: int, o
 def test_what_is_remembered_of_the_row_says_that_it_does_not_decode(spoiled: Any) -> None:
     store, cell, others = spoiled
     rows = store.rows(Reflection, [_key(cell), others[0].key])
-    assert (rows[_key(cell)].record, rows[_key(cell)].as_left, rows[others[0].key].record) == (None, False, others[0])
+    bad = rows[_key(cell)]
+    assert (bad.record, bad.as_left, rows[others[0].key].record) == (None, False, others[0])
     assert _named([rows[_key(cell)].why]) == [_key(cell)]
 
 
@@ -105,11 +107,12 @@ def test_sums_and_counts_know_the_row(spoiled: Any) -> None:
 
 
 def test_the_row_is_never_replaced_or_removed(spoiled: Any) -> None:
-    store, _, _ = spoiled
+    store, cell, _ = spoiled
     again = next(one for one in reflections() if one.id == BAD)
-    with pytest.raises(RecordUnreadable) as caught:
-        store.add(again)
-    assert SECRET not in str(caught.value)
+    if cell.column != "user_id":  # whose key is another one, which no record can have
+        with pytest.raises(RecordUnreadable) as caught:
+            store.add(again)
+        assert SECRET not in str(caught.value)
     assert store.delete_where(Reflection, {"user_id": "ana"}) == 6
     assert store.count(Reflection) == 1
 
@@ -137,5 +140,5 @@ def test_where_no_caller_asks_the_log_names_the_row_once(spoiled: Any, caplog: p
     store, cell, _ = spoiled
     list(store.walk(Reflection, page=2))
     [record] = [one for one in caplog.records if one.name == "orbsite.storage.unread"]
-    assert f'reflections ["{_key(cell)[0]}", "{BAD}"]' in record.getMessage()
+    assert f"reflections {json.dumps(_key(cell))}" in record.getMessage()
     assert SECRET not in caplog.text
