@@ -330,7 +330,7 @@ def test_records_and_what_is_wrong_with_them_show_nothing() -> None:
         store.put([reflection])
         shown += [repr(store), str(store)]
         try:
-            store.put([ReflectionFactory(id="r-1", user_id="bo", input=CANARY)])
+            store.put([ReflectionFactory(id="r-1", user_id=reflection.user_id, input=CANARY)], free=True)
         except errors.OrbError as problem:
             shown += [str(problem), repr(problem), "".join(traceback.format_exception(problem))]
     row = ReflectionRow.objects.get()

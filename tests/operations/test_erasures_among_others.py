@@ -35,7 +35,9 @@ def test_whatever_comes_before_and_after_an_erasure_nothing_old_comes_back(tmp_p
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_an_erasure_that_is_killed_keeps_the_user_out_and_the_next_one_completes_it(tmp_path: Path, vendor: str) -> None:
+def test_an_erasure_that_is_killed_keeps_the_user_out_and_the_next_one_completes_it(
+    tmp_path: Path, vendor: str
+) -> None:
     found = told("killed_erasures", vendor, str(tmp_path / "work"))
     assert len(found) == 7
     assert not any(found.values()), found
