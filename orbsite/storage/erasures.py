@@ -18,6 +18,7 @@ import msgspec
 
 from orbsite.storage import journal
 from orbsite.storage.directory import Directory
+from orbsite.storage.document import naming_the_setting
 from orbsite.storage.envelope import Plain
 from orbsite.storage.errors import DocumentCorrupt
 from orbsite.storage.fsops import OS, FileSystem
@@ -110,7 +111,7 @@ class ErasureFile:
     def read(self) -> frozenset[Erasure]:
         """Return the erasures, none where there is no file. Raises DocumentCorrupt where a line is damaged."""
         try:
-            with Directory.open(self._base, self._fs) as base, base.enter(OWN) as own:
+            with naming_the_setting(self._base), Directory.open(self._base, self._fs) as base, base.enter(OWN) as own:
                 data = own.read(ERASURES)
         except FileNotFoundError:
             return frozenset()
@@ -123,6 +124,7 @@ class ErasureFile:
             return
         with (
             failing_whole(self.path),
+            naming_the_setting(self._base),
             Directory.make(self._base, self._fs) as base,
             base.enter_or_make(OWN) as own,
             locked(own, ERASURES, _LOCK_TIMEOUT),

@@ -28,7 +28,8 @@ def test_a_commit_whose_answer_is_lost_counts(sample: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(BaseDatabaseWrapper, "_commit", and_lose_the_answer)
     code, report = migrate(sample)
-    assert (code, report["findings"][0]["message"], lost) == (2, "the connection was closed", [True])
+    assert (code, lost) == (2, [True])
+    assert "OperationalError" in report["findings"][0]["message"]  # of an error of Django's own, its type alone is told
     code, report = migrate(sample)
     run = Run.objects.get()
     counted = {

@@ -390,7 +390,7 @@ def test_a_time_that_cannot_be_read_is_never_too_old_in_postgresql(postgresql_al
     with connections["postgresql"].cursor() as cursor:
         cursor.execute("SELECT id FROM te_reflections ORDER BY id")
         assert [row[0] for row in cursor.fetchall()] == ["000", "002"]
-    assert [one.path for one in report.domains["te"].findings] == ['reflections ["ana","000"]']
+    assert [one.path for one in report.domains["te"].findings] == ['reflections ["ana", "000"]']
 
 
 def test_items_of_a_file_that_do_not_decode_stay_and_are_told(tmp_path: Path) -> None:

@@ -193,10 +193,12 @@ def bad_url(place: Place) -> Place:
     return Place(place.path, url="postgres://orb:secret@127.0.0.1:1/none")
 
 
+HEEDS_ERASURES = {"compact_orb_files", "restore_orb_backup", "import_orb_database"}
+"""What asks the erasure list that lies beside the files before it writes."""
 PLACES: dict[Callable[[Place], Place], tuple[set[str], str]] = {
     missing_data: (OF_FILES, "/data; check --data-dir and ORB_DATA_DIR"),
-    unreadable_data: (OF_FILES | {"compact_orb_files", "restore_orb_backup"}, "run this as the user that owns it"),
-    linked_data: (OF_FILES | {"compact_orb_files", "restore_orb_backup"}, "set ORB_DATA_DIR"),
+    unreadable_data: (OF_FILES | HEEDS_ERASURES, "run this as the user that owns it"),
+    linked_data: (OF_FILES | HEEDS_ERASURES, "set ORB_DATA_DIR"),
     read_only_data: ({"compact_orb_files"}, "run this as the user that owns it"),
     missing_database: (OF_SQL - {"restore_orb_backup"}, "run: manage.py migrate"),
     read_only_database: (WRITES_SQL | {"import_orb_database"}, "place/db/orb.sqlite3"),
