@@ -34,7 +34,12 @@ _RUNS_BEFORE_DEATH = 5
 
 def environment(address: str, **more: str) -> dict[str, str]:
     """Return where a program of the project works on a database."""
-    chosen = {"DATABASE_URL": address, "SECRET_KEY": "for-tests-" * 6, "DEBUG": "true", "ORB_PERSISTENCE": "sql"}
+    chosen = {
+        "DATABASE_URL": address,
+        "SECRET_KEY": "for-tests-alone-Yq3VbX7mWc9LkT2pRz8NsHd5GfJu4EaQ",
+        "DEBUG": "true",
+        "ORB_PERSISTENCE": "sql",
+    }
     nowhere = {"ORB_DATA_DIR": "/nonexistent/orb-data"}
     return {
         **os.environ,

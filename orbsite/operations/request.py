@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeAlias
 
 import msgspec
 
@@ -14,6 +14,8 @@ from orbsite.storage.domain import Domain, registered
 from orbsite.storage.errors import OrbError
 
 Now = Callable[[], datetime]
+RowNumber: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+"""A primary key of Django's."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

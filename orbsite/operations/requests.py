@@ -20,7 +20,7 @@ from orbsite.operations.maintain import maintain
 from orbsite.operations.migrate import migrate
 from orbsite.operations.progress import Progress
 from orbsite.operations.report import Report
-from orbsite.operations.request import Now, Request
+from orbsite.operations.request import Now, Request, RowNumber
 from orbsite.operations.retain import retain
 from orbsite.operations.rollback import rollback
 from orbsite.operations.trim import trim
@@ -74,7 +74,7 @@ class Rollback(Request, frozen=True, kw_only=True):
 
     name = "rollback"
     scope = "admin"
-    run_id: int = msgspec.field(name="run")
+    run_id: RowNumber = msgspec.field(name="run")
     dry_run: bool = False
     force: bool = False
 
@@ -109,7 +109,7 @@ class Compact(Request, frozen=True, kw_only=True):
     name = "compact"
     admin_when = ("force",)
     takes_one_user = True
-    policy: int | None = None
+    policy: RowNumber | None = None
     user: str | None = None
     dry_run: bool = False
     force: bool = False
@@ -166,7 +166,7 @@ class Preview(Request, frozen=True, kw_only=True):
     """Tells what a retention policy would remove, and removes nothing."""
 
     name = "preview"
-    policy: int
+    policy: RowNumber
 
     def run(self, now: Now, progress: Progress) -> Report:
         """Retain, without removing anything."""

@@ -57,7 +57,7 @@ def profile(preferences: bytes, more: bytes = b"") -> bytes:
         (profile(b"[1]"), "$.preferences[0]"),
         (profile(b"[true]"), "$.preferences[0]"),
         (profile(b"null"), "$.preferences"),
-        (profile(b'{"0": "x"}'), "$.preferences"),
+        (profile(b'"x"'), "$.preferences"),
         (profile(b"[]", b', "userId": 5'), "$.userId"),
     ],
 )
@@ -231,6 +231,9 @@ def test_a_cell_of_the_earlier_systems_database_is_judged_as_a_body_is(ana: Call
     with Origin(str(tmp_path / "orb.db")) as origin:
         of_import = {one.key[1]: one.record is not None for one in origin.entries(LUNA) if one.key}
     of_api = {name: ana.put(ADDRESS, profile(text.encode())).status_code in (200, 201) for name, text in texts.items()}
-    assert {name: verdict for name, verdict in of_import.items() if verdict != of_api[name]} == {}
+    again = {"y_object_duplicated_key.json", "y_object_duplicated_key_and_value.json"}  # the last one counts, or a 400
+    assert {name: verdict for name, verdict in of_import.items() if verdict != of_api[name]} == dict.fromkeys(
+        again, True
+    )
     assert len(of_import) == len(of_api)
     assert 20 < sum(of_api.values()) < 60

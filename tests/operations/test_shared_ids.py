@@ -29,6 +29,7 @@ from orbsite.storage.digests import digest
 from orbsite.storage.file import FileStore
 from orbsite.storage.memory import MemoryStore
 from orbsite.storage.retention import Policy
+from orbsite.storage.snapshot import snapshots
 from orbsite.storage.sql import SqlStore
 from orbsite.storage.store import Store
 from orbsite.stores import file_store
@@ -93,7 +94,8 @@ def test_they_are_kept_apart_by_every_verb(store: Store) -> None:
 def test_an_export_of_one_tells_nothing_of_the_other_and_one_of_both_comes_back(store: Store, tmp_path: Path) -> None:
     ana, bo = of("ana"), of("bo")
     store.put([*ana, *bo])
-    mine = document_of(store, user="ana")
+    with snapshots([store], "ana") as (taken,):
+        mine = document_of(taken)
     assert b"wordbo" not in mine
     assert b"wordana 999" in mine
     assert set(json.loads(mine)["userSessions"]) == {"ana"}

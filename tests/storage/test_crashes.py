@@ -67,7 +67,7 @@ class Witness:
 
     def delete(self, name: str) -> None:
         rest = {key: text for key, text in self.content.items() if key != name}
-        self.change(lambda: self.store.delete(Reflection, [(name,)]), rest)
+        self.change(lambda: self.store.delete(Reflection, [("ana", name)]), rest)
 
     def change(self, act: Callable[[], Any], then: dict[str, str]) -> None:
         self.allowed.append(then)

@@ -215,7 +215,9 @@ def _whole_milliseconds(record):
 
 def _reversed(record):
     name = next(case.witness for case in CASES if case.kind is type(record))
-    return msgspec.structs.replace(record, **{name: getattr(record, name)[::-1]})
+    value = getattr(record, name)
+    turned = {key[::-1]: one for key, one in value.items()} if isinstance(value, dict) else value[::-1]
+    return msgspec.structs.replace(record, **{name: turned})
 
 
 MUTANTS = [

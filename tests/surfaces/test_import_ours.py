@@ -17,6 +17,7 @@ from django.db import connections
 from orbsite.operations.export import document_of
 from orbsite.storage.digests import digest
 from orbsite.storage.domain import registered
+from orbsite.storage.snapshot import snapshots
 from orbsite.stores import open_sql_store
 from tests.surfaces.test_commands import run
 from tests.surfaces.test_import_sources import TABLE
@@ -72,7 +73,9 @@ def digests() -> dict[tuple[str, ...], str]:
 
 
 def exported() -> dict[str, Any]:
-    return {domain.name: json.loads(document_of(open_sql_store(domain))) for domain in registered(DOMAINS)}
+    stores = [open_sql_store(domain) for domain in registered(DOMAINS)]
+    with snapshots(stores) as taken:
+        return {one.domain.name: json.loads(document_of(one)) for one in taken}
 
 
 def emptied(alias: str = "default") -> None:

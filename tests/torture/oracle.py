@@ -39,7 +39,7 @@ def perform(store: FileStore, act: Act) -> None:
         case ("put", *records):
             store.put([reflection(name, text) for name, text in _pairs(records)])
         case ("delete", name):
-            store.delete(Reflection, [(name,)])
+            store.delete(Reflection, [("ana", name)])
         case _:
             store.fold()
 

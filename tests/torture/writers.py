@@ -24,6 +24,8 @@ import django
 from tests.torture.databases import Database, opened
 
 FEW = 3
+COUNTING = "ana"
+"""The user whose reflections are counters."""
 OPTIONS: dict[str, dict[str, Any]] = {
     "sqlite": {},
     "sqlite-impatient": {"timeout": 0.02},
@@ -89,7 +91,7 @@ def raise_one(log: Log, name: str, *, naively: bool = False) -> None:
 
     log_of = store(log, "te")
     while True:
-        (old,) = log_of.fetch(Reflection, [(name,)]).values()
+        (old,) = log_of.fetch(Reflection, [(COUNTING, name)]).values()
         new = replace(old, input=str(int(old.input) + 1))
         if log.save(lambda old=old, new=new: log_of.put([new], expect=None if naively else digest(old))):
             return
@@ -183,7 +185,11 @@ def threaded(act: Callable[[int, Log], None], writers: int) -> Iterator[Log]:
 
 def settle_on(database: Database, options: dict[str, Any]) -> None:
     """Set up Django as the project does, with some options more, and make the tables."""
-    os.environ |= {"DATABASE_URL": database.address, "SECRET_KEY": "for-tests-" * 6, "DEBUG": "false"}
+    os.environ |= {
+        "DATABASE_URL": database.address,
+        "SECRET_KEY": "for-tests-alone-Yq3VbX7mWc9LkT2pRz8NsHd5GfJu4EaQ",
+        "DEBUG": "false",
+    }
     os.environ["DJANGO_SETTINGS_MODULE"] = "orbsite.settings"
     django.setup()
     from django.core.management import call_command
@@ -224,7 +230,9 @@ def main() -> None:
 
         begin = Log()
         begin.save(
-            lambda: store(begin, "te").put([ReflectionFactory(id=f"counter-{n}", input="0") for n in range(FEW)])
+            lambda: store(begin, "te").put(
+                [ReflectionFactory(id=f"counter-{n}", user_id=COUNTING, input="0") for n in range(FEW)]
+            )
         )
         act, run = ACTS[mode.removesuffix("-threads")], threaded if mode.endswith("-threads") else forked
         begun = time.monotonic()
