@@ -25,7 +25,7 @@ from benchmarks.reflections import SEED, make
 
 PRODUCTION = {
     "DEBUG": "",
-    "SECRET_KEY": "for-benchmarks-alone-Yq3VbX7mWc9LkT2pRz8NsHd5GfJu4EaQ",
+    "SECRET_KEY": "for-benchmarks-alone-Yq3VbX7mWc9LkT2pRz8NsHd5GfJu4EaQwS6yDxB1",
     "ALLOWED_HOSTS": "localhost",
     "ORB_ALLOW_SQLITE": "true",
     "ORB_HTTPS": "false",

@@ -36,7 +36,7 @@ def environment(address: str, **more: str) -> dict[str, str]:
     """Return where a program of the project works on a database."""
     chosen = {
         "DATABASE_URL": address,
-        "SECRET_KEY": "for-tests-alone-Yq3VbX7mWc9LkT2pRz8NsHd5GfJu4EaQ",
+        "SECRET_KEY": "for-tests-alone-Yq3VbX7mWc9LkT2pRz8NsHd5GfJu4EaQwS6yDxB1",
         "DEBUG": "true",
         "ORB_PERSISTENCE": "sql",
     }

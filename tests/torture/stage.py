@@ -88,7 +88,7 @@ def settle_on(database: Database) -> None:
     """Set up Django with a database, once in a process; what forks need is imported before they are made."""
     chosen = {
         "DATABASE_URL": database.address,
-        "SECRET_KEY": "for-tests-alone-Yq3VbX7mWc9LkT2pRz8NsHd5GfJu4EaQ",
+        "SECRET_KEY": "for-tests-alone-Yq3VbX7mWc9LkT2pRz8NsHd5GfJu4EaQwS6yDxB1",
         "DEBUG": "false",
         "ORB_JOURNAL": "never",
     }

@@ -187,7 +187,7 @@ def settle_on(database: Database, options: dict[str, Any]) -> None:
     """Set up Django as the project does, with some options more, and make the tables."""
     os.environ |= {
         "DATABASE_URL": database.address,
-        "SECRET_KEY": "for-tests-alone-Yq3VbX7mWc9LkT2pRz8NsHd5GfJu4EaQ",
+        "SECRET_KEY": "for-tests-alone-Yq3VbX7mWc9LkT2pRz8NsHd5GfJu4EaQwS6yDxB1",
         "DEBUG": "false",
     }
     os.environ["DJANGO_SETTINGS_MODULE"] = "orbsite.settings"
