@@ -107,9 +107,10 @@ class Postgresql:
         if not self._admin("SELECT 1 FROM pg_database WHERE datname = %s", self.name):
             self._admin(f"CREATE DATABASE {self.name} TEMPLATE {FIRST}")
         tables = [f"INSERT INTO {table} TABLE {name}.{table}" for table in LEDGER + DATA]
+        numbered = {**dict.fromkeys((*LEDGER, "luna_profiles"), "id"), "te_reflections": "row_id"}
         counters = [
-            f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), MAX(id)) FROM {table}"
-            for table in (*LEDGER, "luna_profiles")
+            f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'), MAX({column})) FROM {table}"
+            for table, column in numbered.items()
         ]
         self.settle()
         self.execute("; ".join([f"TRUNCATE {', '.join(LEDGER + DATA)} RESTART IDENTITY", *tables, *counters]))
