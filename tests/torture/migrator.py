@@ -19,7 +19,7 @@ from typing import Any
 from tests.torture.databases import DATA, Database, Row
 
 BEFORE, AFTER = "before", "after"
-ONES_OWN = {"run_id", "id"}
+ONES_OWN = {"run_id", "id", "row_id"}
 """Columns that tell which run wrote a row, and numbers that a database hands out."""
 
 Act = Callable[[int, str], None]
@@ -191,7 +191,7 @@ def whole(database: Database, columns: str = "*") -> dict[str, list[Row]]:
 
 def key_of(row: Row) -> tuple[str, ...]:
     """Return what names a row for good."""
-    return (str(row["user_id"]), str(row["mode_id"])) if "mode_id" in row else (str(row["id"]),)
+    return (str(row["user_id"]), str(row["mode_id"])) if "mode_id" in row else (str(row["user_id"]), str(row["id"]))
 
 
 def content(database: Database) -> str:
