@@ -49,4 +49,4 @@ def _has_ticket(request: HttpRequest) -> bool:
 
 
 def _of_session(request: HttpRequest) -> str:
-    return salted_hmac(_SALT, request.session.session_key or "").hexdigest()
+    return salted_hmac(_SALT, request.session.session_key or "", algorithm="sha256").hexdigest()
