@@ -48,11 +48,17 @@ def exported(number: int, _: Path) -> Callable[[], object]:
     """Export them from memory."""
     from orbsite.operations.export import document_of
     from orbsite.storage.memory import MemoryStore
+    from orbsite.storage.snapshot import snapshots
     from te.domain import DOMAIN
 
     store = MemoryStore(DOMAIN)
     store.put(reflections(number))
-    return lambda: document_of(store, user="ana")
+
+    def export() -> bytes:
+        with snapshots([store], "ana") as (taken,):
+            return document_of(taken)
+
+    return export
 
 
 def _stored(number: int, base: Path) -> Any:
