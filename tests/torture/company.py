@@ -155,12 +155,13 @@ def again(site: Site, expected: Reference, rounds: Sequence[int]) -> dict[str, A
 def change_some(path: Path, draw: random.Random) -> set[tuple[str, ...]]:
     """Change some reflections in the file that nobody has edited in SQL; return their keys."""
     tree = json.loads(path.read_bytes())
-    items = [item for session in list(tree["sessions"].values())[3:-1] for item in session[30:]]
+    owners = {session: user for user, sessions in tree["userSessions"].items() for session in sessions}
+    items = [(owners[name], item) for name, session in list(tree["sessions"].items())[3:-1] for item in session[30:]]
     chosen = draw.sample(items, draw.randint(1, 60))
-    for item in chosen:
+    for _, item in chosen:
         item["notes"] = "changed"
     path.write_text(json.dumps(tree))
-    return {("te_reflections", item["id"]) for item in chosen}
+    return {("te_reflections", user, item["id"]) for user, item in chosen}
 
 
 def versions(site: Site) -> dict[tuple[str, ...], str]:

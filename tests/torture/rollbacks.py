@@ -36,14 +36,14 @@ def _text(row: Row) -> str:
 
 def edit(site: Site) -> set[tuple[str, ...]]:
     """Edit rows that the run has created, and as many that it has replaced; return their keys."""
-    replaced = [json.loads(one["key"])[0] for one in _changes(site)][:EDITED]
-    listed = ", ".join(f"'{name}'" for name in replaced)
-    created = f"SELECT id FROM te_reflections WHERE run_id = ({UID}) AND id NOT IN ({_replaced()}) ORDER BY id"
+    replaced = [json.loads(one["key"])[-1] for one in _changes(site)]
+    listed, others = _quoted(replaced[:EDITED]), _quoted(replaced)
+    created = f"SELECT id FROM te_reflections WHERE run_id = ({UID}) AND id NOT IN ({others}) ORDER BY id"
     site.database.execute(
         f"UPDATE te_reflections SET notes = 'edited since' WHERE id IN ({listed}) OR id IN ({created} LIMIT {EDITED})"
     )
-    found = site.database.query("SELECT id FROM te_reflections WHERE notes = 'edited since'")
-    return {("te_reflections", one["id"]) for one in found}
+    found = site.database.query("SELECT user_id, id FROM te_reflections WHERE notes = 'edited since'")
+    return {("te_reflections", *key_of(one)) for one in found}
 
 
 def _changes(site: Site) -> list[Row]:
@@ -52,8 +52,8 @@ def _changes(site: Site) -> list[Row]:
     )
 
 
-def _replaced() -> str:
-    return f"SELECT substr(key, 3, length(key) - 4) FROM orb_changes WHERE run_id = {RUN} AND kind = 'reflections'"
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
 
 
 def problems(site: Site, outcome: Outcome, before: Rows, edited: Rows, counts: dict[str, Any]) -> list[str]:
