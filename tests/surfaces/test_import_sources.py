@@ -362,7 +362,8 @@ def test_a_database_in_postgresql_is_named_by_keywords_too(postgresql_alias: str
 def test_a_terminated_command_ends_in_a_statement(tmp_path: Path) -> None:
     source = made(tmp_path / "orb.db", rows=10)
     command = (
-        "import django, sqlite3, sys; django.setup()\n"
+        "import django, signal, sqlite3, sys; django.setup()\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it starts beside itself\n"
         "from orbsite.operations import sqlite_source\n"
         "from orbsite.operations.origin import Origin\n"
         "class Slow(sqlite_source.SqliteSource):\n"
