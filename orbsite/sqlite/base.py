@@ -16,8 +16,10 @@ from typing import Any
 from urllib.parse import quote
 
 from django.db.backends.sqlite3 import base
+from django.db.backends.sqlite3.features import DatabaseFeatures as DjangosFeatures
 from django.db.backends.sqlite3.operations import DatabaseOperations as DjangosOperations
 from django.utils.dateparse import parse_datetime
+from django.utils.functional import cached_property
 
 from orbsite.sqlite.errors import DatabaseMissing
 from orbsite.sqlite.text import lenient_text, prepare
@@ -52,6 +54,23 @@ class DatabaseOperations(DjangosOperations):
         return super().convert_datetimefield_value(value, expression, connection)
 
 
+class DatabaseFeatures(DjangosFeatures):
+    """Django's own, but whether SQLite has JSON functions is asked of SQLite, and needs no database of ours.
+
+    Django 6.1 asks that in every system check, also where there is no database yet.
+    """
+
+    @cached_property
+    def supports_json_field(self) -> bool:  # type: ignore[override]  # the stubs call it a variable
+        """Whether SQLite has JSON functions."""
+        with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+            try:
+                connection.execute("SELECT JSON('{}')")
+            except sqlite3.OperationalError:
+                return False
+        return True
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
     """Django's own, but it opens only a file that is there, or that is new and private.
 
@@ -62,6 +81,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     restore: nobody would ever read what it writes.
     """
 
+    features_class = DatabaseFeatures
     ops_class = DatabaseOperations
     _file: tuple[int, int] | None = None
 
