@@ -14,8 +14,8 @@ from orbsite.storage.domain import Domain, registered
 from orbsite.storage.errors import OrbError
 
 Now = Callable[[], datetime]
-RowNumber: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
-"""A primary key of Django's."""
+RowNumber: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)]
+"""A primary key, in the range of integers that a JSON number holds exactly."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
