@@ -29,7 +29,7 @@ serve: $(BASE) .env
 	$(MANAGE) check --deploy --database default --fail-level WARNING
 	$(MANAGE) migrate --check
 	$(MANAGE) collectstatic --no-input --verbosity 0
-	exec $(BIN)/gunicorn --config python:orbsite.serving orbsite.wsgi
+	exec $(BIN)/gunicorn --config python:orbsite.runtime.gunicorn orbsite.wsgi
 
 # The whole suite, on up to four cores; the tests that need PostgreSQL start their own.
 test: install
@@ -51,7 +51,7 @@ torture: install
 	tests/torture/prepare
 	$(BIN)/python -m pytest -s -m torture --ignore tests/torture/test_api_fuzz.py
 	$(BIN)/python -m pytest -m torture --numprocesses 2 tests/torture/test_api_fuzz.py
-	ORB_ROUNDS=500 $(BIN)/python -m pytest -s tests/storage/test_kill.py
+	ORB_ROUNDS=500 $(BIN)/python -m pytest -s tests/storage/file/test_kill.py
 
 # Figures, as ratios within one run.
 bench: install

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.compaction import fill
-from tests.serving import ROOT, manage, production
+from tests.support.serving import ROOT, manage, production
 from tests.torture.databases import opened
 
 SMALL, LARGE, ROUNDS = 1_000, 1_000_000, 40

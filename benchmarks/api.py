@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.serving import ROOT, _port, manage, production
+from tests.support.serving import ROOT, _port, manage, production
 from tests.torture.databases import Database, opened
 
 SEED, USERS, CONNECTIONS, SECONDS, ROUNDS = 7, 1000, 8, 4.0, 3
@@ -104,7 +104,7 @@ def _environment(work: Path, database: Database) -> dict[str, str]:
 def _server(work: Path, name: str, environment: dict[str, str]) -> Iterator[int]:
     """Serve, and tell the port."""
     log = work / f"{name}.log"
-    command = [sys.executable, "-m", "gunicorn", "--config", "python:orbsite.serving", "--log-level", "info"]
+    command = [sys.executable, "-m", "gunicorn", "--config", "python:orbsite.runtime.gunicorn", "--log-level", "info"]
     with log.open("w") as stream:
         process = subprocess.Popen(
             [*command, "orbsite.wsgi"],

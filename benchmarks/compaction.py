@@ -102,7 +102,7 @@ def raw(_: int) -> dict[str, float]:
 
 def ours(_: int, *, writes: bool = False) -> dict[str, float]:
     """Retain by the guide's policy, alone or while another process saves."""
-    from orbsite.operations.retain import retain
+    from orbsite.operations.retention.apply import retain
     from orbsite.stores import open_sql_store
     from te.domain import DOMAIN
     from te.retention import guides_policy
@@ -180,11 +180,11 @@ def codec(_: int) -> dict[str, float]:
     """Decode and encode the file with msgspec, typed and then untyped: the limit."""
     import msgspec
 
-    from orbsite import conf
+    from orbsite.conf import app_settings
     from te.domain import DOMAIN
     from te.layout import ReflectionsLayout
 
-    data = (conf.data_directory() / DOMAIN.file).read_bytes()
+    data = (app_settings.data_directory() / DOMAIN.file).read_bytes()
     decoder: Any = ReflectionsLayout()._whole
     return {
         "typed": timed(lambda: msgspec.json.encode(decoder.decode(data))),
@@ -195,7 +195,7 @@ def codec(_: int) -> dict[str, float]:
 
 def file(_: int) -> dict[str, float]:
     """Retain in the file, as the command does: read, bury, remove, write, sync."""
-    from orbsite.operations.retain import retain
+    from orbsite.operations.retention.apply import retain
     from orbsite.stores import open_file_store
     from te.domain import DOMAIN
     from te.retention import guides_policy
@@ -270,7 +270,7 @@ def main() -> None:
         django.setup()
         print(json.dumps(STEPS[sys.argv[1]](int(sys.argv[2]))))
         return
-    from tests.postgresql import throwaway
+    from tests.support.postgresql import throwaway
 
     sizes = [int(size) for size in sys.argv[1:]] or list(SIZES)
     print(f"seed {SEED}; Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, ", end="")

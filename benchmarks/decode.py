@@ -52,7 +52,7 @@ def main() -> None:
     """Print the ratios."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
     django.setup()
-    from orbsite.storage.content import Content, entries
+    from orbsite.storage.file.content import Content, entries
     from te.domain import DOMAIN
 
     number = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000

@@ -28,7 +28,7 @@ from benchmarks.decode import File, best
 from benchmarks.reflections import SEED, make
 
 if TYPE_CHECKING:
-    from orbsite.storage.file import FileStore
+    from orbsite.storage.file.store import FileStore
 
 SIZES = (1_000, 10_000, 100_000)
 SAVES, TINY_SAVES, READS, MANY_SAVES = 300, 5, 300, 10_000
@@ -64,8 +64,8 @@ def fresh(index: int) -> Any:
 
 def open_store(base: Path) -> FileStore:
     """Return the store with nothing in memory."""
-    from orbsite.storage.document import Document
-    from orbsite.storage.file import FileStore
+    from orbsite.storage.file.document import Document
+    from orbsite.storage.file.store import FileStore
     from te.domain import DOMAIN
 
     return FileStore(DOMAIN, Document(base, DOMAIN.file))

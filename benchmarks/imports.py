@@ -52,7 +52,7 @@ def generate(base: Path, number: int) -> None:
 
 def migrated(base: Path) -> dict[str, float]:
     """Migrate the file."""
-    from orbsite.operations.migrate import migrate
+    from orbsite.operations.migration.migrate import migrate
     from orbsite.storage.clock import utc_now
     from te.domain import DOMAIN
 
@@ -63,7 +63,7 @@ def migrated(base: Path) -> dict[str, float]:
 
 def imported(base: Path) -> dict[str, float]:
     """Import the database."""
-    from orbsite.operations.migrate import import_database
+    from orbsite.operations.migration.migrate import import_database
     from orbsite.storage.clock import utc_now
     from te.domain import DOMAIN
 

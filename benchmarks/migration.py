@@ -54,11 +54,11 @@ def prepared(base: Path) -> tuple[Any, list[tuple[Any, ...]]]:
     """Return the bulk interface of the table, and the very rows that a migration writes."""
     from django.db import connection
 
-    from orbsite.storage.cells import Cells
-    from orbsite.storage.content import entries
-    from orbsite.storage.digests import Columns
-    from orbsite.storage.postgresql import PostgresqlBulk
-    from orbsite.storage.sqlite import SqliteBulk
+    from orbsite.storage.file.content import entries
+    from orbsite.storage.records.digest import Columns
+    from orbsite.storage.sql.bulk_postgresql import PostgresqlBulk
+    from orbsite.storage.sql.bulk_sqlite import SqliteBulk
+    from orbsite.storage.sql.row_encoder import Cells
     from te.domain import DOMAIN
     from te.records import Reflection
 
@@ -141,8 +141,8 @@ def sqlite_utils(base: Path) -> dict[str, float]:
 
 def ours(base: Path) -> dict[str, float]:
     """Migrate, as the command does, and tell the part that is verification."""
-    from orbsite.operations.migrate import migrate
-    from orbsite.operations.transfer import Transfer
+    from orbsite.operations.migration.migrate import migrate
+    from orbsite.operations.migration.run import Transfer
     from orbsite.storage.clock import utc_now
     from te.domain import DOMAIN
 
@@ -163,7 +163,7 @@ def ours(base: Path) -> dict[str, float]:
 
 def verified(base: Path) -> dict[str, float]:
     """Compare file and SQL, as the command does."""
-    from orbsite.operations.verify import verify
+    from orbsite.operations.migration.verify import verify
     from te.domain import DOMAIN
 
     reports: list[Any] = []
@@ -259,7 +259,7 @@ def main() -> None:
         django.setup()
         print(json.dumps(STEPS[sys.argv[1]](Path(sys.argv[2]))))
         return
-    from tests.postgresql import throwaway
+    from tests.support.postgresql import throwaway
 
     sizes = [int(size) for size in sys.argv[1:]] or list(SIZES)
     print(f"seed {SEED}; Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, ", end="")

@@ -43,8 +43,8 @@ _ELSEWHERE = ["création", "予約", "заказ", "résumé", "🚀"]
 def make(number: int) -> bytes:
     """Return a file with so many reflections: fifty a session, ten sessions a user, one text in ten not ASCII."""
     from orbsite.storage.clock import utc_now
-    from orbsite.storage.instant import spell
-    from orbsite.storage.javascript import stringify
+    from orbsite.storage.encoding.json_printer import stringify
+    from orbsite.storage.encoding.timestamps import spell
 
     draw = random.Random(SEED)
     begin = utc_now() - timedelta(days=365)

@@ -19,13 +19,13 @@ from pathlib import Path
 from random import Random
 from urllib.parse import urlencode
 
-from tests.serving import Server, manage, served
+from tests.support.serving import Server, manage, served
 
 SEED = 7
 MAKE = """
 from datetime import UTC, datetime
 from django.contrib.auth.models import User
-from orbsite.tokens import Token
+from orbsite.models.api_tokens import Token
 User.objects.create_superuser("somebody", password="right")
 User.objects.create_superuser("gone", password="right", is_active=False)
 Token.objects.filter(name="revoked").update(revoked_at=datetime.now(UTC))

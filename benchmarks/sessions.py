@@ -46,9 +46,9 @@ def reflections(number: int) -> list[Any]:
 
 def exported(number: int, _: Path) -> Callable[[], object]:
     """Export them from memory."""
-    from orbsite.operations.export import document_of
-    from orbsite.storage.memory import MemoryStore
-    from orbsite.storage.snapshot import snapshots
+    from orbsite.operations.files.export import document_of
+    from orbsite.storage.base.snapshot import snapshots
+    from orbsite.storage.memory.store import MemoryStore
     from te.domain import DOMAIN
 
     store = MemoryStore(DOMAIN)
@@ -78,10 +78,10 @@ def saved(number: int, base: Path) -> Callable[[], object]:
 
 def undone(number: int, base: Path) -> Callable[[], object]:
     """Bring back what retention removed from a file: all but one of them."""
-    from orbsite.operations.restore_removed import undo
-    from orbsite.operations.retain import retain
+    from orbsite.operations.ledger.tombstones import undo
+    from orbsite.operations.retention.apply import retain
     from orbsite.storage.clock import utc_now
-    from orbsite.storage.retention import Policy
+    from orbsite.storage.retention.policy import Policy
 
     store = _stored(number, base)
     report = retain([store], Policy(max_age_days=1), now=utc_now, force=True)

@@ -14,7 +14,7 @@ from django.http import HttpRequest
 from luna.models import ActiveModeRow, ProfileRow
 from luna.presets import new_profile, presets
 from luna.records import Profile
-from orbsite.admin import RecordAdmin, excerpt
+from orbsite.admin.records.model_admin import RecordAdmin, excerpt
 
 
 class ModeFilter(admin.SimpleListFilter):

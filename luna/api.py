@@ -11,14 +11,14 @@ from luna.domain import DOMAIN
 from luna.presets import new_profile
 from luna.records import ActiveMode, Profile
 from orbsite.api.idempotency import Attempt, once
-from orbsite.api.pages import Asked
-from orbsite.api.patches import patched
+from orbsite.api.merge_patch import patched
+from orbsite.api.pagination import Asked
 from orbsite.api.problems import BAD, Problem
 from orbsite.api.schema import IDEMPOTENT, IF_MATCH, IF_NONE_MATCH, PAGED, fields_of, page_of, shape
 from orbsite.api.views import OrbView, fetched, found
 from orbsite.storage.clock import utc_now
-from orbsite.storage.finding import ROOT, Finding, step
-from orbsite.storage.instant import spell
+from orbsite.storage.encoding.timestamps import spell
+from orbsite.storage.findings import ROOT, Finding, step
 
 _OF_THE_ADDRESS = ("userId", "modeId")
 
@@ -58,7 +58,7 @@ class Profiles(LunaView):
         request={"application/json": fields_of(Profile, required=("modeId",), without=("userId",))},
         responses={201: shape(Profile)},
     )
-    def post(self, request: Request, user: str) -> Any:  # noqa: ARG002 -- Django's signature
+    def post(self, request: Request, user: str) -> Any:
         """Create a profile, from the mode's preset but for what is given. One that is there already stays (409)."""
         return once(self, lambda attempt: self._create(attempt, user), can_replay=True)
 
@@ -77,7 +77,7 @@ class OneProfile(LunaView):
     """A user's profile in a mode."""
 
     @extend_schema(operation_id="getProfile", parameters=[IF_NONE_MATCH], responses={200: shape(Profile)})
-    def get(self, request: Request, user: str, mode: str) -> Any:  # noqa: ARG002 -- Django's signature
+    def get(self, request: Request, user: str, mode: str) -> Any:
         """Return a profile."""
         return self.shown(found(self.profile(user, mode)))
 
@@ -87,7 +87,7 @@ class OneProfile(LunaView):
         request={"application/json": fields_of(Profile, ("preferences", "constraints"), _OF_THE_ADDRESS)},
         responses={200: shape(Profile), 201: shape(Profile)},
     )
-    def put(self, request: Request, user: str, mode: str) -> Any:  # noqa: ARG002 -- Django's signature
+    def put(self, request: Request, user: str, mode: str) -> Any:
         """Save a profile as a whole. `updatedAt` is now where it is not given."""
         given = self.object_of(self.body())
         whole = {"updatedAt": spell(utc_now())} | given | {"userId": self.owner_of(given, user)}
@@ -113,7 +113,7 @@ class OneProfile(LunaView):
         )
 
     @extend_schema(operation_id="deleteProfile", parameters=[IF_MATCH], responses={204: None})
-    def delete(self, request: Request, user: str, mode: str) -> Any:  # noqa: ARG002 -- Django's signature
+    def delete(self, request: Request, user: str, mode: str) -> Any:
         """Delete a profile; the active mode stays."""
         return self.removed(self.profile(user, mode))
 
@@ -122,7 +122,7 @@ class TheActiveMode(LunaView):
     """The mode that a user is in."""
 
     @extend_schema(operation_id="getActiveMode", parameters=[IF_NONE_MATCH], responses={200: shape(ActiveMode)})
-    def get(self, request: Request, user: str) -> Any:  # noqa: ARG002 -- Django's signature
+    def get(self, request: Request, user: str) -> Any:
         """Return the mode that a user is in."""
         return self.shown(found(self._current(user)))
 
@@ -132,7 +132,7 @@ class TheActiveMode(LunaView):
         request={"application/json": fields_of(ActiveMode, required=("modeId",), without=("userId", "updatedAt"))},
         responses={200: shape(ActiveMode)},
     )
-    def put(self, request: Request, user: str) -> Any:  # noqa: ARG002 -- Django's signature
+    def put(self, request: Request, user: str) -> Any:
         """Put a user into a mode; the mode needs no profile."""
         given = self.object_of(self.body())
         whole = given | {"userId": self.owner_of(given, user), "updatedAt": spell(utc_now())}

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from luna.layout import ProfilesLayout
 from luna.models import ActiveModeRow, ProfileRow
 from luna.records import ActiveMode, Profile
-from orbsite.storage.domain import Domain, register
+from orbsite.storage.records.domain import Domain, register
 
 DOMAIN = register(
     Domain(

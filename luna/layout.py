@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 
 from luna.records import ActiveMode, Profile
-from orbsite.storage.domain import Entry, Layout, Place, Tree
+from orbsite.storage.encoding.json_parser import repeated_keys
 from orbsite.storage.errors import DocumentCorrupt, RecordUnreadable
-from orbsite.storage.finding import ROOT, Finding, error, errors, path_to, step, warning
-from orbsite.storage.jsontext import repeated_keys
-from orbsite.storage.reader import Piece, Reader, Reading, keys_in, members, peek, read
-from orbsite.storage.record import Record
-from orbsite.storage.walk import name_of
+from orbsite.storage.findings import ROOT, Finding, error, errors, path_to, step, warning
+from orbsite.storage.records.decoder import Piece, Reader, Reading, keys_in, members, peek, read
+from orbsite.storage.records.domain import Entry, Layout, Place, Tree
+from orbsite.storage.records.record import Record
+from orbsite.storage.records.validator import name_of
 
 _ACTIVE = "activeMode"
 _PROFILES = "profiles"
@@ -46,7 +46,7 @@ class ProfilesLayout(Layout):
         if not isinstance(user.get(_PROFILES, {}), dict):
             raise _unreadable((record.owner, _PROFILES))
 
-    def put(self, tree: Tree, record: Record, old: Record | None) -> None:  # noqa: ARG002 -- a key has one place
+    def put(self, tree: Tree, record: Record, old: Record | None) -> None:
         """Put a profile or an active mode at the place that its key names."""
         user = tree.setdefault(record.owner, {})
         profiles = user.setdefault(_PROFILES, {})

@@ -7,9 +7,9 @@ from typing import ClassVar
 from django.db import models
 
 from luna.records import ActiveMode, Profile
-from orbsite.storage.record import Record
-from orbsite.storage.rows import JSONColumn, KeyField, Row
-from orbsite.storage.rules import id_rules, list_or_object_rules
+from orbsite.storage.records.record import Record
+from orbsite.storage.sql.constraints import id_rules, list_or_object_rules
+from orbsite.storage.sql.models import JSONColumn, KeyField, Row
 
 
 class ProfileRow(Row):

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from luna.presets import new_profile
 from luna.records import ActiveMode, Profile
+from orbsite.storage.base.store import Store
 from orbsite.storage.clock import utc_now
-from orbsite.storage.store import Store
 
 
 class Preferences:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, TypeAlias
 
-from orbsite.storage.record import Id, Instant, JSONObject, Maybe, Record, Text, Value
+from orbsite.storage.records.record import Id, Instant, JSONObject, Maybe, Record, Text, Value
 
 
 class Constraint(Value, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from luna.domain import DOMAIN
 from luna.preferences import Preferences
-from orbsite.storage.memory import MemoryStore
+from orbsite.storage.memory.store import MemoryStore
 from orbsite.stores import open_file_store, open_sql_store, open_store
 
 

@@ -20,24 +20,24 @@ class OrbsiteConfig(AppConfig):
 
     def ready(self) -> None:
         """Import each app's `domain.py`, which registers what the app keeps, and the checks; watch for connections."""
-        lenient = import_module("orbsite.storage.lenient_connections").be_lenient_from_now_on
+        lenient = import_module("orbsite.storage.sql.lenient_connections").be_lenient_from_now_on
         connection_created.connect(lenient, dispatch_uid="orb_lenient_connections")
         autodiscover_modules("domain")
-        autodiscover_modules("checks")
+        import_module("orbsite.conf.checks")
 
 
 class ConsoleConfig(AdminConfig):
     """Django's admin, with our site."""
 
-    default_site = "orbsite.console.site.Console"
+    default_site = "orbsite.admin.site.Console"
 
     def ready(self) -> None:
         """Find the pages of what runs on its own too."""
         super().ready()
-        import_module("orbsite.upkeep_admin")
-        import_module("orbsite.token_admin")
-        import_module("orbsite.audit_admin")
-        import_module("orbsite.people_admin").replace()
-        import_module("orbsite.console.second").hide(site)
-        import_module("orbsite.console.signins").watch()
-        post_migrate.connect(import_module("orbsite.console.groups").keep, dispatch_uid="orb_groups")
+        import_module("orbsite.admin.registrations.retention")
+        import_module("orbsite.admin.registrations.tokens")
+        import_module("orbsite.admin.registrations.audit")
+        import_module("orbsite.admin.auth.users").replace()
+        import_module("orbsite.admin.auth.two_factor").hide(site)
+        import_module("orbsite.admin.auth.signals").watch()
+        post_migrate.connect(import_module("orbsite.admin.auth.roles").keep, dispatch_uid="orb_groups")

@@ -21,7 +21,7 @@ from luna.stores import (
     SqlLunaPreferencesStore,
     create_default_luna_store,
 )
-from orbsite.conf import (
+from orbsite.conf.app_settings import (
     Persistence,
     backup_directory,
     keep_backups_days,
@@ -29,21 +29,21 @@ from orbsite.conf import (
     persistence,
     undo_days,
 )
-from orbsite.conf import data_directory as get_data_directory
-from orbsite.operations.cleanup import GRACE, Times, cleanup
-from orbsite.operations.compact import compact
-from orbsite.operations.export import document_of
-from orbsite.operations.migrate import migrate
+from orbsite.conf.app_settings import data_directory as get_data_directory
+from orbsite.operations.files.cleanup import GRACE, Times, cleanup
+from orbsite.operations.files.compact import compact
+from orbsite.operations.files.export import document_of
+from orbsite.operations.files.json_file import read_json, write_json
+from orbsite.operations.files.validate import Verdict, sanitize_record, validate_document, validate_record
+from orbsite.operations.migration.migrate import migrate
 from orbsite.operations.report import Report
-from orbsite.operations.retain import retain
-from orbsite.operations.stats import measure
-from orbsite.operations.validate import Verdict, sanitize_record, validate_document, validate_record
-from orbsite.storage import jsontext
+from orbsite.operations.retention.apply import retain
+from orbsite.operations.statistics.stats import measure
+from orbsite.storage.base.snapshot import snapshots
 from orbsite.storage.clock import utc_now
-from orbsite.storage.domain import Domain
-from orbsite.storage.finding import Finding, Severity
-from orbsite.storage.jsonfile import read_json, write_json
-from orbsite.storage.snapshot import snapshots
+from orbsite.storage.encoding import json_parser
+from orbsite.storage.findings import Finding, Severity
+from orbsite.storage.records.domain import Domain
 from orbsite.stores import open_store
 from te.domain import DOMAIN as TE
 from te.records import Reflection
@@ -259,7 +259,7 @@ def get_storage_stats() -> SimpleNamespace:
 
 def _exported(domain: Domain, user_id: str | None) -> Any:
     with snapshots([open_store(domain)], user_id) as (taken,):
-        return jsontext.parse(document_of(taken))
+        return json_parser.parse(document_of(taken))
 
 
 def _migrate(domains: list[Domain], data_dir: Path | None, *, backup: bool) -> Report:

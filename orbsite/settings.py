@@ -9,9 +9,9 @@ import django
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from orbsite.environment import dotenv_text, path_setting
-from orbsite.logs import logging_to_standard_error
-from orbsite.refusals import refuse_what_is_unsafe
+from orbsite.runtime.environment import dotenv_text, path_setting
+from orbsite.runtime.json_logging import logging_to_standard_error
+from orbsite.runtime.startup_checks import refuse_what_is_unsafe
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -79,17 +79,17 @@ INSTALLED_APPS = [
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000  # a list of 500 objects, row by row
 
 MIDDLEWARE = [
-    "orbsite.middleware.tracked",
+    "orbsite.web.middleware.tracked",
     "django.middleware.security.SecurityMiddleware",
     *([] if DEBUG else ["whitenoise.middleware.WhiteNoiseMiddleware"]),  # runserver has its own way
-    "orbsite.middleware.Policy",
-    "orbsite.middleware.strict",
+    "orbsite.web.middleware.Policy",
+    "orbsite.web.middleware.strict",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django_otp.middleware.OTPMiddleware",
-    "orbsite.middleware.authorised",
+    "orbsite.web.middleware.authorised",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
@@ -125,7 +125,7 @@ except (KeyError, ValueError) as problem:
 match DATABASES["default"]["ENGINE"]:
     case "django.db.backends.sqlite3":
         # Django's own choice loses acknowledged commits when the power goes; EXTRA syncs the directory too.
-        DATABASES["default"]["ENGINE"] = "orbsite.sqlite"
+        DATABASES["default"]["ENGINE"] = "orbsite.runtime.sqlite"
         if DATABASES["default"]["NAME"].startswith("~"):
             DATABASES["default"]["NAME"] = str(path_setting("DATABASE_URL", DATABASES["default"]["NAME"], BASE_DIR))
         DATABASES["default"]["CREATES_FILE"] = False  # `manage.py migrate` alone does
@@ -183,7 +183,7 @@ STATIC_ROOT = _path("ORB_STATIC_ROOT", ".static")
 if not DEBUG:
     STORAGES = {
         "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-        "staticfiles": {"BACKEND": "orbsite.static_storage.StaticStorage"},
+        "staticfiles": {"BACKEND": "orbsite.runtime.static_storage.StaticStorage"},
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -210,15 +210,15 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": ["orbsite.api.schema.finish"],
 }
 
-# Who guesses passwords waits; `orbsite.guessing` has the rules.
+# Who guesses passwords waits; `orbsite.admin.auth.login_throttling` has the rules.
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
-AXES_HANDLER = "orbsite.guessing.Handler"
+AXES_HANDLER = "orbsite.admin.auth.login_throttling.Handler"
 AXES_FAILURE_LIMIT = 10  # of one name from one network
 AXES_COOLOFF_TIME = 24  # hours, after which guesses are forgotten
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # every wait ends
-AXES_CLIENT_IP_CALLABLE = "orbsite.addresses.network_of"
+AXES_CLIENT_IP_CALLABLE = "orbsite.runtime.client_ip.network_of"
 AXES_VERBOSE = False
 
 # Whether the admin asks for a code too, and what authenticators call it.

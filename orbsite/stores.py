@@ -8,17 +8,17 @@ from pathlib import Path
 
 from django.db import DatabaseError, connections
 
-from orbsite import conf
-from orbsite.conf import Persistence
-from orbsite.models import Change, Reject, Run
+from orbsite.conf import app_settings
+from orbsite.conf.app_settings import Persistence
+from orbsite.models.ledger import Change, Reject, Run
+from orbsite.storage.base.store import Store
 from orbsite.storage.database_errors import explained, place_of
-from orbsite.storage.document import Document
-from orbsite.storage.domain import Domain, registered
 from orbsite.storage.errors import OrbError, StoreUnavailable
-from orbsite.storage.file import FileStore
-from orbsite.storage.memory import MemoryStore
-from orbsite.storage.sql import SqlStore
-from orbsite.storage.store import Store
+from orbsite.storage.file.document import Document
+from orbsite.storage.file.store import FileStore
+from orbsite.storage.memory.store import MemoryStore
+from orbsite.storage.records.domain import Domain, registered
+from orbsite.storage.sql.store import SqlStore
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ _files: dict[tuple[object, ...], FileStore] = {}
 
 def open_store(domain: Domain) -> Store:
     """Return the store that the settings ask for, never another one. Raises StoreUnavailable."""
-    match conf.persistence():
+    match app_settings.persistence():
         case Persistence.MEMORY:
             return _of_this_process.setdefault(domain.name, MemoryStore(domain))
         case Persistence.FILE:
@@ -52,19 +52,19 @@ def store_named(kind: str, name: str) -> Store:
 
 def open_file_store(domain: Domain, base: Path | None = None) -> FileStore:
     """Return this process's store over a domain's document, under the configured data directory by default."""
-    base = (base or conf.data_directory()).absolute()
-    key = (domain.name, base, conf.journal_above(), conf.allow_network_fs())
+    base = (base or app_settings.data_directory()).absolute()
+    key = (domain.name, base, app_settings.journal_above(), app_settings.allow_network_fs())
     return _files.setdefault(key, file_store(domain, base))
 
 
 def file_store(domain: Domain, base: Path) -> FileStore:
     """Return a store over a domain's document for one use, whoever keeps it."""
-    return FileStore(domain, open_document(domain, base), journal_above=conf.journal_above())
+    return FileStore(domain, open_document(domain, base), journal_above=app_settings.journal_above())
 
 
 def open_document(domain: Domain, base: Path) -> Document:
     """Return a domain's document under a data directory."""
-    return Document(base, domain.file, allow_network=conf.allow_network_fs())
+    return Document(base, domain.file, allow_network=app_settings.allow_network_fs())
 
 
 def close_file_stores() -> None:

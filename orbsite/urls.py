@@ -1,43 +1,21 @@
-"""Where the surfaces are, and what is answered for errors outside of them."""
+"""Where the API, the admin and the health checks are."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin
-from django.http import HttpRequest
 from django.urls import include, path
-from django.views import defaults
 from django.views.generic import RedirectView
 
-from orbsite.api.problems import BAD, FORBIDDEN, MISSING, Problem, failed
+from orbsite.web import health, metrics
+from orbsite.web.error_handlers import handler400, handler403, handler404, handler500
+
+__all__ = ["handler400", "handler403", "handler404", "handler500", "urlpatterns"]
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
+    path("livez", health.live),
+    path("readyz", health.ready),
+    path("metrics", metrics.Metrics.as_view()),
     path("", include("orbsite.api.urls")),
 ]
-
-
-def handler400(request: HttpRequest, exception: Exception) -> Any:
-    """Answer for a request that is not valid."""
-    return Problem(BAD).response() if _is_of_the_api(request) else defaults.bad_request(request, exception)
-
-
-def handler403(request: HttpRequest, exception: Exception) -> Any:
-    """Answer for what is not allowed."""
-    return Problem(FORBIDDEN).response() if _is_of_the_api(request) else defaults.permission_denied(request, exception)
-
-
-def handler404(request: HttpRequest, exception: Exception) -> Any:
-    """Answer for an address that leads nowhere."""
-    return Problem(MISSING).response() if _is_of_the_api(request) else defaults.page_not_found(request, exception)
-
-
-def handler500(request: HttpRequest) -> Any:
-    """Answer for what nobody foresaw."""
-    return failed(request) if _is_of_the_api(request) else defaults.server_error(request)
-
-
-def _is_of_the_api(request: HttpRequest) -> bool:
-    return not request.path.startswith("/admin")

@@ -12,9 +12,9 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from orbsite.admin import RecordAdmin, excerpt
-from orbsite.console.conversation import ConversingAdmin
-from orbsite.console.searching import OfTag, OfUser, SearchedAdmin, Since, Until, of_group
+from orbsite.admin.records.model_admin import RecordAdmin, excerpt
+from orbsite.admin.records.search import OfTag, OfUser, SearchedAdmin, Since, Until, of_group
+from orbsite.admin.records.session_view import ConversingAdmin
 from te.models import ReflectionRow
 
 

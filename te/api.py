@@ -11,19 +11,19 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from orbsite.api.idempotency import Attempt, once
-from orbsite.api.pages import Asked
-from orbsite.api.patches import patched
+from orbsite.api.merge_patch import patched
+from orbsite.api.pagination import Asked
 from orbsite.api.problems import BAD, CONFLICT, Problem
 from orbsite.api.schema import IDEMPOTENT, IF_MATCH, IF_NONE_MATCH, PAGED, described, fields_of, list_of, page_of, shape
 from orbsite.api.views import OrbView, fetched, found
-from orbsite.search.find import Searched
 from orbsite.search.query import read
+from orbsite.search.search import Searched
+from orbsite.storage.base.store import Store
 from orbsite.storage.clock import utc_now
-from orbsite.storage.finding import ROOT, Finding, step
-from orbsite.storage.groups import Group, groups
-from orbsite.storage.instant import spell
-from orbsite.storage.sql import SqlStore
-from orbsite.storage.store import Store
+from orbsite.storage.encoding.timestamps import spell
+from orbsite.storage.findings import ROOT, Finding, step
+from orbsite.storage.sql.store import SqlStore
+from orbsite.storage.statistics.sessions import Group, groups
 from te.domain import DOMAIN
 from te.records import Reflection
 from te.reflection_log import DEFAULT_SESSION, ReflectionLog
@@ -130,7 +130,7 @@ class Reflections(TeView):
         request={"application/json": {"oneOf": [_NEW, {"type": "array", "items": _NEW, "maxItems": MOST_AT_ONCE}]}},
         responses={201: {"oneOf": [shape(Reflection), list_of(Reflection, MOST_AT_ONCE)]}},
     )
-    def post(self, request: Request, user: str) -> Any:  # noqa: ARG002 -- Django's signature
+    def post(self, request: Request, user: str) -> Any:
         """Create a reflection, or a list of them, all or nothing. One that is there already stays (409).
 
         Where they are not given, `id` is a new one, `sessionId` is "default", `tags` are none, and `createdAt` is now.
@@ -175,7 +175,7 @@ class OneReflection(TeView):
     """A reflection of a user."""
 
     @extend_schema(operation_id="getReflection", parameters=[IF_NONE_MATCH], responses={200: shape(Reflection)})
-    def get(self, request: Request, user: str, reflection: str) -> Any:  # noqa: ARG002 -- Django's signature
+    def get(self, request: Request, user: str, reflection: str) -> Any:
         """Return a reflection."""
         return self.shown(found(self.current(user, reflection)))
 
@@ -185,7 +185,7 @@ class OneReflection(TeView):
         request={"application/json": fields_of(Reflection, ("input", "output"), _OF_THE_ADDRESS)},
         responses={200: shape(Reflection), 201: shape(Reflection)},
     )
-    def put(self, request: Request, user: str, reflection: str) -> Any:  # noqa: ARG002 -- Django's signature
+    def put(self, request: Request, user: str, reflection: str) -> Any:
         """Save a reflection as a whole. Where they are not given, `sessionId` and `createdAt` stay as they are."""
         given = self.object_of(self.body())
         current = self.current(user, reflection)
@@ -207,7 +207,7 @@ class OneReflection(TeView):
         return self.shown(patched(self, request, lambda: self.current(user, reflection), fixed=fixed))
 
     @extend_schema(operation_id="deleteReflection", parameters=[IF_MATCH], responses={204: None})
-    def delete(self, request: Request, user: str, reflection: str) -> Any:  # noqa: ARG002 -- Django's signature
+    def delete(self, request: Request, user: str, reflection: str) -> Any:
         """Delete a reflection."""
         return self.removed(self.current(user, reflection))
 
@@ -241,7 +241,7 @@ class OneSession(TeView):
         return self.page_of_reflections(request, {"user_id": user, "session_id": session})
 
     @extend_schema(operation_id="deleteSessionReflections", responses={204: None})
-    def delete(self, request: Request, user: str, session: str) -> Any:  # noqa: ARG002 -- Django's signature
+    def delete(self, request: Request, user: str, session: str) -> Any:
         """Delete a user's reflections in a session; other users' stay."""
         if not self.log.delete_session(session, user):
             raise Http404

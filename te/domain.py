@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from orbsite.storage.domain import Domain, register
+from orbsite.storage.records.domain import Domain, register
 from te.layout import ReflectionsLayout
 from te.models import ReflectionRow
 from te.records import Reflection

@@ -15,17 +15,17 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
-from orbsite.storage.digests import digest
-from orbsite.storage.domain import Entry, Layout, Place, Tree
+from orbsite.storage.encoding.json_parser import count_keys, repeated_keys
 from orbsite.storage.errors import DocumentCorrupt, RecordUnreadable
-from orbsite.storage.finding import ROOT, Finding, error, errors, path_to, step, warning
-from orbsite.storage.jsontext import count_keys, repeated_keys
-from orbsite.storage.reader import Piece, Reader, decoded, items, keys_in, keys_of, members, peek
-from orbsite.storage.record import Extra, Key, Record
-from orbsite.storage.walk import name_of
+from orbsite.storage.findings import ROOT, Finding, error, errors, path_to, step, warning
+from orbsite.storage.records.decoder import Piece, Reader, decoded, items, keys_in, keys_of, members, peek
+from orbsite.storage.records.digest import digest
+from orbsite.storage.records.domain import Entry, Layout, Place, Tree
+from orbsite.storage.records.record import Extra, Key, Record
+from orbsite.storage.records.validator import name_of
 from te import retention
-from te.items import items_as_json
-from te.owners import (
+from te.item_encoder import items_as_json
+from te.ownership import (
     NOBODY,
     USERS,
     Items,

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 from django.db import models
 
-from orbsite.storage.record import Record
-from orbsite.storage.rows import JSONColumn, KeyField, Row
-from orbsite.storage.rules import id_rules, list_rules, text_rules
+from orbsite.storage.records.record import Record
+from orbsite.storage.sql.constraints import id_rules, list_rules, text_rules
+from orbsite.storage.sql.models import JSONColumn, KeyField, Row
 from te.records import Reflection
 
 

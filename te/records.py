@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from orbsite.storage.record import Id, Instant, Maybe, Record, Text
+from orbsite.storage.records.record import Id, Instant, Maybe, Record, Text
 
 
 class Reflection(Record, frozen=True, kw_only=True):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from orbsite.storage.base.store import Store
 from orbsite.storage.errors import SeveralUsers
-from orbsite.storage.store import Store
 from te.records import Reflection
 
 DEFAULT_SESSION = "default"

@@ -10,11 +10,11 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-from orbsite.storage.digests import digest
-from orbsite.storage.domain import Tree
-from orbsite.storage.record import Key, Record
-from orbsite.storage.retention import Policy
-from te.owners import USERS, list_session, to_list
+from orbsite.storage.records.digest import digest
+from orbsite.storage.records.domain import Tree
+from orbsite.storage.records.record import Key, Record
+from orbsite.storage.retention.policy import Policy
+from te.ownership import USERS, list_session, to_list
 from te.records import Reflection
 
 MAX_AGE_DAYS, MAX_PER_SESSION = 90.0, 1000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orbsite.storage.memory import MemoryStore
+from orbsite.storage.memory.store import MemoryStore
 from orbsite.stores import open_file_store, open_sql_store, open_store
 from te.domain import DOMAIN
 from te.reflection_log import ReflectionLog

@@ -11,8 +11,8 @@ import pytest_timeout
 from django.db import connections
 from hypothesis import settings as hypothesis_settings
 
-from tests import postgresql
-from tests.time_limits import time_limit
+from tests.support import postgresql
+from tests.support.time_limits import time_limit
 
 hypothesis_settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=True)
 hypothesis_settings.load_profile("repeatable")

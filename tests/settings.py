@@ -22,14 +22,14 @@ os.environ["ORB_BACKUP_DIR"] = os.environ["ORB_BACKUPS_OF_TESTS"]
 
 from orbsite.settings import *  # noqa: F403
 from orbsite.settings import DATABASES, INSTALLED_APPS, MIDDLEWARE, ORB_BACKUP_DIR, env
-from orbsite.storage import document
-from tests.time_limits import time_limit
+from orbsite.storage.file import document
+from tests.support.time_limits import time_limit
 
 if ORB_BACKUP_DIR.name.endswith(f"-{os.getpid()}"):  # whoever made it
     atexit.register(shutil.rmtree, ORB_BACKUP_DIR, ignore_errors=True)
 
 DATABASES["default"] = env.db_url_config(f"sqlite:///{tempfile.gettempdir()}/unused-by-tests.sqlite3")
-DATABASES["default"]["ENGINE"] = "orbsite.sqlite"
+DATABASES["default"]["ENGINE"] = "orbsite.runtime.sqlite"
 # In memory. Each worker of the suite appends a suffix to the name, which is a parameter that SQLite does not know.
 DATABASES["default"]["TEST"] = {"NAME": "file:orb_tests?mode=memory&cache=shared&worker="}
 DATABASES["default"]["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "timeout": time_limit(20)}

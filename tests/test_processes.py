@@ -10,8 +10,8 @@ import pytest
 import pytest_timeout
 
 from tests import conftest
-from tests.processes import ended
-from tests.time_limits import AT_LEAST, time_limit
+from tests.support.processes import ended
+from tests.support.time_limits import AT_LEAST, time_limit
 
 
 def test_a_process_that_runs_past_its_limit_ends_with_the_test_and_leaves_no_pipe_open() -> None:

@@ -12,9 +12,9 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from orbsite.api.throttles import note_guess
+from orbsite.api.throttling import note_guess
+from orbsite.models.api_tokens import Token, bearer
 from orbsite.storage.clock import utc_now
-from orbsite.tokens import Token, bearer
 
 _WORDS = 2
 

@@ -34,12 +34,12 @@ from django.http import HttpResponse
 from rest_framework.response import Response
 
 from orbsite.api.problems import BAD, CONFLICT, REUSED, Problem, problem_of
-from orbsite.storage.attempts import Attempts
+from orbsite.models.idempotency import KEPT, Answer
 from orbsite.storage.clock import utc_now
-from orbsite.storage.conditions import can_be_stored
+from orbsite.storage.encoding.json_printer import canonical
 from orbsite.storage.errors import OrbError
-from orbsite.storage.javascript import canonical
-from orbsite.tokens import KEPT, Answer
+from orbsite.storage.sql.filters import can_be_stored
+from orbsite.storage.sql.retry import Attempts
 
 logger = logging.getLogger(__name__)
 

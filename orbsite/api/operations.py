@@ -9,21 +9,21 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orbsite.addresses import of_client
 from orbsite.api.idempotency import Attempt, once
 from orbsite.api.permissions import job_for, require_for
 from orbsite.api.problems import BAD, CONFLICT, Problem
 from orbsite.api.schema import IDEMPOTENT, described, field, shape
 from orbsite.api.views import OrbView, opened
-from orbsite.operations import jobs, requests
-from orbsite.operations.request import Request as Operation
-from orbsite.operations.stats import stats
+from orbsite.models.jobs import Job
+from orbsite.operations.jobs import catalog, jobs
+from orbsite.operations.jobs.parameters import Request as Operation
+from orbsite.operations.statistics.stats import stats
+from orbsite.runtime.client_ip import of_client
 from orbsite.storage.clock import utc_now
-from orbsite.storage.domain import registered
+from orbsite.storage.encoding.timestamps import spell
 from orbsite.storage.errors import OrbError, QuotaExceeded
-from orbsite.storage.finding import ROOT, step
-from orbsite.storage.instant import spell
-from orbsite.upkeep import Job
+from orbsite.storage.findings import ROOT, step
+from orbsite.storage.records.domain import registered
 
 OFFERED = ("validate", "migrate", "verify", "rollback", "compact", "export", "check", "backup")
 """The operations that can be started, by their names in `requests.OPERATIONS`."""
@@ -86,7 +86,7 @@ class Start(OrbView):
         token, arguments = self.token, self._arguments()
         who: dict[str, Any] = {"actor": f"token {token.prefix}", "address": of_client(self.request), "token": token}
         try:
-            require_for(token, requests.read(self.operation, arguments))
+            require_for(token, catalog.read(self.operation, arguments))
             job, is_new = jobs.get_or_start(self.operation, arguments, now=utc_now, attempt=attempt.new_id(0), **who)
         except QuotaExceeded:
             raise
@@ -97,7 +97,7 @@ class Start(OrbView):
 
     def _arguments(self) -> dict[str, Any]:
         """Return what was sent, by the names that the operation has for it. Raises Problem."""
-        names = _names(requests.OPERATIONS[self.operation])
+        names = _names(catalog.OPERATIONS[self.operation])
         given = self.object_of(self.body())
         unknown = [(step(ROOT, name), "is not known here") for name in given if name not in names]
         if unknown:
@@ -133,7 +133,7 @@ class Cancel(OrbView):
 
 def view_of(name: str) -> type[Start]:
     """Return the resource that starts an operation."""
-    kind = requests.OPERATIONS[name]
+    kind = catalog.OPERATIONS[name]
     declared = {"scopes": {"POST": kind.scope}, "needs_every_user": not kind.takes_one_user}
     view = type(f"Start{kind.__name__}", (Start,), {"operation": name, "__doc__": kind.__doc__, **declared})
     described_as = extend_schema(

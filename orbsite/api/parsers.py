@@ -17,8 +17,8 @@ from django.http.request import HttpHeaders, HttpRequest
 from rest_framework.parsers import BaseParser
 
 from orbsite.api.problems import BAD, MEDIA, MOST_ERRORS, TOO_LARGE, TOO_SLOW, Problem
-from orbsite.storage import jsontext
-from orbsite.storage.finding import ROOT
+from orbsite.storage.encoding import json_parser
+from orbsite.storage.findings import ROOT
 
 _UTF8 = {"", "utf-8", "utf8"}
 
@@ -50,15 +50,15 @@ def read_json(data: bytes) -> Any:
     """Return the value of JSON. Raises Problem, with the path of everything that is wrong with it."""
     most = settings.ORB_API_MAX_VALUES
     try:
-        jsontext.refuse_too_many(data, most)
-        value = jsontext.parse(data)
-    except jsontext.TooMany as problem:
+        json_parser.refuse_too_many(data, most)
+        value = json_parser.parse(data)
+    except json_parser.TooMany as problem:
         detail = f"A body has at most {most} values: objects, lists, keys, texts, numbers (ORB_API_MAX_VALUES)."
         raise Problem(TOO_LARGE, detail, errors=[(ROOT, f"holds more than {most} values")]) from problem
-    except jsontext.Malformed as problem:
+    except json_parser.Malformed as problem:
         raise Problem(BAD, "The body is not JSON.", errors=[(ROOT, str(problem))]) from problem
-    again = jsontext.repetitions(value, most=MOST_ERRORS)
-    wrong = [*again, *jsontext.problems(value, ROOT, most=MOST_ERRORS)]
+    again = json_parser.repetitions(value, most=MOST_ERRORS)
+    wrong = [*again, *json_parser.problems(value, ROOT, most=MOST_ERRORS)]
     if wrong:
         raise Problem(BAD, "The body holds what no record may hold.", errors=wrong)
     return value

@@ -1,7 +1,7 @@
 """What a token may do: 404 for other users' things, whatever there is of them, then 403 for lack of scope or reach.
 
 A token has scopes, which say what it may do, and a reach, the users for whose data it may do it. A view names the scope
-that each method needs; an operation declares its own needs, see `orbsite.operations.request.Request`.
+that each method needs; an operation declares its own needs, see `orbsite.operations.jobs.parameters.Request`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from orbsite.api.problems import FORBIDDEN, Problem
-from orbsite.operations.request import Request as Operation
-from orbsite.operations.requests import read
+from orbsite.models.api_tokens import Token
+from orbsite.models.jobs import Job
+from orbsite.operations.jobs.catalog import read
+from orbsite.operations.jobs.parameters import Request as Operation
 from orbsite.storage.errors import OrbError
-from orbsite.tokens import Token
-from orbsite.upkeep import Job
 
 EVERY_USER = "This concerns the data of every user; it needs a token that is for every user."
 OTHER_USER = "This concerns a user for whom the token is not."

@@ -24,11 +24,11 @@ from django.db import DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions
 
-from orbsite.logs import request_id
-from orbsite.sqlite.errors import DatabaseMissing
+from orbsite.runtime.json_logging import request_id
+from orbsite.runtime.sqlite.errors import DatabaseMissing
 from orbsite.storage import errors
-from orbsite.storage.finding import Finding
-from orbsite.storage.javascript import compact
+from orbsite.storage.encoding.json_printer import compact
+from orbsite.storage.findings import Finding
 
 logger = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.renderers import BaseRenderer
 
-from orbsite.storage import instant
-from orbsite.storage.digests import Columns
-from orbsite.storage.javascript import compact
-from orbsite.storage.record import Instant, Record, holds_texts_alone
+from orbsite.storage.encoding import timestamps
+from orbsite.storage.encoding.json_printer import compact
+from orbsite.storage.records.digest import Columns
+from orbsite.storage.records.record import Instant, Record, holds_texts_alone
 
 NDJSON = "application/x-ndjson"
 _AT_A_TIME = 200
@@ -71,7 +71,7 @@ def encoded_list(kind: type[Record], records: Sequence[Record]) -> bytes:
     columns = Columns(kind, records)
     found = [columns.of(name) for name in attributes]
     for at in instants:
-        found[at] = [text and instant.shortened(text) for text in columns.spelled(attributes[at])]
+        found[at] = [text and timestamps.shortened(text) for text in columns.spelled(attributes[at])]
     return msgspec.json.encode([shape(*values) for values in zip(*found, strict=True)])
 
 

@@ -21,11 +21,11 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter
 
-from orbsite.api.pages import MOST, MOST_UNREADABLE
+from orbsite.api.pagination import MOST, MOST_UNREADABLE
 from orbsite.api.problems import MEDIA_TYPE, TITLES
-from orbsite.storage.domain import registered
-from orbsite.storage.javascript import EXACT_INTEGERS
-from orbsite.storage.record import Record, Value
+from orbsite.storage.encoding.json_printer import EXACT_INTEGERS
+from orbsite.storage.records.domain import registered
+from orbsite.storage.records.record import Record, Value
 
 _TEMPLATE = "#/components/schemas/{name}"
 _ALWAYS = (400, 401, 403, 404, 405, 406, 429, 503)

@@ -13,8 +13,8 @@ from rest_framework.authentication import SessionAuthentication
 from rest_framework.permissions import BasePermission
 from rest_framework.renderers import TemplateHTMLRenderer
 
-from orbsite.api import health, operations, segments, users  # noqa: F401 -- segments registers the path converter
-from orbsite.storage.domain import registered
+from orbsite.api import operations, url_converters, users  # noqa: F401 -- segments registers the path converter
+from orbsite.storage.records.domain import registered
 
 
 class AdminLetsIn(BasePermission):
@@ -49,9 +49,6 @@ def _resources() -> list[str]:
 
 
 urlpatterns = [
-    path("livez", health.live),
-    path("readyz", health.ready),
-    path("metrics", health.Metrics.as_view()),
     path("api/schema", SchemaView.as_view(), name="api-schema"),
     path("api/docs", DocsView.as_view(), name="api-docs"),
     *(path("api/v1/", include(name)) for name in _resources()),

@@ -10,20 +10,21 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orbsite import audit, conf
-from orbsite.addresses import of_client
-from orbsite.api.pages import MOST_UNREADABLE, as_json, named
+from orbsite.api.pagination import MOST_UNREADABLE, as_json, named
 from orbsite.api.renderers import NDJSON, JSONRenderer, NDJSONRenderer, encoded, lines, streamed
 from orbsite.api.schema import shape
 from orbsite.api.views import OrbView, opened
-from orbsite.operations.erase import ELSEWHERE, erase
-from orbsite.operations.export import parts_of_document
+from orbsite.conf import app_settings
+from orbsite.models import audit_log
+from orbsite.operations.files.export import parts_of_document
+from orbsite.operations.records.erase import ELSEWHERE, erase
 from orbsite.operations.report import Section
+from orbsite.runtime.client_ip import of_client
+from orbsite.storage.base.snapshot import snapshots
+from orbsite.storage.base.store import Store
 from orbsite.storage.clock import utc_now
-from orbsite.storage.domain import registered
-from orbsite.storage.finding import Finding
-from orbsite.storage.snapshot import snapshots
-from orbsite.storage.store import Store
+from orbsite.storage.findings import Finding
+from orbsite.storage.records.domain import registered
 
 _UNREADABLE: dict[str, Any] = {"type": "array", "items": shape("Unreadable"), "maxItems": MOST_UNREADABLE}
 _LINE = {
@@ -96,7 +97,7 @@ class User(OrbView):
         While a run is under way nothing is erased: 409, `run-under-way`.
         """
         _note(request, "erase", user)
-        base, backups = conf.data_directory(), conf.backup_directory()
+        base, backups = app_settings.data_directory(), app_settings.backup_directory()
         stores = [opened(domain) for domain in registered()]
         report = erase(stores, user, base=base, backups=backups).as_json()
         return Response({"erased": report, "remains": report["domains"].pop(ELSEWHERE)})
@@ -105,7 +106,7 @@ class User(OrbView):
 def _note(request: Request, act: str, user: str) -> None:
     """Write who did it before it is done: what was not noted was not done."""
     token: Any = request.auth
-    audit.note(utc_now(), f"token {token.prefix}", act, subject=user, address=of_client(request))
+    audit_log.note(utc_now(), f"token {token.prefix}", act, subject=user, address=of_client(request))
 
 
 def _begun(parts: Iterator[Any]) -> Iterator[Any]:

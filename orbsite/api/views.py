@@ -27,26 +27,26 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from orbsite import conf
 from orbsite.api.authentication import TokenAuthentication
-from orbsite.api.conditions import etag, expected, is_unchanged, must_be_free, not_modified
+from orbsite.api.etags import etag, expected, is_unchanged, must_be_free, not_modified
 from orbsite.api.parsers import MergePatchParser, StrictJSONParser, is_chunked, stream_of_chunks
 from orbsite.api.permissions import TokenMay
 from orbsite.api.problems import BAD, CHANGED, CONFLICT, MOST_ERRORS, Problem
 from orbsite.api.renderers import JSONRenderer, as_json, encoded
-from orbsite.api.segments import segment
-from orbsite.api.throttles import TokenThrottle
-from orbsite.storage.domain import Domain
+from orbsite.api.throttling import TokenThrottle
+from orbsite.conf import app_settings
+from orbsite.models.api_tokens import Token
+from orbsite.storage.base.store import Store
+from orbsite.storage.encoding.json_parser import UNCLEAN
+from orbsite.storage.encoding.timestamps import NO_ZONE, parse
+from orbsite.storage.encoding.url_ids import segment
 from orbsite.storage.errors import RecordUnreadable
-from orbsite.storage.finding import ROOT, Finding, Severity, step
-from orbsite.storage.instant import NO_ZONE, parse
-from orbsite.storage.jsontext import UNCLEAN
-from orbsite.storage.reader import read
-from orbsite.storage.record import Key, R, Record
-from orbsite.storage.store import Store
-from orbsite.storage.walk import declarations, name_of
+from orbsite.storage.findings import ROOT, Finding, Severity, step
+from orbsite.storage.records.decoder import read
+from orbsite.storage.records.domain import Domain
+from orbsite.storage.records.record import Key, R, Record
+from orbsite.storage.records.validator import declarations, name_of
 from orbsite.stores import open_store
-from orbsite.tokens import Token
 
 READS = {"GET": "read", "HEAD": "read"}
 WRITES = {"POST": "write", "PUT": "write", "PATCH": "write", "DELETE": "write"}
@@ -255,7 +255,7 @@ def refuse_long_lists(kind: type[Record], value: Any, path: str) -> None:
 
 def opened(domain: Domain) -> Store:
     """Return the configured store, which is looked for once: what is wrong with it later shows when it is used."""
-    if conf.persistence() is not conf.Persistence.SQL:
+    if app_settings.persistence() is not app_settings.Persistence.SQL:
         return open_store(domain)
     if domain.name not in _opened:
         _opened[domain.name] = open_store(domain)

@@ -13,15 +13,15 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, SystemCheckError
 from django.db import DatabaseError
 
-from orbsite import conf
-from orbsite.management.meter import Meter
+from orbsite.conf import app_settings
+from orbsite.management.progress_bar import Meter
 from orbsite.management.streams import OutputLost, exit_code_of, reason_of
-from orbsite.management.table import as_text
+from orbsite.management.text_report import as_text
 from orbsite.operations.report import Report, failure_as_json
 from orbsite.storage.database_errors import explained
-from orbsite.storage.domain import Domain, registered
 from orbsite.storage.errors import OrbError
-from orbsite.storage.refusal import explained_by_system
+from orbsite.storage.filesystem.file_checks import explained_by_system
+from orbsite.storage.records.domain import Domain, registered
 
 COULD_NOT_RUN = 2
 INTERRUPTED = 130
@@ -102,7 +102,7 @@ class OrbCommand(GuardedCommand):
 
     def base(self, options: dict[str, Any]) -> Path:
         """Return the data directory that the options name."""
-        return options["data_dir"] or conf.data_directory()
+        return options["data_dir"] or app_settings.data_directory()
 
 
 def a_path(text: str) -> Path:

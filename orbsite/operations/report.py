@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orbsite.storage.finding import ROOT, Finding, Severity
+from orbsite.storage.findings import ROOT, Finding, Severity
 
 
 @dataclass(slots=True)

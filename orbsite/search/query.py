@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from orbsite.search.fold import words
+from orbsite.search.analyzer import words
 
 LONGEST = 1000
 """Characters of a query that count."""

@@ -9,7 +9,7 @@ import sqlite3
 
 from django.db import OperationalError, connections
 
-from orbsite.sqlite.errors import DatabaseMissing
+from orbsite.runtime.sqlite.errors import DatabaseMissing
 from orbsite.storage.driver_errors import driver_message
 from orbsite.storage.errors import OrbError, SaveFailed, StoreUnavailable
 

@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orbsite.storage.finding import Finding
+    from orbsite.storage.findings import Finding
 
 
 class OrbError(Exception):

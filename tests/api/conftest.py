@@ -11,7 +11,7 @@ from django.core.cache import cache
 from django.test import Client
 
 from orbsite import stores
-from orbsite.tokens import Token, issue
+from orbsite.models.api_tokens import Token, issue
 
 MODES = ("memory", "file", "sql")
 

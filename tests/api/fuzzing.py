@@ -18,8 +18,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from tests.serving import served
-from tests.time_limits import time_limit
+from tests.support.serving import served
+from tests.support.time_limits import time_limit
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs/openapi.json"

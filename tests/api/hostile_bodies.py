@@ -114,7 +114,7 @@ def main() -> None:
     from django.db import connections
     from django.utils import timezone
 
-    from orbsite.tokens import Token, issue
+    from orbsite.models.api_tokens import Token, issue
 
     call_command("migrate", verbosity=0)
     token = issue(Token(name="hostile", scopes=["write", "operate"], every_user=True), timezone.now())
@@ -127,7 +127,7 @@ def main() -> None:
     from luna.domain import DOMAIN as LUNA
     from orbsite.stores import open_store
     from te.domain import DOMAIN as TE
-    from tests.factories import ProfileFactory, ReflectionFactory
+    from tests.support.factories import ProfileFactory, ReflectionFactory
 
     for number in range(PAGED):
         text = "x" * PAGED_SIZE

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.serving import ROOT
+from tests.support.serving import ROOT
 
 PAGE = ROOT / "docs/permissions.md"
 DOCUMENT = ROOT / "docs/openapi.json"
@@ -102,7 +102,7 @@ class Line:
 
     def answer(self, scope: str, reach: str) -> str:
         """Return what the declarations say of a token."""
-        from orbsite.tokens import SCOPES as HELD
+        from orbsite.models.api_tokens import SCOPES as HELD
 
         needed, needs_every_user, names_user = self.needs()
         if "{user}" in self.path and reach == "other":
@@ -113,7 +113,7 @@ class Line:
 
     def needs(self) -> tuple[str, bool, bool]:
         """Return the scope that is declared, whether the reach is every user, and whether a user is named."""
-        from orbsite.operations.requests import OPERATIONS
+        from orbsite.operations.jobs.catalog import OPERATIONS
 
         if self.operation is None:
             return self.view.scopes[self.method], self.view.needs_every_user, False
@@ -133,7 +133,7 @@ def lines() -> list[Line]:
 
 
 def _forms(line: Line) -> Iterator[Line]:
-    from orbsite.operations.requests import OPERATIONS
+    from orbsite.operations.jobs.catalog import OPERATIONS
 
     yield line
     if line.operation is not None:
@@ -150,8 +150,8 @@ def _forms(line: Line) -> Iterator[Line]:
 def page() -> str:
     """Return the page."""
     from orbsite.api.operations import OFFERED
-    from orbsite.operations.requests import OPERATIONS
-    from orbsite.tokens import SCOPE_MEANINGS
+    from orbsite.models.api_tokens import SCOPE_MEANINGS
+    from orbsite.operations.jobs.catalog import OPERATIONS
 
     columns = [(scope, reach) for scope in SCOPES for reach in REACHES]
     operations = [

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving import ROOT, Server, manage, production, served
+from tests.support.serving import ROOT, Server, manage, production, served
 
 pytestmark = pytest.mark.slow
 PATIENCE = 60.0

@@ -23,17 +23,17 @@ from django.urls import reverse
 from luna.domain import DOMAIN as LUNA
 from luna.models import ProfileRow
 from orbsite import stores
-from orbsite.logs import JSONLines
-from orbsite.operations import requests
+from orbsite.models.jobs import Job
+from orbsite.operations.jobs import catalog
+from orbsite.runtime.json_logging import JSONLines
 from orbsite.storage import errors
-from orbsite.storage.fsops import FileSystem
-from orbsite.storage.reader import read
-from orbsite.upkeep import Job
+from orbsite.storage.filesystem.syscalls import FileSystem
+from orbsite.storage.records.decoder import read
 from te.domain import DOMAIN as TE
 from te.models import ReflectionRow
 from te.records import Reflection
 from tests.api.conftest import Caller, make_token
-from tests.factories import ConstraintFactory, ProfileFactory, ReflectionFactory
+from tests.support.factories import ConstraintFactory, ProfileFactory, ReflectionFactory
 
 pytestmark = pytest.mark.django_db
 CANARY = "canary-93b1c7"
@@ -237,7 +237,7 @@ def test_a_job_that_fails_tells_nothing(
     def fail(*_: Any, **__: Any) -> Any:
         raise fault
 
-    monkeypatch.setattr(requests.Verify, "run", fail)
+    monkeypatch.setattr(catalog.Verify, "run", fail)
     with django_capture_on_commit_callbacks(execute=True):
         started = operator.post("/api/v1/operations/verify", {})
     job = operator.get(started["Location"])
@@ -266,7 +266,7 @@ def test_the_admins_error_pages_tell_nothing(admin: Client, monkeypatch: pytest.
         raise fault
 
     monkeypatch.setattr(QuerySet, "get", fail)
-    monkeypatch.setattr("orbsite.admin.RecordAdmin.get_search_results", fail)
+    monkeypatch.setattr("orbsite.admin.records.model_admin.RecordAdmin.get_search_results", fail)
     form = {"input": CANARY, "output": CANARY, "session_id": "s", "tags": "[]", "created_at": "2024-01-01T00:00:00Z"}
     answers = [
         admin.get(pages[0]),

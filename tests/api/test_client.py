@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving import Server, served
-from tests.time_limits import time_limit
+from tests.support.serving import Server, served
+from tests.support.time_limits import time_limit
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 ALL = "/api/v1/users/ana/reflections"

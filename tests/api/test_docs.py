@@ -10,8 +10,8 @@ from csp.decorators import csp_replace
 from django.http import HttpResponse
 from django.test import Client
 
-from orbsite.middleware import Policy
 from orbsite.storage.clock import utc_now
+from orbsite.web.middleware import Policy
 
 pytestmark = pytest.mark.django_db
 

@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 
 from tests.api.dying_server import PROCESSES
-from tests.postgresql import Unavailable
-from tests.serving import ROOT, manage, production
-from tests.time_limits import time_limit
+from tests.support.postgresql import Unavailable
+from tests.support.serving import ROOT, manage, production
+from tests.support.time_limits import time_limit
 from tests.torture.databases import Database, opened
 
 pytestmark = [pytest.mark.slow]

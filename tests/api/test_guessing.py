@@ -15,8 +15,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from orbsite import tokens
-from orbsite.tokens import Token
+from orbsite.models import api_tokens
+from orbsite.models.api_tokens import Token
 from tests.api.conftest import Caller, make_token, refused
 
 pytestmark = pytest.mark.django_db
@@ -66,9 +66,9 @@ def test_every_wrong_token_asks_as_much_of_the_database_and_of_the_processor(mon
         work.append(secret)
         return digest_of(secret)
 
-    digest_of = tokens.digest_of
+    digest_of = api_tokens.digest_of
     wrong = _wrong_tokens()
-    monkeypatch.setattr(tokens, "digest_of", counted)
+    monkeypatch.setattr(api_tokens, "digest_of", counted)
     done = {}
     for why, sent in wrong.items():
         work.clear()

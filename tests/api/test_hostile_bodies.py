@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from orbsite.storage import jsontext
+from orbsite.storage.encoding import json_parser
 from tests.api.hostile_bodies import BODIES, FINE, PAGED_SIZE, PAGES, SIZE
-from tests.serving import ROOT, production
-from tests.time_limits import time_limit
+from tests.support.serving import ROOT, production
+from tests.support.time_limits import time_limit
 
 SECONDS, MIB, LIST_MIB = 1.0, 150, 200
 
@@ -55,8 +55,8 @@ def test_a_list_of_large_records_takes_little_memory(costs: dict[str, dict[str, 
 
 def is_refused(data: bytes, most: int) -> bool:
     try:
-        jsontext.refuse_too_many(data, most)
-    except jsontext.TooMany:
+        json_parser.refuse_too_many(data, most)
+    except json_parser.TooMany:
         return True
     return False
 

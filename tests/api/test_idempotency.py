@@ -13,10 +13,10 @@ from django.db import OperationalError
 
 from luna.domain import DOMAIN as LUNA
 from orbsite.api import idempotency
-from orbsite.storage.attempts import Attempts
+from orbsite.models.idempotency import KEPT, Answer, forget
 from orbsite.storage.errors import LockTimeout, SaveOutcomeUnknown, StoreUnavailable
+from orbsite.storage.sql.retry import Attempts
 from orbsite.stores import open_store
-from orbsite.tokens import KEPT, Answer, forget
 from tests.api.conftest import Caller, make_token, refused
 
 pytestmark = pytest.mark.django_db

@@ -14,8 +14,8 @@ from django.contrib.auth.models import User
 
 from luna.domain import DOMAIN as LUNA
 from orbsite import stores
-from orbsite.tokens import Token
-from orbsite.upkeep import Job
+from orbsite.models.api_tokens import Token
+from orbsite.models.jobs import Job
 from te.domain import DOMAIN as TE
 from tests.api.conftest import Caller, make_token, refused
 

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from orbsite.api.operations import OFFERED, WAITED
-from orbsite.operations import jobs, requests
+from orbsite.models.api_tokens import Token
+from orbsite.models.jobs import Job
+from orbsite.models.retention import RetentionPolicy
+from orbsite.operations.jobs import catalog, jobs
 from orbsite.storage.clock import utc_now
-from orbsite.tokens import Token
-from orbsite.upkeep import Job, RetentionPolicy
 from tests.api.conftest import Caller, make_token, refused
 
 pytestmark = pytest.mark.django_db
@@ -319,7 +320,7 @@ def test_the_same_key_finds_the_job_of_an_attempt_whose_answer_was_lost(
 
 
 def test_the_needs_of_an_operation_are_declared_once() -> None:
-    declared = requests.OPERATIONS
+    declared = catalog.OPERATIONS
     assert {name for name, kind in declared.items() if kind.scope == "admin"} == {
         "migrate", "rollback", "import", "erase",
     }  # fmt: skip

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from orbsite.api.operations import OFFERED
-from orbsite.operations import requests
-from orbsite.tokens import Token
-from orbsite.upkeep import Job
+from orbsite.models.api_tokens import Token
+from orbsite.models.jobs import Job
+from orbsite.operations.jobs import catalog
 from tests.api.conftest import Caller, make_token, refused
 
 pytestmark = pytest.mark.django_db
@@ -98,6 +98,4 @@ def test_operations_ask_for_their_own_scope(path: str) -> None:
 
 
 def test_what_is_offered_is_known_to_workers() -> None:
-    assert (
-        {"validate", "migrate", "verify", "rollback", "compact", "export"} <= set(OFFERED) <= set(requests.OPERATIONS)
-    )
+    assert {"validate", "migrate", "verify", "rollback", "compact", "export"} <= set(OFFERED) <= set(catalog.OPERATIONS)

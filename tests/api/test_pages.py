@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from luna.domain import DOMAIN as LUNA
 from luna.records import ActiveMode, Profile
 from orbsite.api.renderers import as_json, encoded, encoded_list
-from orbsite.storage.record import Extra
+from orbsite.storage.records.record import Extra
 from orbsite.stores import open_store
 from te.domain import DOMAIN as TE
 from te.records import Reflection
 from tests.api.conftest import Caller, make_token, refused, walked
-from tests.factories import BEGIN, ProfileFactory, ReflectionFactory
+from tests.support.factories import BEGIN, ProfileFactory, ReflectionFactory
 
 pytestmark = pytest.mark.django_db
 ADDRESS = "/api/v1/users/ana/profiles"

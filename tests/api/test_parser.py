@@ -14,13 +14,13 @@ from luna.domain import DOMAIN as LUNA
 from luna.records import Profile
 from orbsite.api.parsers import read_json
 from orbsite.api.problems import Problem
-from orbsite.operations.origin import Origin
-from orbsite.operations.validate import validate_document
-from orbsite.storage import jsontext
+from orbsite.operations.files.validate import validate_document
+from orbsite.operations.migration.database_source import Origin
+from orbsite.storage.encoding import json_parser
 from orbsite.storage.errors import OrbError
 from orbsite.stores import file_store
 from tests.api.conftest import Caller, refused
-from tests.suites import json_files, naughty_strings
+from tests.support.suites import json_files, naughty_strings
 
 pytestmark = pytest.mark.django_db
 ADDRESS = "/api/v1/users/ana/profiles/mars"
@@ -148,10 +148,10 @@ def test_numbers_are_answered_as_javascript_prints_them(ana: Caller) -> None:
 def test_a_body_is_judged_as_the_loader_of_files_judges_it() -> None:
     def of_files(data: bytes) -> bool:
         try:
-            value = jsontext.parse(data)
-        except jsontext.Malformed:
+            value = json_parser.parse(data)
+        except json_parser.Malformed:
             return False
-        return not jsontext.problems(value, "$") and not jsontext.repetitions(value)
+        return not json_parser.problems(value, "$") and not json_parser.repetitions(value)
 
     def of_bodies(data: bytes) -> bool:
         try:

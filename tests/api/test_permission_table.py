@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from orbsite.operations import jobs
+from orbsite.models.api_tokens import Token
+from orbsite.models.jobs import Job
+from orbsite.models.retention import RetentionPolicy
+from orbsite.operations.jobs import jobs
 from orbsite.storage.clock import utc_now
-from orbsite.tokens import Token
-from orbsite.upkeep import Job, RetentionPolicy
 from tests.api.conftest import Caller, make_token
 from tests.api.permission_table import PAGE, REACHES, SCOPES, YES, Line, cells, lines, page
 from tests.api.test_matrix import PLACES, PROFILE, REFLECTION, ROWS

@@ -14,7 +14,7 @@ from luna.domain import DOMAIN as LUNA
 from orbsite.api import views
 from orbsite.api.problems import MOST_ERRORS, logger, problem_of
 from orbsite.storage import errors
-from orbsite.storage.finding import error
+from orbsite.storage.findings import error
 from orbsite.stores import open_store
 from tests.api.conftest import Caller, refused
 
@@ -94,7 +94,7 @@ def test_what_nobody_foresaw_is_a_500_without_a_word_about_it(
     answer = ana.get(ADDRESS)
     refused(answer, 500, "internal")
     assert "secret" not in answer.content.decode()
-    from orbsite.logs import JSONLines
+    from orbsite.runtime.json_logging import JSONLines
 
     [record] = [one for one in caplog.records if one.levelno >= logging.ERROR]
     line = JSONLines().format(record)

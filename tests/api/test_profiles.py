@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orbsite.api.segments import segment
+from orbsite.storage.encoding.url_ids import segment
 from tests.api.conftest import Caller, refused
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("mode")]
@@ -156,8 +156,8 @@ def test_of_two_who_save_over_the_same_etag_one_is_told_so(ana: Caller, mode: st
     from luna.domain import DOMAIN
     from luna.records import Profile
     from orbsite import stores
-    from orbsite.storage.digests import digest
     from orbsite.storage.errors import Conflict
+    from orbsite.storage.records.digest import digest
 
     store = stores.open_store(DOMAIN)
     current = store.fetch(Profile, [("ana", "mars")])[("ana", "mars")]

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from orbsite import stores
-from orbsite.api.segments import segment
+from orbsite.storage.encoding.url_ids import segment
 from te.api import Reflections
 from te.domain import DOMAIN
 from te.records import Reflection

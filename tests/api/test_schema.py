@@ -14,7 +14,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from luna.records import Profile
 from te.records import Reflection
 from tests.api.conftest import Caller
-from tests.serving import manage, production
+from tests.support.serving import manage, production
 
 DOCUMENT = Path(__file__).parents[2] / "docs/openapi.json"
 TOLD = json.loads(DOCUMENT.read_text())

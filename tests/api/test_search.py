@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from orbsite.search import find
-from orbsite.search.index import Index
+from orbsite.search import search
+from orbsite.search.indexer import Index
 from orbsite.storage.clock import utc_now
-from orbsite.storage.sql import SqlStore
+from orbsite.storage.sql.store import SqlStore
 from te.domain import DOMAIN
 from te.records import Reflection
 from tests.api.conftest import Caller, listed, refused
-from tests.factories import ReflectionFactory
+from tests.support.factories import ReflectionFactory
 
 pytestmark = pytest.mark.django_db
 ALL = "/api/v1/users/ana/reflections"
@@ -38,7 +38,7 @@ def test_reflections_are_searched(ana: Caller, sql: None, is_indexed: bool, monk
     _fill(9)
     if is_indexed:
         Index(DOMAIN, Reflection).go_on(utc_now)
-        monkeypatch.setattr(find, "NEWEST", 0)
+        monkeypatch.setattr(search, "NEWEST", 0)
     everything = [f"r-{n}" for n in reversed(range(9))]
     assert _ids(ana, "search=GROSSE&limit=2") == everything
     assert _ids(ana, "search=grosse+-3") == [one for one in everything if one != "r-3"]

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from orbsite.api.segments import segment
-from tests.postgresql import Unavailable
-from tests.serving import Answer, Server, production, served
-from tests.time_limits import time_limit
+from orbsite.storage.encoding.url_ids import segment
+from tests.support.postgresql import Unavailable
+from tests.support.serving import Answer, Server, production, served
+from tests.support.time_limits import time_limit
 from tests.torture.databases import opened
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,7 @@ from orbsite import stores
 from te.domain import DOMAIN
 from te.records import Reflection
 from tests.api.conftest import Caller, listed, make_token, refused
-from tests.factories import BEGIN
+from tests.support.factories import BEGIN
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("mode")]
 MANY = 1000

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from tests.serving import Server, served
+from tests.support.serving import Server, served
 
 pytestmark = pytest.mark.slow
 CLIENTS = 50

@@ -15,9 +15,9 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
-from orbsite.checks import check_limits
+from orbsite.conf.checks import check_limits
 from orbsite.management.commands import create_orb_token
-from orbsite.tokens import SCOPE_MEANINGS, SCOPES, Token, bearer
+from orbsite.models.api_tokens import SCOPE_MEANINGS, SCOPES, Token, bearer
 from tests.api.conftest import Caller, make_token, refused
 
 pytestmark = pytest.mark.django_db

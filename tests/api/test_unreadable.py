@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from orbsite.storage.sql import SqlStore
+from orbsite.storage.sql.store import SqlStore
 from te.domain import DOMAIN
 from tests.api.conftest import Caller, make_token, refused
-from tests.bad_cells import OF_SQLITE, SECRET, Cell, reflections, spoil
+from tests.support.bad_cells import OF_SQLITE, SECRET, Cell, reflections, spoil
 
 pytestmark = pytest.mark.django_db
 USER = "/api/v1/users/ana"

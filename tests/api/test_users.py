@@ -12,13 +12,13 @@ import pytest
 
 from luna.domain import DOMAIN as LUNA
 from orbsite import stores
-from orbsite.models import Change, Reject, Run
-from orbsite.operations.run_lock import alone
-from orbsite.operations.validate import validate_document
-from orbsite.storage.domain import registered
-from orbsite.tokens import Answer
+from orbsite.models.idempotency import Answer
+from orbsite.models.ledger import Change, Reject, Run
+from orbsite.operations.files.validate import validate_document
+from orbsite.operations.ledger.run_lock import alone
+from orbsite.storage.records.domain import registered
 from tests.api.conftest import Caller, make_token, refused
-from tests.factories import ProfileFactory
+from tests.support.factories import ProfileFactory
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("mode")]
 USER = "/api/v1/users/ana"

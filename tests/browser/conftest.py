@@ -10,7 +10,7 @@ import pytest
 
 from tests.browser.guard import Guard
 from tests.browser.site import Prepared, Site, prepared
-from tests.time_limits import time_limit
+from tests.support.time_limits import time_limit
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page

@@ -17,8 +17,8 @@ from typing import Any
 
 from django.urls import reverse
 
-from tests.serving import ROOT, Server, production, served
-from tests.time_limits import time_limit
+from tests.support.serving import ROOT, Server, production, served
+from tests.support.time_limits import time_limit
 
 PASSWORD = "correct-horse-battery"
 _PATIENCE = 40.0
@@ -55,7 +55,7 @@ class Site:
             return [dict(row) for row in connection.execute(statement, values)]
 
     def make(self, what: str, *arguments: object) -> Any:
-        """Prepare something in another process, and return what it tells: see tests.browser.scene."""
+        """Prepare something in another process, and return what it tells: see tests.browser.sample."""
         return make(self.server.environment, what, *arguments)
 
     @contextlib.contextmanager
@@ -142,7 +142,7 @@ def _settings(static: Path) -> dict[str, str]:
 
 
 def make(environment: dict[str, str], what: str, *arguments: object) -> Any:
-    command = [sys.executable, "-m", "tests.browser.scene", what, *map(str, arguments)]
+    command = [sys.executable, "-m", "tests.browser.sample", what, *map(str, arguments)]
     chosen = {**environment, "DJANGO_SETTINGS_MODULE": "orbsite.settings"}
     done = subprocess.run(
         command, cwd=ROOT, env=chosen, capture_output=True, text=True, check=False, timeout=time_limit(120)

@@ -10,8 +10,8 @@ import pytest
 from django.contrib.admin.utils import quote as quote_key
 
 from tests.browser.crawl import crawl
-from tests.browser.scene import READER, USER
-from tests.suites import naughty_strings
+from tests.browser.sample import READER, USER
+from tests.support.suites import naughty_strings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

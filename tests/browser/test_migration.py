@@ -13,7 +13,7 @@ import pytest
 from tests.browser.axe import check_access
 from tests.browser.keyboard import press_on
 from tests.browser.site import slowed
-from tests.time_limits import time_limit
+from tests.support.time_limits import time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ from django_otp.oath import TOTP
 
 from tests.browser.axe import check_access
 from tests.browser.site import PASSWORD
-from tests.time_limits import time_limit
+from tests.support.time_limits import time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from luna.domain import DOMAIN
 from luna.records import ActiveMode, Profile
-from orbsite.storage.content import Content, entries
-from orbsite.storage.document import Document
 from orbsite.storage.errors import DocumentCorrupt, RecordUnreadable
-from orbsite.storage.file import FileStore
-from tests.factories import ActiveModeFactory, ProfileFactory, moment
+from orbsite.storage.file.content import Content, entries
+from orbsite.storage.file.document import Document
+from orbsite.storage.file.store import FileStore
+from tests.support.factories import ActiveModeFactory, ProfileFactory, moment
 
 DEEP: Any = json.loads("[" * 99 + "]" * 99)
 

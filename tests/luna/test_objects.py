@@ -18,18 +18,18 @@ from django.urls import reverse
 from luna.domain import DOMAIN
 from luna.models import ProfileRow
 from luna.records import Profile
-from orbsite.operations.edit import edit
-from orbsite.operations.migrate import import_database, migrate
-from orbsite.operations.notes import Hand
+from orbsite.operations.ledger.manual_changes import Hand
+from orbsite.operations.migration.migrate import import_database, migrate
+from orbsite.operations.records.edit import edit
 from orbsite.persistence import sanitize_luna_profile, validate_luna_profile
 from orbsite.storage.clock import utc_now
-from orbsite.storage.content import Content
-from orbsite.storage.digests import digest
-from orbsite.storage.finding import Finding
-from orbsite.storage.memory import MemoryStore
+from orbsite.storage.file.content import Content
+from orbsite.storage.findings import Finding
+from orbsite.storage.memory.store import MemoryStore
+from orbsite.storage.records.digest import digest
 from orbsite.stores import open_sql_store
-from tests.console.browsing import form_of
-from tests.factories import ObjectProfileFactory
+from tests.admin.browsing import form_of
+from tests.support.factories import ObjectProfileFactory
 
 TIME = "2024-01-01T00:00:00.000Z"
 PREFERENCES = {"tone": "calm", "learnt": ["key: value"], "10": {"a": [1, 1.5, 1e21, None, True]}, "__proto__": {}}
@@ -141,8 +141,8 @@ def test_the_database_takes_lists_and_objects_and_nothing_else(alias: str, postg
 
 @pytest.mark.django_db
 def test_a_migration_and_an_export_give_objects_back(tmp_path: Path) -> None:
-    from orbsite.operations.export import document_of
-    from orbsite.storage.snapshot import snapshots
+    from orbsite.operations.files.export import document_of
+    from orbsite.storage.base.snapshot import snapshots
 
     base = tmp_path / "data"
     (base / "luna").mkdir(mode=0o700, parents=True)

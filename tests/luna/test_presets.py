@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from luna.presets import new_profile, presets
-from tests.factories import BEGIN
+from tests.support.factories import BEGIN
 
 
 def test_new_profiles_are_those_that_the_earlier_system_made(sample: Path) -> None:

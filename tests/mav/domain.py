@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from orbsite.storage.domain import Domain, register
+from orbsite.storage.records.domain import Domain, register
 from tests.mav.layout import ActionsLayout
 from tests.mav.models import ActionRow
 from tests.mav.records import Action

@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
-from orbsite.storage.domain import Entry, Layout, Tree
+from orbsite.storage.encoding.json_parser import repeated_keys
 from orbsite.storage.errors import DocumentCorrupt
-from orbsite.storage.finding import path_to
-from orbsite.storage.jsontext import repeated_keys
-from orbsite.storage.reader import Reader, members
-from orbsite.storage.record import Record
+from orbsite.storage.findings import path_to
+from orbsite.storage.records.decoder import Reader, members
+from orbsite.storage.records.domain import Entry, Layout, Tree
+from orbsite.storage.records.record import Record
 from tests.mav.records import Action
 
 

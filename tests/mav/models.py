@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from django.db import models
 
-from orbsite.storage.rows import KeyField, Row
-from orbsite.storage.rules import id_rules
+from orbsite.storage.sql.constraints import id_rules
+from orbsite.storage.sql.models import KeyField, Row
 from tests.mav.records import Action
 
 

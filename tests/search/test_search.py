@@ -14,26 +14,26 @@ from django.db import connection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orbsite.operations import index as operation
-from orbsite.operations.edit import edit
-from orbsite.operations.erase import erase
-from orbsite.operations.jobs import start
-from orbsite.operations.maintain import maintain
-from orbsite.operations.notes import Hand
-from orbsite.operations.remove import remove
-from orbsite.search import find
-from orbsite.search import index as indexing
-from orbsite.search.fold import document, fold, words
-from orbsite.search.index import Index
+from orbsite.models.search_index import Words
+from orbsite.operations import search_index as operation
+from orbsite.operations.jobs.jobs import start
+from orbsite.operations.ledger.manual_changes import Hand
+from orbsite.operations.records.delete import remove
+from orbsite.operations.records.edit import edit
+from orbsite.operations.records.erase import erase
+from orbsite.operations.scheduling.maintenance import maintain
+from orbsite.search import indexer as indexing
+from orbsite.search import search
+from orbsite.search.analyzer import document, fold, words
+from orbsite.search.indexer import Index
 from orbsite.search.query import read
 from orbsite.storage.errors import OrbError
-from orbsite.storage.sql import SqlStore
-from orbsite.words import Words
+from orbsite.storage.sql.store import SqlStore
 from te.domain import DOMAIN
 from te.models import ReflectionRow
 from te.records import Reflection
-from tests.factories import ReflectionFactory
-from tests.suites import naughty_strings
+from tests.support.factories import ReflectionFactory
+from tests.support.suites import naughty_strings
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -141,7 +141,7 @@ def caught_up(index: Index) -> Any:
 
 
 def hits(store: SqlStore, text: str, **where: str) -> set[str]:
-    found = find.search(ReflectionRow.objects.using(store.using).filter(**where), read(text))
+    found = search.search(ReflectionRow.objects.using(store.using).filter(**where), read(text))
     rows = ReflectionRow.objects.using(store.using).filter(found.condition, **where)
     return set(rows.values_list("id", flat=True))
 
@@ -158,9 +158,9 @@ def searched(
     filled(store)
     if request.param != "not indexed":
         caught_up(index)
-        monkeypatch.setattr(find, "NEWEST", 0)
+        monkeypatch.setattr(search, "NEWEST", 0)
     if request.param == "frequent":
-        monkeypatch.setattr(find, "FEW", 0)
+        monkeypatch.setattr(search, "FEW", 0)
     return store
 
 
@@ -188,19 +188,19 @@ def test_words_count_only_for_the_digest_that_they_were_read_of(
 ) -> None:
     filled(store)
     caught_up(index)
-    monkeypatch.setattr(find, "NEWEST", 0)
+    monkeypatch.setattr(search, "NEWEST", 0)
     store.put([ReflectionFactory(id="deploy", input="another text")])
-    for few in (0, find.FEW):
-        monkeypatch.setattr(find, "FEW", few)
+    for few in (0, search.FEW):
+        monkeypatch.setattr(search, "FEW", few)
         assert hits(store, "grosse") == set()
         assert hits(store, "another") == set()
         assert hits(store, "京都") == {"book"}
 
 
 def test_what_was_saved_since_is_found_among_the_newest_alone(store: SqlStore, index: Index, monkeypatch: Any) -> None:
-    monkeypatch.setattr(find, "NEWEST", 2)
+    monkeypatch.setattr(search, "NEWEST", 2)
     store.put(ReflectionFactory(id=f"r-{number}", input=f"number {number}", user_id="bo") for number in range(3))
-    found = find.search(ReflectionRow.objects.using(store.using), read("number"))
+    found = search.search(ReflectionRow.objects.using(store.using), read("number"))
     assert found.unknown == 2
     assert hits(store, "number") == {"r-1", "r-2"}
     store.put([ReflectionFactory(id=f"other-{number}", user_id="ana") for number in range(3)])
@@ -219,7 +219,7 @@ def test_a_search_is_within_what_is_asked_for(store: SqlStore, index: Index) -> 
 
 
 def test_a_store_that_is_searched_is_read_as_any_other(store: SqlStore, index: Index, monkeypatch: Any) -> None:
-    monkeypatch.setattr(find, "_PAGE", 2)
+    monkeypatch.setattr(search, "_PAGE", 2)
     made = [
         ReflectionFactory(input="word" if number % 3 else "other", tags=(f"t{number % 2}",)) for number in range(20)
     ]
@@ -227,7 +227,7 @@ def test_a_store_that_is_searched_is_read_as_any_other(store: SqlStore, index: I
     caught_up(index)
     mine = {"user_id": "ana"}
     wanted = [one for one in reversed(made) if one.input == "word"]
-    searched = find.Searched(store, Reflection, read("word"), mine)
+    searched = search.Searched(store, Reflection, read("word"), mine)
     assert searched.find(Reflection, mine) == wanted
     assert searched.find(Reflection, mine, oldest_first=True) == wanted[::-1]
     assert searched.find(Reflection, mine, limit=5) == wanted[:5]
@@ -236,12 +236,12 @@ def test_a_store_that_is_searched_is_read_as_any_other(store: SqlStore, index: I
     times = {"since": wanted[8].created_at, "until": wanted[3].created_at}
     assert searched.find(Reflection, mine, **times) == wanted[4:9]
     assert searched.find(Reflection, {"user_id": "\0"}) == []
-    assert find.Searched(store, Reflection, read("word"), {"user_id": "\0"}).find(Reflection) == []
+    assert search.Searched(store, Reflection, read("word"), {"user_id": "\0"}).find(Reflection) == []
 
 
 def test_a_pass_is_gone_on_with_and_misses_nothing(store: SqlStore, index: Index, monkeypatch: Any) -> None:
     monkeypatch.setattr(indexing, "PAGE", 3)
-    monkeypatch.setattr(find, "NEWEST", 0)
+    monkeypatch.setattr(search, "NEWEST", 0)
     store.put([ReflectionFactory(id=f"r-{number}", input="word") for number in range(8)])
     assert (index.go_on(now).after, index.standing().after, index.standing().ended_at) == (
         ("ana", "r-2"),
@@ -290,7 +290,7 @@ def test_maintenance_tells_of_a_search_that_cannot_be_caught_up(monkeypatch: Any
     def fail(*_: Any, **__: Any) -> int:
         raise OrbError("no words")
 
-    monkeypatch.setattr("orbsite.operations.maintain.index_some", fail)
+    monkeypatch.setattr("orbsite.operations.scheduling.maintenance.index_some", fail)
     report = maintain(now=now)
     assert report.exit_code == 1
     assert "no words" in report.domains["maintenance"].findings[0].message
@@ -409,7 +409,7 @@ def test_what_is_edited_by_hand_is_found_at_once(monkeypatch: Any, django_captur
     record = ReflectionFactory(id="old", input="before")
     store.put([record])
     caught_up(Index(DOMAIN, Reflection))
-    monkeypatch.setattr(find, "NEWEST", 0)
+    monkeypatch.setattr(search, "NEWEST", 0)
     with django_capture_on_commit_callbacks(execute=True):
         edit(store, msgspec.structs.replace(record, input="afterwards"), hand=Hand(actor="eve", at=NOW))
     assert hits(store, "afterwards") == {"old"}

@@ -16,13 +16,13 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, IntegrityError, connections, transaction
 
-from orbsite.logs import JSONLines
 from orbsite.management import tracebacks
-from orbsite.operations.jobs import run_job
-from orbsite.storage.attempts import Attempts
+from orbsite.operations.jobs.jobs import run_job
+from orbsite.runtime.json_logging import JSONLines
 from orbsite.storage.driver_errors import driver_message, without_values
 from orbsite.storage.errors import OrbError
-from tests.scratch import scratch
+from orbsite.storage.sql.retry import Attempts
+from tests.support.scratch import scratch
 
 CANARY = "diagnosis-4f1c"
 on_servers = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -249,7 +249,7 @@ def test_an_error_that_ends_a_process_or_a_thread_prints_no_value(
 def test_a_queue_is_told_no_value_by_a_task_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     import traceback
 
-    monkeypatch.setattr("orbsite.operations.jobs.execute", _fail)
+    monkeypatch.setattr("orbsite.operations.jobs.jobs.execute", _fail)
     with pytest.raises(OrbError) as caught:
         run_job.func(5)
     assert CANARY not in "".join(traceback.format_exception(caught.value))

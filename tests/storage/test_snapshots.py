@@ -17,23 +17,23 @@ from django.db import connections, transaction
 
 from luna.domain import DOMAIN as LUNA
 from luna.records import Profile
-from orbsite.operations import dump, pgdump
-from orbsite.operations.export import document_of, export, parts_of_document
+from orbsite.operations.backup import database, postgresql
+from orbsite.operations.files.export import document_of, export, parts_of_document
 from orbsite.operations.report import Section
-from orbsite.storage import spool
-from orbsite.storage.directory import Directory
-from orbsite.storage.document import Document
-from orbsite.storage.file import FileStore
-from orbsite.storage.memory import MemoryStore
-from orbsite.storage.record import Extra
-from orbsite.storage.snapshot import snapshots
-from orbsite.storage.sql import SqlStore
-from orbsite.storage.store import Store
+from orbsite.storage.base.snapshot import snapshots
+from orbsite.storage.base.store import Store
+from orbsite.storage.file.document import Document
+from orbsite.storage.file.store import FileStore
+from orbsite.storage.filesystem.directory import Directory
+from orbsite.storage.memory.store import MemoryStore
+from orbsite.storage.records.record import Extra
+from orbsite.storage.sql import spool
+from orbsite.storage.sql.store import SqlStore
 from te.domain import DOMAIN as TE
 from te.records import Reflection
 from tests.api.conftest import Caller, make_token
-from tests.factories import ProfileFactory, ReflectionFactory
-from tests.scratch import scratch
+from tests.support.factories import ProfileFactory, ReflectionFactory
+from tests.support.scratch import scratch
 
 on_servers = pytest.mark.django_db(transaction=True, databases="__all__")
 EXPORTS, FILLER = 20, 1500
@@ -160,7 +160,7 @@ def test_a_snapshot_leaves_the_connection_as_it_was(alias: str) -> None:
 def test_a_backup_counts_its_rows_in_the_moment_that_it_keeps(alias: str, writer: Writer, tmp_path: Path) -> None:
     for number in range(3):
         with Directory.make(tmp_path / f"backup-{number}") as directory:
-            saved = dump.save(directory, alias)
+            saved = database.save(directory, alias)
         kept = {
             name: _rows_in(alias, tmp_path / f"backup-{number}", name) for name in ("te_reflections", "luna_profiles")
         }
@@ -175,8 +175,8 @@ def _rows_in(alias: str, backup: Path, table: str) -> int:
         number = copy.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
         copy.close()
         return int(number)
-    program = pgdump.find("pg_restore", connections[alias].pg_version // 10_000)
-    command = [program, "--data-only", f"--table={table}", "--file=-", backup / pgdump.NAME]
+    program = postgresql.find("pg_restore", connections[alias].pg_version // 10_000)
+    command = [program, "--data-only", f"--table={table}", "--file=-", backup / postgresql.NAME]
     printed = subprocess.run(command, capture_output=True, check=True).stdout.decode().splitlines()
     start = next(at for at, line in enumerate(printed) if line.startswith("COPY "))
     return printed.index("\\.", start) - start - 1

@@ -11,12 +11,12 @@ from django.db import connections
 
 from luna.domain import DOMAIN as LUNA
 from luna.records import Profile
-from orbsite.storage.document import Document
+from orbsite.storage.base.store import Store
 from orbsite.storage.errors import RecordUnreadable
-from orbsite.storage.file import FileStore
-from orbsite.storage.sql import SqlStore
-from orbsite.storage.store import Store
-from tests.factories import ProfileFactory
+from orbsite.storage.file.document import Document
+from orbsite.storage.file.store import FileStore
+from orbsite.storage.sql.store import SqlStore
+from tests.support.factories import ProfileFactory
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 

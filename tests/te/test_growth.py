@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from orbsite.storage.content import Content
+from orbsite.storage.file.content import Content
 from te.domain import DOMAIN
 from te.layout import ReflectionsLayout
 from te.records import Reflection
-from tests.factories import ReflectionFactory
+from tests.support.factories import ReflectionFactory
 
 
 class Counted(str):

@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from orbsite.storage.content import Content, entries
-from orbsite.storage.document import Document
 from orbsite.storage.errors import DocumentCorrupt, RecordUnreadable
-from orbsite.storage.file import FileStore
-from orbsite.storage.record import Extra
-from orbsite.storage.steps import StepReader
+from orbsite.storage.file.content import Content, entries
+from orbsite.storage.file.document import Document
+from orbsite.storage.file.store import FileStore
+from orbsite.storage.records.changes import StepReader
+from orbsite.storage.records.record import Extra
 from te.domain import DOMAIN
 from te.records import Reflection
-from tests.factories import ReflectionFactory, moment
+from tests.support.factories import ReflectionFactory, moment
 
 
 def item(name: str, **fields: Any) -> dict[str, Any]:

@@ -36,9 +36,9 @@ def saves(store: Any, number: int) -> list[Save]:
     """Return two: a counter that goes to this number, and a new record."""
     from msgspec.structs import replace
 
-    from orbsite.storage.digests import digest
+    from orbsite.storage.records.digest import digest
     from te.records import Reflection
-    from tests.factories import ReflectionFactory
+    from tests.support.factories import ReflectionFactory
 
     (old,) = store.fetch(Reflection, [("ana", "counter")]).values()
     raised, added = replace(old, input=str(number)), ReflectionFactory(id=f"r{number}")
@@ -60,10 +60,10 @@ def tried(store: Any, first: Save, second: Save, when: str) -> list[str]:
 def rounds(database: Postgresql, when: str, draw: random.Random, number: int) -> dict[str, Any]:
     from django.db import connections
 
-    from orbsite.storage.sql import SqlStore
+    from orbsite.storage.sql.store import SqlStore
     from te.domain import DOMAIN
     from te.records import Reflection
-    from tests.factories import ReflectionFactory
+    from tests.support.factories import ReflectionFactory
 
     place, store = connections["default"].settings_dict, SqlStore(DOMAIN)
     del place["OPTIONS"]["host"]

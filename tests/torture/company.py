@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.time_limits import time_limit
+from tests.support.time_limits import time_limit
 from tests.torture.databases import Sqlite
 from tests.torture.migrator import BEFORE, Outcome, Site, at_each_commit, content, key_of, spread, whole
 from tests.torture.stage import START, TE, Reference, its_own, prepared, reference, totals

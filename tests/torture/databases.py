@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import psycopg
 from psycopg.rows import dict_row
 
-from tests import postgresql
-from tests.time_limits import time_limit
+from tests.support import postgresql
+from tests.support.time_limits import time_limit
 
 DATA = ("luna_profiles", "luna_active_modes", "te_reflections")
 LEDGER = ("orb_runs", "orb_changes", "orb_rejects")

@@ -173,7 +173,7 @@ if __name__ == "__main__":
     from tests.torture.faults import Enough, Result
     from tests.torture.mutants import put_on
     from tests.torture.oracle import Act, Ledger, content_of, open_store, reflection
-    from tests.torture.scenes import SCENES, Scene, nothing
+    from tests.torture.scenarios import SCENES, Scene, nothing
     from tests.torture.traced import Run, follow, fresh
 
     kinds = {"size": size, "short": short, "memory": memory, "coder": coder, "descriptors": descriptors}

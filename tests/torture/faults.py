@@ -193,7 +193,7 @@ if __name__ == "__main__":
 
     from tests.torture.mutants import put_on
     from tests.torture.oracle import Content, Ledger
-    from tests.torture.scenes import SCENES, Scene
+    from tests.torture.scenarios import SCENES, Scene
     from tests.torture.traced import Run, fresh, run
 
     logging.disable()

@@ -124,10 +124,11 @@ class Site:
 
 def limit_batches(size: int) -> None:
     """Make every transaction of a migration small, and every page of a rollback."""
-    from orbsite.operations import parts, rollback, transfer
-    from orbsite.storage.sql import SqlStore
+    from orbsite.operations.migration import batches, rollback
+    from orbsite.operations.migration import run as transfer
+    from orbsite.storage.sql.store import SqlStore
 
-    wanted = [(parts, "SIZE", size), (transfer, "_PARTS", 1), (rollback, "_BATCH", size)]
+    wanted = [(batches, "SIZE", size), (transfer, "_PARTS", 1), (rollback, "_BATCH", size)]
     for module, name, number in wanted:
         if not isinstance(getattr(module, name), int):
             raise TypeError(f"{module.__name__}.{name} is no number that could be made small")

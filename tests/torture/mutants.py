@@ -7,16 +7,17 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from orbsite.storage import replace, writer
-from orbsite.storage.directory import Directory
-from orbsite.storage.file import FileStore
-from orbsite.storage.fsops import FileSystem
+from orbsite.storage.file import writer
+from orbsite.storage.file.store import FileStore
+from orbsite.storage.filesystem import atomic_replace
+from orbsite.storage.filesystem.directory import Directory
+from orbsite.storage.filesystem.syscalls import FileSystem
 
 
 def in_place() -> None:
     """Write over the document instead of replacing it."""
 
-    def swap(self: replace.Successor, base: str | None) -> os.stat_result:
+    def swap(self: atomic_replace.Successor, base: str | None) -> os.stat_result:
         path = self._directory.path / self._name
         data = self._directory.read(self._temporary) or b""
         with path.open("wb", buffering=0) as file:
@@ -25,12 +26,12 @@ def in_place() -> None:
         path.chmod(0o600)
         return path.stat()
 
-    replace.Successor.swap = swap
+    atomic_replace.Successor.swap = swap
 
 
 def no_clean_up() -> None:
     """Leave the temporary file of a save that failed."""
-    replace.forget = lambda *_: None
+    atomic_replace.forget = lambda *_: None
 
 
 def no_announcement() -> None:

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from orbsite.storage.document import Document
 from orbsite.storage.errors import OrbError
-from orbsite.storage.file import FileStore
+from orbsite.storage.file.document import Document
+from orbsite.storage.file.store import FileStore
 from te.domain import DOMAIN
 from te.records import Reflection
-from tests.factories import moment
+from tests.support.factories import moment
 
 Content: TypeAlias = dict[str, str]
 Act: TypeAlias = tuple[str, ...]

@@ -50,7 +50,7 @@ def writer(base: Path, name: str, acknowledge: int) -> int:
     if pid:
         return pid
     from te.records import Reflection
-    from tests.kill import BEGIN
+    from tests.support.kill import BEGIN
 
     with contextlib.suppress(BaseException):
         log, draw = opened(base), random.Random(name)
@@ -91,7 +91,7 @@ def one_round(base: Path, place: Path, name: str, draw: random.Random) -> set[st
 
 
 def kept(base: Path) -> set[str] | None:
-    from tests.kill import kept as read
+    from tests.support.kill import kept as read
 
     try:
         return kept_in_sqlite(base / DATABASE) if (base / DATABASE).exists() else read(base)
@@ -107,13 +107,13 @@ def kept_in_sqlite(path: Path) -> set[str] | None:
 
 
 def no_file_sync() -> None:
-    from orbsite.storage.fsops import FileSystem
+    from orbsite.storage.filesystem.syscalls import FileSystem
 
     FileSystem.sync = FileSystem.sync_data = lambda *_: None
 
 
 def no_directory_sync() -> None:
-    from orbsite.storage.fsops import FileSystem
+    from orbsite.storage.filesystem.syscalls import FileSystem
 
     sync = FileSystem.sync
     FileSystem.sync = lambda fs, fd: None if os.path.isdir(f"/proc/self/fd/{fd}") else sync(fs, fd)  # noqa: PTH112

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 
-from tests.postgresql import Server
-from tests.time_limits import time_limit
+from tests.support.postgresql import Server
+from tests.support.time_limits import time_limit
 from tests.torture.migrator import BEFORE
 
 _COMMIT = b"COMMIT\0"

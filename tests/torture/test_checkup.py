@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.harness import reflections_with_a_journal
-from tests.time_limits import time_limit
+from tests.contract.harness import reflections_with_a_journal
+from tests.support.time_limits import time_limit
 
 pytestmark = pytest.mark.torture
 

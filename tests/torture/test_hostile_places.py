@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from orbsite.storage.document import Document
 from orbsite.storage.errors import OrbError
-from orbsite.storage.file import FileStore
-from orbsite.storage.fsops import OS, FileSystem
+from orbsite.storage.file.document import Document
+from orbsite.storage.file.store import FileStore
+from orbsite.storage.filesystem.syscalls import OS, FileSystem
 from te.domain import DOMAIN as TE
 from te.records import Reflection
-from tests.factories import ReflectionFactory
+from tests.support.factories import ReflectionFactory
 from tests.torture.power import cut, mounted, run
 
 pytestmark = pytest.mark.torture

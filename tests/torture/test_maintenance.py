@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosts import Scene, check
+from tests.support.hosts import Scene, check
 from tests.torture.databases import opened
 
 pytestmark = pytest.mark.torture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.time_limits import time_limit
+from tests.support.time_limits import time_limit
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(900)]
@@ -17,9 +17,9 @@ APART = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
 PARTS = {
     "api": ["tests/api", "--ignore=tests/api/test_served.py", "--ignore=tests/api/test_client.py"],
     "served": ["tests/api/test_served.py", "tests/api/test_client.py"],
-    "surfaces": ["tests/surfaces/test_admin.py", "tests/surfaces/test_commands.py", "tests/surfaces/test_import.py",
-                 "tests/surfaces/test_upkeep_admin.py", "tests/surfaces/test_backup_commands.py"],
-    "operations": ["tests/operations/test_jobs.py", "tests/operations/test_maintain.py", "tests/operations/test_backup.py"],
+    "surfaces": ["tests/admin/test_admin.py", "tests/management/test_commands.py", "tests/management/test_import.py",
+                 "tests/admin/test_jobs_and_policies.py", "tests/management/test_backup_commands.py"],
+    "operations": ["tests/operations/jobs/test_jobs.py", "tests/operations/scheduling/test_maintenance.py", "tests/operations/backup/test_backup.py"],
 }  # fmt: skip
 CALLS = """
 import socket, sys

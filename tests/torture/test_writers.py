@@ -1,6 +1,6 @@
 """Processes and threads that save in SQL at the same time lose nothing, and somebody who does not compare does.
 
-Half of the saves are new records, the other half raise one counter. `tests/storage/test_readers.py` does the same with
+Half of the saves are new records, the other half raise one counter. `tests/storage/file/test_readers.py` does the same with
 files.
 """
 

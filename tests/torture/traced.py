@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orbsite.storage import document
 from orbsite.storage.errors import OrbError
-from tests.time_limits import time_limit
+from orbsite.storage.file import document
+from tests.support.time_limits import time_limit
 from tests.torture.oracle import Ledger, content_of, digest, open_store, perform, temporary_files
-from tests.torture.scenes import Scene
+from tests.torture.scenarios import Scene
 
 CHANGING = (
     "openat", "write", "pwrite64", "fsync", "fdatasync", "rename", "renameat", "renameat2", "link", "linkat",

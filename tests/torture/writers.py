@@ -43,7 +43,7 @@ class Log:
         self.retries: list[int] = []
 
     def attempts(self) -> Any:
-        from orbsite.storage.attempts import Attempts
+        from orbsite.storage.sql.retry import Attempts
 
         def sleep(seconds: float) -> None:
             self.retries[-1] += 1
@@ -74,7 +74,7 @@ class Log:
 
 def store(log: Log, domain: str) -> Any:
     from luna.domain import DOMAIN as LUNA
-    from orbsite.storage.sql import SqlStore
+    from orbsite.storage.sql.store import SqlStore
     from te.domain import DOMAIN as TE
 
     found = SqlStore({"luna": LUNA, "te": TE}[domain])
@@ -86,7 +86,7 @@ def raise_one(log: Log, name: str, *, naively: bool = False) -> None:
     """Add one to a counter, however often somebody else is faster."""
     from msgspec.structs import replace
 
-    from orbsite.storage.digests import digest
+    from orbsite.storage.records.digest import digest
     from te.records import Reflection
 
     log_of = store(log, "te")
@@ -103,7 +103,7 @@ def few(log: Log, writer: int, saves: int, draw: random.Random, mutant: str) -> 
 
 
 def count(log: Log, writer: int, saves: int, draw: random.Random, mutant: str) -> None:
-    from tests.factories import ReflectionFactory
+    from tests.support.factories import ReflectionFactory
 
     records = store(log, "te")
     for number in range(saves // 2):
@@ -112,8 +112,8 @@ def count(log: Log, writer: int, saves: int, draw: random.Random, mutant: str) -
 
 
 def crossing(log: Log, writer: int, saves: int, draw: random.Random, mutant: str) -> None:
-    from orbsite.storage import sql
-    from tests.factories import ActiveModeFactory, ProfileFactory
+    from orbsite.storage.sql import store as sql
+    from tests.support.factories import ActiveModeFactory, ProfileFactory
 
     by_kind = sql.by_kind
     if writer % 2:
@@ -226,7 +226,7 @@ def main() -> None:
     mode, work, kind, seed, writers, saves, *mutant = sys.argv[1:]
     with opened(kind.split("-")[0], Path(work)) as database:
         settle_on(database, OPTIONS[kind])
-        from tests.factories import ReflectionFactory
+        from tests.support.factories import ReflectionFactory
 
         begin = Log()
         begin.save(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from orbsite.management.base import OrbCommand
-from orbsite.management.meter import Meter
-from orbsite.operations.check import check
+from orbsite.management.progress_bar import Meter
+from orbsite.operations.files.check import check
 from orbsite.operations.report import Report
-from orbsite.storage.domain import Domain
+from orbsite.storage.records.domain import Domain
 
 
 class Command(OrbCommand):

@@ -6,13 +6,13 @@ from argparse import ArgumentParser
 from datetime import timedelta
 from typing import Any
 
-from orbsite import conf
+from orbsite.conf import app_settings
 from orbsite.management.base import OrbCommand
-from orbsite.management.meter import Meter
-from orbsite.operations.cleanup import GRACE, Times, cleanup
+from orbsite.management.progress_bar import Meter
+from orbsite.operations.files.cleanup import GRACE, Times, cleanup
 from orbsite.operations.report import Report
 from orbsite.storage.clock import utc_now
-from orbsite.storage.domain import Domain
+from orbsite.storage.records.domain import Domain
 
 
 class Command(OrbCommand):
@@ -49,10 +49,14 @@ class Command(OrbCommand):
             domains,
             self.base(options),
             times=Times.of(
-                utc_now(), options["grace_days"], conf.undo_days(), conf.keep_backups_days(), conf.keep_exports_days()
+                utc_now(),
+                options["grace_days"],
+                app_settings.undo_days(),
+                app_settings.keep_backups_days(),
+                app_settings.keep_exports_days(),
             ),
             apply=options["apply"],
             unknown=options["remove"],
-            backups=None if options["no_backups"] else conf.backup_directory(),
+            backups=None if options["no_backups"] else app_settings.backup_directory(),
             progress=progress,
         )

@@ -6,18 +6,18 @@ from argparse import ArgumentParser
 from typing import Any
 
 from orbsite.management.base import OrbCommand
-from orbsite.management.meter import Meter
-from orbsite.management.rules import add_rules, policy_of, refuse_without_rules
-from orbsite.operations.compact import compact
+from orbsite.management.progress_bar import Meter
+from orbsite.management.retention_options import add_rules, policy_of, refuse_without_rules
+from orbsite.operations.files.compact import compact
+from orbsite.operations.ledger.tombstones import undo
 from orbsite.operations.report import Report
-from orbsite.operations.restore_removed import undo
-from orbsite.operations.retain import retain
+from orbsite.operations.retention.apply import retain
+from orbsite.storage.base.store import Store
 from orbsite.storage.clock import utc_now
-from orbsite.storage.document import require_directory
-from orbsite.storage.domain import Domain
 from orbsite.storage.errors import OrbError
-from orbsite.storage.retention import retained
-from orbsite.storage.store import Store
+from orbsite.storage.file.document import require_directory
+from orbsite.storage.records.domain import Domain
+from orbsite.storage.retention.policy import retained
 from orbsite.stores import open_file_store, open_sql_store, open_store
 
 

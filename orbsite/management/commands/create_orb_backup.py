@@ -5,13 +5,13 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from orbsite import conf
+from orbsite.conf import app_settings
 from orbsite.management.base import OrbCommand, a_path
-from orbsite.management.meter import Meter
-from orbsite.operations.backup import backup
+from orbsite.management.progress_bar import Meter
+from orbsite.operations.backup.create import backup
 from orbsite.operations.report import Report
 from orbsite.storage.clock import utc_now
-from orbsite.storage.domain import Domain
+from orbsite.storage.records.domain import Domain
 
 
 class Command(OrbCommand):
@@ -33,7 +33,7 @@ class Command(OrbCommand):
         return backup(
             domains,
             self.base(options),
-            options["to"] or conf.backup_directory(),
+            options["to"] or app_settings.backup_directory(),
             now=utc_now,
             files=not options["no_files"],
             database=not options["no_database"],

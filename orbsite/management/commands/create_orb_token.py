@@ -11,11 +11,11 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError
 from django.db import transaction
 
-from orbsite import audit
 from orbsite.management.base import COULD_NOT_RUN, GuardedCommand
+from orbsite.models import audit_log
+from orbsite.models.api_tokens import SCOPES, Token, issue, scopes_help
 from orbsite.storage.clock import utc_now
-from orbsite.storage.instant import spell
-from orbsite.tokens import SCOPES, Token, issue, scopes_help
+from orbsite.storage.encoding.timestamps import spell
 
 
 class Command(GuardedCommand):
@@ -53,7 +53,7 @@ class Command(GuardedCommand):
             with transaction.atomic():
                 secret = issue(token, now)
                 facts = {"scopes": token.scopes, "users": len(token.users), "every_user": token.every_user}
-                audit.note(now, "create_orb_token", "token made", subject=token.prefix, **facts)
+                audit_log.note(now, "create_orb_token", "token made", subject=token.prefix, **facts)
                 self._show(secret, token, as_json=options["format"] == "json")
         except (ValidationError, OverflowError) as problem:
             told = "; ".join(getattr(problem, "messages", ["--expires-days is too many"]))

@@ -6,10 +6,10 @@ from argparse import ArgumentParser
 from typing import Any
 
 from orbsite.management.base import OrbCommand, a_path
-from orbsite.management.meter import Meter
-from orbsite.operations.export import export
+from orbsite.management.progress_bar import Meter
+from orbsite.operations.files.export import export
 from orbsite.operations.report import Report
-from orbsite.storage.domain import Domain
+from orbsite.storage.records.domain import Domain
 from orbsite.stores import open_file_store, open_sql_store, open_store
 
 

@@ -9,7 +9,7 @@ from django.core.management.commands import migrate
 from django.db import connections
 
 from orbsite.management.base import COULD_NOT_RUN
-from orbsite.storage.refusal import explained_by_system
+from orbsite.storage.filesystem.file_checks import explained_by_system
 
 
 class Command(migrate.Command):

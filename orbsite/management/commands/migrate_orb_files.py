@@ -5,13 +5,13 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from orbsite import conf
+from orbsite.conf import app_settings
 from orbsite.management.base import OrbCommand
-from orbsite.management.meter import Meter
-from orbsite.operations.migrate import migrate
+from orbsite.management.progress_bar import Meter
+from orbsite.operations.migration.migrate import migrate
 from orbsite.operations.report import Report
 from orbsite.storage.clock import utc_now
-from orbsite.storage.domain import Domain
+from orbsite.storage.records.domain import Domain
 
 
 class Command(OrbCommand):
@@ -42,7 +42,7 @@ class Command(OrbCommand):
             domains,
             self.base(options),
             now=utc_now,
-            backup_to=None if options["no_backup"] else conf.backup_directory(),
+            backup_to=None if options["no_backup"] else app_settings.backup_directory(),
             dry_run=options["dry_run"],
             incremental=options["incremental"],
             only_rejected=options["retry_rejected"],

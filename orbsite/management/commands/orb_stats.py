@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from orbsite.management.base import OrbCommand
-from orbsite.management.meter import Meter
+from orbsite.management.progress_bar import Meter
 from orbsite.operations.report import Report
-from orbsite.operations.stats import stats
+from orbsite.operations.statistics.stats import stats
 from orbsite.storage.clock import utc_now
-from orbsite.storage.document import require_directory
-from orbsite.storage.domain import Domain
+from orbsite.storage.file.document import require_directory
+from orbsite.storage.records.domain import Domain
 from orbsite.stores import open_file_store, open_store
 
 

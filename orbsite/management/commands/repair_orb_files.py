@@ -6,10 +6,10 @@ from argparse import ArgumentParser
 from typing import Any
 
 from orbsite.management.base import OrbCommand
-from orbsite.management.meter import Meter
-from orbsite.operations.check import repair
+from orbsite.management.progress_bar import Meter
+from orbsite.operations.files.check import repair
 from orbsite.operations.report import Report
-from orbsite.storage.domain import Domain
+from orbsite.storage.records.domain import Domain
 
 
 class Command(OrbCommand):

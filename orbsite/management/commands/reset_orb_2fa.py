@@ -10,8 +10,8 @@ from django.core.management.base import CommandError
 from django.db import transaction
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from orbsite import audit
 from orbsite.management.base import COULD_NOT_RUN, GuardedCommand
+from orbsite.models import audit_log
 from orbsite.storage.clock import utc_now
 
 
@@ -34,5 +34,5 @@ class Command(GuardedCommand):
             devices = TOTPDevice.objects.filter(user=user)
             number = devices.filter(confirmed=True).count()
             devices.delete()
-            audit.note(utc_now(), "reset_orb_2fa", "second factor reset", subject=str(user.pk), devices=number)
+            audit_log.note(utc_now(), "reset_orb_2fa", "second factor reset", subject=str(user.pk), devices=number)
         self.tell(f"Forgotten: {number}. At the next page that they open, they set up another one.")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from orbsite import conf
+from orbsite.conf import app_settings
 from orbsite.management.base import OrbCommand, a_path
-from orbsite.management.meter import Meter
+from orbsite.management.progress_bar import Meter
+from orbsite.operations.backup.restore import restore
 from orbsite.operations.report import Report
-from orbsite.operations.restore import restore
 from orbsite.storage.clock import utc_now
-from orbsite.storage.domain import Domain
+from orbsite.storage.records.domain import Domain
 
 
 class Command(OrbCommand):
@@ -42,5 +42,5 @@ class Command(OrbCommand):
             apply=options["apply"],
             files=not options["no_files"],
             database=not options["no_database"],
-            safety=None if options["no_backup"] else conf.backup_directory(),
+            safety=None if options["no_backup"] else app_settings.backup_directory(),
         )

@@ -6,11 +6,11 @@ from argparse import ArgumentParser
 from typing import Any
 
 from orbsite.management.base import OrbCommand
-from orbsite.management.meter import Meter
+from orbsite.management.progress_bar import Meter
+from orbsite.operations.migration.rollback import rollback
 from orbsite.operations.report import Report
-from orbsite.operations.rollback import rollback
 from orbsite.storage.clock import utc_now
-from orbsite.storage.domain import Domain
+from orbsite.storage.records.domain import Domain
 
 
 class Command(OrbCommand):

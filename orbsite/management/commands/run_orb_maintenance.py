@@ -13,14 +13,14 @@ from typing import Any
 from django.db import DatabaseError, close_old_connections
 
 from orbsite.management.base import OrbCommand, told
-from orbsite.management.meter import Meter
-from orbsite.management.table import as_text
-from orbsite.operations.maintain import maintain
+from orbsite.management.progress_bar import Meter
+from orbsite.management.text_report import as_text
 from orbsite.operations.report import Report
-from orbsite.operations.workers import STALE_AFTER, a_name
+from orbsite.operations.scheduling.maintenance import maintain
+from orbsite.operations.workers.workers import STALE_AFTER, a_name
 from orbsite.storage.clock import utc_now
-from orbsite.storage.domain import Domain
 from orbsite.storage.errors import OrbError
+from orbsite.storage.records.domain import Domain
 
 _TICK, _LONGEST = 0.2, 1e9
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from orbsite.management.base import OrbCommand
-from orbsite.management.meter import Meter
+from orbsite.management.progress_bar import Meter
+from orbsite.operations.files.validate import validate
 from orbsite.operations.report import Report
-from orbsite.operations.validate import validate
-from orbsite.storage.domain import Domain
+from orbsite.storage.records.domain import Domain
 
 
 class Command(OrbCommand):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from orbsite.management.base import OrbCommand
-from orbsite.management.meter import Meter
+from orbsite.management.progress_bar import Meter
+from orbsite.operations.migration.verify import verify
 from orbsite.operations.report import Report
-from orbsite.operations.verify import verify
 from orbsite.storage.clock import utc_now
-from orbsite.storage.domain import Domain
+from orbsite.storage.records.domain import Domain
 
 
 class Command(OrbCommand):

@@ -1,0 +1,1 @@
+"""Form fields. Imports storage alone."""

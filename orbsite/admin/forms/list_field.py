@@ -1,0 +1,263 @@
+"""Form fields for lists: a row of inputs for each item, and the whole as JSON for whoever wants that.
+
+Rows work without a script: empty ones stand ready at the end, numbers say the order, and a box takes a row out. Each
+row carries its item as it was, so that whatever nobody changed stays as it is: unknown keys, and an item's own form.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import typing
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import msgspec
+from django import forms
+from django.forms.widgets import Script
+
+from orbsite.admin.forms.fields import TreeField, lines_of
+from orbsite.storage.encoding import json_parser
+from orbsite.storage.findings import ROOT
+from orbsite.storage.records.record import Value, declared, list_form
+
+MOST_ROWS = 500
+"""Beyond, there is only the JSON: a browser sends no more than so many inputs that the server takes."""
+_LAST = 1_000_000
+_TEXT, _OBJECT, _OTHER = "text", "object", "other"
+_LINES = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One input of a row: a field of an item that is an object, or the item itself where it is text."""
+
+    name: str
+    label: str
+    form: str
+    """`text`, `check`, or `lines`: a text a line."""
+    value: Any = ""
+    optional: bool = False
+
+    @property
+    def is_long(self) -> bool:
+        """Whether one line cannot hold it; browsers take line ends out of those."""
+        return self.form == "lines" or (isinstance(self.value, str) and re.search(r"[\r\n]", self.value) is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One item, as it is shown."""
+
+    number: str
+    form: str
+    inputs: list[Input]
+    was: str | None = None
+    """The item as JSON; None for an empty row."""
+    others: str = ""
+    """Its keys that have no input, as JSON."""
+    shown: int | str = ""
+    """Its place, counted from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """What a list holds: texts, objects of one kind, or both."""
+
+    texts: bool
+    kind: type[Value] | None
+    label: str
+    fields: list[tuple[Input, Any]] = field(default_factory=list)
+    """The inputs of an object, each with what stands in it at first."""
+
+    @classmethod
+    def of(cls, declaration: Any, label: str) -> Items | None:
+        """Return what a field that is declared so holds, or None where it is no such list."""
+        inner = typing.get_args(list_form(declaration))
+        if len(inner) != 2 or inner[1] is not Ellipsis:  # noqa: PLR2004
+            return None
+        kinds = typing.get_args(inner[0]) or (inner[0],)
+        values = [one for one in kinds if isinstance(one, type) and issubclass(one, Value)]
+        if any(one is not str and one not in values for one in kinds) or len(values) > 1:
+            return None
+        kind = values[0] if values else None
+        return cls(str in kinds, kind, label, [] if kind is None else list(_inputs(kind)))
+
+    def rows(self, items: list[Any]) -> list[Row]:
+        """Return a row for each item, and empty ones."""
+        rows = [self._row(str(at), item) for at, item in enumerate(items)]
+        empty = self.forms if self.kind else self.forms * 2
+        return rows + [self.empty(str(len(rows) + at), form) for at, form in enumerate(empty)]
+
+    def empty(self, number: str, form: str) -> Row:
+        """Return a row for a new item."""
+        inputs = [Input(_TEXT, self.label, _TEXT)] if form == _TEXT else [_filled(one, at) for one, at in self.fields]
+        return Row(number, form, inputs)
+
+    @property
+    def forms(self) -> list[str]:
+        """The forms that a new item may have."""
+        return [_OBJECT] * (self.kind is not None) + [_TEXT] * self.texts
+
+    def _row(self, number: str, item: Any) -> Row:
+        was, shown = _printed(item), int(number) + 1
+        if isinstance(item, str) and self.texts:
+            return Row(number, _TEXT, [Input(_TEXT, self.label, _TEXT, item)], was, shown=shown)
+        if isinstance(item, dict) and self.kind:
+            inputs = [_filled(one, _shown(one, item.get(one.name))) for one, _ in self.fields]
+            names = {one.name for one in inputs}
+            others = {name: value for name, value in item.items() if name not in names}
+            return Row(number, _OBJECT, inputs, was, _printed(others) if others else "", shown)
+        return Row(number, _OTHER, [], was, was, shown)
+
+    def item(self, sent: dict[str, str]) -> tuple[bool, Any]:
+        """Return whether a row that was sent holds an item, and which. Raises jsontext.Malformed."""
+        was = json_parser.parse(sent["was"].encode()) if "was" in sent else None
+        form = sent.get("form")
+        if sent.get("remove") or (form not in self.forms and "was" not in sent):
+            return False, None
+        if form == _TEXT:
+            text = lines_of(sent.get(_TEXT, was))
+            return (True, was) if "was" in sent and text == lines_of(was) else (bool(text), text)
+        if form == _OBJECT and (was is None or isinstance(was, dict)):
+            return self._object(sent, was)
+        return True, was
+
+    def _object(self, sent: dict[str, str], was: dict[str, Any] | None) -> tuple[bool, Any]:
+        made, is_touched = dict(was or {}), False
+        for one, first in self.fields:
+            told = _told(one, sent)
+            shown = first if was is None else _shown(one, was.get(one.name))
+            is_same = told is None or (told == shown if one.form == "check" else lines_of(told) == lines_of(shown))
+            is_touched = is_touched or not is_same
+            if is_same and was is not None:
+                continue
+            value = _value(one, shown if told is None else told)
+            if value is None:
+                made.pop(one.name, None)
+            else:
+                made[one.name] = value
+        return is_touched or was is not None, made
+
+
+class ListWidget(forms.Widget):
+    """Rows of inputs, and the JSON beside them."""
+
+    template_name = "console/list_widget.html"
+    use_fieldset = True
+
+    class Media:
+        css: ClassVar = {"all": ["console/lists.css"]}
+        js: ClassVar = [Script("console/lists.js", defer=True)]
+
+    def __init__(self, items: Items, attrs: Any = None) -> None:
+        super().__init__(attrs)
+        self.items = items
+
+    def id_for_label(self, id_: str) -> str:
+        """Return nothing: each input has a label of its own."""
+        return ""
+
+    def get_context(self, name: str, value: Any, attrs: Any) -> dict[str, Any]:
+        """Return what the template shows."""
+        context = super().get_context(name, value, attrs)
+        items = _list(value)
+        context["widget"] |= {
+            "rows": None if items is None else self.items.rows(items),
+            "empty": [self.items.empty("__n__", form) for form in self.items.forms],
+            "label": self.items.label,
+        }
+        return context
+
+    def value_from_datadict(self, data: Any, files: Any, name: str) -> Any:
+        """Return the list as JSON: of the rows, or what was written as JSON where that is wanted."""
+        if f"{name}-rows" not in data or data.get(f"{name}-as-json"):
+            return data.get(name)
+        rows: dict[int, dict[str, str]] = {}
+        spelled = re.compile(rf"{re.escape(name)}-([0-9]{{1,6}})-([A-Za-z]+)", re.ASCII)
+        for key in data:
+            if match := spelled.fullmatch(key):
+                rows.setdefault(int(match[1]), {})[match[2]] = data[key]
+        sent = [rows[at] for at in sorted(rows, key=lambda at: (_place(rows[at]), at))]
+        try:
+            found = [(*self.items.item(row), "was" not in row) for row in sent]
+        except (json_parser.Malformed, UnicodeEncodeError):
+            return "[the rows were not sent as they were shown]"  # which is no JSON, and told as such
+        items = [item for is_there, item, _ in found if is_there]
+        _name([item for is_there, item, is_new in found if is_there and is_new], items, self.items.label)
+        return json.dumps(items, ensure_ascii=False)
+
+    def value_omitted_from_data(self, data: Any, files: Any, name: str) -> bool:
+        """Tell whether nothing was sent."""
+        return name not in data and f"{name}-rows" not in data
+
+
+class ListField(TreeField):
+    """A list that is edited row by row."""
+
+    def __init__(self, *, items: Items, **options: Any) -> None:
+        super().__init__(**{**options, "widget": ListWidget(items)})
+
+
+def _inputs(kind: type[Value]) -> typing.Iterator[tuple[Input, Any]]:
+    for one in msgspec.structs.fields(kind):
+        form = {str: "text", bool: "check", _LINES: "lines"}.get(declared(kind)[one.name])
+        if form is not None and one.name != "extra":
+            label = re.sub("([A-Z])", r" \1", one.encode_name).lower()
+            first = kind.when_missing.get(one.name, False if form == "check" else "")
+            yield Input(one.encode_name, label, form, optional=not one.required), first
+
+
+def _filled(one: Input, value: Any) -> Input:
+    return Input(one.name, one.label, one.form, value, one.optional)
+
+
+def _shown(one: Input, value: Any) -> Any:
+    """Return how an object's value stands in its input."""
+    if one.form == "check":
+        return value is True
+    if one.form == "lines":
+        return "\n".join(map(str, value)) if isinstance(value, list) else ""
+    return value if isinstance(value, str) else ""
+
+
+def _told(one: Input, sent: dict[str, str]) -> Any:
+    """Return what was sent for an input; None where nothing was."""
+    return one.name in sent if one.form == "check" else sent.get(one.name)
+
+
+def _value(one: Input, told: Any) -> Any:
+    """Return the value of an input; None for one that is left out."""
+    if one.form == "check":
+        return bool(told)
+    if one.form == "lines":
+        return [line for line in lines_of(told).split("\n") if line] or (None if one.optional else [])
+    return None if one.optional and not told else lines_of(told)
+
+
+def _name(new: list[Any], items: list[Any], label: str) -> None:
+    """Give new objects, whose id was left empty, one that is free."""
+    taken = {str(item.get("id")) for item in items if isinstance(item, dict)}
+    free = (name for number in range(1, 2 * len(items) + 2) if (name := f"{label}-{number}") not in taken)
+    for item in new:
+        if isinstance(item, dict) and item.get("id") == "":
+            item["id"] = next(free)
+
+
+def _list(value: Any) -> list[Any] | None:
+    """Return the items that a text of JSON holds, where rows can be made of them."""
+    try:
+        items = json_parser.parse(str(value).encode())
+    except (json_parser.Malformed, UnicodeEncodeError):
+        return None
+    is_shown = isinstance(items, list) and len(items) <= MOST_ROWS and not json_parser.problems(items, ROOT)
+    return items if is_shown else None
+
+
+def _place(sent: dict[str, str]) -> int:
+    text = sent.get("place", "").strip()
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < len(str(_LAST)) else _LAST
+
+
+def _printed(item: Any) -> str:
+    return json.dumps(item, ensure_ascii=False)

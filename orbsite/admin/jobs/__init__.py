@@ -1,0 +1,1 @@
+"""Pages that start operations, and follow the jobs that do them."""

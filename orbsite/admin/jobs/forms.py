@@ -1,0 +1,170 @@
+"""Forms for the arguments of operations, made from their declarations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from django import forms
+from django.core.exceptions import ValidationError
+from django.utils.text import capfirst
+
+from orbsite.admin.forms.fields import ExactTextField
+from orbsite.conf import app_settings
+from orbsite.models.ledger import Run
+from orbsite.models.retention import RetentionPolicy, domains_with_retention
+from orbsite.operations.backup import uploads
+from orbsite.operations.jobs import catalog
+from orbsite.operations.jobs.parameters import Request
+from orbsite.operations.migration.rollback import REVERSIBLE
+from orbsite.storage.errors import OrbError
+from orbsite.storage.records.domain import registered
+
+_MOST = 100
+"""So many there are to choose from; older ones are started by their number, from their own page."""
+
+SAID = {
+    "only": ("Domains", "What it is about."),
+    "incremental": ("Only files that have changed", "Leave out a file that is as the last complete run read it."),
+    "only_rejected": ("Only what was rejected", "Try again only what earlier runs had to leave."),
+    "resume": ("Only go on", "Go on with a run that stopped half way, and do nothing where there is none."),
+    "backup": ("Back up first", "Keep files and database under ORB_BACKUP_DIR before anything is written."),
+    "backups": ("Backups too", "Also those that have expired, as ORB_KEEP_BACKUPS_DAYS says."),
+    "run": ("Run", "What is to be undone."),
+    "force": ("Force", "Also rows that were changed since, or more than a fifth."),
+    "trust_clock": ("Trust the clock", "Also where the clock seems to have jumped; it is right now."),
+    "user": ("User", "The whole id, as it is spelled in the records."),
+    "label": ("Label", "Why it is made; it stands in the backup."),
+    "policy": ("Policy", "The retention policy by which to decide."),
+    "grace_days": ("Days of grace", "Leave what is younger."),
+    "remove": ("Unknown files to remove", "Names as an earlier run listed them, one on each line; none by default."),
+    "restore_previous": ("Go back a generation", "Where a file is lost or cannot be read; a backup may be newer."),
+    "kind": ("Kind of record", ""),
+    "keys": ("Keys", "JSON lists of texts, one on each line; empty for all rows."),
+    "anew": ("All words again", "Also of records that have not changed, as where an update says so."),
+    "upload": ("Database", "One that is under ORB_BACKUP_DIR/uploads already."),
+}
+"""What each argument is called, and what to know about it."""
+
+
+class ArgumentsForm(forms.Form):
+    """The arguments of one operation."""
+
+    def __init__(
+        self, kind: type[Request], data: Any = None, *, files: Any = None, given: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(data, files, label_suffix="")
+        self.kind = kind
+        for field in msgspec.structs.fields(kind):
+            made = _field(kind, field)
+            if made is not None:
+                made.label, made.help_text = SAID.get(field.encode_name, (capfirst(field.name), ""))
+                self.fields[field.encode_name] = made
+        self.order_fields([*(self.field_order or ()), *(name for name in self.fields if name != "only")])
+        for name, value in (given or {}).items():
+            if name in self.fields:
+                self.initial[name] = _initial(self.fields[name], value)
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse what the operation itself would refuse."""
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if not self.errors:
+            try:
+                catalog.read(self.kind.name, self.arguments)
+            except OrbError as problem:
+                raise ValidationError(str(problem)) from problem
+        return cleaned
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments as a job keeps them: those that say something else than the operation assumes."""
+        found = {name: _plain(self.fields[name], value) for name, value in self.cleaned_data.items()}
+        if sorted(found.get("only") or ()) == _domains(self.kind):
+            found.pop("only")
+        defaults = {one.encode_name: one.default for one in msgspec.structs.fields(self.kind)}
+        return {name: value for name, value in found.items() if value not in (None, "", [], defaults.get(name))}
+
+
+def _field(kind: type[Request], field: msgspec.structs.FieldInfo) -> forms.Field | None:
+    """Return the form's field for an argument; none for what the buttons say."""
+    name, required = field.encode_name, field.required
+    if name in _OF_BUTTONS:
+        return None
+    if name == "only":
+        names = _domains(kind)
+        boxes = forms.CheckboxSelectMultiple
+        return forms.MultipleChoiceField(choices=[(one, one) for one in names], initial=names, widget=boxes)
+    if name in _CHOSEN:
+        choices, of = _CHOSEN[name]
+        return forms.TypedChoiceField(
+            choices=choices, coerce=of, empty_value=None, required=required and name != "upload"
+        )
+    if name in _LISTED:
+        return Lines(required=required, widget=forms.Textarea(attrs={"rows": 3, "cols": 60}))
+    return _plainly(field)
+
+
+def _plainly(field: msgspec.structs.FieldInfo) -> forms.Field:
+    """Return the field for an argument that is asked for as its type says."""
+    default = None if field.default is msgspec.NODEFAULT else field.default
+    if field.type is bool:
+        return forms.BooleanField(required=False, initial=default)
+    if field.type is float:
+        return forms.FloatField(min_value=0, initial=default)
+    return ExactTextField(required=field.required, initial=default, max_length=255)
+
+
+class Lines(ExactTextField):
+    """Texts, one on each line."""
+
+    def to_python(self, value: Any) -> Any:
+        """Return the lines that are not empty."""
+        text = super().to_python(value)
+        return [line for line in text.split("\n") if line] if isinstance(text, str) else text
+
+
+def _plain(field: forms.Field, value: Any) -> Any:
+    return list(value) if isinstance(field, forms.MultipleChoiceField | Lines) else value
+
+
+def _initial(field: forms.Field, value: str) -> Any:
+    if isinstance(field, forms.BooleanField):
+        return value in ("1", "true", "on")
+    return value.split(",") if isinstance(field, forms.MultipleChoiceField) else value
+
+
+def _domains(kind: type[Request]) -> list[str]:
+    """Return the domains that an operation may be about."""
+    return domains_with_retention() if kind.name == "maintain" else [domain.name for domain in registered()]
+
+
+def _runs() -> list[tuple[str, str]]:
+    runs = Run.objects.filter(operation__in=REVERSIBLE).exclude(state=Run.State.ROLLED_BACK).order_by("-id")[:_MOST]
+    return [
+        (str(run.pk), f"{run.pk}: {run.operation} of {run.started_at:%Y-%m-%d %H:%M} UTC, {run.state}") for run in runs
+    ]
+
+
+def _policies() -> list[tuple[str, str]]:
+    policies = RetentionPolicy.objects.order_by("name")[:_MOST]
+    return [("", "-"), *((str(one.pk), f"{one.name} ({one.domain}, {one.store})") for one in policies)]
+
+
+def _uploads() -> list[tuple[str, str]]:
+    return [("", "-"), *((name, name) for name in uploads.names(app_settings.backup_directory()))]
+
+
+def _kinds() -> list[tuple[str, str]]:
+    return [("", "all"), *((kind.plural, kind.plural) for domain in registered() for kind in domain.kinds)]
+
+
+_OF_BUTTONS = ("dry_run", "apply")
+_LISTED = ("remove", "keys")
+_CHOSEN: dict[str, tuple[Callable[[], list[tuple[str, str]]], type[int] | type[str]]] = {
+    "run": (_runs, int),
+    "policy": (_policies, int),
+    "upload": (_uploads, str),
+    "kind": (_kinds, str),
+}
+"""What is chosen among what there is, and its type."""

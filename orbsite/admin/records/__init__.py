@@ -1,0 +1,1 @@
+"""Pages of records: lists, editing, history, and removal into the undo window."""

@@ -1,0 +1,1 @@
+"""The project's settings, and the system checks over them. Imports storage and runtime."""

@@ -1,0 +1,146 @@
+"""The settings of this project, typed, and read when they are used."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+from orbsite.storage.file.writer import SMALL
+
+_RATE = re.compile(r"(?P<number>[1-9][0-9]{0,8})/(?P<seconds>[1-9][0-9]{0,8})s", re.ASCII)
+
+
+class Persistence(StrEnum):
+    """Which store the guide's functions use."""
+
+    MEMORY = "memory"
+    FILE = "file"
+    SQL = "sql"
+
+
+def persistence() -> Persistence:
+    """Return the store that ORB_PERSISTENCE names. Raises ImproperlyConfigured."""
+    name = str(settings.ORB_PERSISTENCE)
+    try:
+        return Persistence.SQL if name == "database" else Persistence(name)
+    except ValueError as problem:
+        raise ImproperlyConfigured(
+            f"ORB_PERSISTENCE is {name!r}; set it to memory, file or sql (database is another word for sql)"
+        ) from problem
+
+
+def data_directory() -> Path:
+    """Return the directory in which the files lie; it need not exist."""
+    return Path(settings.ORB_DATA_DIR)
+
+
+def backup_directory() -> Path:
+    """Return the directory under which backups are made; it need not exist."""
+    return Path(settings.ORB_BACKUP_DIR)
+
+
+def backup_keys() -> list[str]:
+    """Return the keys that sign backups: the first one signs, and all of them are known."""
+    own = [key for key in re.split(r"[\s,]+", str(getattr(settings, "ORB_BACKUP_KEY", ""))) if key]
+    return [*own, settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+
+
+def requires_signature() -> bool:
+    """Tell whether a backup without a signature is not restored."""
+    return bool(getattr(settings, "ORB_BACKUP_REQUIRE_SIGNATURE", False))
+
+
+def journal_above() -> int | None:
+    """Return the size in bytes up to which a document is rewritten by every save; None where always.
+
+    Raises ImproperlyConfigured.
+    """
+    value = str(settings.ORB_JOURNAL).strip()
+    if value == "never":
+        return None
+    if value and not value.isdecimal():
+        raise ImproperlyConfigured(
+            f"ORB_JOURNAL is {value!r}; set it to a number of bytes, or to never where other programs share the files"
+        )
+    return int(value) if value else SMALL
+
+
+def allow_network_fs() -> bool:
+    """Return whether files may lie where locks cannot be trusted."""
+    return bool(settings.ORB_ALLOW_NETWORK_FS)
+
+
+def keep_backups_days() -> int | None:
+    """Return for how many days backups are kept, whatever becomes of the newest one; None for ever.
+
+    Raises ImproperlyConfigured.
+    """
+    value = str(settings.ORB_KEEP_BACKUPS_DAYS).strip()
+    if value and not value.isdecimal():
+        raise ImproperlyConfigured(f"ORB_KEEP_BACKUPS_DAYS is {value!r}; set it to a number of days, or leave it empty")
+    return int(value) if value else None
+
+
+def undo_days() -> int:
+    """Return for how many days what was removed can be brought back, and what ended is remembered."""
+    return int(settings.ORB_UNDO_DAYS)
+
+
+def most_upload_bytes() -> int:
+    """Return how many bytes may be uploaded at once."""
+    return int(settings.ORB_MAX_UPLOAD_BYTES)
+
+
+def api_rate() -> tuple[int, int] | None:
+    """Return how many requests a token may send in how many seconds; None for any number.
+
+    Raises ImproperlyConfigured.
+    """
+    value = str(settings.ORB_API_RATE).strip()
+    if value == "none":
+        return None
+    match = _RATE.fullmatch(value)
+    if match is None:
+        raise ImproperlyConfigured(f"ORB_API_RATE is {value!r}; write it as 1000/10s, or none")
+    return int(match["number"]), int(match["seconds"])
+
+
+def token_max_open_jobs() -> int | None:
+    """Return how many jobs of a token may wait or run at once; None for any number. Raises ImproperlyConfigured."""
+    return _limit("ORB_TOKEN_MAX_OPEN_JOBS")
+
+
+def token_max_jobs_per_day() -> int | None:
+    """Return how many jobs a token may start in 24 hours; None for any number. Raises ImproperlyConfigured."""
+    return _limit("ORB_TOKEN_MAX_JOBS_PER_DAY")
+
+
+def token_max_bytes() -> int | None:
+    """Return how many bytes a token's exports and backups may occupy; None for any number.
+
+    Raises ImproperlyConfigured.
+    """
+    return _limit("ORB_TOKEN_MAX_BYTES")
+
+
+def keep_exports_days() -> int | None:
+    """Return for how many days the exports of jobs are kept; None for ever. Raises ImproperlyConfigured."""
+    return _limit("ORB_KEEP_EXPORTS_DAYS")
+
+
+def _limit(name: str) -> int | None:
+    value = str(getattr(settings, name)).strip()
+    if value == "none":
+        return None
+    if not (value.isascii() and value.isdecimal()) or int(value) == 0:
+        raise ImproperlyConfigured(f"{name} is {value!r}; set it to a number from 1 on, or to none for no limit")
+    return int(value)
+
+
+def admin_2fa() -> bool:
+    """Return whether the admin asks for a second factor."""
+    return bool(settings.ORB_ADMIN_2FA)

@@ -1,0 +1,194 @@
+"""What `manage.py check` finds out about this project."""
+
+from __future__ import annotations
+
+import shlex
+import sqlite3
+import stat
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import WARNING, CheckMessage, Error, Tags, register
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+
+from orbsite.conf import app_settings
+from orbsite.runtime.key_strength import estimated_bits
+from orbsite.runtime.startup_checks import MAKE_A_KEY
+from orbsite.storage.records.domain import registered
+from orbsite.storage.records.record import columns
+
+_FEWEST_BITS = 112
+_NEEDED = {"delete": 3, "truncate": 2, "persist": 2, "wal": 2}
+"""The least `synchronous` that keeps every commit, by journal_mode: to delete a journal is to sync its directory."""
+
+
+@register("orb")
+def check_columns(**_: Any) -> list[CheckMessage]:
+    """Each record's fields are the fields of its table."""
+    return [
+        Error(
+            f"the table {model._meta.db_table} lacks a column for {', '.join(sorted(missing))} of {kind.__name__}",
+            hint="Give the model the fields of its record.",
+            id="orb.E001",
+        )
+        for domain in registered()
+        for kind, model in domain.models.items()
+        if (missing := set(columns(kind)) - {field.name for field in model._meta.get_fields()})
+    ]
+
+
+@register("orb")
+def check_persistence(**_: Any) -> list[CheckMessage]:
+    """ORB_PERSISTENCE names a store."""
+    try:
+        app_settings.persistence()
+    except ImproperlyConfigured as problem:
+        return [Error(str(problem), id="orb.E002")]
+    return []
+
+
+@register("orb")
+def check_rate(**_: Any) -> list[CheckMessage]:
+    """ORB_API_RATE is a rate."""
+    try:
+        app_settings.api_rate()
+    except ImproperlyConfigured as problem:
+        return [Error(str(problem), id="orb.E006")]
+    return []
+
+
+@register("orb")
+def check_limits(**_: Any) -> list[CheckMessage]:
+    """The limits of tokens, and the days for which exports are kept, are numbers."""
+    found: list[CheckMessage] = []
+    for read in (
+        app_settings.token_max_open_jobs,
+        app_settings.token_max_jobs_per_day,
+        app_settings.token_max_bytes,
+        app_settings.keep_exports_days,
+    ):
+        try:
+            read()
+        except ImproperlyConfigured as problem:
+            found.append(Error(str(problem), id="orb.E011"))
+    return found
+
+
+@register(Tags.security, deploy=True)
+def check_key(**_: Any) -> list[CheckMessage]:
+    """SECRET_KEY and ORB_BACKUP_KEY cannot be guessed, also not by who knows how people make up keys."""
+    *of_backups, secret = app_settings.backup_keys()[: -len(settings.SECRET_KEY_FALLBACKS) or None]
+    keys = [("SECRET_KEY", secret), *(("ORB_BACKUP_KEY", key) for key in of_backups)]
+    return [
+        CheckMessage(
+            WARNING,
+            f"{name} has less chance in it than {_FEWEST_BITS} random bits",
+            hint=f"Make one by {MAKE_A_KEY}.",
+            id="orb.W003",
+        )
+        for name, key in keys
+        if estimated_bits(key) < _FEWEST_BITS
+    ]
+
+
+@register(Tags.security, deploy=True)
+def check_parents(**_: Any) -> list[CheckMessage]:
+    """No one else can put another directory or database in the place of ours."""
+    places = {"ORB_DATA_DIR": app_settings.data_directory(), "ORB_BACKUP_DIR": app_settings.backup_directory()}
+    for alias, database in settings.DATABASES.items():
+        if "sqlite" in database["ENGINE"] and not connections[alias].is_in_memory_db():  # type: ignore[attr-defined]
+            places[f"the database {alias!r}"] = Path(database["NAME"])
+    return [
+        CheckMessage(
+            WARNING,
+            f"{name} lies under {parent}, which everybody may write to",
+            hint=f"Run: chmod o-w {shlex.quote(str(parent))}",
+            id="orb.W004",
+        )
+        for name, place in places.items()
+        for parent in writable_parents(place)
+    ]
+
+
+@register(Tags.database)
+def check_origin(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """No database in use is one that the earlier system made."""
+    return [
+        Error(
+            f"the database {alias!r} has a table {table} that the earlier system made",
+            hint="Let DATABASE_URL name a new one, run migrate, and take this one over by import_orb_database URL.",
+            id="orb.E003",
+        )
+        for alias in databases or ()
+        for table in _tables_of_the_earlier_system(alias)
+    ]
+
+
+@register(Tags.database)
+def check_sqlite(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """What SQLite has committed survives a power cut, and its file is private."""
+    of_sqlite = [alias for alias in databases or () if connections[alias].vendor == "sqlite"]
+    files = [alias for alias in of_sqlite if not connections[alias].is_in_memory_db()]  # type: ignore[attr-defined]
+    return [message for alias in files for message in (*_durability(alias), *_privacy(alias))]
+
+
+def writable_parents(place: Path) -> list[Path]:
+    """Return the directories above a place in which everybody may rename everything: those without a sticky bit."""
+    above = dict.fromkeys((*place.absolute().parents, *place.resolve().parents))
+    modes = {parent: parent.stat().st_mode for parent in above if parent.is_dir()}
+    return [parent for parent, mode in modes.items() if mode & stat.S_IWOTH and not mode & stat.S_ISVTX]
+
+
+def _durability(alias: str) -> Iterable[CheckMessage]:
+    journal, synchronous = _pragma(alias, "journal_mode"), _pragma(alias, "synchronous")
+    if journal == "wal" and resets_wal(sqlite3.sqlite_version_info):
+        yield Error(
+            f"the database {alias!r} has a write-ahead log, which SQLite {sqlite3.sqlite_version} may corrupt",
+            hint="Use SQLite 3.51.3 or newer, 3.50.7 or 3.44.6, or PRAGMA journal_mode=DELETE.",
+            id="orb.E004",
+        )
+    needed = _NEEDED.get(journal)
+    if needed is None or synchronous < needed:
+        yield Error(
+            f"the database {alias!r} may lose commits when the power goes: its journal_mode is {journal}, and "
+            f"synchronous is {synchronous}",
+            hint='Let "init_command" among its OPTIONS be "PRAGMA journal_mode=DELETE; PRAGMA synchronous=EXTRA;".',
+            id="orb.E005",
+        )
+
+
+def resets_wal(version: tuple[int, ...]) -> bool:
+    """Tell whether a version of SQLite may lose or corrupt a write-ahead log that it resets (see its list of changes).
+
+    3.51.3 mended it, and so did 3.50.7 and 3.44.6 for those who stay there.
+    """
+    return not (version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45))
+
+
+def _privacy(alias: str) -> Iterable[CheckMessage]:
+    path = Path(connections[alias].settings_dict["NAME"])
+    if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+        yield CheckMessage(
+            WARNING,
+            f"the database {alias!r} may be read by others: {path}",
+            hint=f"Run: chmod 600 {shlex.quote(str(path))}",
+            id="orb.W001",
+        )
+
+
+def _pragma(alias: str, name: str) -> Any:
+    with connections[alias].cursor() as cursor:
+        cursor.execute(f"PRAGMA {name}")
+        return cursor.fetchone()[0]
+
+
+def _tables_of_the_earlier_system(alias: str) -> list[str]:
+    connection = connections[alias]
+    ours = {model._meta.db_table for domain in registered() for model in domain.models.values()}
+    with connection.cursor() as cursor:
+        there = sorted(ours & set(connection.introspection.table_names(cursor)))
+        columns = {table: connection.introspection.get_table_description(cursor, table) for table in there}
+    return [table for table, found in columns.items() if "digest" not in {column.name for column in found}]

@@ -1,0 +1,14 @@
+"""The project's own tables. Imports storage and runtime."""
+
+from orbsite.models import (  # noqa: F401 -- Django finds the models of an app here
+    api_tokens,
+    audit_log,
+    clock,
+    erasures,
+    idempotency,
+    jobs,
+    ledger,
+    retention,
+    search_index,
+    statistics,
+)

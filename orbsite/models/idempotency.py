@@ -1,0 +1,43 @@
+"""Answers that are kept for requests with an Idempotency-Key."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.db import models
+
+from orbsite.models.api_tokens import Token
+
+KEPT = timedelta(days=1)
+"""For how long an answer is kept."""
+
+
+class Answer(models.Model):
+    """What a request with an Idempotency-Key was answered, kept for whoever sends it again."""
+
+    token = models.ForeignKey(Token, on_delete=models.CASCADE, related_name="answers")
+    key = models.CharField(max_length=255)
+    user_id = models.TextField(blank=True, help_text="Whose data it is about.")
+    request = models.CharField(max_length=64, help_text="SHA-256 of address and body.")
+    began_at = models.DateTimeField()
+    claimed_at = models.DateTimeField(null=True, help_text="When somebody set to work on it; empty: nobody has.")
+    claim = models.CharField(max_length=32, blank=True, help_text="Who.")
+    status = models.PositiveSmallIntegerField(null=True)
+    headers = models.JSONField(default=dict)
+    body = models.BinaryField(default=bytes)
+    body_digest = models.CharField(
+        max_length=64, blank=True, help_text="SHA-256 of a large body, which is made again from the same request."
+    )
+
+    class Meta:
+        db_table = "orb_answers"
+        constraints = [models.UniqueConstraint(fields=["token", "key"], name="orb_answers_once")]
+        indexes = [models.Index(fields=["began_at"], name="orb_answers_began")]
+
+    def __str__(self) -> str:
+        return f"answer {self.pk}"
+
+
+def forget(now: datetime) -> int:
+    """Remove answers that were kept long enough, and return how many."""
+    return Answer.objects.filter(began_at__lt=now - KEPT).delete()[0]

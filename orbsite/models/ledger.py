@@ -1,0 +1,128 @@
+"""The ledger: what ran, when, over what, how it ended, what it replaced, and what it had to leave."""
+
+from __future__ import annotations
+
+import secrets
+
+from django.db import models
+
+_RANDOM_BITS = 62
+
+
+def new_uid() -> int:
+    """Return a random number for a run, of 63 bits with the highest set: far above every primary key."""
+    return 1 << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
+
+
+class Run(models.Model):
+    """One run of an operation that writes.
+
+    People name a run by its primary key, which another database, or a ledger that is made anew, uses again. Rows name
+    the run that wrote them by its `uid`, which no other database has.
+    """
+
+    class State(models.TextChoices):
+        """How far a run is."""
+
+        RUNNING = "running"
+        COMPLETE = "complete"
+        INTERRUPTED = "interrupted"
+        FAILED = "failed"
+        ROLLED_BACK = "rolled back"
+
+    class Operation(models.TextChoices):
+        """What ran."""
+
+        MIGRATE = "migrate"
+        IMPORT = "import"
+        RETRY = "retry"
+        VERIFY = "verify"
+        ROLLBACK = "rollback"
+        COMPACT = "compact"
+        UNDO = "undo"
+        SANITIZE = "sanitize"
+        EDIT = "edit"
+        REMOVE = "remove"
+        RESTORE = "restore"
+
+    uid = models.BigIntegerField(unique=True, default=new_uid, editable=False)
+    operation = models.CharField(max_length=40)
+    state = models.CharField(max_length=12, choices=State.choices, default=State.RUNNING)
+    source = models.TextField(blank=True)
+    source_digest = models.CharField(max_length=64, blank=True, help_text="SHA-256 of everything that it reads.")
+    sources = models.JSONField(default=dict, help_text="SHA-256 of each domain's part of the source.")
+    backup = models.TextField(blank=True, help_text="Where files and database were kept before it.")
+    cursor = models.JSONField(default=dict, help_text="How many entries of each domain it has dealt with.")
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+    counts = models.JSONField(default=dict)
+    verification = models.JSONField(null=True, blank=True)
+    reverts = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="reverted_by")
+
+    class Meta:
+        db_table = "orb_runs"
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["operation", "id"], name="orb_runs_operation")]
+
+    def __str__(self) -> str:
+        return f"{self.operation} {self.pk}"
+
+
+class Change(models.Model):
+    """What a run put in the place of something else, or removed. A row that it created carries the run's uid instead.
+
+    Tombstones, which have a reason, are written a million at a time: the database looks up neither their run nor their
+    keys for each. What a person does by hand is noted too, new records as well, and has the time of its run.
+    """
+
+    run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="changes", db_constraint=False)
+    domain = models.CharField(max_length=40)
+    kind = models.CharField(max_length=40)
+    key = models.TextField(help_text="The record's key, as a JSON list.")
+    before = models.TextField(help_text="What was replaced, as a step of a journal.")
+    before_run = models.BigIntegerField(null=True, help_text="The uid of the run that had written what was replaced.")
+    before_position = models.IntegerField(null=True)
+    after = models.CharField(
+        max_length=64, help_text="The digest of what the run left, or, of what it removed, the one that the row had."
+    )
+    actor = models.TextField(blank=True, default="", help_text="Who wanted it.")
+    at = models.DateTimeField(null=True, blank=True, help_text="When retention removed it; else its run says when.")
+    reason = models.TextField(blank=True, default="", help_text="Why; empty for what was replaced.")
+
+    class Meta:
+        db_table = "orb_changes"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["run", "domain", "kind", "key"], condition=models.Q(reason=""), name="orb_changes_once"
+            )
+        ]
+        indexes = [
+            models.Index(fields=["key"], condition=models.Q(at=None), name="orb_changes_history")  # no tombstones' cost
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.key} by run {self.run_id}"
+
+
+class Reject(models.Model):
+    """Something in a source that a run could not take, with its bytes as they were."""
+
+    run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="rejects")
+    domain = models.CharField(max_length=40)
+    kind = models.CharField(max_length=40)
+    path = models.TextField()
+    reason = models.TextField()
+    original = models.TextField(help_text="Its JSON, as it was read.")
+    owner = models.TextField(blank=True, default="", help_text="The user whose it is, where that can be told.")
+    settled_by = models.ForeignKey(Run, null=True, blank=True, on_delete=models.PROTECT, related_name="settled")
+
+    class Meta:
+        db_table = "orb_rejects"
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["domain", "settled_by"], name="orb_rejects_open"),
+            models.Index(fields=["domain", "id"], name="orb_rejects_domain"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.path} left by run {self.run_id}"

@@ -1,0 +1,122 @@
+"""What runs on its own: retention policies and when each is due, their runs, long work, and the clock they trust."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.validators import MinValueValidator
+from django.db import models
+
+from orbsite.storage.errors import InvalidPolicy
+from orbsite.storage.records.domain import registered
+from orbsite.storage.retention.policy import Policy, retained
+
+
+class RetentionPolicy(models.Model):
+    """What to keep of a domain, and how often to remove the rest. A change of its rules holds from the next run on."""
+
+    class Store(models.TextChoices):
+        """Where the records are."""
+
+        SQL = "sql", "SQL tables"
+        FILE = "file", "files under ORB_DATA_DIR"
+
+    class State(models.TextChoices):
+        """How the last run went."""
+
+        NEVER = "", "never run"
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"
+
+    name = models.CharField(max_length=100, unique=True)
+    domain = models.CharField(max_length=40)
+    store = models.CharField(max_length=4, choices=Store.choices, default=Store.SQL)
+    rules = models.JSONField(default=dict, help_text='Such as {"max_age_days": 90, "max_per_session": 1000}.')
+    enabled = models.BooleanField(default=True)
+    force = models.BooleanField(default=False, help_text="Let a run remove more than a fifth of the records.")
+    every = models.PositiveIntegerField(
+        default=86_400,
+        validators=[MinValueValidator(1)],
+        help_text="Seconds from one run to the next; 86400 is a day.",
+    )
+    next_due = models.DateTimeField(null=True, blank=True, help_text="Empty: at the next maintenance.")
+    claimed_by = models.CharField(max_length=100, blank=True, editable=False)
+    claimed_at = models.DateTimeField(null=True, editable=False)
+    heartbeat = models.DateTimeField(null=True, editable=False)
+    last_started = models.DateTimeField(null=True, editable=False)
+    last_finished = models.DateTimeField(null=True, editable=False)
+    last_state = models.CharField(max_length=7, choices=State.choices, blank=True, default=State.NEVER, editable=False)
+    last_result = models.JSONField(null=True, editable=False)
+    last_error = models.TextField(blank=True, editable=False)
+
+    class Meta:
+        db_table = "orb_policies"
+        ordering = ["name"]
+        verbose_name_plural = "retention policies"
+        constraints = [models.CheckConstraint(condition=models.Q(every__gte=1), name="orb_policies_every")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def policy(self) -> Policy:
+        """The rules. Raises InvalidPolicy."""
+        return Policy.of_json(self.rules)
+
+    @property
+    def interval(self) -> timedelta:
+        """The time from one run to the next."""
+        return timedelta(seconds=self.every)
+
+    def clean(self) -> None:
+        """Refuse rules that no run could follow, at the field that is wrong."""
+        problems: dict[str, Any] = {}
+        domain = next((one for one in registered() if one.name == self.domain), None)
+        kinds = retained(domain) if domain else []
+        if not kinds:
+            problems["domain"] = f"Retention knows no such domain; choose one of {', '.join(domains_with_retention())}."
+        try:
+            policy = self.policy
+            for kind in kinds:
+                policy.check(kind)
+        except InvalidPolicy as problem:
+            problems["rules"] = str(problem)
+        if problems:
+            raise ValidationError(problems)
+
+
+class PolicyRun(models.Model):
+    """One run of a policy. A due moment has one at most, whoever asks and how often."""
+
+    class State(models.TextChoices):
+        """How far it is."""
+
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"
+
+    policy = models.ForeignKey(RetentionPolicy, on_delete=models.CASCADE, related_name="runs")
+    slot = models.DateTimeField(help_text="When it was due.")
+    missed = models.PositiveIntegerField(default=0, help_text="How many later due moments it stands for.")
+    state = models.CharField(max_length=7, choices=State.choices, default=State.RUNNING)
+    worker = models.CharField(max_length=100)
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True)
+    result = models.JSONField(null=True)
+    error = models.TextField(blank=True)
+
+    class Meta:
+        db_table = "orb_policy_runs"
+        ordering = ["-id"]
+        constraints = [models.UniqueConstraint(fields=["policy", "slot"], name="orb_policy_runs_once")]
+
+    def __str__(self) -> str:
+        return f"policy {self.policy_id} at {self.slot}"
+
+
+def domains_with_retention() -> list[str]:
+    """Return the names of the domains of which retention knows what is old."""
+    return [domain.name for domain in registered() if retained(domain)]

@@ -1,0 +1,241 @@
+"""Puts what a backup holds in the place of what is there now; what is replaced is kept."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+from orbsite.conf import app_settings
+from orbsite.operations.backup import database as dump
+from orbsite.operations.backup.create import DATABASE, take
+from orbsite.operations.backup.manifest import SUMS, Manifest, SavedDatabase, checked, is_signed
+from orbsite.operations.ledger.erased_rows import erase_since
+from orbsite.operations.ledger.erasure_list import known, sieve_for
+from orbsite.operations.ledger.runs import alone
+from orbsite.operations.report import Report
+from orbsite.storage.errors import DocumentCorrupt, OrbError
+from orbsite.storage.file import repair
+from orbsite.storage.file.content import Content, entries
+from orbsite.storage.file.erasure import ErasureFile
+from orbsite.storage.filesystem.directory import Directory
+from orbsite.storage.findings import warning
+from orbsite.storage.records.domain import Domain, registered
+from orbsite.stores import file_store, open_document
+
+SIGNATURE = "signature"
+"""The section of reports that is about who made the backup."""
+_UNSIGNED = "the backup has no signature: whoever could write to it could have changed it"
+COLUMNS = ("equal", "differ", "missing", "left", "restored")
+
+
+def restore(
+    domains: list[Domain],
+    directory: Path,
+    *,
+    base: Path,
+    now: Callable[[], datetime],
+    apply: bool,
+    files: bool = True,
+    database: bool = True,
+    safety: Path | None = None,
+    using: str = "default",
+) -> Report:
+    """Restore a backup, or, without `apply`, tell what would be written.
+
+    What is there now is backed up under `safety` first, where that is given. The database is replaced as a whole or
+    not at all; then each document that differs is, and the one before stays beside it as `.prev`. A document that is
+    not in the backup is left. Raises OrbError, before anything is written, where the backup is damaged or does not fit.
+    """
+    with checked(directory) as (held, manifest):
+        if apply and database and manifest.database:
+            dump.make_place(manifest.database, using)
+        plan = _Plan(domains, base, using, held, manifest, with_files=files, with_database=database)
+        has_signature = _is_signed(held)
+        report = plan.told(apply=apply)
+        if not has_signature:
+            report.section(SIGNATURE, ()).findings.append(warning(SUMS, _UNSIGNED))
+        if not apply:
+            return report
+        with alone(using) if plan.database else contextlib.nullcontext():
+            if safety is not None:
+                report.backup = plan.back_up(safety, now)
+            with _naming(report.backup):
+                plan.carry_out(report)
+    return report
+
+
+def _is_signed(held: Directory) -> bool:
+    if is_signed(held):
+        return True
+    if app_settings.requires_signature():
+        raise DocumentCorrupt(
+            f"the backup {held.path} has no signature, and ORB_BACKUP_REQUIRE_SIGNATURE is set; nothing was written. "
+            "Use a backup that is signed"
+        )
+    return False
+
+
+class _Plan:
+    """What there is in the backup, checked, and what there is now."""
+
+    def __init__(
+        self,
+        domains: list[Domain],
+        base: Path,
+        using: str,
+        held: Directory,
+        manifest: Manifest,
+        *,
+        with_files: bool,
+        with_database: bool,
+    ) -> None:
+        self._base, self._using, self._held = base, using, held
+        self._with_files, self._with_database = with_files, with_database
+        self._domains = domains if with_files else []
+        self._saved = {domain.name: _documents(domain, held, manifest) for domain in self._domains}
+        self._present = {domain.name: _Present(domain, base) for domain in self._domains}
+        self.database: SavedDatabase | None = manifest.database if with_database else None
+        if self.database:
+            dump.refuse_other(self.database, held, using)
+        if not self.database and not any(self._saved.values()):
+            raise OrbError(f"{held.path} holds nothing of what was asked for; nothing was written")
+
+    def told(self, *, apply: bool) -> Report:
+        """Return a report that tells what differs, and what becomes of it."""
+        report = Report(columns=COLUMNS)
+        for domain in self._domains:
+            section = report.section(domain.name, ["files"])
+            state = self._state(domain)
+            section.count("files", state)
+            message = self._message(domain, state, apply=apply)
+            if message:
+                section.findings.append(warning(str(domain.file), message))
+        if self._with_database:
+            self._tell_database(report, apply=apply)
+        return report
+
+    def back_up(self, to: Path, now: Callable[[], datetime]) -> Path:
+        """Keep what is there now; a document that cannot be read is kept beside its place instead."""
+        readable = [domain for domain in self._domains if not self._present[domain.name].is_unreadable]
+        documents = {domain.name: file_store(domain, self._base).snapshot() for domain in readable}
+        return take(
+            readable,
+            documents if self._with_files else None,
+            to,
+            now=now,
+            label="before restore",
+            database=self.database is not None,
+            using=self._using,
+        )
+
+    def carry_out(self, report: Report) -> None:
+        """Write; who was erased since the backup was made stays erased."""
+        erasures = known(self._base, using=self._using)
+        if self.database:
+            if erasures:
+                ErasureFile(self._base).add(erasures.erasures)  # no restore touches that one
+            dump.load(self._held, self._using)
+            erase_since(erasures, registered(), self._using)
+            report.domains[DATABASE].facts["rows restored"] = sum(self.database.rows.values())
+        for domain in self._domains:
+            data = self._saved[domain.name]
+            if data is not None and self._state(domain) in ("differ", "missing"):
+                self._put(domain, data)
+                report.domains[domain.name].count("files", "restored")
+
+    def _put(self, domain: Domain, data: bytes) -> None:
+        sieve = sieve_for(domain, self._base)
+        try:
+            file_store(domain, self._base).replace(data, sieve)
+        except DocumentCorrupt:  # it is what is there now, for the backup's was checked
+            repair.start_over(open_document(domain, self._base), sieve(data))
+
+    def _state(self, domain: Domain) -> str:
+        saved, present = self._saved[domain.name], self._present[domain.name]
+        if saved is None:
+            return "left" if present.is_there else "equal"
+        if present.is_unreadable:
+            return "differ"
+        return "missing" if present.data is None else "equal" if present.data == saved else "differ"
+
+    def _message(self, domain: Domain, state: str, *, apply: bool) -> str | None:
+        done = "it was put in its place" if apply else "--apply puts it in its place"
+        aside = "; what cannot be read is kept aside" if self._present[domain.name].is_unreadable else ""
+        return {
+            "differ": f"is not what the backup has; {done}{aside}",
+            "missing": f"is not there, and the backup has it; {done}",
+            "left": "is there, and the backup has none; it was left as it is",
+        }.get(state)
+
+    def _tell_database(self, report: Report, *, apply: bool) -> None:
+        section = report.section(DATABASE, ())
+        if self.database is None:
+            section.findings.append(warning(DATABASE, "the backup has none; the database was left as it is"))
+            return
+        now, then = dump.rows(self._using), self.database.rows
+        when = "before" if apply else "now"
+        section.facts = {f"rows {when}": sum(now.values()), "rows in backup": sum(then.values())}
+        for table in sorted(now.keys() | then.keys()):
+            if now.get(table) != then.get(table):
+                message = f"{_rows(now.get(table))} {when}, {_rows(then.get(table))} in the backup"
+                section.findings.append(warning(table, message))
+        if not apply:
+            section.findings.append(warning(DATABASE, "--apply puts the backup in the place of everything in it"))
+
+
+class _Present:
+    """What there is of a document now."""
+
+    def __init__(self, domain: Domain, base: Path) -> None:
+        self.data: bytes | None = None
+        self.is_unreadable = False
+        try:
+            self.data = file_store(domain, base).snapshot()
+            if self.data is not None:
+                entries(domain, self.data)
+        except DocumentCorrupt:
+            self.is_unreadable = True
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is something, readable or not."""
+        return self.is_unreadable or self.data is not None
+
+
+def _documents(domain: Domain, held: Directory, manifest: Manifest) -> bytes | None:
+    """Return what the backup has of a domain's document; None where it has none."""
+    for saved in manifest.documents:
+        if saved.domain != domain.name or saved.file is None:
+            continue
+        if saved.document != str(domain.file):
+            raise OrbError(
+                f"{held.path} has {saved.domain} as {saved.document!a}, and this code keeps it as {domain.file}; "
+                "restore it with the version of the code that made it"
+            )
+        data = held.read(saved.file.name) or b""
+        try:
+            Content(domain, data)
+        except DocumentCorrupt as problem:
+            raise DocumentCorrupt(
+                f"{held.path / saved.file.name} was no good document when it was backed up: {problem}; "
+                "nothing was written. Use another backup, or choose the others with --only"
+            ) from problem
+        return data
+    return None
+
+
+def _rows(number: int | None) -> str:
+    return "no table" if number is None else f"{number} rows"
+
+
+@contextlib.contextmanager
+def _naming(backup: Path | None) -> Iterator[None]:
+    """Have an error say where what was there before is kept."""
+    try:
+        yield
+    except OrbError as problem:
+        if backup is None:
+            raise
+        raise OrbError(f"{problem}; what was there before the restore is in {backup}") from problem

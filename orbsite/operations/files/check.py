@@ -1,0 +1,94 @@
+"""Looks for damage in the files, and mends it where that takes no guessing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orbsite.operations.report import Report, Section
+from orbsite.storage.errors import DocumentCorrupt, OrbError
+from orbsite.storage.file import repair as repairs
+from orbsite.storage.file.checker import Symptom, Trouble, examine
+from orbsite.storage.file.document import Document, require_directory
+from orbsite.storage.findings import Finding, error, warning
+from orbsite.storage.records.domain import Domain
+from orbsite.stores import open_document
+
+COLUMNS = ("damaged", "edited", "left over")
+MENDED_COLUMNS = (*COLUMNS, "mended", "not mended")
+
+
+def check(domains: list[Domain], base: Path) -> Report:
+    """Examine every document under a data directory, its journal and what lies beside them; nothing is written.
+
+    Raises DocumentError where the directory is missing.
+    """
+    require_directory(base)
+    report = Report(columns=COLUMNS, bad=("damaged", "edited"))
+    for domain in domains:
+        section = report.section(domain.name, ["files"])
+        document = open_document(domain, base)
+        for symptom in examine(domain, document):
+            _count(section, symptom)
+            section.findings.append(_finding(document, symptom, symptom.message))
+    return report
+
+
+def repair(domains: list[Domain], base: Path, *, apply: bool, restore: bool = False) -> Report:
+    """Mend what can be mended, or, without `apply`, tell what would be done; whatever is replaced is kept aside.
+
+    With `restore`, a document that is lost or cannot be read goes back to its last good generation. Not all is well as
+    long as something is damaged, or was to be mended and is not; the exit code is 2 where the place refused that.
+    Raises DocumentError where the directory is missing.
+    """
+    require_directory(base)
+    report = Report(columns=MENDED_COLUMNS, bad=("damaged", "not mended"))
+    for domain in domains:
+        section = report.section(domain.name, ["files"])
+        document = open_document(domain, base)
+        before = examine(domain, document)
+        if apply and any(repairs.plan(symptom, restore=restore) for symptom in before):
+            try:
+                repairs.mend(domain, document, before, restore=restore)
+            except OrbError as problem:
+                section.findings.append(error(str(document.path.relative_to(base)), f"not mended: {problem}"))
+                report.unreadable |= not isinstance(problem, DocumentCorrupt)
+        after = examine(domain, document) if apply else before
+        for symptom in before:
+            is_mended = symptom not in after
+            _tell(section, document, symptom, is_mended=is_mended, is_tried=apply, restore=restore)
+        for symptom in after:
+            _count(section, symptom)
+    return report
+
+
+def _tell(
+    section: Section, document: Document, symptom: Symptom, *, is_mended: bool, is_tried: bool, restore: bool
+) -> None:
+    todo = repairs.plan(symptom, restore=restore)
+    if is_mended:
+        section.count("files", "mended")
+        end = f"done: {todo}" if todo else "gone with the rest"
+    elif todo and is_tried:
+        section.count("files", "not mended")
+        end = f"it could not be mended; run this again to {todo}"
+    elif todo:
+        end = f"--apply would {todo}"
+    elif symptom.trouble in repairs.RESTORED:
+        end = "--restore-previous would go back to the last good generation; a backup may be newer"
+    else:
+        end = "nothing is done about this here"
+    section.findings.append(_finding(document, symptom, f"{symptom.message}; {end}"))
+
+
+def _count(section: Section, symptom: Symptom) -> None:
+    if symptom.trouble.is_damage:
+        section.count("files", "damaged")
+    elif symptom.trouble is Trouble.EDITED:
+        section.count("files", "edited")
+    elif symptom.trouble is not Trouble.ASIDE:
+        section.count("files", "left over")
+
+
+def _finding(document: Document, symptom: Symptom, message: str) -> Finding:
+    path = str(document.path.with_name(symptom.name).relative_to(document.base))
+    return (error if symptom.trouble.is_damage else warning)(path, message)

@@ -1,0 +1,228 @@
+"""Removes what is left over: temporary files of dead processes, asides, expired tombstones and backups.
+
+Whatever is not spelled as ours is listed, and goes only when it is named.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from orbsite.operations.backup import uploads
+from orbsite.operations.backup.prune import Shelves
+from orbsite.operations.files import export_directories as exports
+from orbsite.operations.files.untracked_files import entered, named, shown, strangers_in
+from orbsite.operations.progress import Progress, silent
+from orbsite.operations.report import Report, Section
+from orbsite.storage.errors import DocumentRefused, OrbError
+from orbsite.storage.file.document import LOST_AND_FOUND, Document, require_directory
+from orbsite.storage.file.orphans import (
+    GRAVES,
+    HALF_FACTS,
+    HALF_GRAVES,
+    Leftover,
+    Spelling,
+    is_needed,
+    of_document,
+    of_lost_and_found,
+)
+from orbsite.storage.file.tombstones import OWN, TOMBSTONES
+from orbsite.storage.filesystem.directory import Directory
+from orbsite.storage.findings import error, warning
+from orbsite.storage.records.domain import Domain
+from orbsite.stores import open_document
+
+COLUMNS = ("left_over", "younger", "unknown", "removed")
+KIND = "files"
+BACKUPS, UNKNOWN = "backups", "unknown"
+GRACE = timedelta(days=7)
+_MOST_DAYS = 100_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Times:
+    """How long what is kept, counted from the later one of a file's last change and what its name says."""
+
+    now: datetime
+    grace: timedelta
+    undo: timedelta
+    """For tombstones."""
+    backups: timedelta | None
+    """For backups; None: for ever. The newest one stays in any case."""
+    exports: timedelta | None = None
+    """For the exports of jobs; None: for ever."""
+
+    @classmethod
+    def of(cls, now: datetime, grace: float, undo: float, backups: float | None, exports: float | None = None) -> Times:
+        """Return the times for so many days. Raises OrbError for what is no number of days from 0 on."""
+        if not all(0 <= days <= _MOST_DAYS for days in (grace, undo, backups or 0, exports or 0)):
+            raise OrbError(f"days are a number from 0 to {_MOST_DAYS}; nothing was done")
+        kept, exported = (None if days is None else timedelta(days=days) for days in (backups, exports))
+        return cls(now=now, grace=timedelta(days=grace), undo=timedelta(days=undo), backups=kept, exports=exported)
+
+
+def cleanup(
+    domains: list[Domain],
+    base: Path,
+    *,
+    times: Times,
+    apply: bool,
+    unknown: Iterable[str] = (),
+    backups: Path | None = None,
+    progress: Progress = silent,
+) -> Report:
+    """Remove what is left over under a data directory and among backups, or, without `apply`, tell what would go.
+
+    `unknown` names files, relative to the data directory, that are not ours and are to go too: each has to be one that
+    the report lists, else nothing is done (OrbError). Raises DocumentError where the directory is missing.
+    """
+    require_directory(base)
+    work = _Work(Report(columns=COLUMNS, bad=("failed",)), base, times, apply)
+    progress.tells_of(work.report)
+    with Directory.open(base) as top:
+        strangers = strangers_in(top)
+        wanted = [named(strangers, name) for name in unknown]
+        for domain in domains:
+            try:
+                work.beside(domain)
+            except DocumentRefused as problem:
+                work.section(domain.name).findings.append(warning(domain.file.parent.name, f"{problem}; left alone"))
+            progress(1)
+        work.graves(top)
+        if backups is not None:
+            section = work.section(BACKUPS)
+            shelves = Shelves(backups, times.now, times.grace, times.backups)
+            for path, leftover, remove in (
+                *shelves.expired(),
+                *uploads.expired(backups, times.now, times.grace),
+                *exports.expired(backups, times.now, times.exports),
+            ):
+                work.tell(section, path, leftover, remove)
+        work.strangers(top, strangers, wanted)
+    return work.report
+
+
+@dataclass(slots=True)
+class _Work:
+    report: Report
+    base: Path
+    times: Times
+    apply: bool
+
+    def section(self, name: str) -> Section:
+        return self.report.section(name, (KIND,))
+
+    def beside(self, domain: Domain) -> None:
+        """Clear away what is left over beside a document, under its lock."""
+        document, section = open_document(domain, self.base), self.section(domain.name)
+        with document.reading() as directory:
+            old = [] if directory is None else self._old(document, directory, section)
+            if directory is None or not old:
+                return
+            if is_needed(domain, document, directory):
+                path = shown(document.path.relative_to(self.base))
+                message = f"is missing or damaged: {len(old)} files beside it stay, for they may be needed to mend it"
+                section.findings.append(warning(path, f"{message}. Run check_orb_files"))
+                return
+        with ExitStack() as stack:
+            if self.apply:
+                try:
+                    directory = stack.enter_context(document.writing(make=False))
+                except DocumentRefused as problem:
+                    section.count(KIND, "left_over", len(old))
+                    section.count(KIND, "failed", len(old))
+                    section.findings.append(error(domain.file.parent.name, f"nothing was removed: {problem}"))
+                    return
+                if is_needed(domain, document, directory):
+                    return
+            else:
+                directory = stack.enter_context(Directory.open(document.path.parent))
+            for within, leftover in old:
+                self._unlink(section, directory, within, leftover)
+
+    def graves(self, top: Directory) -> None:
+        """Clear away the tombstones of which the undo window has ended."""
+        undo, grace = self.times.undo, self.times.grace
+        self._own(top, (OWN,), [(HALF_FACTS, grace)])
+        self._own(top, (OWN, TOMBSTONES), [(GRAVES, undo), (HALF_GRAVES, grace)])
+
+    def _own(self, top: Directory, within: tuple[str, ...], kept: list[tuple[Spelling, timedelta]]) -> None:
+        section = self.section(TOMBSTONES)
+        with ExitStack() as stack:
+            try:
+                directory = entered(stack, top, within)
+            except FileNotFoundError:
+                return
+            except DocumentRefused as problem:
+                section.findings.append(warning("/".join(within), f"{problem}; nothing was done there"))
+                return
+            for spelling, keep in kept:
+                for leftover in spelling.found(directory):
+                    if self._is_over(section, leftover, keep):
+                        self._unlink(section, directory, None, leftover)
+
+    def strangers(self, top: Directory, strangers: dict[str, os.stat_result], wanted: list[str]) -> None:
+        """List what is not ours, and remove what of it was named."""
+        section = self.section(UNKNOWN)
+        for name, status in strangers.items():
+            section.count(KIND, "unknown")
+            if name not in wanted:
+                section.findings.append(warning(shown(name), f"is not known here, {status.st_size:,} bytes; it stays"))
+                continue
+            *within, last = name.split("/")
+            with ExitStack() as stack:
+                directory = entered(stack, top, within)
+                self._unlink(section, directory, None, Leftover.of(last, "was named to go", status))
+
+    def tell(self, section: Section, path: Path, leftover: Leftover, act: Callable[[], None]) -> None:
+        """Do it, or say that it would be done."""
+        size = leftover.size
+        message = f"{leftover.reason}, {size:,} bytes"
+        section.count(KIND, "left_over")
+        section.facts["bytes"] = section.facts.get("bytes", 0) + size
+        where = shown(path.relative_to(self.base) if path.is_relative_to(self.base) else path)
+        if not self.apply:
+            section.findings.append(warning(where, f"{message}; --apply would remove it"))
+            return
+        try:
+            act()
+        except (OSError, OrbError) as problem:
+            section.count(KIND, "failed")
+            why = problem.strerror if isinstance(problem, OSError) else problem
+            section.findings.append(error(where, f"{message}; it was not removed: {why}"))
+        else:
+            section.count(KIND, "removed")
+            section.findings.append(warning(where, f"{message}; removed"))
+            self.report.removed.append(path)
+
+    def _old(self, document: Document, directory: Directory, section: Section) -> list[tuple[str | None, Leftover]]:
+        found: list[tuple[str | None, Leftover]] = [(None, one) for one in of_document(document.name).found(directory)]
+        try:
+            with directory.enter(LOST_AND_FOUND) as lost:
+                found += [(LOST_AND_FOUND, one) for one in of_lost_and_found(document.name).found(lost)]
+        except FileNotFoundError:
+            pass
+        except DocumentRefused as problem:
+            section.findings.append(warning(LOST_AND_FOUND, str(problem)))
+        return [(within, one) for within, one in found if self._is_over(section, one, self.times.grace)]
+
+    def _is_over(self, section: Section, leftover: Leftover, keep: timedelta) -> bool:
+        is_over = leftover.is_over(keep, self.times.now)
+        section.count(KIND, "younger", not is_over)
+        return is_over
+
+    def _unlink(self, section: Section, directory: Directory, within: str | None, leftover: Leftover) -> None:
+        def act() -> None:
+            with ExitStack() as stack:
+                place = stack.enter_context(directory.enter(within)) if within else directory
+                if not leftover.is_still(place.status_of(leftover.name)):
+                    raise OrbError("it was changed meanwhile; run this again")
+                place.fs.unlink(leftover.name, place.descriptor)
+                place.sync()
+
+        path = directory.path / within if within else directory.path
+        self.tell(section, path / leftover.name, leftover, act)

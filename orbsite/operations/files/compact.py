@@ -1,0 +1,138 @@
+"""Makes the files as small as they can be without losing a record: what is dead goes, journals are folded."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from orbsite.operations.progress import Progress, silent
+from orbsite.operations.report import Report, Section
+from orbsite.operations.statistics.stats import COMPACT
+from orbsite.storage.base.store import Store
+from orbsite.storage.encoding.timestamps import as_name
+from orbsite.storage.errors import DocumentCorrupt, OrbError, TooMuch
+from orbsite.storage.file.compaction import Compaction, compacted
+from orbsite.storage.file.document import require_directory
+from orbsite.storage.file.last_runs import Facts
+from orbsite.storage.file.store import FileStore
+from orbsite.storage.file.tombstones import Tombstones
+from orbsite.storage.findings import warning
+from orbsite.storage.records.domain import Domain
+from orbsite.stores import file_store
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = ("kept", "removed")
+MOST = 0.2
+"""The part of a file's items that goes without being forced."""
+
+
+def compact(
+    domains: list[Domain],
+    base: Path,
+    *,
+    now: Callable[[], datetime],
+    dry_run: bool = False,
+    force: bool = False,
+    progress: Progress = silent,
+) -> Report:
+    """Take out of the files what is dead, fold their journals, and tell the bytes before and after.
+
+    Items that break the rules go, and parts that hold no record; a record never does. All of it is kept in a tombstone
+    file first. Raises DocumentError where the directory is missing or a file cannot be read, and TooMuch where more
+    than a fifth of a file's items would go and nobody forces it; that file is as it was then.
+    """
+    require_directory(base)
+    report = Report(columns=COLUMNS)
+    progress.tells_of(report)
+    stores = [file_store(domain, base) for domain in domains]
+    plans = [_plan(store, base) for store in stores]
+    for store, plan in zip(stores, plans, strict=True):
+        if plan is not None and not (force or dry_run):
+            _refuse_too_much(store.domain, plan)
+    for store, plan in zip(stores, plans, strict=True):
+        section = report.section(store.domain.name, (kind.plural for kind in store.domain.kinds))
+        before, done = store.size(), plan
+        if not dry_run:
+            grave = _Grave(store.domain, base, now(), force=force)
+            if plan is not None and plan.dead:
+                done = store.compact(grave.bury)
+            else:
+                store.fold()
+            report.tombstones += grave.names
+            if plan is not None:
+                note_compaction([store], grave.moment)
+        _tell(section, done, dry_run=dry_run)
+        section.facts |= {"before": before, "after": _size(plan) if dry_run else store.size()}
+        progress(1)
+    return report
+
+
+def note_compaction(stores: Iterable[Store], moment: datetime) -> None:
+    """Note beside the files that they were compacted, as far as that can be noted: nothing rests on it."""
+    for store in stores:
+        try:
+            if isinstance(store, FileStore):
+                Facts(store.base).note(COMPACT, store.domain.name, moment)
+        except OrbError as problem:
+            logger.warning("that %s was compacted could not be noted: %s", store.domain.file, problem)
+
+
+@dataclass(slots=True)
+class _Grave:
+    """Where what goes of one file is kept."""
+
+    domain: Domain
+    base: Path
+    moment: datetime
+    force: bool
+    names: list[str] = field(default_factory=list)
+
+    def bury(self, found: Compaction) -> None:
+        """Keep it, on the disk, before anything goes."""
+        if not self.force:
+            _refuse_too_much(self.domain, found)
+        name = as_name(self.moment)
+        lines = (one.tombstone(self.domain) for one in found.dead)
+        self.names.append(Tombstones(self.base).write(name, lines).stem)
+
+
+def _plan(store: FileStore, base: Path) -> Compaction | None:
+    data = store.snapshot()
+    try:
+        return None if data is None else compacted(store.domain, data)
+    except DocumentCorrupt as problem:
+        raise DocumentCorrupt(f"{base / store.domain.file}: {problem}; mend it, then run this again") from problem
+
+
+def _size(plan: Compaction | None) -> int:
+    return 0 if plan is None else len(plan.content.encode())
+
+
+def _refuse_too_much(domain: Domain, found: Compaction) -> None:
+    removed = sum(one.kind is not None for one in found.dead)
+    there = removed + sum(found.kept.values())
+    if removed > MOST * there:
+        raise TooMuch(
+            f"{removed} of {there} items of {domain.file} break the rules and would go, more than a fifth; "
+            "it was left as it is. Look at them with --dry-run, and run this again with --force"
+        )
+
+
+def _tell(section: Section, compaction: Compaction | None, *, dry_run: bool) -> None:
+    if compaction is None:
+        return
+    for kind, number in compaction.kept.items():
+        section.count(kind.plural, "kept", number)
+    parts = 0
+    for one in compaction.dead:
+        if one.kind is None:
+            parts += 1
+        else:
+            section.count(one.kind.plural, "removed")
+        message = f"{'would go' if dry_run else 'went to the tombstones'}: {one.reason}"
+        section.findings.append(warning(one.path, message))
+    section.facts["dead_parts"] = parts

@@ -1,0 +1,86 @@
+"""What under a data directory is neither ours nor another layer's: it is listed, and not touched unless it is named."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Container, Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from orbsite.storage.errors import DocumentRefused, OrbError
+from orbsite.storage.file.document import LOST_AND_FOUND
+from orbsite.storage.file.erasure import ERASURES
+from orbsite.storage.file.last_runs import FACTS
+from orbsite.storage.file.orphans import (
+    GRAVES,
+    HALF_FACTS,
+    HALF_GRAVES,
+    Spelling,
+    is_plain,
+    kept_beside,
+    of_document,
+    of_lost_and_found,
+)
+from orbsite.storage.file.tombstones import OWN, TOMBSTONES
+from orbsite.storage.filesystem.directory import Directory
+from orbsite.storage.records.domain import registered
+
+OTHERS = frozenset({"events", "mav"})
+"""Directories of other layers, which are never looked into."""
+
+
+def strangers_in(top: Directory) -> dict[str, os.stat_result]:
+    """Return what is neither ours nor another layer's, by its name from the data directory on."""
+    return dict(_strangers(top))
+
+
+def _strangers(top: Directory) -> Iterator[tuple[str, os.stat_result]]:
+    domains = {domain.file.parent.name: domain for domain in registered()}
+    yield from _unknown(top, (), {*domains, *OTHERS, OWN})
+    for name, domain in domains.items():
+        document = domain.file.name
+        yield from _unknown(top, (name,), kept_beside(document) | domain.others, of_document(document))
+        yield from _unknown(top, (name, LOST_AND_FOUND), (), of_lost_and_found(document))
+    yield from _unknown(top, (OWN,), {TOMBSTONES, FACTS, ERASURES, f".{ERASURES}.lock"}, HALF_FACTS)
+    yield from _unknown(top, (OWN, TOMBSTONES), (), GRAVES, HALF_GRAVES)
+
+
+def _unknown(
+    top: Directory, within: tuple[str, ...], known: Container[str], *ours: Spelling
+) -> Iterator[tuple[str, os.stat_result]]:
+    with ExitStack() as stack:
+        try:
+            directory = entered(stack, top, within)
+        except (DocumentRefused, FileNotFoundError):  # a link in the place of a directory is not followed
+            return
+        for name in sorted(directory.names()):
+            status = directory.status_of(name)
+            if status is None or name in known or (is_plain(status) and any(name in spelling for spelling in ours)):
+                continue
+            yield "/".join((*within, name)), status
+
+
+def entered(stack: ExitStack, top: Directory, within: Iterable[str]) -> Directory:
+    """Open a directory some steps down, none of them through a link."""
+    for name in within:
+        top = stack.enter_context(top.enter(name))
+    return top
+
+
+def named(strangers: dict[str, os.stat_result], name: str) -> str:
+    """Return the name of a file that may go because it was named. Raises OrbError for any other."""
+    found = next((one for one in strangers if name in (one, shown(one))), None)
+    if found is None:
+        raise OrbError(
+            f"{shown(name)} is not among the unknown files, so nothing was done; "
+            "name one that is listed, as it is listed: files of ours and of other layers cannot be named"
+        )
+    if not is_plain(strangers[found]):
+        raise OrbError(f"{shown(name)} is no plain file but a directory, a link or the like; nothing was done")
+    return found
+
+
+def shown(path: str | Path) -> str:
+    """Return a path that is safe to print."""
+    text = str(path)
+    return text if text.isprintable() and text.isascii() else ascii(text)[1:-1]

@@ -1,0 +1,208 @@
+"""Long work, done by a worker through Django's Tasks framework; a row per job tells how far it is, and stops it.
+
+queued ─→ running ─→ done | failed | cancelled. Whichever queue carries a task, and however often, a job runs once. A
+job whose worker died is failed by whoever looks next, and may be started again: a migration goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from django.db import IntegrityError, transaction
+from django.utils.crypto import salted_hmac
+
+from orbsite.models import audit_log
+from orbsite.models.api_tokens import Token
+from orbsite.models.jobs import Job
+from orbsite.operations.jobs import quota
+from orbsite.operations.jobs.catalog import read
+from orbsite.operations.jobs.parameters import Request
+from orbsite.operations.progress import Stopped
+from orbsite.operations.workers.heartbeat import SECONDS, Watched, beating
+from orbsite.operations.workers.queue import hand_over
+from orbsite.operations.workers.workers import a_name, brief, so_far, told
+from orbsite.runtime.tasks_compat import task
+from orbsite.storage.clock import utc_now
+from orbsite.storage.encoding.json_printer import canonical
+from orbsite.storage.errors import OrbError
+from orbsite.storage.sql.retry import Attempts
+
+MOST_FINDINGS = 1000
+NOTED = frozenset(
+    {"migrate", "rollback", "sanitize", "repair", "compact", "cleanup", "maintain", "export", "import", "erase"}
+)
+"""What is in the audit trail: it changes much, or gives much away."""
+_TRIES = 5
+_State = Job.State
+_OPEN = quota.OPEN
+
+
+def start(
+    operation: str, arguments: dict[str, Any], *, now: Callable[[], datetime], actor: str = "", address: str = ""
+) -> Job:
+    """Queue an operation, by the name in `requests.OPERATIONS`, and return its job; note who wanted what changes much.
+
+    Within a transaction it is queued once that is committed. Raises OrbError where there is no such operation, or the
+    arguments are wrong.
+    """
+    return get_or_start(operation, arguments, now=now, actor=actor, address=address)[0]
+
+
+def get_or_start(
+    operation: str,
+    arguments: dict[str, Any],
+    *,
+    now: Callable[[], datetime],
+    actor: str = "",
+    address: str = "",
+    token: Token | None = None,
+    attempt: str | None = None,
+) -> tuple[Job, bool]:
+    """Return the job that there is already, or a new one that is queued, and whether it is new.
+
+    A job is there already where the same attempt has made it, or where an equal job of the same token or actor still
+    waits. Exactly one is made, however many ask at once, and whenever a process dies. Raises OrbError where there is no
+    such operation, or the arguments are wrong, and QuotaExceeded.
+    """
+    request = read(operation, arguments)
+    made = {"operation": operation, "arguments": arguments, "actor": actor, "token": token, "attempt": attempt}
+    made["fingerprint"] = _fingerprint(request, f"token {token.pk}" if token else actor)
+    for _ in range(_TRIES):
+        try:
+            return _get_or_create(request, made, now=now, address=address)
+        except IntegrityError:  # another process was faster; its job is found, unless it has begun since
+            continue
+    return _get_or_create(request, made, now=now, address=address)
+
+
+@transaction.atomic
+def _get_or_create(
+    request: Request, made: dict[str, Any], *, now: Callable[[], datetime], address: str
+) -> tuple[Job, bool]:
+    token = made["token"]
+    if token is not None:  # one after the other: the jobs of a token are counted
+        Token.objects.select_for_update(no_key=True).filter(pk=token.pk).first()
+    there = _of_attempt(made["attempt"]) or _waiting(made["fingerprint"])
+    if there is not None:
+        return there, False
+    if token is not None:
+        quota.check(token, request, now())
+    job = Job.objects.create(**made, created_at=now())
+    if job.operation in NOTED:
+        facts = {"address": address, "arguments": job.arguments}
+        audit_log.note(job.created_at, job.actor, job.operation, subject=str(job.pk), **facts)
+    hand_over(job, now)
+    return job, True
+
+
+def _of_attempt(attempt: str | None) -> Job | None:
+    return Job.objects.filter(attempt=attempt).first() if attempt else None
+
+
+def _waiting(fingerprint: str) -> Job | None:
+    return Job.objects.filter(fingerprint=fingerprint, state=_State.QUEUED).first() if fingerprint else None
+
+
+def _fingerprint(request: Request, owner: str) -> str:
+    """Return what equal requests of one owner have in common; nothing where no owner is named."""
+    if not owner:
+        return ""
+    arguments = msgspec.to_builtins(request)
+    only = arguments["only"]
+    arguments["only"] = None if only is None else sorted(set(only))
+    text = canonical([owner, request.name, arguments])
+    return salted_hmac("orbsite.operations.jobs", text, algorithm="sha256").hexdigest()
+
+
+def start_again(number: int, *, now: Callable[[], datetime], actor: str = "", address: str = "") -> Job:
+    """Queue a new job that does what one did that has ended. Raises OrbError."""
+    job = _find(number)
+    if job.state in _OPEN:
+        raise OrbError(f"job {number} is {job.state}; cancel it, or wait for it to end, before it is started again")
+    return start(job.operation, job.arguments, now=now, actor=actor, address=address)
+
+
+def cancel(number: int, *, now: Callable[[], datetime]) -> Job:
+    """Cancel a job: one that waits is not begun, one that runs ends where it can be gone on with. Raises OrbError."""
+    waiting = Job.objects.filter(pk=number, state=_State.QUEUED)
+    if not waiting.update(state=_State.CANCELLED, finished_at=now(), wants_to_stop=True):
+        Job.objects.filter(pk=number, state=_State.RUNNING).update(wants_to_stop=True)
+    job = _find(number)
+    if not job.wants_to_stop:
+        raise OrbError(f"job {number} is {job.state} already; nothing was cancelled")
+    return job
+
+
+@task
+def run_job(number: int) -> None:
+    """Run a job, in a worker. Raises OrbError where its row could not be written, with nothing of what led to it.
+
+    A queue keeps the traceback of a task with the texts of every error in it, and those of a driver quote rows.
+    """
+    try:
+        execute(number, now=utc_now)
+    except Exception as problem:  # noqa: BLE001 -- whatever it is, what may be told of it is told
+        why = told(problem)
+    else:
+        return
+    raise OrbError(f"job {number} could not be recorded: {why}")
+
+
+def execute(number: int, *, now: Callable[[], datetime], beat: float = SECONDS) -> bool:
+    """Run a job, unless somebody has taken it up before; return whether it was ours. Its row tells how it ended."""
+    worker, began = a_name(), now()
+    mine = {"state": _State.RUNNING, "worker": worker, "started_at": began, "heartbeat": began}
+    queued = Job.objects.filter(pk=number, state=_State.QUEUED)
+    if not Attempts("default").run(lambda: queued.update(**mine)):
+        return False
+    job, watched = Job.objects.get(pk=number), Watched()
+    ours = Job.objects.filter(pk=number, worker=worker, state=_State.RUNNING)
+
+    def alive(moment: datetime, seen: Watched) -> bool:
+        ours.update(heartbeat=moment, progress=seen.done, expected=seen.expected, so_far=so_far(seen.report))
+        return ours.filter(wants_to_stop=False).exists()
+
+    def end(state: str, error: str = "", **values: Any) -> None:
+        values |= {
+            "state": state,
+            "error": error,
+            "finished_at": now(),
+            "progress": watched.done,
+            "expected": watched.expected,
+            "so_far": so_far(watched.report),
+        }
+        Attempts("default").run(lambda: ours.update(**values))
+
+    try:
+        with beating(watched, alive, now, seconds=beat):
+            request = read(job.operation, job.arguments)
+            if job.token is not None:
+                quota.check_bytes(job.token, request)
+            report = request.run(now, watched)
+    except BaseException as problem:
+        end(*_ending(problem))
+        if not isinstance(problem, Stopped | Exception):
+            raise
+    else:
+        end(_State.DONE, result=brief(report, MOST_FINDINGS), samples=report.samples or None)
+    return True
+
+
+def _ending(problem: BaseException) -> tuple[str, str]:
+    """Return the state of a job that ended by an error, and what its row tells of it."""
+    match problem:
+        case Stopped():
+            return _State.CANCELLED, str(problem)
+        case Exception():  # a queue would keep a traceback, with texts of users
+            return _State.FAILED, told(problem)
+    return _State.FAILED, f"its worker was stopped ({type(problem).__name__}); start it again"
+
+
+def _find(number: int) -> Job:
+    job = Job.objects.filter(pk=number).first()
+    if job is None:
+        raise OrbError(f"there is no job {number}; the admin lists all jobs")
+    return job

@@ -1,0 +1,121 @@
+"""What the ledger keeps of what a person does by hand: a run, and of each record what was there before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from orbsite.models.ledger import Change, Run
+from orbsite.operations.ledger.change_log import key_text
+from orbsite.operations.ledger.runs import counts_of
+from orbsite.operations.report import Report
+from orbsite.search.indexer import refresh_once_saved
+from orbsite.storage.base.store import Row
+from orbsite.storage.encoding.json_printer import compact
+from orbsite.storage.records.changes import Delete, Put, Step, as_json
+from orbsite.storage.records.digest import digest
+from orbsite.storage.records.record import Instant, Key, Record, columns, declared, field_names
+from orbsite.storage.sql.models import cells_as_json
+from orbsite.storage.sql.raw_columns import raw_rows
+from orbsite.storage.sql.store import SqlStore
+
+CONSOLE = "console"
+"""What the ledger calls the source of what is done by hand."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hand:
+    """Who does something, when, and why."""
+
+    actor: str
+    at: datetime
+    reason: str = ""
+
+
+class Notes:
+    """The notes of one act, to be made in its transaction; there is no run where nothing was changed."""
+
+    def __init__(
+        self, store: SqlStore, kind: type[Record], operation: str, hand: Hand, columns: tuple[str, ...]
+    ) -> None:
+        self._store, self._kind, self._operation, self._hand = store, kind, operation, hand
+        self._run: Run | None = None
+        self._keys: list[Key] = []
+        self.report = Report(columns=columns, bad=())
+        self.section = self.report.section(store.domain.name, (kind.plural,))
+
+    def count(self, what: str) -> None:
+        """Count a record."""
+        self.section.count(self._kind.plural, what)
+
+    def change(self, key: Key, row: Row[Any] | None, after: Record | None, reason: str | None = None) -> Change:
+        """Return the note of one record: what its row was, and the digest of what it is; of what goes, its last."""
+        self._keys.append(key)
+        return Change(
+            domain=self._store.domain.name,
+            kind=self._kind.plural,
+            key=key_text(key),
+            before=self._before(key, row),
+            before_run=row.run if row else None,
+            before_position=row.position if row else None,
+            after=digest(after) if after else digest(row.record) if row and row.record else "",
+            actor=self._hand.actor,
+            reason=self._hand.reason if reason is None else reason,
+        )
+
+    def keep(self, changes: Iterable[Change], *, reverts: int | None = None) -> None:
+        """Write notes down."""
+        changes = list(changes)
+        if changes and self._run is None:
+            self._run = Run.objects.using(self._store.using).create(
+                operation=self._operation,
+                state=Run.State.COMPLETE,
+                source=CONSOLE,
+                started_at=self._hand.at,
+                finished_at=self._hand.at,
+                reverts_id=reverts,
+            )
+            self.report.run = self._run.pk
+        for change in changes:
+            change.run_id = self._run.pk if self._run else 0
+        Change.objects.using(self._store.using).bulk_create(changes)
+
+    def done(self) -> Report:
+        """Note how many records it were, and return the report."""
+        if self._run is not None:
+            Run.objects.using(self._store.using).filter(pk=self._run.pk).update(counts=counts_of(self.report))
+            refresh_once_saved(self._store.domain, self._kind, self._keys, self._store.using)
+        return self.report
+
+    def _before(self, key: Key, row: Row[Any] | None) -> str:
+        if row is None:
+            return step_text(Delete(self._kind, key))
+        return step_text(Put(row.record)) if row.record else self._columns(key)
+
+    def _columns(self, key: Key) -> str:
+        """Return what stands in the columns of a row that does not decode: to be read by people, and not put back."""
+        model = self._store.domain.models[self._kind]
+        rows = model._base_manager.using(self._store.using).filter(**dict(zip(self._kind.key_fields, key, strict=True)))
+        names = columns(self._kind)
+        return cells_as_json(self._kind, dict(zip(names, raw_rows(rows, names).get(), strict=True)))
+
+
+def step_text(step: Step) -> str:
+    """Return a step as the ledger has it."""
+    return compact(as_json(step)).decode()
+
+
+def stamped(record: Record, moment: datetime) -> Record:
+    """Return a record with the time of a change, where records of its kind have one; it never goes back."""
+    times = {name: getattr(record, name) for name in times_of(type(record))}
+    return msgspec.structs.replace(record, **{name: max(moment, old or moment) for name, old in times.items()})
+
+
+def times_of(kind: type[Record]) -> set[str]:
+    """Return the fields of a record that say when it was last changed."""
+    outside = {name for name, printed in field_names(kind) if printed in kind.outside_digest}
+    return {name for name in outside | {kind.version_field} if name and declared(kind)[name] == Instant}

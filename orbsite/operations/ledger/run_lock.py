@@ -1,0 +1,174 @@
+"""Mutual exclusion of runs: one at a time writes to a database, under whatever name each program knows it.
+
+On SQLite the lock is a file beside the database's real file, on PostgreSQL an advisory lock in the database itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from django.db import connections
+from django.db.backends.signals import connection_created
+
+from orbsite.storage.errors import LockTimeout, StoreUnavailable
+from orbsite.storage.filesystem.lock import locked_beside
+from orbsite.storage.filesystem.mounts import is_mount_point
+
+_LOCK = 0x6F72625F72756E73
+"""The number of PostgreSQL's advisory lock: "orb_runs"."""
+
+_in_memory: set[object] = set()
+"""Databases in this process's memory to which a run writes."""
+_in_memory_lock = threading.Lock()
+_bound: weakref.WeakSet[Any] = weakref.WeakSet()
+"""Connections whose session on the server holds the lock of a run."""
+
+
+@contextlib.contextmanager
+def alone(using: str = "default") -> Iterator[None]:
+    """Keep every other run out that writes to the same database. Raises LockTimeout where one is under way.
+
+    Raises StoreUnavailable where no lock would be sure, and, on PostgreSQL, as soon as the run would write over
+    another session than the one that holds the lock.
+    """
+    connection = connections[using]
+    if connection.vendor == "postgresql":
+        held = _session(connection)
+    elif (path := _file_of(connection)) is None:
+        held = _claimed(_name_in_memory(connection))
+    else:
+        held = _beside(path)
+    with held:
+        yield
+
+
+@contextlib.contextmanager
+def _session(connection: Any) -> Iterator[None]:
+    """Hold PostgreSQL's advisory lock; the server frees it when the session ends."""
+    bound_before = connection in _bound
+    _bound.discard(connection)  # after a loss, a run takes the lock again in a new session
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK])
+            _refuse_unless(bool(cursor.fetchone()[0]))
+        session = connection.connection
+        _bound.add(connection)
+        try:
+            yield
+        finally:
+            _bound.discard(connection)
+            if connection.connection is session:
+                _release(connection)
+    finally:
+        if bound_before:
+            _bound.add(connection)
+
+
+def _release(connection: Any) -> None:
+    """Free the lock; a session of no more use is closed, which frees it too."""
+    if connection.connection is None:
+        return
+    if not connection.is_usable():
+        connection.close()
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
+
+
+def _refuse_another_session(connection: Any, **_: object) -> None:
+    if connection in _bound:
+        connection.close()
+        raise StoreUnavailable(
+            "the connection that kept other runs out was lost, and this run stopped before it wrote without it; "
+            "what was written before is kept. Check that the database runs, then run it again"
+        )
+
+
+connection_created.connect(_refuse_another_session)
+
+
+def _file_of(connection: Any) -> Path | None:
+    """Return the real path of a SQLite database's file, as SQLite itself has it open; None where it is in memory."""
+    if "memdb" in _parameters(connection).get("vfs", []):
+        return None
+    with connection.cursor() as cursor:  # as bytes: a path need not be UTF-8
+        cursor.execute("SELECT CAST(file AS BLOB) FROM pragma_database_list WHERE name = 'main'")
+        path = os.fsdecode(bytes(cursor.fetchone()[0] or b""))
+    return Path(path).resolve() if path else None
+
+
+def _name_in_memory(connection: Any) -> object:
+    """Return what names a database in memory: its URI, or its only connection."""
+    name = str(connection.settings_dict["NAME"])
+    return unquote(urlsplit(name).path) if name.startswith("file:") else connection
+
+
+def _parameters(connection: Any) -> dict[str, list[str]]:
+    name = str(connection.settings_dict["NAME"])
+    return parse_qs(urlsplit(name).query) if name.startswith("file:") else {}
+
+
+@contextlib.contextmanager
+def _claimed(name: object) -> Iterator[None]:
+    with _in_memory_lock:
+        _refuse_unless(name not in _in_memory)
+        _in_memory.add(name)
+    try:
+        yield
+    finally:
+        _in_memory.discard(name)
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[None]:
+    """Hold the lock file beside a database's file. Raises StoreUnavailable where that has other names."""
+    _refuse_other_names(path)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked_beside(path, ".runs.lock"))
+        except BlockingIOError:
+            _refuse_unless(is_free=False)
+        except OSError as problem:
+            raise StoreUnavailable(
+                f"the lock {path}.runs.lock, which keeps other runs out, cannot be used: {problem.strerror}; nothing "
+                "was written. A plain file must be there, or able to be made, that may be written by who runs this"
+            ) from problem
+        yield
+
+
+def _refuse_other_names(path: Path) -> None:
+    what = f"the database {path}"
+    why = "SQLite keeps its journal beside each name, so that two programs could write at once; nothing was written"
+    try:
+        names = path.stat().st_nlink
+    except OSError as problem:
+        raise StoreUnavailable(f"{what} cannot be looked at: {problem.strerror}; nothing was written") from problem
+    if names > 1:
+        raise StoreUnavailable(f"{what} has {names} names (hard links): {why}. Remove the other names, then try again")
+    if is_mount_point(path):
+        raise StoreUnavailable(
+            f"{what} is mounted there as a single file: {why}. Mount its directory instead, then try again"
+        )
+
+
+def _refuse_unless(is_free: bool) -> None:
+    if not is_free:
+        raise LockTimeout("another run writes to this database; wait for it to end, then try again")
+
+
+def _let_go() -> None:
+    """Start a forked child with no lock: it has a copy of what is in memory, and opens connections of its own."""
+    global _in_memory_lock  # noqa: PLW0603 -- a thread that is not there any more may have held it
+    _in_memory_lock = threading.Lock()
+    _in_memory.clear()
+    _bound.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)

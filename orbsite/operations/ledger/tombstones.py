@@ -1,0 +1,208 @@
+"""Brings back what a compaction has removed, as long as its tombstones are kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from orbsite.models.ledger import Change, Run
+from orbsite.operations.ledger.change_log import Book, key_text
+from orbsite.operations.ledger.erasure_list import known
+from orbsite.operations.ledger.runs import alone, begin, recorded
+from orbsite.operations.progress import Progress, Stopped, silent
+from orbsite.operations.report import Report, Section
+from orbsite.storage.base.erasures import ERASED, ErasureList
+from orbsite.storage.base.store import Store
+from orbsite.storage.errors import DocumentError, OrbError
+from orbsite.storage.file.retention import put_back
+from orbsite.storage.file.store import FileStore
+from orbsite.storage.file.tombstones import Tombstones, record_of
+from orbsite.storage.findings import warning
+from orbsite.storage.memory.store import MemoryStore
+from orbsite.storage.records.changes import Put, StepReader
+from orbsite.storage.records.digest import digest
+from orbsite.storage.records.record import Extra, Record
+from orbsite.storage.retention.plan import Grave, Returned
+from orbsite.storage.sql.models import StoredJSON
+from orbsite.storage.sql.retry import Attempts
+from orbsite.storage.sql.store import SqlStore
+
+COLUMNS = ("restored", "present", "kept")
+UNDO = Run.Operation.UNDO.value
+REMOVALS = (Run.Operation.COMPACT.value, Run.Operation.REMOVE.value)
+"""The runs whose tombstones there are."""
+_BATCH = 1000
+
+
+def undo(run: str, stores: list[Store], *, now: Callable[[], datetime], progress: Progress = silent) -> Report:
+    """Bring back what a run has removed: its number in SQL, or the name of its tombstone file.
+
+    Each record comes back equal field by field, at its place, where its key is still free; what has its key since is
+    kept, and listed. Called again, it goes on where it stopped. Raises OrbError where nothing is known of the run.
+    """
+    report = Report(columns=COLUMNS, bad=("kept",))
+    in_sql = [store for store in stores if isinstance(store, SqlStore)]
+    others = [store for store in stores if not isinstance(store, SqlStore)]
+    for store in stores:
+        report.section(store.domain.name, (kind.plural for kind in store.domain.kinds))
+    if others:
+        found = [(store, list(_graves(store, run))) for store in others]
+        if not any(graves for _, graves in found):
+            raise OrbError(f"{run!r} holds nothing of {', '.join(store.domain.name for store in others)}")
+        for store, graves in found:
+            _put_back(store, graves, report.domains[store.domain.name], partial(_list_of, store))
+            progress(len(graves))
+    if in_sql:
+        _undo_in_sql(_find(run), in_sql, report, now, progress)
+    return report
+
+
+def _list_of(store: Store) -> ErasureList:
+    return known(store.base) if isinstance(store, FileStore) else known()
+
+
+def _put_back(store: Any, graves: list[Grave | str], section: Section, erasures: Callable[[], ErasureList]) -> None:
+    for path in (one for one in graves if isinstance(one, str)):
+        section.findings.append(
+            warning(path, "is no record; its JSON is in the tombstone file, to be put back by hand")
+        )
+    records = [one for one in graves if isinstance(one, Grave)]
+    if records:
+        tell(section, put_back(store, records, erasures))
+
+
+def _graves(store: Store, name: str) -> Iterator[Grave | str]:
+    """Yield what a tombstone file holds of a store's domain; of what is no record, the path."""
+    if isinstance(store, MemoryStore):
+        if name not in store.buried:
+            raise OrbError(
+                f"nothing was removed under the name {name!r}; known are: {', '.join(store.buried) or 'none'}"
+            )
+        yield from store.buried[name]
+        return
+    if not isinstance(store, FileStore):
+        raise DocumentError(f"{store.domain.name} keeps no tombstones")
+    for line in Tombstones(store.base).read(name):
+        if line["domain"] == store.domain.name:
+            record = record_of(store.domain, line)
+            yield line["path"] if record is None else Grave(record, line["reason"], line["position"])
+
+
+def _find(name: str) -> Run:
+    run = Run.objects.filter(pk=int(name)).first() if name.isdecimal() else None
+    if run is None or run.operation not in REMOVALS:
+        raise OrbError(f"there is no compaction or removal {name!r} in the ledger; the admin lists all runs")
+    return run
+
+
+def _undo_in_sql(
+    undone: Run, stores: list[SqlStore], report: Report, now: Callable[[], datetime], progress: Progress
+) -> None:
+    with alone():
+        run = begin(UNDO, f"run {undone.pk}", {}, now(), report, reverts=undone, anew=("kept",))
+        with recorded(run, report, now):
+            for store in stores:
+                book = Book(run, report, store.domain)
+                Exhuming(store).all(undone, report.domains[store.domain.name], progress, book)
+            if not sum(section.total("kept") for section in report.domains.values()):
+                Run.objects.filter(pk=undone.pk).update(state=Run.State.ROLLED_BACK)
+
+
+class Exhuming:
+    """Opens graves in one store, a batch in a transaction; a tombstone goes when its record is back."""
+
+    def __init__(self, store: SqlStore) -> None:
+        self._store = store
+        self._kinds = {kind.plural: kind for kind in store.domain.kinds}
+        self._steps = StepReader(store.domain)
+        self._erasures = known(using=store.using)
+
+    def all(self, run: Run, section: Section, progress: Progress, book: Book) -> None:
+        """Bring everything back that a run has removed; the counts of a batch are noted in its transaction."""
+        tombstones = Change.objects.using(self._store.using).filter(run_id=run.pk)
+        tombstones = tombstones.filter(domain=self._store.domain.name).exclude(reason="").order_by("pk")
+        progress.expect(tombstones.count())
+        after, attempts = 0, Attempts(self._store.using)
+        with progress.heeded():
+            while batch := list(tombstones.filter(pk__gt=after)[:_BATCH]):
+                section.take(attempts.run(partial(self._noted, batch, section, book, book.done)))
+                progress(len(batch))
+                after = batch[-1].pk
+                if progress.is_stopping:
+                    raise Stopped("interrupted; what is back is kept: run it again to go on from there")
+
+    def _noted(self, batch: list[Change], section: Section, book: Book, done: int) -> Section:
+        part = Section()
+        for one in self.batch(batch):
+            tell(part, one)
+        book.note((), section, part, done + len(batch) - book.done)  # an attempt before may have raised it
+        return part
+
+    def batch(self, batch: list[Change]) -> list[Returned]:
+        """Bring back what these tombstones hold, kind by kind, in the caller's transaction."""
+        return [
+            self._of_kind(kind, [change for change in batch if change.kind == name])
+            for name, kind in self._kinds.items()
+        ]
+
+    def _of_kind(self, kind: type[Record], changes: list[Change]) -> Returned:
+        found, done = Returned(), list[int]()
+        free: dict[int | None, list[tuple[Record, int | None]]] = {}
+        records = {change.pk: _record(self._steps, change) for change in changes}
+        rows = self._store.rows(kind, [record.key for record in records.values() if record], lock=True)
+        for change in changes:
+            record = records[change.pk]
+            if record is None:
+                found.lost.append((kind, change.key))
+                continue
+            grave, row = Grave(record, change.reason, change.before_position), rows.get(record.key)
+            if self._erasures.covers(record):
+                found.kept.append((grave, ERASED))
+                continue
+            if row is not None and row.record != record:
+                found.kept.append((grave, "its key was taken again since"))
+                continue
+            done.append(change.pk)
+            if row is not None:
+                found.present.append(grave)
+                continue
+            found.restored.append(grave)
+            is_as_left = digest(record) == change.after
+            free.setdefault(change.before_run if is_as_left else None, []).append((record, change.before_position))
+        for run, group in free.items():
+            pack = self._store.pack(kind, [record for record, _ in group], [position for _, position in group])
+            self._store.insert(pack, range(len(group)), run)
+        Change.objects.using(self._store.using).filter(pk__in=done).delete()
+        return found
+
+
+def _record(steps: StepReader, change: Change) -> Record | None:
+    """Return the record that a tombstone holds, or None; the numbers among its unknown keys as the row had them."""
+    try:
+        step = next(steps.read([msgspec.Raw(change.before.encode())]))
+    except OrbError:
+        return None
+    if not isinstance(step, Put):
+        return None
+    extra = json.loads(change.before, cls=StoredJSON).get("extra") if step.record.extra else None
+    return msgspec.structs.replace(step.record, extra=Extra(extra)) if extra else step.record
+
+
+def tell(section: Section, found: Returned) -> None:
+    """Count what came back, and list what did not."""
+    for grave in found.restored:
+        section.count(type(grave.record).plural, "restored")
+    for grave in found.present:
+        section.count(type(grave.record).plural, "present")
+    for lost, key in found.lost:
+        section.count(lost.plural, "kept")
+        section.findings.append(warning(f"{lost.plural} {key}", "its tombstone does not decode; it was kept"))
+    for grave, why in found.kept:
+        kind = type(grave.record).plural
+        section.count(kind, "kept")
+        section.findings.append(warning(f"{kind} {key_text(grave.record.key)}", f"{why}; that was kept"))

@@ -1,0 +1,1 @@
+"""Migration from files or earlier databases into SQL, verification and rollback. Imports backup and below."""

@@ -1,0 +1,83 @@
+"""Reads the tables of a source database, of the earlier system or of this product, as entries; writes nothing there."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from typing import TypeAlias
+
+import psycopg
+
+from orbsite.operations.migration.database_address import Address
+from orbsite.operations.migration.postgresql_source import PostgresqlSource
+from orbsite.operations.migration.source_rows import RowEntries
+from orbsite.operations.migration.sqlite_source import SqliteSource
+from orbsite.operations.progress import Progress, silent
+from orbsite.storage.driver_errors import driver_message
+from orbsite.storage.errors import StoreUnavailable
+from orbsite.storage.findings import ROOT, warning
+from orbsite.storage.records.domain import Domain, Entry
+
+_Tables: TypeAlias = SqliteSource | PostgresqlSource
+
+
+class Origin:
+    """A source database. Opened read-only, in one transaction; use it as a context manager."""
+
+    def __init__(self, url: str, progress: Progress = silent) -> None:
+        """Open it. Raises StoreUnavailable where the address is none, or nothing answers there."""
+        address = Address(url)
+        self.documents = self.base = None
+        self.name = address.name
+        """The address without who signs in, and with what."""
+        self._tables = _opened(address, progress)
+
+    def __enter__(self) -> Origin:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._tables.close()
+
+    def entries(self, domain: Domain) -> Iterator[Entry]:
+        """Yield each row of the domain's tables, by key; a table that is missing has no rows but a remark."""
+        for kind, model in domain.models.items():
+            table = model._meta.db_table
+            columns = self._tables.columns(table)
+            if not columns:
+                yield Entry(place=(), findings=(warning(ROOT, f"there is no table {table}"),))
+                continue
+            rows = RowEntries(domain, kind, columns)
+            for page in self._tables.pages(table, kind.key_fields, columns):
+                yield from rows.of(page)
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of everything in it; empty where that cannot be told."""
+        return {"database": self._tables.digest}
+
+    def expected(self, domain: Domain) -> tuple[int, int]:
+        """Return how many rows the domain's tables have, and about how many bytes."""
+        tables = [model._meta.db_table for model in domain.models.values()]
+        number = sum(self._tables.count(table) for table in tables if self._tables.columns(table))
+        return number, self._tables.size
+
+
+def _opened(address: Address, progress: Progress) -> _Tables:
+    try:
+        return PostgresqlSource(address, progress) if address.path is None else SqliteSource(address, progress)
+    except OSError as problem:
+        why = os.strerror(problem.errno) if problem.errno else type(problem).__name__
+        raise StoreUnavailable(f"{address.name} cannot be read: {why}; check the path and its permissions") from problem
+    except ValueError as problem:  # a NUL in the path
+        raise StoreUnavailable(f"{address.name!r} is no path: {problem}") from problem
+    except sqlite3.Error as problem:
+        raise StoreUnavailable(
+            f"{address.name} cannot be read: {address.masked(driver_message(problem))}; check the path, and that "
+            "nothing has it locked"
+        ) from problem
+    except psycopg.Error as problem:
+        raise StoreUnavailable(
+            f"{address.name} cannot be read: {address.masked(driver_message(problem))}; check the address, and that "
+            "it runs"
+        ) from None  # whose text may hold the password

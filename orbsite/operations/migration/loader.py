@@ -1,0 +1,208 @@
+"""Moves entries into a store, a transaction at a time: each record is new, unchanged, replaced, kept or rejected."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+
+from orbsite.operations.ledger.change_log import Book, Outcome
+from orbsite.operations.migration.batches import SIZE, Part, packs_of, parts_of
+from orbsite.operations.migration.ownership import Owners
+from orbsite.operations.migration.preview import Samples
+from orbsite.operations.prefetch import Ahead
+from orbsite.operations.progress import Progress, Stopped, silent
+from orbsite.operations.report import Section
+from orbsite.storage.base.store import LedgerStore, Pack, Row
+from orbsite.storage.errors import Conflict, OrbError
+from orbsite.storage.file.content import no_collection
+from orbsite.storage.findings import Finding, error, warning
+from orbsite.storage.records.checksum import Sums
+from orbsite.storage.records.digest import digest
+from orbsite.storage.records.domain import Entry
+from orbsite.storage.records.record import Key, Record
+
+_ATTEMPTS = 5
+_LOADED = ("new", "replaced")
+
+
+class Move:
+    """One run's work on one domain; without a run, only tells what would become."""
+
+    def __init__(
+        self,
+        target: LedgerStore,
+        run: int | None,
+        section: Section,
+        *,
+        progress: Progress = silent,
+        book: Book | None = None,
+        samples: Samples | None = None,
+        owners: Owners | None = None,
+    ) -> None:
+        self._target, self._run, self._section = target, run, section
+        self._owners = owners or Owners(target)
+        self._progress, self._book, self._samples = progress, book, samples
+        self.written: dict[type[Record], Sums] = {kind: Sums() for kind in target.domain.kinds}
+        """What was written, to be compared with what is there in the end."""
+        self._is_new_land = True
+
+    def all(self, source: Iterable[Entry], *, part: int = SIZE, transaction: int = SIZE, size: int = 0) -> None:
+        """Move everything that the book has not yet: `part` entries at a time, `transaction` in each transaction.
+
+        The source has about `size` bytes. The book is kept in the same transaction. Raises Stopped after the one in
+        which somebody wanted to stop.
+        """
+        done = self._book.done if self._book else 0
+        parts = parts_of(source, self._target, size=part, done=done, run=self._hoped_for)
+        with self._progress.heeded(), no_collection(), self._target.loading(size), Ahead(parts) as made:
+            for first in made:
+                if first.is_done:
+                    self._owners.settle(first.entries)
+                    self._progress(first.items)
+                    continue
+                self._transaction(first, made, transaction)
+                if self._progress.is_stopping:
+                    raise Stopped("interrupted; what was moved so far is kept: run it again to go on from there")
+
+    def _transaction(self, part: Part | None, more: Iterator[Part], most: int) -> None:
+        """Move a part, and more of them as long as they are few, all or nothing.
+
+        Where the source cannot be read on, what was read of it before is kept.
+        """
+        found, problem = Section(), None
+        entries = items = 0
+        with self._target.transaction() if self._run is not None else contextlib.nullcontext():
+            while part is not None:
+                outcomes = self._part(part, found)
+                if self._book is not None:
+                    self._book.keep(outcomes)
+                entries, items = entries + len(part.entries), items + part.items
+                enough = entries >= most or self._progress.is_stopping
+                try:
+                    part = None if enough else next(more, None)
+                except OrbError as raised:
+                    part, problem = None, raised
+            if self._book is not None:
+                self._book.note((), self._section, found, entries)
+        self._section.take(found)
+        self._progress(items)
+        if problem is not None:
+            raise problem
+
+    def _part(self, part: Part, section: Section) -> list[Outcome]:
+        """Move a part; where somebody takes a key in the same moment, weigh everything again."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            found = Section()
+            try:
+                with self._target.transaction() if self._run is not None else contextlib.nullcontext():
+                    outcomes, written = self._weighed(part, found)
+            except Conflict:
+                if attempt == _ATTEMPTS:
+                    raise
+            else:
+                section.take(found)
+                for kind, sums in written:
+                    self.written[kind].merge(sums)
+                return outcomes
+        raise TypeError(_ATTEMPTS)
+
+    def _weighed(self, part: Part, section: Section) -> tuple[list[Outcome], list[tuple[type[Record], Sums]]]:
+        section.findings += part.findings
+        settled = self._owners.settle(part.open)
+        section.findings += [finding for entry in settled for finding in entry.findings]
+        close = [*part.rest, *(entry for entry in settled if entry.copy)]
+        written: list[tuple[type[Record], Sums]] = []
+        for pack, entries in (*part.packs, *packs_of((one for one in settled if not one.copy), self._target)):
+            if self._run is not None and self._is_new_land and self._all_new(pack, self._run):
+                section.count(pack.kind.plural, "read", len(entries))
+                section.count(pack.kind.plural, "new", len(entries))
+                written.append((pack.kind, pack.sums(range(len(entries)))))
+                continue
+            standing = self._target.standing(pack)
+            new, close_by = len(standing.free), [entries[at] for at in standing.other]
+            for what, number in (("new", new), ("unchanged", len(entries) - new - len(close_by))):
+                section.count(pack.kind.plural, "read", number)
+                section.count(pack.kind.plural, what, number)
+            close += close_by
+            if self._samples is not None:
+                self._samples.take_new(pack.kind, standing.free, entries)
+            if new and self._run is not None:
+                self._target.insert(pack, standing.free, self._run)
+                written.append((pack.kind, pack.sums(standing.free)))
+        outcomes = self._looked_at(close, section)
+        loaded = [(one.record, one.entry.position) for one in outcomes if one.what in _LOADED and one.record]
+        if loaded and self._run is not None:
+            self._target.load(loaded, self._run)
+            written += [(type(record), _sum_of(record)) for record, _ in loaded]
+        return outcomes, written
+
+    def _hoped_for(self) -> int | None:
+        """Return the run whose all records may be, as far as is known."""
+        return self._run if self._is_new_land else None
+
+    def _all_new(self, pack: Pack, run: int) -> bool:
+        """Insert a pack without a look at what is there; where anything is, nobody tries that again."""
+        try:
+            with self._target.transaction():
+                self._target.insert(pack, range(len(pack.records)), run)
+        except Conflict:
+            self._is_new_land = False
+        return self._is_new_land
+
+    def _looked_at(self, entries: list[Entry], section: Section) -> list[Outcome]:
+        rows, outcomes = self._rows(entries), []
+        for entry in entries:
+            if entry.kind is None:
+                raise TypeError(entry)
+            row = rows.get((entry.kind, entry.record.key)) if entry.record else None
+            what, record, findings = weigh(entry, row)
+            section.findings += findings
+            section.count(entry.kind.plural, "read")
+            section.count(entry.kind.plural, what)
+            outcomes.append(Outcome(entry, what, row, record, (*entry.findings, *findings)))
+        if self._samples is not None:
+            self._samples.take(outcomes)
+        return outcomes
+
+    def _rows(self, entries: list[Entry]) -> dict[tuple[type[Record], Key], Row[Record]]:
+        keys: dict[type[Record], list[Key]] = {}
+        for entry in entries:
+            if entry.record is not None:
+                keys.setdefault(type(entry.record), []).append(entry.record.key)
+        lock = self._run is not None
+        found = ((kind, self._target.rows(kind, wanted, lock=lock)) for kind, wanted in keys.items())
+        return {(kind, key): row for kind, rows in found for key, row in rows.items()}
+
+
+def _sum_of(record: Record) -> Sums:
+    found = Sums()
+    found.add(record.owner, digest(record))
+    return found
+
+
+def weigh(entry: Entry, row: Row[Record] | None) -> tuple[str, Record | None, list[Finding]]:
+    """Return what becomes of an entry that meets a row: the outcome, the record to write, and what to say of it."""
+    record, path = entry.record, entry.path
+    if record is None:
+        return "rejected", None, []
+    if entry.copy or row is None:
+        return ("unchanged" if entry.copy else "new"), record, []
+    if row.record is None:
+        return "rejected", None, [error(path, "the row in SQL does not decode, and was left as it is")]
+    if record.user_id != row.record.user_id:  # only where keys leave the user out
+        return "rejected", None, [error(path, "its key belongs to another user in SQL")]
+    if digest(record) == digest(row.record):
+        return "unchanged", record, []
+    return _weigh_versions(record, row.record, path, as_left=row.as_left)
+
+
+def _weigh_versions(record: Record, old: Record, path: str, *, as_left: bool) -> tuple[str, Record, list[Finding]]:
+    if record.version_field is None:
+        if as_left:
+            return "replaced", record, []
+        return "kept", record, [warning(path, "the row in SQL was changed since it was migrated; it was kept")]
+    new_version, old_version = getattr(record, record.version_field), getattr(old, record.version_field)
+    if new_version > old_version:
+        return "replaced", record, []
+    how = "is newer" if new_version < old_version else "differs and has the same time"
+    return "kept", record, [warning(path, f"the row in SQL {how}; it was kept")]

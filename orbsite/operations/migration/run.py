@@ -1,0 +1,172 @@
+"""One run that moves what a source holds into SQL: kept in the ledger, gone on with where it stopped, and verified."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from orbsite.models.ledger import Run
+from orbsite.operations.backup import create
+from orbsite.operations.ledger.change_log import Book, open_rejects
+from orbsite.operations.ledger.erasure_list import known, refused
+from orbsite.operations.ledger.runs import alone, begin, last_complete, recorded
+from orbsite.operations.migration import batches
+from orbsite.operations.migration.file_source import Source
+from orbsite.operations.migration.loader import Move
+from orbsite.operations.migration.ownership import Owners, is_open
+from orbsite.operations.migration.preview import Samples
+from orbsite.operations.progress import Progress, silent
+from orbsite.operations.report import Report, Section
+from orbsite.storage.base.erasures import ErasureList
+from orbsite.storage.file.erasure import without_erased
+from orbsite.storage.findings import ROOT, error
+from orbsite.storage.records.domain import Domain, Entry
+from orbsite.stores import open_sql_store
+
+COLUMNS = ("read", "new", "unchanged", "replaced", "kept", "rejected")
+_PART_BYTES = 2 << 20
+_PARTS, _TRANSACTIONS = 4, 10
+"""A transaction has so many parts, or more, so that there are about so many: each writes pages of indexes anew."""
+
+
+class Transfer:
+    """One run of an operation over one source."""
+
+    def __init__(
+        self,
+        source: Source,
+        domains: list[Domain],
+        operation: str,
+        *,
+        now: Callable[[], datetime],
+        progress: Progress = silent,
+    ) -> None:
+        self._source, self._domains, self._operation = source, domains, operation
+        self._now, self._progress = now, progress
+        self._targets = {domain.name: open_sql_store(domain) for domain in domains}
+        self._erasures = ErasureList()
+        self._report = Report(columns=COLUMNS, bad=("rejected", "unverified"))
+        progress.tells_of(self._report)
+
+    def look(self) -> Report:
+        """Tell what would become of each record."""
+        self._erasures = self._known_erasures()
+        for domain in self._domains:
+            section, (part, _, size) = self._section(domain), self._sizes(domain)
+            samples = Samples(domain, self._report.samples)
+            target, owners = self._targets[domain.name], self._owners(domain)
+            work = Move(target, None, section, progress=self._progress, samples=samples, owners=owners)
+            work.all(self._entries(domain, self._wanted(domain)), part=part, size=size)
+        return self._report
+
+    def run(self, backup_to: Path | None = None, *, resume: bool = False, incremental: bool = False) -> Report:
+        """Move everything, domain by domain, and verify what was written."""
+        source, report = self._source, self._report
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(alone())
+            self._erasures = self._known_erasures()  # of now: the source was read before
+            before = last_complete(source.name) if incremental else None
+            run = begin(self._operation, source.name, source.digests, self._now(), report, resume=resume)
+            stack.enter_context(recorded(run, report, self._now))
+            if backup_to is not None and not run.cursor:
+                self._back_up(run, backup_to)
+            for domain in self._domains:
+                if before is not None and before.sources.get(domain.name) == source.digests[domain.name]:
+                    self._section(domain).facts["unchanged_since_run"] = before.pk
+                else:
+                    self._move(domain, run)
+        return report
+
+    def _back_up(self, run: Run, to: Path) -> None:
+        label = f"before run {run.pk}, {self._operation}"
+        documents = self._source.documents and self._without_erased(self._source.documents)
+        made = create.take(self._domains, documents, to, now=self._now, label=label)
+        self._report.backup, run.backup = made, str(made)
+        run.save(update_fields=["backup"])
+
+    def _move(self, domain: Domain, run: Run) -> None:
+        section, (part, transaction, size) = self._section(domain), self._sizes(domain)
+        book = Book(run, self._report, domain)
+        goes_on, wanted = bool(book.done), self._wanted(domain)
+        target, owners = self._targets[domain.name], self._owners(domain)
+        work = Move(target, run.uid, section, progress=self._progress, book=book, owners=owners)
+        work.all(self._entries(domain, wanted), part=part, transaction=transaction, size=size)
+        book.settle(wanted)
+        self._verify(domain, work, run, section, wanted, everything=goes_on)
+
+    def _verify(
+        self, domain: Domain, work: Move, run: Run, section: Section, wanted: set[str] | None, *, everything: bool
+    ) -> None:
+        """Compare what was written with what is there; what was unchanged has been compared already.
+
+        Where some users' sums differ, or an earlier run has moved a part, each record is weighed once more: none may
+        be left to write.
+        """
+        target, found = self._targets[domain.name], dict[str, Any]()
+        differing: set[str] = set()
+        for kind, ours in work.written.items():
+            theirs = target.sums(kind, run.uid) if ours.of_users else ours
+            differing.update(ours.differing(theirs))
+            found[kind.plural] = {
+                "written": ours.records,
+                "users": len(ours.of_users),
+                "digest": ours.digest,
+                "digest_in_sql": theirs.digest,
+                "unverified": 0,
+            }
+        if differing or everything:
+            left, again = Section(), self._entries(domain, wanted)
+            again = again if everything else _of(again, differing)
+            Move(target, None, left, owners=self._owners(domain)).all(again)
+            for name, counts in left.counts.items():
+                found[name]["unverified"] = number = counts["new"] + counts["replaced"]
+                if number:
+                    section.count(name, "unverified", number)
+                    section.findings.append(
+                        error(ROOT, f"{number} {name} are not in SQL as they were read; run this again")
+                    )
+        run.verification = (run.verification or {}) | {domain.name: found}
+        run.save(update_fields=["verification"])
+
+    def _section(self, domain: Domain) -> Section:
+        return self._report.section(domain.name, (kind.plural for kind in domain.kinds))
+
+    def _owners(self, domain: Domain) -> Owners:
+        return Owners(self._targets[domain.name], partial(self._source.entries, domain))
+
+    def _wanted(self, domain: Domain) -> set[str] | None:
+        """Return the paths of what to try again; None where everything is wanted."""
+        return open_rejects(domain, self._source.name) if self._operation == Run.Operation.RETRY else None
+
+    def _entries(self, domain: Domain, wanted: Collection[str] | None) -> Iterator[Entry]:
+        source = partial(self._source.entries, domain)
+        entries = source()
+        chosen = entries if wanted is None else (entry for entry in entries if entry.path in wanted)
+        return refused(domain, self._erasures, chosen, source)
+
+    def _known_erasures(self) -> ErasureList:
+        """Return the erasure list, of the directory that is read too."""
+        base = self._source.base
+        return known() if base is None else known(base)
+
+    def _without_erased(self, documents: Mapping[str, bytes | None]) -> dict[str, bytes | None]:
+        """Return documents without what was erased since they were read."""
+        domains = {domain.name: domain for domain in self._domains}
+        return {
+            name: data and without_erased(domains[name], data, self._erasures)[0] for name, data in documents.items()
+        }
+
+    def _sizes(self, domain: Domain) -> tuple[int, int, int]:
+        """Return how many entries make a part, and a transaction, and the bytes of all; tell how many there are."""
+        records, size = self._source.expected(domain)
+        self._progress.expect(records)
+        of_bytes = _PART_BYTES * max(records, 1) // max(size, 1)
+        return max(1, min(batches.SIZE, of_bytes)), max(_PARTS * batches.SIZE, records // _TRANSACTIONS), size
+
+
+def _of(entries: Iterator[Entry], users: Collection[str]) -> Iterator[Entry]:
+    return (one for one in entries if is_open(one) or (one.record is not None and one.record.owner in users))

@@ -1,0 +1,154 @@
+"""Compares files with SQL, record by record: what is equal, what differs in which fields, what one side lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from orbsite.models.ledger import Run
+from orbsite.operations.ledger.erasure_list import known, refused
+from orbsite.operations.ledger.runs import counts_of
+from orbsite.operations.migration.batches import Part, packs_of, parts_of
+from orbsite.operations.migration.file_source import Snapshot
+from orbsite.operations.migration.ownership import Owners
+from orbsite.operations.prefetch import Ahead
+from orbsite.operations.progress import Progress, silent
+from orbsite.operations.report import Report, Section
+from orbsite.storage.base.erasures import ErasureList
+from orbsite.storage.base.store import LedgerStore, Row
+from orbsite.storage.file.content import no_collection
+from orbsite.storage.findings import Finding, Unreadable, error
+from orbsite.storage.records.digest import digest
+from orbsite.storage.records.domain import Domain, Entry
+from orbsite.storage.records.record import Key, Record
+from orbsite.stores import open_sql_store
+
+COLUMNS = ("read", "equal", "differ", "missing", "extra", "rejected")
+
+
+def verify(
+    domains: list[Domain], base: Path, *, now: Callable[[], datetime] | None = None, progress: Progress = silent
+) -> Report:
+    """Compare the files under a data directory with SQL. Raises DocumentError and StoreUnavailable.
+
+    `differ`, `missing` (in the file alone) and `extra` (in SQL alone) are listed one by one. With a clock, the ledger
+    remembers that and with what result it was done.
+    """
+    targets = {domain.name: open_sql_store(domain) for domain in domains}
+    began = None if now is None else now()
+    snapshot = Snapshot(domains, base)
+    report, erasures = Report(columns=COLUMNS, bad=("differ", "missing", "extra", "rejected")), known(base)
+    progress.tells_of(report)
+    for domain in domains:
+        section = report.section(domain.name, (kind.plural for kind in domain.kinds))
+        records, size = snapshot.expected(domain)
+        progress.expect(records)
+        source = partial(snapshot.entries, domain)
+        comparison = Comparison(targets[domain.name], section, Owners(targets[domain.name], source))
+        entries = partial(_without_erased, domain, erasures, source)
+        comparison.all(entries(), size=size, progress=progress)
+        comparison.list_extra(entries)
+    if now is not None and began is not None:
+        run = Run(
+            operation=Run.Operation.VERIFY, state=Run.State.COMPLETE, source=snapshot.name, sources=snapshot.digests
+        )
+        run.started_at, run.finished_at, run.counts = began, now(), counts_of(report)
+        run.save()
+        report.run = run.pk
+    return report
+
+
+def _without_erased(domain: Domain, erasures: ErasureList, source: Callable[[], Iterator[Entry]]) -> Iterator[Entry]:
+    return refused(domain, erasures, source(), source)
+
+
+class Comparison:
+    """Compares entries with what a store holds: together as far as they are equal, else one by one."""
+
+    def __init__(self, target: LedgerStore, section: Section, owners: Owners) -> None:
+        self._target, self._section, self._owners = target, section, owners
+        self._found: dict[type[Record], int] = dict.fromkeys(target.domain.kinds, 0)
+        """How many records of the store have been met."""
+
+    def all(self, source: Iterable[Entry], *, size: int = 0, progress: Progress = silent) -> None:
+        """Compare all entries; what the store has beside them is told by `list_extra`."""
+        with no_collection(), self._target.loading(size), Ahead(parts_of(source, self._target)) as parts:
+            for part in parts:
+                self._compare(part)
+                progress(part.items)
+
+    def list_extra(self, source: Callable[[], Iterable[Entry]]) -> None:
+        """List what the store has and the source, which is read again only then, has not."""
+        kinds = [kind for kind, found in self._found.items() if self._target.count(kind) > found]
+        keys: dict[type[Record], set[Key]] = {kind: set() for kind in kinds}
+        for entry in self._owners.all(source()) if kinds else ():
+            if entry.record is not None and type(entry.record) in keys:
+                keys[type(entry.record)].add(entry.record.key)
+        for kind, met in keys.items():
+            unreadable = list[Finding]()
+            for record in self._target.walk(kind, findings=unreadable):
+                if record.key not in met:
+                    self._section.count(kind.plural, "extra")
+                    path = f"{kind.plural} {list(record.key)}"
+                    self._section.findings.append(error(path, "is in SQL and not in the file"))
+            for finding in unreadable:
+                if isinstance(finding, Unreadable) and finding.key not in met:
+                    self._section.count(kind.plural, "extra")
+                    self._section.findings.append(error(finding.path, f"is not in the file; {finding.message}"))
+
+    def _compare(self, part: Part) -> None:
+        settled = self._owners.settle(part.open)
+        for pack, entries in (*part.packs, *packs_of((one for one in settled if not one.copy), self._target)):
+            standing = self._target.standing(pack)
+            equal = len(entries) - len(standing.free) - len(standing.other)
+            self._tell(pack.kind, "equal", equal)
+            self._tell(pack.kind, "missing", len(standing.free))
+            self._section.findings += [error(entries[at].path, "is not in SQL") for at in standing.free]
+            self._found[pack.kind] += equal
+            self._look([entries[at] for at in standing.other])
+        for entry in part.rest:
+            if entry.record is None and entry.kind is not None:
+                self._tell(entry.kind, "rejected")
+                self._section.findings += entry.findings
+        copies = [*part.rest, *(entry for entry in settled if entry.copy)]
+        self._look([entry for entry in copies if entry.record is not None], met=0)
+
+    def _look(self, entries: list[Entry], met: int = 1) -> None:
+        """Compare one by one; those that are copies of what was met before are not met again."""
+        groups: dict[type[Record], list[tuple[Record, str]]] = {}
+        for entry in entries:
+            if entry.record is not None:
+                groups.setdefault(type(entry.record), []).append((entry.record, entry.path))
+        for kind, group in groups.items():
+            rows = self._target.rows(kind, [record.key for record, _ in group])
+            for record, path in group:
+                row = rows.get(record.key)
+                what, found = _weigh(record, row, path)
+                self._tell(kind, what)
+                self._section.findings += found
+                self._found[kind] += met if row is not None else 0
+
+    def _tell(self, kind: type[Record], what: str, number: int = 1) -> None:
+        self._section.count(kind.plural, "read", number)
+        self._section.count(kind.plural, what, number)
+
+
+def _weigh(record: Record, row: Row[Record] | None, path: str) -> tuple[str, list[Finding]]:
+    if row is None:
+        return "missing", [error(path, "is not in SQL")]
+    if row.record is None:
+        return "differ", [error(path, "its row in SQL does not decode" if row.why is None else row.why.message)]
+    if digest(record) == digest(row.record):
+        return "equal", []
+    names = ", ".join(differences(record, row.record))
+    return "differ", [error(path, f"differs from SQL in {names}")]
+
+
+def differences(record: Record, other: Record) -> Iterator[str]:
+    """Yield the JSON names of the fields in which two records differ."""
+    ours, theirs = record.as_json(), other.as_json()
+    for name in dict.fromkeys((*ours, *theirs)):
+        if name not in record.outside_digest and ours.get(name) != theirs.get(name):
+            yield name

@@ -1,0 +1,1 @@
+"""Changes of single records and users. Imports the ledger and what is below."""

@@ -1,0 +1,111 @@
+"""Changes records by hand: whoever changes what, when and why is in the ledger, with what was there before.
+
+An edit is a run of its own. It is in one transaction with its notes: there is never one without the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from orbsite.models.ledger import Change, Run
+from orbsite.operations.batched import batched
+from orbsite.operations.ledger.manual_changes import Hand, Notes, stamped, step_text
+from orbsite.operations.report import Report
+from orbsite.storage.base.preconditions import refuse_other_owner, refuse_unexpected
+from orbsite.storage.base.store import Row
+from orbsite.storage.errors import Conflict, OwnerConflict
+from orbsite.storage.records.changes import Put
+from orbsite.storage.records.decoder import checked
+from orbsite.storage.records.record import Key, R, Record
+from orbsite.storage.sql.retry import Attempts
+from orbsite.storage.sql.store import SqlStore
+
+COLUMNS = ("changed", "unchanged", "missing")
+_BATCH = 500
+
+
+def edit(
+    store: SqlStore,
+    record: Record,
+    *,
+    hand: Hand,
+    expect: str | None = None,
+    free: bool = False,
+    stamp: bool = True,
+    position: int | None = None,
+) -> Report:
+    """Put one record in the place of what has its key; where that says the same, nothing is written.
+
+    `expect` is the digest of what it replaces, and with `free` it replaces nothing (Conflict). With `stamp`, its time
+    of change, where it has one, becomes the hand's. A row that does not decode is replaced too: this mends it.
+    `position` is its place in its list, where it had one that it should have again.
+    """
+    kind, record = type(record), checked(record)
+
+    def act() -> Report:
+        notes = Notes(store, kind, Run.Operation.EDIT, hand, COLUMNS)
+        row = store.rows(kind, [record.key], lock=True).get(record.key)
+        old = None if row is None else row.record
+        if row is not None and free:
+            raise Conflict("its key is taken; nothing was written. Open that record, or choose another key")
+        refuse_other_owner(record, old)
+        refuse_unexpected(old, expect)
+        wanted = stamped(record, hand.at) if stamp and old is not None else record
+        if old is not None and _says_the_same(record, old):
+            notes.count("unchanged")
+            return notes.done()
+        notes.keep([notes.change(record.key, row, wanted)])
+        notes.count("changed")
+        _write(store, wanted, row, position)
+        return notes.done()
+
+    return Attempts(store.using).run(act)
+
+
+def edit_each(
+    store: SqlStore, kind: type[R], keys: Iterable[Key], change: Callable[[R], R], *, hand: Hand, stamp: bool = True
+) -> Report:
+    """Change each record that is there, all or nothing; a row that does not decode counts as missing.
+
+    One run notes them all. What `change` returns unchanged is not written. Raises InvalidRecord.
+    """
+    wanted = sorted(set(keys))
+
+    def act() -> Report:
+        notes = Notes(store, kind, Run.Operation.EDIT, hand, COLUMNS)
+        for batch in batched(wanted, _BATCH):
+            rows = store.rows(kind, batch, lock=True)
+            changed: list[tuple[Change, Record]] = []
+            for key in batch:
+                row = rows.get(key)
+                if row is None or row.record is None:
+                    notes.count("missing")
+                    continue
+                new: Record = checked(change(row.record))
+                if _says_the_same(new, row.record):
+                    notes.count("unchanged")
+                    continue
+                new = stamped(new, hand.at) if stamp else new
+                notes.count("changed")
+                changed.append((notes.change(key, row, new), new))
+            notes.keep([change for change, _ in changed])
+            store.put([record for _, record in changed])
+        return notes.done()
+
+    return Attempts(store.using).run(act)
+
+
+def _write(store: SqlStore, record: Record, row: Row[Record] | None, position: int | None) -> None:
+    if row is None:
+        store.put([record], free=True)
+    elif row.record is None or position is not None:
+        try:
+            store.load([(record, row.position if position is None else position)], None)
+        except OwnerConflict as problem:
+            raise OwnerConflict("the row belongs to another user, and no record changes hands") from problem
+    else:
+        store.put([record])
+
+
+def _says_the_same(record: Record, old: Record) -> bool:
+    return step_text(Put(record)) == step_text(Put(old))

@@ -1,0 +1,284 @@
+"""Erases a user in every store that there is, and says what remains elsewhere, found by a search of every place."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from django.db import connections
+
+from orbsite.conf import app_settings
+from orbsite.models.api_tokens import Token
+from orbsite.models.ledger import Run
+from orbsite.operations.backup.prune import made_at
+from orbsite.operations.backup.uploads import UPLOADS
+from orbsite.operations.ledger.erased_rows import Erased, clear_away, erase_rows, rename
+from orbsite.operations.ledger.erasure_list import enter, has_database, pseudonym
+from orbsite.operations.ledger.runs import alone
+from orbsite.operations.ledger.text_search import Needles, columns_that_name, files_that_name, spellings
+from orbsite.operations.report import Report, Section
+from orbsite.storage.base.store import Store
+from orbsite.storage.clock import utc_now
+from orbsite.storage.encoding.timestamps import spell
+from orbsite.storage.errors import DocumentError, LockTimeout, OrbError, RunUnderWay, StoreUnavailable
+from orbsite.storage.file.document import LOST_AND_FOUND
+from orbsite.storage.file.erasure import without_user
+from orbsite.storage.file.store import FileStore
+from orbsite.storage.file.tombstones import OWN, TOMBSTONES, Tombstones
+from orbsite.storage.findings import error
+from orbsite.storage.memory.store import MemoryStore
+from orbsite.storage.records.domain import Domain, Entry, registered
+from orbsite.storage.records.record import Key, Record
+from orbsite.storage.sql.filters import can_be_stored
+from orbsite.storage.sql.store import SqlStore
+from orbsite.stores import file_store, memory_stores
+
+COLUMNS = ("erased",)
+REMAINS, ELSEWHERE = "remains", "elsewhere"
+_MOST_IDS = 500
+_TOKENS = "orb_tokens.users"
+
+
+def erase(
+    stores: list[Store],
+    user: str,
+    *,
+    base: Path,
+    backups: Path | None = None,
+    now: Callable[[], datetime] = utc_now,
+) -> Report:
+    """Erase a user's data in these stores and in every other one that is present, and enter the erasure list.
+
+    The domains are those of the stores. Present are SQL, the files under the data directory `base`, and the memory of
+    this process. The user is on the list before anything goes; run again, it removes what is still there. The section
+    `elsewhere` tells what remains. Raises RunUnderWay where another run writes; nothing was erased then.
+    """
+    if not user:
+        raise OrbError("no user was named; nothing was erased")
+    using = next((store.using for store in stores if isinstance(store, SqlStore)), "default")
+    ledger = using if has_database(using) else None
+    if ledger is None and any(isinstance(store, SqlStore) for store in stores):
+        raise StoreUnavailable("the database has no erasure list; nothing was erased. Run: manage.py migrate")
+    with _alone(ledger):
+        return _Erasing(stores, user, base, ledger).carry_out(now(), backups)
+
+
+class _Erasing:
+    """One erasure, under the lock that keeps runs out."""
+
+    def __init__(self, stores: list[Store], user: str, base: Path, ledger: str | None) -> None:
+        self._user, self._base, self._ledger = user, base, ledger
+        self._domains = list({store.domain.name: store.domain for store in stores}.values())
+        self._stores = [*stores, *(one for one in memory_stores() if one not in stores)]
+        self._uses_files = any(isinstance(store, FileStore) for store in stores)
+        known = {store.base for store in stores if isinstance(store, FileStore)}
+        if base.absolute() not in {one.absolute() for one in known}:
+            self._stores += [file_store(domain, base) for domain in self._domains]
+        self._report = Report(columns=COLUMNS, bad=("left",))
+        self._rows = Erased()
+        self._ids: set[str] = set()
+
+    def carry_out(self, moment: datetime, backups: Path | None) -> Report:
+        has_files = self._base.is_dir() or self._uses_files
+        entered = enter(self._user, moment, base=self._base if has_files else None, using=self._ledger)
+        if self._ledger is not None and can_be_stored(self._user):
+            self._rows = erase_rows(self._user, self._domains, self._ledger)
+            self._note_keys(self._rows.keys)
+        for domain in self._domains:
+            self._erase_in(domain)
+        self._erase_tombstones()
+        if self._ledger is not None:
+            rename(self._user, pseudonym(entered, self._user), self._ledger)
+            clear_away(self._ledger)
+        found = _Search(self._user, base=self._base, backups=backups, ledger=self._ledger, moment=moment, ids=self._ids)
+        self._report.section(ELSEWHERE, ()).details.update(found.result())
+        return self._report
+
+    def _erase_in(self, domain: Domain) -> None:
+        section = self._report.section(domain.name, (kind.plural for kind in domain.kinds))
+        numbers: Counter[str] = Counter()
+        if self._ledger is not None:
+            numbers["sql"] = 0
+        for kind in domain.kinds:
+            number = self._rows.records.get(kind, 0)
+            numbers.update({"sql": number} if number else {})
+            section.count(kind.plural, "erased", number)
+        for store in self._stores:
+            if store.domain.name == domain.name and isinstance(store, FileStore):
+                with self._telling(domain, section):
+                    numbers["file"] += self._erase_in_file(store, section)
+            elif store.domain.name == domain.name and isinstance(store, MemoryStore):
+                numbers["memory"] += self._erase_in_memory(store, section)
+        section.details["stores"] = dict(numbers)
+        section.details[REMAINS] = {"history": 0, "rejects": 0, "files": sorted(_beside(self._base / domain.file))}
+
+    def _erase_in_file(self, store: FileStore, section: Section) -> int:
+        gone: list[Entry] = []
+
+        def sieve(data: bytes) -> bytes:
+            found, gone[:] = without_user(store.domain, data, self._user, self._rows.keys)
+            return found
+
+        store.filter(sieve)
+        items = [(entry.kind, entry.record) for entry in gone if entry.kind is not None]
+        for kind, _ in items:
+            section.count(kind.plural, "erased")
+        self._note_keys({(kind, record.key) for kind, record in items if record is not None})
+        return len(items)
+
+    def _erase_in_memory(self, store: MemoryStore, section: Section) -> int:
+        number = 0
+        for kind in store.domain.kinds:
+            went = store.delete_where(kind, {"user_id": self._user})
+            section.count(kind.plural, "erased", went)
+            number += went
+        store.forget(self._user)
+        return number
+
+    def _erase_tombstones(self) -> None:
+        tombstones = Tombstones(self._base)
+        for name in tombstones.names():
+            section = self._report.section(ELSEWHERE, ())
+            try:
+                section.facts["tombstones"] = section.facts.get("tombstones", 0) + tombstones.filter(name, self._stays)
+            except DocumentError as problem:
+                section.findings.append(error(f"{OWN}/{TOMBSTONES}/{name}", str(problem)))
+                section.count("tombstones", "left")
+
+    def _stays(self, line: dict[str, Any]) -> bool:
+        """Tell whether a line of a tombstone file is about somebody else."""
+        record = line.get("record")
+        owner = line.get("owner") or (record.get("userId") if isinstance(record, dict) else None)
+        if owner is not None:
+            return bool(owner != self._user)
+        return not any(spelling in str(line.get("original")) for spelling in spellings(self._user))
+
+    @contextlib.contextmanager
+    def _telling(self, domain: Domain, section: Section) -> Iterator[None]:
+        """Have a document that cannot be used be a finding: the erasure goes on with the rest."""
+        try:
+            yield
+        except DocumentError as problem:
+            section.count(domain.kinds[0].plural, "left")
+            said = f"{problem}; what it holds of the user is still there. Mend it, then erase again"
+            section.findings.append(error(str(domain.file), said))
+
+    def _note_keys(self, keys: set[tuple[type[Record], Key]]) -> None:
+        """Keep the names of some of what goes, to look for them afterwards."""
+        for kind, key in keys:
+            names = dict(zip(kind.key_fields, key, strict=True))
+            if kind.group_field is not None and len(self._ids) < _MOST_IDS:
+                self._ids |= {value for name, value in names.items() if name != "user_id"}
+
+
+class _Search:
+    """Where a user is still named, and until when."""
+
+    def __init__(
+        self, user: str, *, base: Path, backups: Path | None, ledger: str | None, moment: datetime, ids: set[str]
+    ) -> None:
+        self._user, self._base, self._backups, self._ledger, self._moment = user, base, backups, ledger, moment
+        self._needles = Needles.of(user, ids)
+
+    def result(self) -> dict[str, Any]:
+        """Return what remains: `places` has all of it, each with where it is, what it is, and until when."""
+        places = [*self._in_files(), *self._in_backups()]
+        tokens = 0
+        if self._ledger is None:
+            places.append(_place("database", "it could not be reached, and was not searched", "it is erased there too"))
+        else:
+            valid = Token.objects.using(self._ledger).filter(revoked_at=None)
+            tokens = sum(self._user in one.users for one in valid.only("users"))
+            places += self._in_columns()
+        graves = {Path(one["where"]).name for one in places if f"{OWN}/{TOMBSTONES}/" in one["where"]}
+        return {
+            "backups": sorted(_names(self._backups)) if self._backups else [],
+            "tombstones": sorted(graves),
+            "tokens": tokens,
+            "places": places,
+        }
+
+    def _in_columns(self) -> Iterator[dict[str, str]]:
+        until = {
+            _TOKENS: "the tokens are changed or removed: they let in who has them, and hold nothing of the user",
+            "orb_jobs.arguments": "the job that waits was done",
+        }
+        for column, number in columns_that_name(self._user, self._ledger or "default").items():
+            yield _place(column, f"{number} rows name the user", until.get(column, "they are removed"))
+        if self._ledger is not None:
+            is_server = connections[self._ledger].vendor == "postgresql"
+            what = "its write-ahead log" if is_server else "pages that an earlier version of this program left free"
+            yield _place("database", f"{what}, and copies of the disk, are beyond our reach", "they are used again")
+
+    def _in_files(self) -> Iterator[dict[str, str]]:
+        others = {f"{domain.file.parent.name}/{name}" for domain in registered() for name in domain.others}
+        for name in sorted(others):
+            if (self._base / name).exists():
+                yield _place(name, "names no user, so that no erasure can reach into it", "its own layer removes it")
+        own = {str(domain.file) for domain in registered()}
+        for path, said in files_that_name(self._base, self._needles):
+            name = os.fsencode(path.relative_to(self._base)).decode(errors="backslashreplace")
+            if name in own:
+                yield _place(name, f"{said}: in texts of others, unless it could not be read", "they are changed")
+            elif name not in others:
+                yield _place(name, said, "cleanup_orb_files removes it")
+
+    def _in_backups(self) -> Iterator[dict[str, str]]:
+        if self._backups is None:
+            return
+        for path, said in files_that_name(self._backups, self._needles):
+            name = os.fsencode(path.relative_to(self._backups)).decode(errors="backslashreplace")
+            yield _place(f"backups/{name}", said, self._until(path.relative_to(self._backups).parts[0]))
+
+    def _until(self, name: str) -> str:
+        """Return until when something under ORB_BACKUP_DIR is kept."""
+        made = made_at(name)
+        days = app_settings.keep_exports_days() if name.startswith("export-") else app_settings.keep_backups_days()
+        if name == UPLOADS:
+            return "cleanup_orb_files removes it"
+        if days is None:
+            return "it is removed by hand: no limit is set"
+        return spell((made or self._moment) + timedelta(days=days))
+
+
+def _place(where: str, what: str, until: str) -> dict[str, str]:
+    return {"where": where, "what": what, "until": until}
+
+
+@contextlib.contextmanager
+def _alone(ledger: str | None) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        if ledger is not None:
+            try:
+                stack.enter_context(alone(ledger))
+            except LockTimeout as problem:
+                said = f"{_run_under_way(ledger)}; nothing was erased. Try again once it has ended"
+                raise RunUnderWay(said) from problem
+        yield
+
+
+def _run_under_way(using: str) -> str:
+    run = Run.objects.using(using).filter(state=Run.State.RUNNING).order_by("-id").first()
+    if run is None:
+        return "another run writes to the database"
+    return f"run {run.pk}, a {run.operation} since {spell(run.started_at)}, is under way"
+
+
+def _beside(document: Path) -> Iterator[str]:
+    """Yield what is kept beside a document, of which an earlier state may be: the one before, asides, the journal."""
+    for name in _names(document.parent):
+        if name != document.name and name.startswith(document.name):
+            yield name
+    yield from (f"{LOST_AND_FOUND}/{name}" for name in _names(document.parent / LOST_AND_FOUND))
+
+
+def _names(directory: Path) -> list[str]:
+    try:
+        return [os.fsencode(path.name).decode(errors="backslashreplace") for path in directory.iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []

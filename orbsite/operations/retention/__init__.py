@@ -1,0 +1,1 @@
+"""Retention policies applied to a store. Imports files and what is below."""

@@ -1,0 +1,135 @@
+"""Removes what a retention policy does not keep, each record after its tombstone; undo brings it back."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
+
+from orbsite.models.ledger import Run
+from orbsite.operations.files.compact import note_compaction
+from orbsite.operations.ledger.change_log import key_text
+from orbsite.operations.ledger.runs import alone, begin, recorded
+from orbsite.operations.progress import Progress, silent
+from orbsite.operations.report import Report
+from orbsite.operations.retention.bury import InBatches, InOnePass
+from orbsite.operations.retention.removal import Sure, Terms, Weighed
+from orbsite.operations.statistics.stats import COMPACT
+from orbsite.storage.base.store import Store
+from orbsite.storage.errors import InvalidPolicy, OrbError
+from orbsite.storage.file.last_runs import Facts
+from orbsite.storage.file.store import FileStore
+from orbsite.storage.findings import warning
+from orbsite.storage.records.record import Record
+from orbsite.storage.retention.evaluate import verdicts
+from orbsite.storage.retention.policy import Policy, retained
+from orbsite.storage.sql.store import SqlStore
+
+COLUMNS = ("read", "kept", "removed")
+
+
+def retain(
+    stores: list[Store],
+    policy: Policy,
+    *,
+    now: Callable[[], datetime],
+    dry_run: bool = False,
+    force: bool = False,
+    trust_clock: bool = False,
+    budget: float | None = None,
+    pause: float = 0.0,
+    explain: str | None = None,
+    actor: str = "",
+    progress: Progress = silent,
+) -> Report:
+    """Remove what a policy does not keep from each store; with `dry_run`, tell what would go, and why.
+
+    With `explain`, tell of the records with this id alone why they would stay or go. `budget` is the seconds after
+    which no other batch is begun in SQL, `pause` the seconds between batches. What goes is kept as tombstones first: in
+    SQL by the run, else by the names in the report. Raises InvalidPolicy; ClockJumped unless `trust_clock`; and TooMuch
+    where more than a fifth of a store's records would go, unless `force`. Nothing was removed then.
+    """
+    moment, kinds = now(), [(store, kind) for store in stores for kind in _kinds(store, policy)]
+    if explain is not None:
+        return _explained(kinds, policy, moment, explain)
+    report, deadline = Report(columns=COLUMNS), None if budget is None else time.monotonic() + budget
+    progress.tells_of(report)
+    sure = Sure(force=force, trust_clock=trust_clock)
+    terms = Terms(actor=actor, sure=sure, deadline=deadline, pause=pause)
+    with contextlib.ExitStack() as stack:
+        weighed = [_weighed(store, kind, policy, moment) for store, kind in kinds]
+        for one in weighed:
+            stack.callback(one.close)
+            one.section = report.section(one.store.domain.name, (kind.plural for kind in retained(one.store.domain)))
+            one.noted = _last_noted(one.store)
+            one.look(exactly=dry_run or len(weighed) > 1)
+            if not dry_run:
+                one.refuse(sure)
+        if dry_run:
+            for one in weighed:
+                one.tell(sure)
+            return report
+        if any(isinstance(one, InBatches) for one in weighed):
+            _begin(stack, report, policy, now)
+        for one in weighed:
+            one.remove(report, terms, progress)
+    note_compaction(stores, moment)
+    return report
+
+
+def _begin(stack: contextlib.ExitStack, report: Report, policy: Policy, now: Callable[[], datetime]) -> None:
+    """Begin a run in the ledger; one that died half way is over, and what it removed can be brought back."""
+    stack.enter_context(alone())
+    Run.objects.filter(operation=Run.Operation.COMPACT, state=Run.State.RUNNING).update(state=Run.State.FAILED)
+    rules = msgspec.json.encode(policy.as_json()).decode()
+    stack.enter_context(recorded(begin(Run.Operation.COMPACT, rules, {}, now(), report), report, now))
+
+
+def _kinds(store: Store, policy: Policy) -> list[type[Record]]:
+    kinds = retained(store.domain)
+    if not kinds:
+        raise InvalidPolicy(f"{store.domain.name} has no records that retention is for; leave it out, with --only")
+    for kind in kinds:
+        policy.check(kind)
+    return kinds
+
+
+def _weighed(store: Store, kind: type[Record], policy: Policy, moment: datetime) -> Weighed:
+    if isinstance(store, SqlStore):
+        return InBatches(store, kind, policy, moment)
+    return InOnePass(store, kind, policy, moment)
+
+
+def _last_noted(store: Store) -> datetime | None:
+    """Return when something was last done to a store, as its ledger or the notes beside its files say.
+
+    It is the last one alone: a run that was noted by a wrong clock counts until the next one.
+    """
+    if isinstance(store, SqlStore):
+        last = Run.objects.order_by("-id").first()
+        return None if last is None else last.finished_at or last.started_at
+    if isinstance(store, FileStore):
+        return Facts(store.base).last(COMPACT, store.domain.name)
+    return None
+
+
+def _explained(kinds: list[tuple[Store, type[Record]]], policy: Policy, moment: datetime, name: str) -> Report:
+    """Tell of each user's record of an id why it stays or goes, from what it shares a session or a user with."""
+    report = Report()
+    for store, kind in kinds:
+        found = store.find(kind, {kind.key_fields[-1]: name})
+        for record in found:
+            path = name if len(found) == 1 else key_text(record.key)
+            shared = [kind.group_field or ""] + (["user_id"] if policy.keep_last_of_user is not None else [])
+            around = {one.key: one for field in shared for one in store.find(kind, {field: getattr(record, field)})}
+            for verdict in verdicts(kind, around.values(), policy, moment):
+                if verdict.key == record.key:
+                    message = f"{'stays' if verdict.keep else 'would go'}: {verdict.reason}"
+                    section = report.section(store.domain.name, ())
+                    section.findings.append(warning(f"{kind.plural} {path}", message))
+    if not report.domains:
+        raise OrbError(f"there is no record {name!r} that retention is for; ask orb_stats or the admin what there is")
+    return report

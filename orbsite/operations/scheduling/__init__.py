@@ -1,0 +1,1 @@
+"""Maintenance: due policies, claims, the clock, and daily work. Imports retention and what is below."""

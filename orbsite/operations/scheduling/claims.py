@@ -1,0 +1,117 @@
+"""Due moments of policies, each of which runs once: claimed, kept alive, finished, or given up for dead.
+
+A claim is one conditional UPDATE, so that any number of hosts may try; whoever changes the row has it. The row of the
+run, unique by policy and due moment, stands in the same transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Q
+
+from orbsite.models.retention import PolicyRun, RetentionPolicy
+from orbsite.operations.workers.heartbeat import Watched
+from orbsite.storage.sql.retry import Attempts
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A due moment that is ours to run."""
+
+    policy: RetentionPolicy
+    """As it is now, rules included."""
+    run: PolicyRun
+    was_due: datetime | None
+    started_before: datetime | None
+    state_before: str
+
+    @property
+    def _ours(self) -> Any:
+        return RetentionPolicy.objects.filter(pk=self.policy.pk, claimed_by=self.run.worker)
+
+    def beat(self, moment: datetime, watched: Watched) -> bool:  # noqa: ARG002 -- it tells no more than that it lives
+        """Tell that the run goes on; return whether the claim still holds."""
+        return bool(self._ours.update(heartbeat=moment))
+
+    def finish(self, state: str, now: datetime, *, result: Any = None, error: str = "") -> bool:
+        """Note how it ended, and let go; return whether the claim still held."""
+        free: dict[str, Any] = {"claimed_by": "", "claimed_at": None, "heartbeat": None}
+        last = {"last_finished": now, "last_state": state, "last_result": result, "last_error": error}
+
+        def end() -> bool:
+            if not self._ours.update(**free, **last):
+                return False
+            PolicyRun.objects.filter(pk=self.run.pk).update(state=state, finished_at=now, result=result, error=error)
+            return True
+
+        return Attempts("default").run(end)
+
+    def put_back(self) -> None:
+        """Let go of it as if it had never been claimed: others were in the way, and it is due again at once."""
+        before = {"last_started": self.started_before, "last_state": self.state_before, "next_due": self.was_due}
+
+        def undo() -> None:
+            if self._ours.update(claimed_by="", claimed_at=None, heartbeat=None, **before):
+                PolicyRun.objects.filter(pk=self.run.pk).delete()
+
+        Attempts("default").run(undo)
+
+
+def due(now: datetime) -> list[RetentionPolicy]:
+    """Return the policies that are due and nobody runs, the longest due first."""
+    waiting = RetentionPolicy.objects.filter(Q(next_due=None) | Q(next_due__lte=now), enabled=True, claimed_by="")
+    return sorted(waiting, key=lambda one: (one.next_due is not None, one.next_due or now, one.pk))
+
+
+def claim(policy: RetentionPolicy, worker: str, now: datetime) -> Slot | None:
+    """Return the due moment, which is ours then alone; None where somebody else was first, or it has run before."""
+    moment = policy.next_due or now
+    missed, following = coalesced(moment, policy.interval, now)
+    where = {"next_due__isnull": True} if policy.next_due is None else {"next_due": policy.next_due}
+
+    def take() -> PolicyRun | None:
+        free = RetentionPolicy.objects.filter(pk=policy.pk, enabled=True, claimed_by="", every=policy.every, **where)
+        if PolicyRun.objects.filter(policy=policy, slot=moment).exists():
+            free.update(next_due=following)
+            return None
+        mine = {"claimed_by": worker, "claimed_at": now, "heartbeat": now, "next_due": following}
+        if not free.update(**mine, last_started=now, last_state=RetentionPolicy.State.RUNNING):
+            return None
+        return PolicyRun.objects.create(policy=policy, slot=moment, missed=missed, worker=worker, started_at=now)
+
+    run = Attempts("default").run(take)
+    if run is None:
+        return None
+    current = RetentionPolicy.objects.get(pk=policy.pk)
+    return Slot(current, run, policy.next_due, policy.last_started, policy.last_state)
+
+
+def coalesced(moment: datetime, interval: timedelta, now: datetime) -> tuple[int, datetime]:
+    """Return how many more due moments have passed since one, and the first that is still to come."""
+    missed = max(0, (now - moment) // interval)
+    return missed, moment + (missed + 1) * interval
+
+
+def recover(now: datetime, stale_after: timedelta) -> Iterator[RetentionPolicy]:
+    """Fail the runs whose workers give no sign of life any more, and yield their policies, free again."""
+    for policy in RetentionPolicy.objects.exclude(claimed_by="").filter(heartbeat__lt=now - stale_after):
+        error = (
+            f"its worker {policy.claimed_by} has given no sign of life since {policy.heartbeat}; the next run goes on"
+        )
+
+        def fail(policy: RetentionPolicy = policy, error: str = error) -> int:
+            dead = RetentionPolicy.objects.filter(
+                pk=policy.pk, claimed_by=policy.claimed_by, heartbeat=policy.heartbeat
+            )
+            failed = {"last_state": RetentionPolicy.State.FAILED, "last_finished": now, "last_error": error}
+            if dead.update(claimed_by="", claimed_at=None, heartbeat=None, **failed):
+                runs = PolicyRun.objects.filter(policy=policy, state=PolicyRun.State.RUNNING)
+                return runs.update(state=PolicyRun.State.FAILED, finished_at=now, error=error)
+            return 0
+
+        if Attempts("default").run(fail):
+            yield policy

@@ -1,0 +1,55 @@
+"""What is done once a day: a row of statistics, and what has expired goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.apps import apps
+
+from orbsite.conf import app_settings
+from orbsite.models.idempotency import forget
+from orbsite.models.jobs import Job
+from orbsite.models.ledger import Change
+from orbsite.models.retention import PolicyRun
+from orbsite.operations.files import export_directories
+from orbsite.operations.ledger.tombstones import REMOVALS
+from orbsite.operations.statistics.daily import note_growth
+
+_TASKS_OF_THE_DATABASE = "django_tasks_database"
+_BATCH = 1000
+
+
+def chores(now: Callable[[], datetime]) -> dict[str, int]:
+    """Do them, and return how many rows of each kind came or went. Any of them may be done twice."""
+    noted = note_growth(now)
+    before = now() - timedelta(days=app_settings.undo_days())
+    ended = {"finished_at__lt": before}
+    facts = {
+        "growth_noted": noted,
+        "tombstones_removed": _remove(Change.objects.filter(run__operation__in=REMOVALS, run__started_at__lt=before)),
+        "answers_removed": forget(now()),
+        "exports_removed": _remove_exports(now()),
+        "jobs_removed": _remove(Job.objects.filter(**ended)),
+        "policy_runs_removed": _remove(PolicyRun.objects.filter(**ended)),
+    }
+    if apps.is_installed("django_tasks_db"):
+        tasks = apps.get_model(_TASKS_OF_THE_DATABASE, "DBTaskResult")
+        facts["tasks_removed"] = _remove(tasks._default_manager.filter(**ended))
+    return facts
+
+
+def _remove_exports(moment: datetime) -> int:
+    days = app_settings.keep_exports_days()
+    keep = None if days is None else timedelta(days=days)
+    return export_directories.remove_expired(app_settings.backup_directory(), moment, keep)
+
+
+def _remove(rows: Any) -> int:
+    """Remove rows, a batch in a transaction, and return how many there were."""
+    number = 0
+    while keys := list(rows.order_by("pk").values_list("pk", flat=True)[:_BATCH]):
+        rows.model._default_manager.filter(pk__in=keys).delete()
+        number += len(keys)
+    return number

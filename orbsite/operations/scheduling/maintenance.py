@@ -1,0 +1,230 @@
+"""Runs what is due, each due moment once, however many hosts ask; a clock that jumps removes nothing."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Collection
+from datetime import datetime, timedelta
+
+from django.db.models import Q
+
+from orbsite.models.retention import RetentionPolicy
+from orbsite.operations.progress import Progress, Stopped, silent
+from orbsite.operations.report import Report, Section
+from orbsite.operations.retention.apply import retain
+from orbsite.operations.scheduling import claims
+from orbsite.operations.scheduling.claims import Slot
+from orbsite.operations.scheduling.clock_guard import SKEW, look, note_day
+from orbsite.operations.scheduling.daily import chores
+from orbsite.operations.search_index import index_some
+from orbsite.operations.workers.heartbeat import SECONDS, Watched, beating
+from orbsite.operations.workers.queue import hand_over_lost_jobs
+from orbsite.operations.workers.workers import STALE_AFTER, a_name, brief, fail_stale_jobs, told
+from orbsite.storage.errors import LockTimeout, OrbError
+from orbsite.storage.findings import ROOT, error, warning
+from orbsite.stores import store_named
+
+COLUMNS = ("due", "run", "failed", "busy", "missed", "refused", "removed")
+KIND = "policies"
+OWN = "maintenance"
+"""The section about the clock and what is done once a day."""
+PATIENCE = 10.0
+"""Seconds for which a policy waits for another run over the same data to end."""
+_PAUSE = 0.2
+_State = RetentionPolicy.State
+
+
+def maintain(
+    *,
+    now: Callable[[], datetime],
+    only: Collection[str] | None = None,
+    worker: str = "",
+    stale_after: timedelta = STALE_AFTER,
+    patience: float = PATIENCE,
+    beat: float = SECONDS,
+    trust_clock: bool = False,
+    progress: Progress = silent,
+) -> Report:
+    """Run the policies that are due, and once a day what is done once a day; tell what became of each.
+
+    With `only`, the policies of those domains. Where the clock has jumped, nothing is done but that; with `trust_clock`
+    it is believed. Runs and jobs whose workers died are failed first. A policy that fails keeps no other from running.
+    """
+    report = Report(columns=COLUMNS, bad=("failed", "refused"))
+    moment = now()
+    sight = look(moment, trust=trust_clock)
+    if not sight.is_trusted:
+        _section(report, OWN).count(KIND, "refused")
+        _section(report, OWN).findings.append(error(ROOT, sight.message))
+        return report
+    if trust_clock:
+        RetentionPolicy.objects.filter(claimed_by="", last_started__gt=moment).update(last_started=None, next_due=None)
+    _fail_the_dead(report, moment, stale_after)
+    work = _Work(
+        report,
+        now=now,
+        worker=worker or a_name(),
+        patience=patience,
+        beat=beat,
+        trust_clock=trust_clock,
+        progress=progress,
+    )
+    refused = _refused(report, moment)
+    for policy in claims.due(moment):
+        if policy.pk not in refused and (only is None or policy.domain in only) and not progress.is_stopping:
+            work.take(policy)
+    moment = now()
+    if sight.day_is_new and not progress.is_stopping and look(moment).is_trusted:
+        _do_chores(_section(report, OWN), moment)
+    _index(report, now, only, progress)
+    return report
+
+
+def _fail_the_dead(report: Report, moment: datetime, stale_after: timedelta) -> None:
+    """Fail the runs and jobs whose workers died."""
+    for policy in claims.recover(moment, stale_after):
+        _fail(
+            _section(report, policy.domain), policy, "its last run did not end: its worker died; the next one goes on"
+        )
+    if stale := fail_stale_jobs(moment, stale_after):
+        _section(report, OWN).facts["jobs_failed"] = stale
+    if lost := hand_over_lost_jobs(lambda: moment, stale_after):
+        _section(report, OWN).facts["jobs_queued_again"] = lost
+
+
+def _index(report: Report, now: Callable[[], datetime], only: Collection[str] | None, progress: Progress) -> None:
+    """Bring a part of the words by which records are searched into step; what fails is tried again the next time."""
+    if only is not None:
+        return
+    try:
+        if changed := index_some(now, progress=progress):
+            _section(report, OWN).facts["words_changed"] = changed
+    except Exception as problem:  # noqa: BLE001 -- policies have run, and are told of all the same
+        _section(report, OWN).count(KIND, "failed")
+        _section(report, OWN).findings.append(error(ROOT, f"the search was not caught up: {told(problem)}"))
+
+
+def _do_chores(section: Section, moment: datetime) -> None:
+    """Do what is done once a day; what fails is tried again by the next maintenance."""
+    try:
+        section.facts |= chores(lambda: moment)
+    except Exception as problem:  # noqa: BLE001 -- it keeps no policy from running
+        section.count(KIND, "failed")
+        section.findings.append(error(ROOT, told(problem)))
+    else:
+        note_day(moment)
+
+
+class _Distrusted(OrbError):
+    """The clock has jumped since maintenance began."""
+
+
+class _Work:
+    """What one worker does in one go."""
+
+    def __init__(
+        self,
+        report: Report,
+        *,
+        now: Callable[[], datetime],
+        worker: str,
+        patience: float,
+        beat: float,
+        trust_clock: bool,
+        progress: Progress,
+    ) -> None:
+        self._report, self._now, self._worker = report, now, worker
+        self._patience, self._beat, self._progress = patience, beat, progress
+        self._trust_clock = trust_clock
+
+    def take(self, policy: RetentionPolicy) -> None:
+        """Run a policy that is due, unless somebody else does."""
+        slot = claims.claim(policy, self._worker, self._now())
+        if slot is None:
+            return
+        section = _section(self._report, policy.domain)
+        section.count(KIND, "due")
+        try:
+            done = self._run(slot)
+        except LockTimeout as problem:
+            slot.put_back()
+            section.count(KIND, "busy")
+            section.findings.append(warning(_path(policy), f"others were in the way; it stays due: {problem}"))
+        except _Distrusted as problem:
+            slot.put_back()
+            section.count(KIND, "refused")
+            section.findings.append(error(_path(policy), str(problem)))
+        except Exception as problem:  # noqa: BLE001 -- one policy keeps no other from running
+            self._failed(slot, section, told(problem))
+        except BaseException as problem:
+            had_it = self._failed(slot, section, f"it was stopped ({type(problem).__name__}); the next run goes on")
+            if had_it or self._progress.is_stopping or not isinstance(problem, Stopped):
+                raise
+        else:
+            self._done(slot, section, done)
+
+    def _run(self, slot: Slot) -> Report:
+        """Retain, and wait meanwhile for whoever else writes there. Raises LockTimeout where that takes too long."""
+        policy, deadline = slot.policy, time.monotonic() + self._patience
+        rules, store = policy.policy, store_named(policy.store, policy.domain)
+        with beating(Watched(self._progress), slot.beat, self._now, seconds=self._beat) as watched:
+            while True:
+                if not (sight := look(self._now())).is_trusted:
+                    raise _Distrusted(sight.message)
+                try:
+                    return retain(
+                        [store],
+                        rules,
+                        now=self._now,
+                        force=policy.force,
+                        trust_clock=self._trust_clock,
+                        actor=f"policy {policy.pk}",
+                        progress=watched,
+                    )
+                except LockTimeout:
+                    if time.monotonic() > deadline or watched.is_stopping:
+                        raise
+                    time.sleep(random.uniform(_PAUSE / 4, _PAUSE))  # noqa: S311 -- so that two do not keep in step
+
+    def _done(self, slot: Slot, section: Section, done: Report) -> None:
+        if not slot.finish(_State.DONE, self._now(), result=brief(done)):
+            _fail(section, slot.policy, "it took its worker for dead, and was given to another one")
+            return
+        section.count(KIND, "run")
+        section.count(KIND, "missed", slot.run.missed)
+        section.count(KIND, "removed", sum(part.total("removed") for part in done.domains.values()))
+
+    def _failed(self, slot: Slot, section: Section, message: str) -> bool:
+        """Note that it failed; return whether it was this worker's still, and nobody else's or nobody's by now."""
+        had_it = slot.finish(_State.FAILED, self._now(), error=message)
+        _fail(section, slot.policy, message)
+        return had_it
+
+
+def _refused(report: Report, now: datetime) -> set[int]:
+    """Report the policies that began their last run at a moment that is still to come, and return them."""
+    ahead = Q(last_started__gt=now + SKEW) | Q(Q(next_due=None) | Q(next_due__lte=now), last_started__gt=now)
+    found = list(RetentionPolicy.objects.filter(ahead, enabled=True, claimed_by=""))
+    for policy in found:
+        section = _section(report, policy.domain)
+        section.count(KIND, "refused")
+        message = (
+            f"its last run began at {policy.last_started}, which is still to come: the clock went back, and nothing "
+            "was removed; where the clock is right now, choose “Run at the next maintenance” in the admin"
+        )
+        section.findings.append(error(_path(policy), message))
+    return {policy.pk for policy in found}
+
+
+def _section(report: Report, name: str) -> Section:
+    return report.section(name, (KIND,))
+
+
+def _fail(section: Section, policy: RetentionPolicy, message: str) -> None:
+    section.count(KIND, "failed")
+    section.findings.append(error(_path(policy), message))
+
+
+def _path(policy: RetentionPolicy) -> str:
+    return f"policy {policy.pk}"

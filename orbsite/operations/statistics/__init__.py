@@ -1,0 +1,1 @@
+"""Counts and sizes of stores. Imports models and storage alone."""

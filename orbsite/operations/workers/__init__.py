@@ -1,0 +1,1 @@
+"""Processes that do long work: their names and heartbeats."""

@@ -1,0 +1,139 @@
+"""Finds records by their words, in SQL: what the index tells, as far as it is true, and what it does not know yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import BooleanField, ExpressionWrapper, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce
+
+from orbsite.models.search_index import Words
+from orbsite.search.analyzer import document
+from orbsite.search.backends import by_index, by_text
+from orbsite.search.indexer import Place, is_searched, name_field, place_of, texts_of
+from orbsite.search.query import Wanted
+from orbsite.storage.base.query import Query
+from orbsite.storage.findings import Finding
+from orbsite.storage.records.record import R, Record, columns
+from orbsite.storage.records.unreadable import Unread
+from orbsite.storage.sql.compiled_query import rows_within
+from orbsite.storage.sql.filters import HasKey, among, beyond, can_be_stored
+from orbsite.storage.sql.models import column_of, read_cells
+from orbsite.storage.sql.raw_columns import RawValue, raw_rows
+from orbsite.storage.sql.store import SqlStore, read_or_tell
+
+NEWEST = 500
+"""How many of the newest rows are looked at themselves, where the index does not know them as they are."""
+FEW = 10_000
+"""Up to how many hits the index is followed; of more, each row that is shown is looked at instead, newest first."""
+_PAGE = 100
+_AT_A_TIME = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search came to."""
+
+    condition: Q
+    """Which rows have what is wanted."""
+    unknown: int = 0
+    """How many of the newest rows the index did not know as they are; they were searched all the same."""
+
+
+def search(rows: QuerySet[Any], wanted: Wanted) -> Found:
+    """Return the condition for those of some rows of one table that have what is wanted.
+
+    Text that is not there any more is never found: the words count only for the digest of the row. What was saved since
+    the index was caught up is found where it is among the newest of the rows.
+    """
+    kind = rows.model.kind
+    if wanted.is_empty or not is_searched(kind):
+        return Found(Q(pk__in=[]))
+    name, fresh = name_field(kind), _unknown(rows, kind)
+    hits = [
+        (values["pk"], place_of(kind, values))
+        for values in _rows_of(rows, kind, fresh)
+        if wanted.matches(_document(kind, values))
+    ]
+    is_hit = Q(pk__in=[pk for pk, _ in hits])
+    known = Words.objects.using(rows.db).filter(kind=kind.plural)
+    places = list(known.filter(by_index(wanted)).values_list("user_id", "key")[: FEW + 1])
+    # a scalar, which is looked up row by row: a planner may turn EXISTS into a join with all the words there are
+    of_the_row = known.filter(user_id=OuterRef("user_id"), key=OuterRef(name), digest=OuterRef("digest"))
+    if len(places) > FEW:
+        return Found(Q(_is_so(of_the_row, by_text(wanted))) | is_hit, unknown=len(fresh))
+    still = Q(_is_so(of_the_row, Value(True)))
+    found = Q(HasKey(("user_id", name), {*places, *(place for _, place in hits)}))
+    return Found(found & (still | is_hit if hits else still), unknown=len(fresh))
+
+
+def _is_so(words: QuerySet[Words], condition: Any) -> Any:
+    """Return the condition that there is such a row of words, and what holds for it."""
+    told = words.values(told=ExpressionWrapper(condition, BooleanField()))
+    return Coalesce(Subquery(told), Value(False))
+
+
+class Searched(SqlStore):
+    """A store in which only what a search finds is found; everything else about it is as it was."""
+
+    def __init__(self, store: SqlStore, kind: type[Record], wanted: Wanted, where: Mapping[str, str]) -> None:
+        super().__init__(store.domain, store.using)
+        there = self._rows(kind).filter(**where) if all(map(can_be_stored, where.values())) else None
+        self._condition = Q(pk__in=[]) if there is None else search(there, wanted).condition
+
+    def select(self, kind: type[R], query: Query, findings: list[Finding] | None = None) -> list[R]:
+        """Return what `find` does, of what the search finds."""
+        if not all(map(can_be_stored, query.where.values())):
+            return []
+        rows = self._rows(kind).filter(self._condition, **query.where)
+        if query.since:
+            rows = rows.filter(**{f"{kind.time_field}__gte": query.since})
+        if query.until:
+            rows = rows.filter(**{f"{kind.time_field}__lt": query.until})
+        sign, direction = ("", "gt") if query.oldest_first else ("-", "lt")
+        rows = rows.order_by(*(sign + name for name in kind.order_fields))
+        with Unread(findings) as unread:
+            found = self._pages(kind, rows, query, direction, unread)
+            return list(query.cut(one for one in found if query.matches_time(one) and query.matches_content(one)))
+
+    def _pages(self, kind: type[R], rows: QuerySet[Any], query: Query, direction: str, unread: Unread) -> Iterator[R]:
+        after = query.after
+        while True:
+            rest = rows if after is None else rows.filter(beyond(kind.order_fields, after, direction))
+            size = _PAGE if query.max_bytes is None else rows_within(rest, _PAGE, query.max_bytes)
+            found = list(self._cells(kind, rest[:size]))
+            yield from (record for cells in found if (record := read_or_tell(kind, cells, unread)) is not None)
+            if len(found) < size:
+                return
+            after = tuple(RawValue(found[-1][name], column_of(rows.model, name)) for name in kind.order_fields)
+
+
+def _unknown(rows: QuerySet[Any], kind: type[Record]) -> list[Any]:
+    """Return the primary keys of those of the newest rows whose words are not known as they are."""
+    newest = rows.order_by(*(f"-{name}" for name in kind.order_fields))
+    found = [
+        (pk, (user, name), digest)
+        for pk, user, name, digest in raw_rows(newest, ("pk", "user_id", name_field(kind), "digest"))[:NEWEST]
+        if can_be_stored(user) and can_be_stored(name)
+    ]
+    known: dict[Place, str] = {}
+    for condition in among(("user_id", "key"), [place for _, place, _ in found]):
+        words = Words.objects.using(rows.db).filter(condition, kind=kind.plural)
+        known.update({(user, name): digest for user, name, digest in words.values_list("user_id", "key", "digest")})
+    return [pk for pk, place, digest in found if known.get(place) != digest]
+
+
+def _rows_of(rows: QuerySet[Any], kind: type[Record], keys: list[Any]) -> Iterator[dict[str, Any]]:
+    """Yield the columns of the rows of some primary keys, few at a time: any of them may be large."""
+    everything = rows.model._base_manager.using(rows.db)
+    names = ("pk", *columns(kind))
+    for start in range(0, len(keys), _AT_A_TIME):
+        part = raw_rows(everything.filter(pk__in=keys[start : start + _AT_A_TIME]), names)
+        yield from (dict(zip(names, cells, strict=True)) for cells in part.iterator(1))
+
+
+def _document(kind: type[Record], values: dict[str, Any]) -> str:
+    record = read_cells(kind, values).record
+    return "" if record is None else document(texts_of(record))

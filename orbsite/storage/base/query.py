@@ -1,0 +1,131 @@
+"""What `find` looks for, with one meaning for every store."""
+
+from __future__ import annotations
+
+import sys
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from operator import attrgetter
+from typing import Any
+
+from orbsite.storage.records.record import R, Record, Value, is_ordered_by_time, tags_of, texts_in
+
+_order = attrgetter("order")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """Conditions, all of which must hold, and how much of what holds is wanted."""
+
+    where: Mapping[str, str] = field(default_factory=dict)
+    """Fields and the text that each must equal, code point by code point."""
+    since: datetime | None = None
+    until: datetime | None = None
+    """Instants: `since` is within, `until` is not."""
+    tag: str | None = None
+    text: str | None = None
+    """A part of any of the texts, case folded."""
+    after: tuple[Any, ...] | None = None
+    """Keyset cursor: the `order` of the last record seen."""
+    limit: int | None = None
+    max_bytes: int | None = None
+    """Where what is found takes more memory than this, it ends with the record that exceeds it, the first one aside."""
+    oldest_first: bool = False
+
+    def check(self, kind: type[Record]) -> None:
+        """Raise ValueError for conditions that records of this kind cannot answer."""
+        allowed = {*kind.key_fields, *kind.stored_fields, "user_id"}
+        if unknown := sorted(set(self.where) - allowed):
+            raise ValueError(f"{kind.plural} are found by {', '.join(sorted(allowed))}, not by {', '.join(unknown)}")
+        if self.limit is not None and self.limit < 0:
+            raise ValueError("a limit is zero or more")
+        for moment in (self.since, self.until):
+            if moment is not None and moment.tzinfo is None:
+                raise ValueError("since and until need a time zone")
+        if self.after is not None and not _is_order(kind, self.after):
+            raise ValueError(f"a cursor is the order of a record: {', '.join(kind.order_fields)}")
+        for name, wanted, fields in (
+            ("since and until", self.since or self.until, kind.time_field),
+            ("tag", self.tag, kind.tag_field),
+            ("text", self.text, kind.text_fields),
+        ):
+            if wanted is not None and not fields:
+                raise ValueError(f"{kind.plural} cannot be found by {name}")
+
+    def matches(self, record: Record) -> bool:
+        """Tell whether every condition holds, the cursor and the limit aside."""
+        for name, wanted in self.where.items():
+            if getattr(record, name) != wanted:
+                return False
+        return self.matches_time(record) and self.matches_content(record)
+
+    def matches_content(self, record: Record) -> bool:
+        """Tell whether tag and text hold: the conditions that SQL leaves to us."""
+        if self.tag is not None and self.tag not in tags_of(record):
+            return False
+        return self.text is None or any(self.text.casefold() in part.casefold() for part in _texts(record))
+
+    def select(self, kind: type[R], ordered: Sequence[R]) -> list[R]:
+        """Return the records that match, from the cursor on, up to the limit; looks at no more of them than it must.
+
+        `ordered` is in ascending order.
+        """
+        span = self._span(kind, ordered)
+        matching = (ordered[index] for index in (span if self.oldest_first else reversed(span)))
+        return list(self.cut(one for one in matching if self.matches(one)))
+
+    def cut(self, found: Iterable[R]) -> Iterator[R]:
+        """Yield as much of what was found as is wanted, and look at no more of it."""
+        total = 0
+        for number, record in enumerate(
+            islice(found, min(sys.maxsize if self.limit is None else self.limit, sys.maxsize))
+        ):
+            yield record
+            if self.max_bytes is not None:
+                total += weight(record)
+                if total > self.max_bytes and number:
+                    return
+
+    def _span(self, kind: type[Record], ordered: Sequence[Record]) -> range:
+        """Return where in `ordered` the cursor and the time leave something to look for."""
+        first, last = 0, len(ordered)
+        if self.after is not None and self.oldest_first:
+            first = bisect_right(ordered, self.after, key=_order)
+        elif self.after is not None:
+            last = bisect_left(ordered, self.after, key=_order)
+        if kind.time_field is not None and is_ordered_by_time(kind):
+            moment = attrgetter(kind.time_field)
+            first = first if self.since is None else max(first, bisect_left(ordered, self.since, key=moment))
+            last = last if self.until is None else min(last, bisect_left(ordered, self.until, key=moment))
+        return range(first, last)
+
+    def matches_time(self, record: Record) -> bool:
+        """Tell whether the record's instant is within since and until."""
+        if self.since is None and self.until is None:
+            return True
+        moment = getattr(record, record.time_field or "")
+        return (self.since is None or moment >= self.since) and (self.until is None or moment < self.until)
+
+
+def _is_order(kind: type[Record], cursor: tuple[Any, ...]) -> bool:
+    types = [datetime if name == kind.time_field else str for name in kind.order_fields]
+    return len(cursor) == len(types) and all(map(isinstance, cursor, types))
+
+
+def _texts(record: Record) -> Iterable[str]:
+    for name in record.text_fields:
+        yield from texts_in(getattr(record, name))
+
+
+def weight(value: Any) -> int:
+    """Return about how many bytes of memory a record, or a part of one, takes."""
+    if isinstance(value, str):
+        return sys.getsizeof(value)
+    if isinstance(value, Value):
+        return sum(weight(getattr(value, name)) for name in value.__struct_fields__)
+    if isinstance(value, Mapping):
+        return sum(weight(name) + weight(item) for name, item in value.items())
+    return sum(map(weight, value)) if isinstance(value, list | tuple) else sys.getsizeof(value)

@@ -1,0 +1,1 @@
+"""JSON and timestamps as bytes and text. Imports errors and findings alone."""

@@ -1,0 +1,217 @@
+"""A document and its journal in memory, as this process last saw them, and how it keeps up with others."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+
+import msgspec
+
+from orbsite.storage.errors import DocumentCorrupt, OrbError
+from orbsite.storage.file import journal as journals
+from orbsite.storage.file.content import Content
+from orbsite.storage.file.document import Document
+from orbsite.storage.file.journal import Journal, Line, Scan
+from orbsite.storage.filesystem.directory import Directory, Found
+from orbsite.storage.filesystem.stat_signature import Sight
+from orbsite.storage.records.changes import StepReader
+from orbsite.storage.records.domain import Domain
+
+logger = logging.getLogger(__name__)
+
+_PAUSES = (0.02, 0.03, 0.05)
+"""Seconds to wait before reading again what somebody may be writing just now."""
+_MOST_LOOKS = 50
+"""How often to look again where others fold faster than this can read."""
+_FRESH = 2_000_000_000
+
+
+class Replica:
+    """What the document holds, and what it looked like when it was read."""
+
+    def __init__(self, domain: Domain, document: Document, found: Found | None, taken: int, scan: Scan | None) -> None:
+        self.content = Content(domain, None)
+        self.digest: str | None = None
+        """Of the document's bytes on the disk."""
+        self.size = 0
+        self.sight: Sight | None = None
+        self.stamped = False
+        self.journal: Journal | None = scan.journal if scan else None
+        self.journal_sight: Sight | None = None
+        self.rest = scan.rest if scan else b""
+        """What follows the last good line of the journal."""
+        self.has_journal = scan is not None
+        """Whether there is a file for the journal, be it good or not."""
+        self.is_confirmed = False
+        """Whether the disk is known to have the journal as far as it was read."""
+        self.is_foreign = False
+        """Whether the document is not the one that the journal stands on."""
+        self.is_folded = False
+        """Whether the journal was folded into the document, and is still there."""
+        self.adrift: list[msgspec.Raw] = []
+        """Steps of the journal for which another program's document has no place."""
+        self._document = document
+        self._steps = StepReader(domain)
+        if found is not None:
+            self._take(domain, found, taken)
+            self._catch_up(scan)
+
+    def saw(self, status_of_document: Sight, digest: str, size: int) -> None:
+        """Note what the document looks like now."""
+        self.sight, self.digest, self.size = status_of_document, digest, size
+
+    def keeps_up(self, directory: Directory) -> bool:
+        """Take in what others saved; False where that takes reading everything again."""
+        journal = directory.status_of(self._document.journal)  # before the document, for a fold replaces that first
+        status = directory.status_of(self._document.name)
+        if self.sight is None or status is None or not self.sight.is_of(status):
+            return False
+        if not self.sight.is_sure and not self._is_same(directory):
+            return False
+        if journal is None:
+            return not self.has_journal or self._lost_its_journal()
+        seen = self.journal_sight
+        return (seen is not None and seen.is_sure and seen.is_of(journal)) or self._follow(directory)
+
+    def _is_same(self, directory: Directory) -> bool:
+        taken = directory.fs.nanoseconds()
+        found = directory.look(self._document.name)
+        if found is None or found.digest != self.digest:
+            return False
+        self.sight = Sight.of(found.status, taken)
+        return True
+
+    def _lost_its_journal(self) -> bool:
+        """Keep what only memory has now: somebody has removed the journal, and nobody has folded it."""
+        if self.journal is not None and self.journal.seq and not self.is_folded:
+            self.is_foreign = True
+            logger.error("%s was removed; what it held is saved again with the next save", self._document.journal)
+        self.journal, self.has_journal, self.rest, self.journal_sight = None, False, b"", None
+        return True
+
+    def _follow(self, directory: Directory) -> bool:
+        """Read on in the journal, where it is still the one that was read so far."""
+        known = self.journal
+        start = known.end - len(known.last) if known else 0
+        taken = directory.fs.nanoseconds()
+        found = directory.look(self._document.journal, start)
+        if found is None:
+            return False
+        envelope = self._document.envelope
+        if known is None:
+            scan = journals.scan(found.data, envelope)
+        elif found.data.startswith(known.last):
+            scan = journals.follow(known, found.data[len(known.last) :], envelope)
+        else:
+            return False
+        if scan.damage or scan.journal is None or not (known or scan.journal.base == self.digest):
+            return False
+        self.journal, self.rest, self.has_journal = scan.journal, scan.rest, True
+        self.journal_sight = None if scan.rest else Sight.of(found.status, taken)
+        if scan.lines:
+            self.is_confirmed = False
+            self._replay(scan.lines)
+        return True
+
+    def _take(self, domain: Domain, found: Found, taken: int) -> None:
+        hashing = found.hashing  # goes on while the content is decoded
+        try:
+            self.content = Content(domain, self._document.envelope.open(found.data))
+        except DocumentCorrupt as problem:
+            raise DocumentCorrupt(
+                f"{self._document.path} cannot be read, and was left as it is: {problem}; "
+                "run validate_orb_files, then mend it or put a backup in its place"
+            ) from problem
+        self.saw(Sight.of(found.status, taken), hashing.hexdigest(), len(found.data))
+        self.stamped = found.stamp is not None
+
+    def _catch_up(self, scan: Scan | None) -> None:
+        if scan is None or self.digest is None:
+            return
+        folded = scan.folded_into(self.digest)
+        self.is_foreign, self.is_folded = folded is None, bool(folded)
+        self._replay(scan.lines[folded or 0 :])
+        if self.is_folded and len(scan.lines) > (folded or 0):
+            self.is_foreign = True  # somebody went on in a journal that was folded: a new one has to be begun
+
+    def _replay(self, lines: Iterable[Line]) -> None:
+        for line in lines:
+            for raw in line.steps:
+                try:
+                    self.content.replay(self._steps.read([raw]))
+                except OrbError:
+                    self.adrift.append(raw)
+                    self.is_foreign = True
+
+
+def load(
+    domain: Domain, document: Document, directory: Directory | None, before: Replica | None = None, *, locked: bool
+) -> Replica:
+    """Read a document and its journal; what somebody is writing just now is read again. Raises DocumentError.
+
+    `before` is what was known of them; `locked` says that nobody of us is writing.
+    """
+    if directory is None:
+        return Replica(domain, document, None, 0, None)
+    for pause in (*_PAUSES, None):
+        taken = directory.fs.nanoseconds()
+        scan, found = look(document, directory)
+        try:
+            if found is None:
+                document.refuse_to_start_over(directory)
+            _refuse_damage(document, scan)
+            replica = Replica(domain, document, found, taken, scan)
+        except DocumentCorrupt:
+            if pause is None or (found is not None and abs(taken - found.status.st_mtime_ns) > _FRESH):
+                raise
+        else:
+            if pause is None or locked or not replica.is_foreign:
+                break
+        time.sleep(pause)
+    _report(document, replica, found, before)
+    return replica
+
+
+def look(document: Document, directory: Directory) -> tuple[Scan | None, Found | None]:
+    """Return journal and document as they stood at one time, also where one of us folds in between.
+
+    The journal is read before the document, and once more after it: a fold that came between has left a line there.
+    """
+    for _ in range(_MOST_LOOKS):
+        with directory.opened(document.journal) as journal:
+            first = None if journal is None else journal.look()
+            found = directory.look(document.name)
+            if journal is None or first is None:
+                return None, found
+            scan = journals.scan(first.data, document.envelope)
+            if found is None or scan.folded_into(found.digest) is not None:
+                return scan, found
+            scan = journals.scan(journal.look().data, document.envelope)
+            now = directory.status_of(document.journal)
+            is_there = now is not None and now.st_ino == first.status.st_ino
+            if is_there or scan.folded_into(found.digest) is not None:
+                return scan, found
+    return scan, found
+
+
+def _refuse_damage(document: Document, scan: Scan | None) -> None:
+    if scan is not None and scan.damage:
+        raise DocumentCorrupt(
+            f"{document.path.with_name(document.journal)}: {scan.damage}; nothing was read or changed. "
+            "Run check_orb_files to see what is there, and repair_orb_files --apply to go on with the good lines"
+        )
+
+
+def _report(document: Document, replica: Replica, found: Found | None, before: Replica | None) -> None:
+    """Say so where another program has changed the document."""
+    has_stamp = replica.stamped or (before is not None and before.stamped)
+    changed = found is not None and has_stamp and found.stamp != replica.digest
+    if changed or (replica.is_foreign and not replica.is_folded):
+        logger.warning("outside_edit: another program has changed %s; its content was taken over", document.path)
+    if replica.adrift:
+        logger.error(
+            "outside_edit: %d steps of %s have no place in it any more; they are kept aside by the next save",
+            len(replica.adrift),
+            document.journal,
+        )

@@ -1,0 +1,175 @@
+"""Where a document and its journal lie, and how one reads or writes there."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+from orbsite.storage.errors import DocumentCorrupt, DocumentError, DocumentRefused
+from orbsite.storage.file.envelope import Envelope, Plain
+from orbsite.storage.filesystem.directory import Directory
+from orbsite.storage.filesystem.lock import locked
+from orbsite.storage.filesystem.mounts import network_file_system
+from orbsite.storage.filesystem.syscalls import OS, FileSystem
+
+logger = logging.getLogger(__name__)
+
+LOCK_TIMEOUT = 20.0
+"""Seconds to wait for another process before giving up."""
+LOST_AND_FOUND = "lost+found"
+
+
+class Document:
+    """A JSON file at its place under a data directory, and what lies beside it."""
+
+    def __init__(
+        self,
+        base: Path,
+        file: PurePosixPath,
+        envelope: Envelope | None = None,
+        fs: FileSystem = OS,
+        *,
+        allow_network: bool = False,
+    ) -> None:
+        self.base = base
+        self.path = base / file
+        self.name = file.name
+        self.journal = f"{file.name}.journal"
+        self.envelope = envelope or Plain()
+        self._within = file.parent.name
+        self._fs = fs
+        self._allow_network = allow_network
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Directory | None]:
+        """Open the document's directory, None where there is none yet. Creates nothing, and takes no lock."""
+        with contextlib.ExitStack() as stack:
+            try:
+                base = stack.enter_context(self._opened(Directory.open))
+                directory = stack.enter_context(base.enter(self._within))
+            except FileNotFoundError:
+                directory = None
+            yield directory
+
+    def size(self) -> int:
+        """Return the bytes of document and journal; nothing is read."""
+        with self.reading() as directory:
+            found = [] if directory is None else [directory.status_of(name) for name in (self.name, self.journal)]
+        return sum(status.st_size for status in found if status is not None)
+
+    def journal_size(self) -> int:
+        """Return the bytes of the journal, 0 where there is none; nothing is read."""
+        with self.reading() as directory:
+            status = None if directory is None else directory.status_of(self.journal)
+        return 0 if status is None else status.st_size
+
+    @contextlib.contextmanager
+    def writing(self, *, make: bool = True) -> Iterator[Directory]:
+        """Open the document's directory and hold the document's lock.
+
+        A directory that is missing is made, or, without `make`, is a DocumentCorrupt: it was there before.
+        """
+        with contextlib.ExitStack() as stack:
+            base = stack.enter_context(self._opened(Directory.make) if make else self._reopened())
+            directory = stack.enter_context(base.enter_or_make(self._within) if make else self._reopened(base))
+            self._refuse_network(directory)
+            with locked(directory, self.name, LOCK_TIMEOUT):
+                if directory.status_of(self.name) is None:
+                    self._sync_above(base)
+                yield directory
+
+    def gone(self) -> DocumentCorrupt:
+        """Return what to say where everything is gone that was there a moment ago."""
+        return DocumentCorrupt(
+            f"{self.path} and everything beside it are gone, and were there before; nothing was written. "
+            "Put them back, or start this program again to begin anew"
+        )
+
+    def _reopened(self, base: Directory | None = None) -> Directory:
+        """Open the data directory, or the document's in it, to write in it once more; it is never made again."""
+        try:
+            directory = self._opened(Directory.open) if base is None else base.enter(self._within)
+        except FileNotFoundError as problem:
+            raise self.gone() from problem
+        return directory.claimed()
+
+    def _opened(self, how: Callable[[Path, FileSystem], Directory]) -> Directory:
+        with naming_the_setting(self.base):
+            return how(self.base, self._fs)
+
+    def refuse_to_start_over(self, directory: Directory) -> None:
+        """Raise DocumentCorrupt where the document is gone, and what was kept of it is not."""
+        beside = self.beside(directory.names())
+        if beside and directory.status_of(self.name) is None:
+            raise DocumentCorrupt(
+                f"{self.path} is missing, but {', '.join(beside)} beside it says that there was one; "
+                "rename the one that you want to go on with, or move all of them away to start empty"
+            )
+
+    def beside(self, names: Iterable[str]) -> list[str]:
+        """Return, in order, which of the names in the directory say that there is, or was, such a document."""
+        return sorted(name for name in names if name.startswith(f"{self.name}."))
+
+    def leftovers(self, directory: Directory) -> list[str]:
+        """Return the temporary files beside the document; while its lock is held, those of the dead."""
+        return [name for name in directory.names() if name.startswith(f".{self.name}.") and ".tmp" in name]
+
+    def clear_leftovers(self, directory: Directory) -> None:
+        """Move what dead processes left, which may be what somebody else wrote, out of the way."""
+        leftovers = self.leftovers(directory)
+        if not leftovers:
+            return
+        with directory.enter_or_make(LOST_AND_FOUND) as lost:
+            for name in leftovers:
+                directory.move(name, lost)
+        logger.warning("moved %d temporary files of dead processes to %s", len(leftovers), lost.path)
+
+    def _refuse_network(self, directory: Directory) -> None:
+        device = directory.fs.status(directory.descriptor).st_dev
+        kind = None if self._allow_network else _network_file_system(device)
+        if kind is not None:
+            raise DocumentRefused(
+                f"{directory.path} is on a network file system ({kind}), where locks cannot be trusted; "
+                "keep the data directory on a local disk, or set ORB_ALLOW_NETWORK_FS=true at your own risk"
+            )
+
+    def _sync_above(self, base: Directory) -> None:
+        """Sync the directories, which may be as new as the file, and which another process may have made."""
+        base.sync()
+        with Directory.open(self.base.parent.resolve(), self._fs) as above:
+            above.sync()
+
+
+_network_file_system = functools.lru_cache(maxsize=16)(network_file_system)
+
+
+@contextlib.contextmanager
+def naming_the_setting(base: Path, setting: str = "ORB_DATA_DIR (or --data-dir)") -> Iterator[None]:
+    """Have the error for a directory that is a symbolic link say which setting names it, and where it leads."""
+    try:
+        yield
+    except DocumentRefused as problem:
+        if not _is_link(base):
+            raise
+        raise DocumentRefused(
+            f"{base} is a symbolic link; set {setting} to the directory itself: {base.resolve()}"
+        ) from problem
+
+
+def _is_link(path: Path) -> bool:
+    try:
+        return path.is_symlink()
+    except OSError:  # where the path leads through what may not be read, nobody can tell
+        return False
+
+
+def require_directory(base: Path) -> None:
+    """Raise DocumentError where a data directory that somebody named is not there."""
+    try:
+        with naming_the_setting(base), Directory.open(base):
+            pass
+    except FileNotFoundError as problem:
+        raise DocumentError(f"there is no data directory {base}; check --data-dir and ORB_DATA_DIR") from problem

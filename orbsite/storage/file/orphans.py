@@ -1,0 +1,141 @@
+"""Which files are our own leftovers, by their names: what a crash, a repair or another program's edit made us keep.
+
+A name that is not spelled exactly as we spell it is nobody's leftover, however much it looks like one.
+"""
+
+from __future__ import annotations
+
+import calendar
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from orbsite.storage.file.checker import examine, is_alive
+from orbsite.storage.file.document import LOST_AND_FOUND, Document
+from orbsite.storage.file.last_runs import FACTS
+from orbsite.storage.file.tombstones import SUFFIX
+from orbsite.storage.filesystem.directory import Directory
+from orbsite.storage.records.domain import Domain
+
+TEMPORARY = r"\.(?P<pid>[0-9]{1,10})\.[0-9a-f]{8}\.tmp"
+MOMENT = r"(?P<moment>[0-9]{8}T[0-9]{6}Z)"
+DIED = "a temporary file of a process that died"
+_STAMP = r"(?P<stamp>[0-9]{16,20})"
+_ASIDES = (
+    (rf"\.conflict-{_STAMP}", "what another program wrote, kept aside"),
+    (rf"\.journal\.conflict-{_STAMP}", "what lay in the place of a journal, kept aside"),
+    (rf"\.journal\.adrift-{_STAMP}", "steps that had no place in the document, kept aside"),
+    (rf"\.journal\.torn-{_STAMP}", "the torn end of a journal, kept aside"),
+    (rf"(?:\.journal)?\.corrupt-{_STAMP}", "what a repair or a restore replaced, kept aside"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """Something that is in nobody's use."""
+
+    name: str
+    reason: str
+    size: int
+    youngest: int
+    """The nanosecond from which its age counts: of what its name tells and of its last change, the later one."""
+    sight: tuple[int, ...] = ()
+    """What tells whether it is still the same."""
+
+    @classmethod
+    def of(cls, name: str, reason: str, status: os.stat_result, stamp: int = 0) -> Leftover:
+        """Return a file as a leftover; `stamp` is the nanosecond that its name tells, 0 where it tells none."""
+        return cls(name, reason, status.st_size, max(stamp, status.st_mtime_ns), _sight(status))
+
+    def is_over(self, keep: timedelta, now: datetime) -> bool:
+        """Tell whether it has been kept for long enough."""
+        return self.youngest < (now.timestamp() - keep.total_seconds()) * 10**9
+
+    def is_still(self, status: os.stat_result | None) -> bool:
+        """Tell whether what has its name now is what was found, and was not changed since."""
+        return status is not None and _sight(status) == self.sight
+
+
+class Spelling:
+    """How names are spelled, each pattern with what such a thing is."""
+
+    def __init__(self, patterns: Sequence[tuple[str, str]]) -> None:
+        self._patterns = [(re.compile(pattern, re.ASCII | re.DOTALL), reason) for pattern, reason in patterns]
+
+    def __contains__(self, name: str) -> bool:
+        return any(pattern.fullmatch(name) for pattern, _ in self._patterns)
+
+    def found(self, directory: Directory) -> Iterator[Leftover]:
+        """Yield the plain files whose whole name is spelled so, but for what living processes have in their hands."""
+        for name in sorted(directory.names()):
+            for pattern, reason in self._patterns:
+                match = pattern.fullmatch(name)
+                status = directory.status_of(name) if match else None
+                if match and status is not None and is_plain(status) and not is_held(match):
+                    yield Leftover.of(name, reason, status, stamp_of(match))
+
+
+def of_document(name: str) -> Spelling:
+    """Return how the leftovers beside a document of that name are spelled."""
+    start = re.escape(name)
+    asides = [(start + end, reason) for end, reason in _ASIDES]
+    return Spelling([(rf"\.{start}(?:\.journal)?{TEMPORARY}", DIED), *asides])
+
+
+def of_lost_and_found(name: str) -> Spelling:
+    """Return how in `lost+found` are spelled the files that saves of a document have moved there."""
+    return Spelling([(rf"{_STAMP}\.{re.escape(name)}\..+", f"{DIED}, moved to {LOST_AND_FOUND}")])
+
+
+GRAVES = Spelling(
+    [(rf"(?:{MOMENT}|[A-Za-z0-9])[A-Za-z0-9_.-]*{re.escape(SUFFIX)}", "tombstones of which the time is over")]
+)
+"""Tombstone files."""
+HALF_GRAVES = Spelling([(rf"\..+{re.escape(SUFFIX)}{TEMPORARY}", DIED)])
+HALF_FACTS = Spelling([(rf"\.{re.escape(FACTS)}{TEMPORARY}", DIED)])
+
+
+def kept_beside(document: str) -> frozenset[str]:
+    """Return the names beside a document that are always ours, and never left over."""
+    return frozenset({document, f"{document}.journal", f"{document}.prev", f".{document}.lock", LOST_AND_FOUND})
+
+
+def is_needed(domain: Domain, document: Document, directory: Directory) -> bool:
+    """Tell whether a document is missing or damaged, so that what is kept beside it may be all that there is."""
+    is_there = directory.status_of(document.name) is not None
+    return not is_there or any(symptom.trouble.is_damage for symptom in examine(domain, document))
+
+
+def is_plain(status: os.stat_result) -> bool:
+    """Tell whether something is a regular file with one name: no link, no pipe, no directory."""
+    return stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+
+
+def is_held(match: re.Match[str]) -> bool:
+    """Tell whether a name says that a process has it in its hands, and that process lives."""
+    pid = match.groupdict().get("pid")
+    return pid is not None and is_alive(int(pid))
+
+
+def stamp_of(match: re.Match[str]) -> int:
+    """Return the nanosecond that a name tells, 0 where it tells none."""
+    told = match.groupdict()
+    if told.get("moment"):
+        return moment_of(told["moment"])
+    return int(told.get("stamp") or 0)
+
+
+def moment_of(text: str) -> int:
+    """Return the nanosecond at which `20260102T030405Z` ends; of what is no such moment, one that never comes."""
+    try:
+        return (calendar.timegm(time.strptime(text, "%Y%m%dT%H%M%SZ")) + 1) * 10**9
+    except ValueError:
+        return 2**80
+
+
+def _sight(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_nlink, status.st_mode

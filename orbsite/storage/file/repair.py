@@ -1,0 +1,117 @@
+"""Mends what a check-up finds, as far as that needs no guessing: whatever is replaced is kept aside first."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection
+
+from orbsite.storage.errors import DocumentCorrupt
+from orbsite.storage.file import journal as journals
+from orbsite.storage.file.cache import load
+from orbsite.storage.file.checker import Symptom, Trouble, examine
+from orbsite.storage.file.content import Content
+from orbsite.storage.file.document import Document
+from orbsite.storage.file.writer import Writer
+from orbsite.storage.filesystem.atomic_replace import digest_of, failing_whole, prepared
+from orbsite.storage.filesystem.directory import Directory
+from orbsite.storage.records.domain import Domain
+
+RESTORED = (Trouble.MISSING, Trouble.CORRUPT)
+"""What is mended by going back to the last good generation, for somebody who asks for that."""
+
+
+def plan(symptom: Symptom, *, restore: bool) -> str | None:
+    """Return what would be done about a symptom; None where nothing can be, or is not asked for."""
+    if symptom.trouble in RESTORED:
+        return "keep it aside, and put the last good generation (.prev) in its place" if restore else None
+    return {
+        Trouble.DAMAGED: "keep it aside, and go on with its good lines",
+        Trouble.ADRIFT: "keep aside what has no place in the document any more, and fold the rest",
+        Trouble.TORN: "keep the end aside, and cut it off",
+        Trouble.LEFTOVER: "move it to lost+found",
+        Trouble.OPEN: "make it private",
+    }.get(symptom.trouble)
+
+
+def mend(domain: Domain, document: Document, symptoms: Collection[Symptom], *, restore: bool) -> None:
+    """Do what was planned. Raises OrbError; whatever was done until then is whole, and nothing is lost."""
+    with failing_whole(document.path), document.writing() as directory:
+        still = [symptom for symptom in examine(domain, document) if symptom in symptoms]
+        wanted = {symptom.trouble for symptom in still if plan(symptom, restore=restore)}
+        if wanted & set(RESTORED):
+            _restore(domain, document, directory)
+        if Trouble.DAMAGED in wanted:
+            _salvage(document, directory)
+        if wanted & {Trouble.TORN, Trouble.LEFTOVER, Trouble.ADRIFT}:
+            writer = Writer(document, directory, load(domain, document, directory, locked=True), is_suspect=False)
+            writer.tidy()
+            if Trouble.ADRIFT in wanted:
+                writer.fold(contextlib.nullcontext())
+        for symptom in still:
+            if symptom.trouble is Trouble.OPEN:
+                _narrow(directory, symptom.name)
+
+
+def start_over(document: Document, data: bytes) -> None:
+    """Put a document that was checked in the place of one that is lost or cannot be read, which is kept aside.
+
+    Until it is there, the document is missing, and what is kept of it and of its journal keeps everybody from starting
+    empty. Raises OrbError as every save does.
+    """
+    with (
+        failing_whole(document.path),
+        document.writing() as directory,
+        prepared(directory, document.name, document.envelope.close(data)) as successor,
+    ):
+        for name in (document.name, document.journal):
+            if directory.status_of(name) is not None:
+                directory.put_aside(name, "corrupt", of=name)
+        directory.sync()
+        successor.take_over()
+
+
+def _restore(domain: Domain, document: Document, directory: Directory) -> None:
+    """Put the last good generation in the place of the document, which is kept aside."""
+    good = directory.read(f"{document.name}.prev")
+    if good is None:
+        raise DocumentCorrupt(f"there is no {document.path}.prev to go back to; put a backup in its place")
+    try:
+        Content(domain, document.envelope.open(good))
+    except DocumentCorrupt as problem:
+        message = f"{document.path}.prev is not good either: {problem}; put a backup in its place"
+        raise DocumentCorrupt(message) from problem
+    bad = directory.read(document.name)
+    if bad is not None:
+        directory.write_aside(bad, "corrupt", of=document.name)
+    with prepared(directory, document.name, good) as successor:
+        successor.take_over()
+
+
+def _salvage(document: Document, directory: Directory) -> None:
+    """Write a new journal with all good lines of the damaged one, which is kept aside."""
+    damaged = directory.read(document.journal) or b""
+    scan = journals.scan(damaged, document.envelope)
+    if not scan.damage:
+        return
+    digest = digest_of(directory.read(document.name)) or ""
+    lines = [*scan.lines, *scan.salvage]
+    folded = journals.last_fold(lines, digest)
+    lines = lines[folded:]
+    base = digest if folded or scan.journal is None else scan.journal.base
+    journal = journals.begun(document.envelope, base)
+    written = [journal.head]
+    for line in lines:
+        if line.steps:
+            written.append(journal.line(document.envelope, steps=line.steps))
+            journal.took(written[-1])
+    directory.write_aside(damaged, "corrupt", of=document.journal)
+    with prepared(directory, document.journal, b"".join(written)) as successor:
+        successor.take_over()
+
+
+def _narrow(directory: Directory, name: str) -> None:
+    descriptor = directory.fs.open_for_reading(name, directory.descriptor)
+    try:
+        directory.fs.narrow(descriptor, 0o600)
+    finally:
+        directory.close(descriptor)

@@ -1,0 +1,324 @@
+"""Records in a JSON file, with a journal beside it: saves cost the same at any size, reads by what they return."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from orbsite.storage.base.query import Query
+from orbsite.storage.base.store import Store
+from orbsite.storage.errors import OrbError
+from orbsite.storage.file.cache import Replica, load
+from orbsite.storage.file.compaction import Compaction, compacted
+from orbsite.storage.file.content import Content
+from orbsite.storage.file.document import Document
+from orbsite.storage.file.group_commit import Batches, Job
+from orbsite.storage.file.writer import SMALL, Writer
+from orbsite.storage.filesystem.atomic_replace import failing_whole
+from orbsite.storage.filesystem.directory import Directory
+from orbsite.storage.findings import Finding, Unreadable
+from orbsite.storage.memory.store import MemoryStore
+from orbsite.storage.records.domain import Domain
+from orbsite.storage.records.record import Key, R, Record
+from orbsite.storage.records.unreadable import Unread
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class _HalfDone(Exception):
+    """A caller's mistake showed in the middle of a change."""
+
+
+class FileStore(Store):
+    """Keeps records in the document of their domain, in the guide's layout; one for each document in a process."""
+
+    def __init__(self, domain: Domain, document: Document, *, journal_above: int | None = SMALL) -> None:
+        super().__init__(domain)
+        self._document = document
+        self._journal_above = journal_above
+        self.journal_size = document.journal_size
+        self._start()
+        _open_stores.add(self)
+
+    def _start(self) -> None:
+        """Begin with nothing in memory and no lock held: at first, and in a forked child."""
+        self._guard = threading.RLock()
+        self._batches = Batches(self._commit)
+        self._replica: Replica | None = None
+        self._is_tidy = False
+        self._was_there = False
+        self._journal_is_suspect = False
+        self._fold_failed_at = 0
+
+    def fetch(
+        self,
+        kind: type[R],
+        keys: Iterable[Key],
+        *,
+        user_id: str | None = None,
+        findings: list[Finding] | None = None,
+    ) -> dict[Key, R]:
+        wanted = list(keys)
+        with self._guard:
+            content = self._kept_up().content
+            owned = {} if user_id is None else {"user_id": user_id}
+            self._tell(content.unreadable(kind, owned, {*wanted}), findings)
+            return content.view.fetch(kind, wanted, user_id=user_id)
+
+    def select(self, kind: type[R], query: Query, findings: list[Finding] | None = None) -> list[R]:
+        with self._guard:
+            content = self._kept_up().content
+            if query.after is None:  # they have no place among the records: a first page names them all
+                self._tell(content.unreadable(kind, query.where), findings)
+            return content.view.select(kind, query)
+
+    def add(self, record: R) -> tuple[R, bool]:
+        return self._batches.run(lambda content: content.add(record))
+
+    def put(self, records: Iterable[Record], *, expect: str | None = None, free: bool = False) -> None:
+        wanted = list(records)
+        self._batches.run(lambda content: content.put(wanted, expect, free=free))
+
+    def delete(
+        self, kind: type[Record], keys: Iterable[Key], *, user_id: str | None = None, expect: str | None = None
+    ) -> int:
+        wanted = list(keys)
+        return self._batches.run(lambda content: content.delete(kind, wanted, user_id, expect))
+
+    def delete_where(self, kind: type[Record], where: Mapping[str, str]) -> int:
+        return self._batches.run(lambda content: content.delete_where(kind, where))
+
+    def walk(self, kind: type[R], *, page: int = 1000, findings: list[Finding] | None = None) -> Iterator[R]:
+        with self._guard:
+            content = self._kept_up().content
+            self._tell(content.unreadable(kind, {}), findings)
+            keys = content.view.keys(kind)
+        for start in range(0, len(keys), page):
+            with self._guard:
+                found = self._view().fetch(kind, keys[start : start + page])
+            yield from found.values()
+
+    @contextlib.contextmanager
+    def at_one_moment(self, *_: Store, user_id: str | None = None) -> Iterator[Sequence[Any]]:
+        where = {} if user_id is None else {"user_id": user_id}
+        with self._guard:
+            content = self._kept_up().content
+            invalid = {kind: list(content.unreadable(kind, where)) for kind in self.domain.kinds}
+            listed = content.view.listed(user_id, invalid)
+        yield [listed]
+
+    def count(self, kind: type[Record], distinct: str | None = None) -> int:
+        with self._guard:
+            return self._view().count(kind, distinct)
+
+    def size(self) -> int:
+        return self._document.size()
+
+    @property
+    def base(self) -> Path:
+        """The data directory."""
+        return self._document.base
+
+    def refused(self) -> int:
+        """Return how many items of the document are no records."""
+        return self.examine(lambda content: content.refused)
+
+    def snapshot(self) -> bytes | None:
+        """Return the document's bytes with everything in them that was saved, or None where there is none yet."""
+        with self._guard, self._document.reading() as directory:
+            if directory is None:
+                return None
+            if directory.status_of(self._document.journal) is None:
+                data = directory.read(self._document.name)
+                if data is not None:
+                    return self._document.envelope.open(data)
+            replica = self._refreshed(directory)
+            return None if replica.digest is None else replica.content.encode()
+
+    def replace(self, data: bytes, sieve: Callable[[bytes], bytes] = bytes) -> None:
+        """Put a whole document in the place of what is there, which stays beside it as `.prev`.
+
+        `sieve` returns what is to be written of it, as of the moment at which it is. Raises DocumentCorrupt where it is
+        no document of this domain, and as every save does.
+        """
+        self._rewritten(lambda writer: writer.replace(Content(self.domain, sieve(data))))
+
+    def filter(self, sieve: Callable[[bytes], bytes]) -> None:
+        """Write what `sieve` returns of the document, and leave no earlier state beside it: no journal, no `.prev`.
+
+        Nothing is made where there is no document. Raises DocumentCorrupt, and as every save does.
+        """
+        with self._document.reading() as found:
+            if found is None or found.status_of(self._document.name) is None:
+                return
+        with (
+            failing_whole(self._document.path),
+            self._document.writing() as directory,
+            self._writer(directory) as writer,
+        ):
+            before = writer.content.encode()
+            data = sieve(before)
+            content = Content(self.domain, data)
+            if data != before:
+                writer.replace(content)
+                writer.forget_previous()
+            writer.replace(content)  # so that a good generation lies beside it again
+
+    def compact(self, bury: Callable[[Compaction], None]) -> Compaction | None:
+        """Take out what is dead, after `bury` has kept it elsewhere, and fold the journal; None where there is no file.
+
+        What `bury` raises leaves everything as it was. Raises DocumentCorrupt, and as every save does.
+        """
+        with self._document.reading() as found:
+            if found is None or found.status_of(self._document.name) is None:
+                return None
+        with failing_whole(self._document.path), self._document.writing() as directory:
+            with self._writer(directory) as writer:
+                compaction = compacted(self.domain, writer.content.encode())
+                if compaction.dead:
+                    bury(compaction)
+                    writer.replace(compaction.content)
+            if writer.journal_size:
+                self._fold(writer)
+            return compaction
+
+    def examine(self, look: Callable[[Content], T]) -> T:
+        """Return what somebody finds in what is there; nothing may be changed."""
+        with self._guard:
+            return look(self._kept_up().content)
+
+    def rewrite(self, change: Callable[[Content], T]) -> T:
+        """Change what is there, and write it as a new document, which the journal is folded into."""
+        return self._rewritten(lambda writer: change(writer.content))
+
+    def _rewritten(self, change: Callable[[Writer], T]) -> T:
+        with (
+            failing_whole(self._document.path),
+            self._document.writing() as directory,
+            self._writer(directory) as writer,
+        ):
+            result = change(writer)
+            writer.save(None)
+            return result
+
+    def fold(self) -> bool:
+        """Write what the journal holds into the document and remove the journal; tell whether there was one."""
+        return self._fold_where(lambda _: True)
+
+    def close(self) -> None:
+        """Let go of what is in memory; a journal that has grown much is folded first."""
+        with self._guard:
+            replica, self._replica, self._was_there = self._replica, None, False
+        if replica is not None and replica.journal is not None:
+            self._fold_where(lambda writer: writer.is_due(closing=True))
+            with self._guard:
+                self._replica, self._was_there = None, False
+
+    def _tell(self, found: Iterable[Unreadable], findings: list[Finding] | None) -> None:
+        with Unread(findings) as unread:
+            for one in found:
+                unread.add(one)
+
+    def _view(self) -> MemoryStore:
+        """Return what can be read; the guard is held as long as somebody does."""
+        return self._kept_up().content.view
+
+    def _kept_up(self) -> Replica:
+        with self._document.reading() as directory:
+            return self._refreshed(directory)
+
+    def _refreshed(self, directory: Directory | None, *, locked: bool = False) -> Replica:
+        before, self._replica = self._replica, None  # whatever goes wrong, it is read again
+        if before is None or directory is None or not before.keeps_up(directory):
+            before = load(self.domain, self._document, directory, before, locked=locked)
+        if before.digest is None and self._was_there:
+            raise self._document.gone()
+        self._replica, self._was_there = before, before.digest is not None
+        return before
+
+    def _commit(self, jobs: Sequence[Job[Any]], acknowledge: Callable[[], None]) -> None:
+        with failing_whole(self._document.path), self._document.writing(make=not self._was_there) as directory:
+            writer = self._saved(jobs, directory)
+            acknowledge()
+            if writer.is_due() and writer.journal_size > self._fold_failed_at:
+                self._fold_after_save(writer)
+
+    def _saved(self, jobs: Sequence[Job[Any]], directory: Directory) -> Writer:
+        """Run jobs and save what they changed; a job that may have left half a change behind is left out."""
+        while True:
+            with contextlib.suppress(_HalfDone), self._writer(directory) as writer:
+                running = [job for job in jobs if not job.has_failed]
+                clean = [job.run(writer.content) for job in running]
+                if not all(clean):
+                    raise _HalfDone
+                writer.save(self._journal_above)
+                return writer
+
+    @contextlib.contextmanager
+    def _writer(self, directory: Directory) -> Iterator[Writer]:
+        """Return a writer for what lies in the directory; nobody reads until what it writes is there, or is not."""
+        with self._guard:
+            before, replica = self._replica, self._refreshed(directory, locked=True)
+            writer = Writer(self._document, directory, replica, is_suspect=self._journal_is_suspect)
+            self._replica = None
+            try:
+                if replica is not before or replica.rest or not self._is_tidy:
+                    self._is_tidy = False
+                    writer.tidy()
+                    self._is_tidy = True
+                yield writer
+            except BaseException:
+                self._is_tidy = False
+                raise
+            finally:
+                self._journal_is_suspect = writer.is_suspect
+            self._replica, self._was_there = replica, replica.digest is not None
+
+    def _fold_after_save(self, writer: Writer) -> None:
+        """Fold on behalf of everybody who saved; they have what they wanted, so that it may fail."""
+        try:
+            self._fold(writer)
+        except Exception as problem:  # noqa: BLE001 -- whatever it is, nobody's save has failed
+            self._fold_failed_at = 2 * writer.journal_size
+            with contextlib.suppress(OrbError, OSError):
+                writer.clear_leftovers()
+            logger.warning("%s was not folded, and will be later: %s", self._document.journal, problem)
+
+    def _fold_where(self, wanted: Callable[[Writer], bool]) -> bool:
+        with self._document.reading() as directory:
+            if directory is None or directory.status_of(self._document.journal) is None:
+                return False
+        with failing_whole(self._document.path), self._document.writing() as directory:
+            with self._writer(directory) as writer:
+                pass
+            if not writer.journal_size or not wanted(writer):
+                return False
+            self._fold(writer)
+            return True
+
+    def _fold(self, writer: Writer) -> None:
+        try:
+            writer.fold(self._guard)
+        except BaseException:
+            self._replica, self._is_tidy = None, False
+            raise
+        finally:
+            self._journal_is_suspect = writer.is_suspect
+        self._fold_failed_at = 0
+
+
+def _forget_what_the_parent_was_doing() -> None:
+    for store in _open_stores:
+        store._start()
+
+
+_open_stores: weakref.WeakSet[FileStore] = weakref.WeakSet()
+os.register_at_fork(after_in_child=_forget_what_the_parent_was_doing)

@@ -1,0 +1,154 @@
+"""One writer at a time: a lock file per document, held by flock, that is never unlinked or renamed.
+
+The kernel frees the lock when its holder dies, so there are no stale ones. What stands in the file is a hint to people.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import functools
+import os
+import socket
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from orbsite.storage.errors import DocumentRefused, LockTimeout
+from orbsite.storage.filesystem.directory import Directory
+from orbsite.storage.filesystem.file_checks import refuse_unless_plain, refused
+
+_LONGEST_PAUSE = 0.05
+
+_threads: dict[tuple[int, int, str], threading.Lock] = {}
+_threads_lock = threading.Lock()
+_held: set[int] = set()
+"""Descriptors of lock files, which a forked child would hold on to."""
+
+
+@contextlib.contextmanager
+def locked(directory: Directory, name: str, timeout: float) -> Iterator[None]:
+    """Hold the lock of a file of that name against other threads and processes; wait for it for `timeout` seconds.
+
+    Raises LockTimeout, which names the holder.
+    """
+    deadline = time.monotonic() + timeout
+    lock = f".{name}.lock"
+    with _thread_lock(directory, lock, timeout):
+        try:
+            descriptor = directory.fs.open_lock(lock, directory.descriptor)
+        except OSError as problem:
+            raise refused(directory.path / lock, problem) from problem
+        _held.add(descriptor)
+        try:
+            refuse_unless_plain(directory.fs.status(descriptor), directory, lock)
+            _acquire(directory, descriptor, lock, deadline)
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # closing frees it too, unless a forked child holds the descriptor
+                directory.fs.unlock(descriptor)
+            _held.discard(descriptor)
+            directory.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked_beside(path: Path, suffix: str) -> Iterator[None]:
+    """Hold a private lock file beside a file that is not ours alone, such as a database, without waiting.
+
+    Its owner becomes that of the file where the superuser makes it. Raises BlockingIOError where it is held, and
+    OSError where it cannot be opened or is no regular file.
+    """
+    descriptor = _opened(f"{path}{suffix}", path.stat())
+    _held.add(descriptor)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            yield
+        finally:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing frees it too, unless a forked child holds the descriptor
+    finally:
+        _held.discard(descriptor)
+        os.close(descriptor)
+
+
+def _opened(path: str, beside: os.stat_result) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            raise OSError(errno.EINVAL, "it is no plain file")
+        if os.geteuid() == 0 and status.st_uid != beside.st_uid:
+            os.fchown(descriptor, beside.st_uid, beside.st_gid)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+@contextlib.contextmanager
+def _thread_lock(directory: Directory, name: str, timeout: float) -> Iterator[None]:
+    status = directory.fs.status(directory.descriptor)
+    with _threads_lock:
+        lock = _threads.setdefault((status.st_dev, status.st_ino, name), threading.Lock())
+    is_ours = False
+    try:
+        is_ours = lock.acquire(timeout=timeout)
+        if not is_ours:
+            raise LockTimeout(f"{directory.path / name} is held by another thread of this process; try again later")
+        yield
+    finally:
+        if is_ours:
+            lock.release()
+
+
+def _acquire(directory: Directory, descriptor: int, name: str, deadline: float) -> None:
+    pause = 0.001
+    while True:
+        try:
+            directory.fs.lock(descriptor)
+        except BlockingIOError as problem:
+            if time.monotonic() >= deadline:
+                holder = directory.fs.read_hint(descriptor).decode(errors="replace").strip()
+                raise LockTimeout(
+                    f"{directory.path / name} is held by {holder or 'another process'}; "
+                    "wait for it to end, or stop it, then try again"
+                ) from problem
+            time.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+        except OSError as problem:
+            raise DocumentRefused(
+                f"{directory.path / name} cannot be locked: {problem.strerror}; "
+                "keep the data directory on a local disk, where locks work"
+            ) from problem
+        else:
+            with contextlib.suppress(OSError):  # a full disk keeps nobody from holding the lock
+                directory.fs.leave_hint(descriptor, _hint())
+            return
+
+
+def _hint() -> bytes:
+    return _hint_of(os.getpid(), int(time.time()))
+
+
+@functools.lru_cache(maxsize=1)
+def _hint_of(pid: int, second: int) -> bytes:
+    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
+    return f"process {pid} on {socket.gethostname()} since {since}".encode()
+
+
+def _let_go() -> None:
+    """Start a forked child with locks of its own: its parent's would never be released in it, nor by it."""
+    global _threads_lock  # noqa: PLW0603 -- a thread that is not there any more may have held it
+    _threads_lock = threading.Lock()
+    _threads.clear()
+    for descriptor in _held:
+        with contextlib.suppress(OSError):  # closing leaves the parent's lock alone; unlocking would not
+            os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)

@@ -1,0 +1,1 @@
+"""The store in memory. Imports base, retention and what is below."""

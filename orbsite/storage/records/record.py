@@ -1,0 +1,267 @@
+"""What a record is: a frozen value, declared once, that knows its key, its order and its JSON."""
+
+from __future__ import annotations
+
+import copy
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from functools import cache
+from operator import attrgetter
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from orbsite.storage.encoding import timestamps
+
+if TYPE_CHECKING:
+    _T = TypeVar("_T")
+    Maybe: TypeAlias = _T | None
+else:
+
+    class Maybe:
+        """`Maybe[X]` may be left out, but is never null in JSON: an explicit null is kept in `extra`."""
+
+        def __class_getitem__(cls, item: Any) -> Any:
+            return item
+
+
+class Extra(dict[str, Any]):
+    """Unknown keys of a record, kept for whoever wrote them. A type of its own, so that no JSON decodes as one."""
+
+
+class AnyJSON:
+    """Any JSON value. No JSON decodes as one: a strict decoder leaves it to the slow path, which looks into it."""
+
+
+Text: TypeAlias = str
+Id: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+Instant: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
+JSONObject: TypeAlias = dict[str, AnyJSON]
+"""A JSON object that is kept as it is; its values are plain JSON, as deep as files may be."""
+Key: TypeAlias = tuple[str, ...]
+R = TypeVar("R", bound="Record")
+
+_AS_THEY_ARE = (datetime, date, time, timedelta, bytes, bytearray, UUID, Decimal)
+"""What is no text, and would be made one without a word."""
+
+
+class Value(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    rename="camel",
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    gc=False,
+):
+    """An immutable value with declared fields and whatever unknown keys it was read with."""
+
+    when_missing: ClassVar[dict[str, Any]] = {}
+    """What mending puts in for fields that are missing, or that nothing can be made of."""
+
+    extra: Maybe[Extra] = None
+
+    def __repr__(self) -> str:
+        """Name it, and tell nothing of what it holds: tracebacks and logs show this."""
+        return f"<{type(self).__name__}>"
+
+    def as_json(self, spell: Callable[[datetime], Any] = timestamps.spell) -> dict[str, Any]:
+        """Return the value as JSON: names as in the guide's files, absent fields left out, unknown keys last."""
+        if self.extra is None and holds_texts_alone(type(self)):
+            return self._texts_as_json(spell)
+        printed = {}
+        for attribute, name in field_names(type(self)):
+            item = getattr(self, attribute)
+            if item is not None:
+                printed[name] = item if type(item) is str else plain(item, spell)
+        for name, item in (self.extra or {}).items():
+            printed.setdefault(name, item)
+        return printed
+
+    def _texts_as_json(self, spell: Callable[[datetime], Any]) -> dict[str, Any]:
+        """Do the same, ten times as fast, for a value that holds texts and instants alone."""
+        printed: dict[str, Any] = msgspec.to_builtins(self, builtin_types=_AS_THEY_ARE)
+        for attribute, name in _to_spell(type(self)):
+            item = getattr(self, attribute)
+            if item is not None:
+                printed[name] = plain(item, spell)
+        return printed
+
+
+class Record(Value, frozen=True):
+    """A value that a store keeps. Class variables say what the stores need to know, and nothing else does."""
+
+    plural: ClassVar[str]
+    """What reports and commands call these records."""
+    key_fields: ClassVar[tuple[str, ...]]
+    """Fields that together name one record."""
+    order_fields: ClassVar[tuple[str, ...]]
+    """Fields that order records; unique together, so that a cursor neither skips nor repeats."""
+    stored_fields: ClassVar[tuple[str, ...]] = ()
+    """Optional fields that must be set once the record is in a store."""
+    time_field: ClassVar[str | None] = None
+    """The instant that `since` and `until` compare."""
+    group_field: ClassVar[str | None] = None
+    """What belongs together where retention counts records, such as a session; None where none are dropped for age."""
+    version_field: ClassVar[str | None] = None
+    """The instant that tells which of two versions is newer, where the records have one."""
+    tag_field: ClassVar[str | None] = None
+    text_fields: ClassVar[tuple[str, ...]] = ()
+    outside_digest: ClassVar[frozenset[str]] = frozenset()
+    """JSON names of fields that do not travel with the record, and so do not count when versions are compared."""
+    takes_unknown_keys: ClassVar[bool] = True
+    """Whether the record is an object in its file, which has room for keys that this version does not know."""
+
+    user_id: Maybe[Id] = None
+
+    def __post_init__(self) -> None:
+        for attribute in _instants(type(self)):
+            moment = getattr(self, attribute)
+            if moment is not None and moment.tzinfo not in (UTC, None):
+                msgspec.structs.force_setattr(self, attribute, _in_utc(moment))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.key!r}>"
+
+    @property
+    def key(self) -> Key:
+        """The record's key."""
+        return key_getter(type(self))(self)
+
+    @property
+    def owner(self) -> str:
+        """The user to whom the record belongs; empty until it is saved."""
+        return self.user_id or ""
+
+    @property
+    def order(self) -> tuple[Any, ...]:
+        """The record's place in its order: what a cursor holds."""
+        return tuple([getattr(self, name) for name in self.order_fields])
+
+    def remarks(self) -> list[tuple[str, str]]:
+        """Return what is valid but odd: a field's JSON name, and the remark."""
+        return []
+
+
+def keys_of_all(kind: type[Record], records: Iterable[Record]) -> Iterator[Key]:
+    """Yield the keys of many records of a kind, several times as fast as one by one."""
+    names: Iterator[Any] = map(attrgetter(*kind.key_fields), records)
+    return names if len(kind.key_fields) > 1 else zip(names, strict=False)
+
+
+@cache
+def key_getter(kind: type[Record]) -> Callable[[Record], Key]:
+    """Return what takes the key from records of a kind."""
+    get: Any = attrgetter(*kind.key_fields)
+    return get if len(kind.key_fields) > 1 else lambda record: (get(record),)
+
+
+def own(record: R) -> R:
+    """Return a record that shares nothing that can be changed with another; most records are frozen."""
+    return copy.deepcopy(record) if _holds_objects(record) else record
+
+
+def _holds_objects(value: Value) -> bool:
+    compound = _compound(type(value))
+    if value.extra is not None or not compound:
+        return value.extra is not None
+    inner = [getattr(value, name) for name in compound]
+    if any(isinstance(item, dict) for item in inner):
+        return True
+    lists = (item if isinstance(item, list | tuple) else (item,) for item in inner)
+    return any(_holds_objects(part) for parts in lists for part in parts if isinstance(part, Value))
+
+
+@cache
+def _compound(kind: type[Value]) -> tuple[str, ...]:
+    """Return the fields that may hold values of their own."""
+    fields = [field for field in msgspec.structs.fields(kind) if field.name != "extra"]
+    return tuple(field.name for field in fields if field.type not in (Text, Id, Instant, tuple[Text, ...]))
+
+
+@cache
+def declared(kind: type[Value]) -> dict[str, Any]:
+    """Return what each field of a value is declared to be, by attribute."""
+    return {field.name: field.type for field in msgspec.structs.fields(kind)}
+
+
+@cache
+def columns(kind: type[Record]) -> tuple[str, ...]:
+    """Return the fields of a record in the order of the files, then what holds its unknown keys."""
+    return (*(attribute for attribute, _ in field_names(kind)), "extra")
+
+
+def tags_of(record: Record) -> tuple[str, ...]:
+    """Return a record's tags; a JSON object in their place has none."""
+    tags = getattr(record, record.tag_field or "", ())
+    return tags if isinstance(tags, tuple) else ()
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """Yield the texts of a field: itself, those of a list, or all of a JSON object, its keys among them."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from texts_in(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from texts_in(item)
+
+
+def list_form(hint: Any) -> Any:
+    """Return the declaration of a list among the forms that a field may have, or None where it has none."""
+    forms = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    return next((form for form in forms if typing.get_origin(form) is tuple), None)
+
+
+def is_ordered_by_time(kind: type[Record]) -> bool:
+    """Tell whether records of a kind stand in the order of their instants."""
+    return kind.time_field is not None and kind.order_fields[0] == kind.time_field
+
+
+@cache
+def field_names(kind: type[Value]) -> tuple[tuple[str, str], ...]:
+    """Return the declared fields of a value as pairs of attribute and JSON name, in the order of the files."""
+    fields = [field for field in msgspec.structs.fields(kind) if field.name != "extra"]
+    return tuple((field.name, field.encode_name) for field in fields)
+
+
+def plain(item: Any, spell: Callable[[datetime], Any] = lambda moment: moment) -> Any:
+    """Return a field's value as JSON has it, but for instants, which stay what they are unless spelled."""
+    if isinstance(item, datetime):
+        return spell(item)
+    if isinstance(item, Value):
+        return item.as_json(spell)
+    if isinstance(item, tuple | list):
+        return [part if type(part) is str else plain(part, spell) for part in item]
+    return item
+
+
+@cache
+def _instants(kind: type[Value]) -> tuple[str, ...]:
+    return tuple(field.name for field in msgspec.structs.fields(kind) if field.type == Instant)
+
+
+@cache
+def _to_spell(kind: type[Value]) -> tuple[tuple[str, str], ...]:
+    """Return the fields that are no single text, as pairs of attribute and JSON name."""
+    fields = [field for field in msgspec.structs.fields(kind) if field.name != "extra"]
+    return tuple((one.name, one.encode_name) for one in fields if one.type not in (Text, Id))
+
+
+def holds_texts_alone(kind: type[Value]) -> bool:
+    """Tell whether values of this kind have no fields but texts, lists of texts and instants."""
+    return not _compound(kind)
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as problem:
+        raise ValueError("is no time between the years 1 and 9999 in UTC") from problem

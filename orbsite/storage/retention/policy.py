@@ -1,0 +1,146 @@
+"""Retention policies: which records are kept, which go, and the words for why.
+
+A policy has keep rules, any of which keeps a record, and two limits, which drop a record whatever the rules say. It is
+applied to each group of records, a session for example, newest first by (time, id), ids by code point.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from orbsite.storage.errors import InvalidPolicy
+from orbsite.storage.records.domain import Domain
+from orbsite.storage.records.record import Record, is_ordered_by_time
+
+DAILY, WEEKLY, MONTHLY = "daily", "weekly", "monthly"
+_TRUSTED = timedelta(days=1)
+"""How much later than now a record may be dated and not count as one from the future."""
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What to keep. Raises InvalidPolicy for one without any rule, which would delete everything or nothing."""
+
+    keep_within_days: float | None = None
+    keep_last: int | None = None
+    keep_last_of_user: int | None = None
+    keep_daily: int | None = None
+    keep_weekly: int | None = None
+    keep_monthly: int | None = None
+    keep_tags: tuple[str, ...] = ()
+    max_age_days: float | None = None
+    """A limit: what is older goes; what is exactly that old stays."""
+    max_per_session: int | None = None
+    """A limit: what is beyond the newest so many of its group goes."""
+
+    def __post_init__(self) -> None:
+        given = {name: getattr(self, name) for name in self.__struct_fields__}
+        if not any(value not in (None, ()) for value in given.values()):
+            raise InvalidPolicy(f"a policy without any rule is refused; give one of: {', '.join(given)}")
+        for name, value in given.items():
+            if isinstance(value, int | float) and not _is_fit(name, value):
+                raise InvalidPolicy(f"{name} is {value}; give more than 0, or, for the limits, 0 or more")
+
+    @classmethod
+    def of_json(cls, rules: Any) -> Policy:
+        """Return the policy that parsed JSON describes, nothing guessed. Raises InvalidPolicy."""
+        try:
+            return msgspec.convert(rules, cls)
+        except msgspec.ValidationError as problem:
+            raise InvalidPolicy(f"the policy is not valid: {problem}; its rules are {', '.join(_RULES)}") from problem
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the rules that are set, as `of_json` takes them."""
+        rules: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
+        return rules
+
+    @property
+    def periods(self) -> dict[str, int]:
+        """The periods of which the newest record is kept, and of how many of them."""
+        kept = {DAILY: self.keep_daily, WEEKLY: self.keep_weekly, MONTHLY: self.keep_monthly}
+        return {name: number for name, number in kept.items() if number is not None}
+
+    @property
+    def has_keep_rules(self) -> bool:
+        """Whether anything has to be kept by a rule."""
+        return any(bool(getattr(self, name)) for name in _RULES if name.startswith("keep_"))
+
+    @property
+    def asks_the_clock(self) -> bool:
+        """Whether it depends on what time it is."""
+        return self.max_age_days is not None or self.keep_within_days is not None
+
+    def check(self, kind: type[Record]) -> None:
+        """Raise InvalidPolicy where records of this kind cannot be retained by these rules."""
+        if self.keep_tags and kind.tag_field is None:
+            raise InvalidPolicy(f"{kind.plural} have no tags; leave keep_tags out")
+
+    def too_old(self, now: datetime) -> datetime | None:
+        """Return the instant before which everything goes; None where nothing is too old."""
+        return _before(now, self.max_age_days)
+
+    def within(self, now: datetime) -> datetime | None:
+        """Return the instant from which on everything is kept; None where nothing is."""
+        return None if self.keep_within_days is None else _before(now, self.keep_within_days) or _first(now)
+
+    def ahead(self, now: datetime) -> datetime | None:
+        """Return the instant after which a record is from the future, and stays; None where the clock is not asked."""
+        try:
+            return now + _TRUSTED if self.asks_the_clock else None
+        except OverflowError:  # nothing is later than that
+            return None
+
+
+_RULES = Policy.__struct_fields__
+
+
+def _is_fit(name: str, value: float) -> bool:
+    return math.isfinite(value) and (value > 0 if name.startswith("keep_") else value >= 0)
+
+
+class Reasons:
+    """Why a record stays or goes, in plain words."""
+
+    def __init__(self, kind: type[Record], policy: Policy) -> None:
+        group = (kind.group_field or "").removesuffix("_id")
+        self.old = f"older than {_plain(policy.max_age_days)} days"
+        self.beyond = f"beyond the newest {policy.max_per_session} of its {group}"
+        self.unkept = "no rule keeps it"
+        self.within = f"within {_plain(policy.keep_within_days)} days"
+        self.last = f"among the newest {policy.keep_last} of its {group}"
+        self.of_user = f"among the newest {policy.keep_last_of_user} of its user"
+        self.no_limit = "within the limits"
+        self.future = "from the future, of which no rule that asks the clock can judge"
+
+    @staticmethod
+    def of_period(start: str) -> str:
+        """Return why the newest record of a period is kept."""
+        return f"the newest of {start}"
+
+    @staticmethod
+    def of_tag(tag: str) -> str:
+        """Return why a record with a tag is kept."""
+        return f"has the tag {tag}"
+
+
+def retained(domain: Domain) -> list[type[Record]]:
+    """Return the kinds of record that retention is for: those that belong to a group and to a moment."""
+    return [kind for kind in domain.kinds if kind.group_field and is_ordered_by_time(kind)]
+
+
+def _before(now: datetime, days: float | None) -> datetime | None:
+    try:
+        return None if days is None else now - timedelta(days=days)
+    except OverflowError:  # nothing is as old as that
+        return None
+
+
+def _first(now: datetime) -> datetime:
+    return datetime.min.replace(tzinfo=now.tzinfo)
+
+
+def _plain(number: float | None) -> str:
+    return "" if number is None else f"{number:g}"

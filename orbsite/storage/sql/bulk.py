@@ -1,0 +1,154 @@
+"""Rows compared and written many at a time, in the way that each database does it fastest: one interface for all."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any, Generic
+
+import msgspec
+from django.db import IntegrityError
+
+from orbsite.storage.base.store import Pack, Standing
+from orbsite.storage.encoding.timestamps import shortened
+from orbsite.storage.errors import Conflict
+from orbsite.storage.records.digest import Columns, Line, digest, line_of
+from orbsite.storage.records.record import Id, R, columns, declared
+from orbsite.storage.sql.constraints import ID_LENGTH
+from orbsite.storage.sql.models import LEDGER, Row, column_of, read_cells
+from orbsite.storage.sql.row_encoder import Cells
+
+
+class Bulk(ABC, Generic[R]):
+    """Works on one table."""
+
+    def __init__(self, model: type[Row], connection: Any) -> None:
+        self.kind: Any = model.kind
+        self.connection = connection
+        self.cells = Cells(model, connection)
+        quote = connection.ops.quote_name
+        self.table: str = quote(model._meta.db_table)
+        self.stage: str = quote(f"stage_{model._meta.db_table}")
+        names = columns(model.kind)
+        self.names: list[str] = [quote(field.column) for field in self.cells.fields]
+        """The columns of the cells, quoted."""
+        self.all_names = [*self.names, *(quote(column_of(model, name).column) for name in LEDGER)]
+        self.keys: list[str] = [quote(column_of(model, name).column) for name in model.kind.key_fields]
+        self.run = quote(column_of(model, "run_id").column)
+        self.line: Line | None = line_of(model.kind)
+        hints = declared(model.kind)
+        names_of_line = self.line.attributes if self.line else ()
+        self._id_places = [
+            at for at, name in enumerate(names_of_line) if hints[name] == Id and name in self._needed(model)
+        ]
+        self._line_places = [names.index(name) for name in (self.line.attributes if self.line else ())]
+
+    @staticmethod
+    def _needed(model: type[Row]) -> set[str]:
+        """Return the columns that are never null."""
+        return {name for name in columns(model.kind) if not column_of(model, name).null}
+
+    def pack(self, records: Sequence[R], positions: Sequence[int | None], run: int | None = None) -> Pack:
+        """Make records ready, with a run for an insert too; any thread may do so."""
+        columns = Columns(self.kind, records)
+        pack = Pack(columns, positions, self.made(columns))
+        if run is not None:
+            pack.sums(range(len(records)))
+            pack.rows = self.rows(pack, run)
+        return pack
+
+    def standing(self, pack: Pack) -> Standing:
+        """Return how records stand to their rows: the same only where every column says the same."""
+        return self.compared(pack.cells) if pack.cells else Standing(free=(), other=())
+
+    def insert(self, pack: Pack, places: Sequence[int], run: int | None) -> None:
+        """Insert rows with free keys. Raises Conflict."""
+        rows = self.rows(pack, run) if pack.rows is None else pack.rows
+        try:
+            self.write(rows if len(places) == len(rows) else [rows[at] for at in places])
+        except IntegrityError as problem:
+            if not self.is_taken(problem):
+                raise
+            raise Conflict("somebody else has taken a key meanwhile; read again, then retry") from problem
+
+    def digests(self, run: int | None) -> Iterator[tuple[Any, str | None]]:
+        """Yield user and digest of each row that a run wrote, or of all; no digest of a row that does not decode."""
+        names = columns(self.kind)
+        user = names.index("user_id")
+        for row in self.read(run):
+            told = self._digest(row)
+            if told is None:  # it needs a closer look
+                record = read_cells(self.kind, dict(zip(names, row, strict=True))).record
+                told = None if record is None else digest(record)
+            yield row[user], told
+
+    def _digest(self, row: Sequence[Any]) -> str | None:
+        """Return the digest of what a row says, where it is spelled as it is by us."""
+        line = self.line
+        if line is None or row[-1] is not None:  # the last column holds unknown keys
+            return None
+        values = [row[at] for at in self._line_places]
+        if not _TEXTS.issuperset(map(type, values)):
+            return None
+        if not all(0 < len(values[at] or "") <= ID_LENGTH for at in self._id_places):
+            return None
+        try:
+            for at in line.instants:
+                values[at] = None if values[at] is None else _spelled(values[at])
+            for at in line.lists:
+                values[at] = None if values[at] is None else _texts.decode(values[at])
+            return line.digest_of(values)
+        except (msgspec.DecodeError, UnicodeEncodeError, TypeError, ValueError):
+            return None
+
+    @abstractmethod
+    def made(self, columns: Columns) -> Sequence[Any]:
+        """Return the cells of each record."""
+
+    @abstractmethod
+    def rows(self, pack: Pack, run: int | None) -> Sequence[Any]:
+        """Return the cells with the ledger's columns, for a run."""
+
+    @abstractmethod
+    def compared(self, cells: Sequence[Any]) -> Standing:
+        """Return how cells stand to what is in the table."""
+
+    @abstractmethod
+    def write(self, rows: Sequence[Any]) -> None:
+        """Insert rows."""
+
+    @abstractmethod
+    def is_taken(self, problem: IntegrityError) -> bool:
+        """Tell whether an error says that a key is taken."""
+
+    @abstractmethod
+    def read(self, run: int | None) -> Iterator[Sequence[Any]]:
+        """Yield the cells of all rows, or of a run's; instants and lists as text."""
+
+    @abstractmethod
+    def loading(self, size: int) -> contextlib.AbstractContextManager[None]:
+        """Make the connection ready for about so many bytes to be written."""
+
+    def differs(self, ours: str, theirs: str, sign: str) -> str:
+        """Return the condition that two rows differ in any column but those of the key."""
+        rest = [name for name in self.names if name not in self.keys]
+        return " OR ".join(f"{ours}.{name} {sign} {theirs}.{name}" for name in rest)
+
+    def joined(self, ours: str, theirs: str) -> str:
+        """Return the condition that two rows have the same key."""
+        return " AND ".join(f"{ours}.{name} = {theirs}.{name}" for name in self.keys)
+
+
+_texts = msgspec.json.Decoder(list[str])
+_TEXTS = frozenset({str, type(None)})
+_WHOLE, _FINE = len("2024-01-01 00:00:00"), len("2024-01-01 00:00:00.000000")
+
+
+def _spelled(text: str) -> str:
+    """Return a database's instant, in UTC without saying so, as files spell it. Raises ValueError for other texts."""
+    moment = datetime.fromisoformat(text) if len(text) in (_WHOLE, _FINE) else None
+    if moment is None or moment.tzinfo is not None or str(moment)[:_WHOLE] != text[:_WHOLE]:
+        raise ValueError("it is spelled otherwise")
+    return shortened(f"{text[:10]}T{text[11:]}+00:00")

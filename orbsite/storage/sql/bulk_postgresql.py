@@ -1,0 +1,104 @@
+"""PostgreSQL's own way with many rows: COPY, straight into the table or beside it to be compared."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from psycopg import errors
+
+from orbsite.storage.base.store import Pack, Standing
+from orbsite.storage.records.digest import Columns
+from orbsite.storage.records.record import Id, Instant, R, Text
+from orbsite.storage.sql.bulk import Bulk
+
+_PAGE = 5000
+_BLOCK = 500
+_NULL = r"\N"
+_SIGNS = str.maketrans({"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
+_FIRST, _LAST = "'0001-01-01 00:00:00+00'", "'9999-12-31 23:59:59.999999+00'"
+_UTC = "YYYY-MM-DD HH24:MI:SS.US"
+
+
+class PostgresqlBulk(Bulk[R]):
+    """Works on one table in PostgreSQL."""
+
+    def made(self, columns: Columns) -> Sequence[Any]:
+        return list(map("\t".join, zip(*map(_escaped, self.cells.by_column(columns)), strict=True)))
+
+    def rows(self, pack: Pack, run: int | None) -> Sequence[Any]:
+        ledger, by = zip(pack.cells, pack.digests, pack.positions, strict=True), _NULL if run is None else run
+        return [
+            f"{cells}\t{digest}\t{by}\t{_NULL if position is None else position}\n"
+            for cells, digest, position in ledger
+        ]
+
+    def compared(self, cells: Sequence[Any]) -> Standing:
+        names = ", ".join(self.names)
+        missing = f"r.{self.keys[0]} IS NULL"
+        with transaction.atomic(self.connection.alias), self._cursor() as cursor:
+            cursor.execute(
+                f"CREATE TEMP TABLE IF NOT EXISTS {self.stage} ON COMMIT DELETE ROWS "
+                f"AS SELECT 0 AS place, {names} FROM {self.table} WITH NO DATA"
+            )
+            cursor.execute(f"TRUNCATE {self.stage}")
+            rows = [f"{at}\t{row}\n" for at, row in enumerate(cells)]
+            self._copy(cursor, f"pg_temp.{self.stage} (place, {names})", rows)
+            free, other = cursor.execute(
+                f"SELECT array_agg(place) FILTER (WHERE {missing}), array_agg(place) FILTER "
+                f"(WHERE NOT {missing} AND ({self.differs('r', 's', 'IS DISTINCT FROM')})) "
+                f"FROM {self.stage} s LEFT JOIN {self.table} r ON {self.joined('r', 's')}"
+            ).fetchone()
+        return Standing(free=free or [], other=other or [])
+
+    def write(self, rows: Sequence[Any]) -> None:
+        with self._cursor() as cursor:
+            self._copy(cursor, f"{self.table} ({', '.join(self.all_names)})", rows)
+
+    def is_taken(self, problem: IntegrityError) -> bool:
+        return isinstance(problem.__cause__, errors.UniqueViolation)
+
+    def read(self, run: int | None) -> Iterator[Sequence[Any]]:
+        types = self.cells.types
+        texts = [
+            f"CASE WHEN {name} BETWEEN {_FIRST} AND {_LAST} THEN to_char({name} AT TIME ZONE 'UTC', '{_UTC}') "
+            f"WHEN {name} IS NOT NULL THEN 'beyond' END"
+            if types[at] == Instant
+            else name
+            if types[at] in (Text, Id)
+            else f"{name}::text"
+            for at, name in enumerate(self.names)
+        ]
+        where = "" if run is None else f" WHERE {self.run} = %s"
+        statement = f"SELECT {', '.join(texts)} FROM {self.table}{where}"
+        with transaction.atomic(self.connection.alias), self._cursor(name="orb_sums") as cursor:
+            cursor.execute(statement, [] if run is None else [run])
+            while page := cursor.fetchmany(_PAGE):  # the server keeps what was not fetched yet
+                yield from page
+
+    def loading(self, size: int) -> contextlib.AbstractContextManager[None]:  # noqa: ARG002 -- servers have their own
+        return contextlib.nullcontext()
+
+    @contextlib.contextmanager
+    def _cursor(self, name: str = "") -> Iterator[Any]:
+        """Yield a cursor beneath Django, which would keep all that it sends where DEBUG is on."""
+        with self.connection.wrap_database_errors:
+            self.connection.ensure_connection()
+            with self.connection.connection.cursor(name) if name else self.connection.connection.cursor() as cursor:
+                yield cursor
+
+    def _copy(self, cursor: Any, target: str, rows: Sequence[str]) -> None:
+        with cursor.copy(f"COPY {target} FROM STDIN") as copy:
+            for start in range(0, len(rows), _BLOCK):
+                copy.write("".join(rows[start : start + _BLOCK]).encode())
+
+
+def _escaped(values: Sequence[str | None]) -> Sequence[str]:
+    """Return the values of a column as COPY reads them, at once where none of them needs a closer look."""
+    texts = [value for value in values if value is not None]
+    together = "".join(texts)
+    if len(texts) == len(values) and not any(sign in together for sign in "\\\n\r\t"):
+        return texts
+    return [_NULL if value is None else value.translate(_SIGNS) for value in values]

@@ -1,0 +1,1 @@
+"""Retention by the database itself, batch by batch."""

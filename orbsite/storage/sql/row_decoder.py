@@ -1,0 +1,83 @@
+"""Reads rows a page at a time, as the decoder reads a file: one list of JSON, made of what the columns hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, Generic, cast
+
+import msgspec
+
+from orbsite.storage.records.decoder import Reader
+from orbsite.storage.records.record import Instant, R, Text, declared, field_names, holds_texts_alone
+from orbsite.storage.sql.models import Row
+
+_encode = msgspec.json.Encoder().encode
+
+
+class RowReader(Generic[R]):
+    """Reads the rows of one kind of record, which holds texts, lists of texts and instants alone."""
+
+    def __init__(self, model: type[Row], vendor: str) -> None:
+        kind = cast("type[R]", model.kind)
+        types = declared(kind)
+        instants = _of_postgresql if vendor == "postgresql" else _of_sqlite
+        spellings: dict[Any, Callable[[Any], Any]] = {tuple[Text, ...]: _list, Instant: instants}
+        names = field_names(kind)
+        self._reader: Reader[R] = Reader(kind)
+        self._shape = msgspec.defstruct(kind.__name__, [(name, Any, None) for _, name in names], omit_defaults=True)
+        self._spelled = [
+            (at, spellings[types[attribute]])
+            for at, (attribute, _) in enumerate(names)
+            if types[attribute] in spellings
+        ]
+
+    def read(self, rows: Sequence[tuple[Any, ...]]) -> list[R] | None:
+        """Return the records of rows, whose columns are as `RawColumn` returns them.
+
+        None where one of them needs a closer look: it may be no record, or be spelled otherwise than by us.
+        """
+        if not rows:
+            return []
+        *cells, extra = zip(*rows, strict=True)
+        if any(one is not None for one in extra) or not all(_TEXTS.issuperset(map(type, one)) for one in cells):
+            return None
+        try:
+            for at, spell in self._spelled:
+                cells[at] = tuple(map(spell, cells[at]))
+            made = map(self._shape, *cells)
+            return self._reader.read_many(msgspec.Raw(_encode(list(made))))
+        except (TypeError, ValueError, msgspec.DecodeError):  # a column holds what no record does
+            return None
+
+
+@cache
+def reader_of(model: type[Row], vendor: str) -> RowReader[Any] | None:
+    """Return the reader for a table, or None where its rows are read one by one."""
+    return RowReader(model, vendor) if holds_texts_alone(model.kind) else None
+
+
+_TEXTS = frozenset({str, type(None)})
+_texts = msgspec.json.Decoder(list[str]).decode
+_WHOLE, _FINE = len("2024-01-01 00:00:00"), len("2024-01-01 00:00:00.000000")
+
+
+def _list(text: Any) -> Any:
+    return None if text is None else _texts(text)
+
+
+def _of_sqlite(text: Any) -> Any:
+    """Return an instant that is spelled as Django does, in UTC without saying so, as files spell it."""
+    if text is None:
+        return None
+    if len(text) not in (_WHOLE, _FINE) or text[10] != " ":
+        raise ValueError("it is spelled otherwise")
+    return f"{text[:10]}T{text[11:]}Z"
+
+
+def _of_postgresql(text: Any) -> Any:
+    if text is None:
+        return None
+    if not text.endswith("+00") or text[10] != " ":
+        raise ValueError("it is spelled otherwise")
+    return f"{text[:10]}T{text[11:-3]}Z"

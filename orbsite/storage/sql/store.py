@@ -1,0 +1,329 @@
+"""Records in SQL tables, through Django's models, on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from itertools import chain, islice
+from typing import Any, cast
+
+from django.db import connections, models, transaction
+
+from orbsite.storage.base.preconditions import readable, refuse_another, refuse_other_owner, refuse_unexpected
+from orbsite.storage.base.query import Query
+from orbsite.storage.base.store import LedgerStore, Pack, Placed, Row, Standing, Store, alone, by_kind, last_of_each
+from orbsite.storage.encoding import timestamps
+from orbsite.storage.errors import Conflict, OwnerConflict
+from orbsite.storage.findings import Finding, printable
+from orbsite.storage.records.checksum import Sums
+from orbsite.storage.records.decoder import checked
+from orbsite.storage.records.digest import digest
+from orbsite.storage.records.domain import Domain
+from orbsite.storage.records.record import Key, R, Record, columns
+from orbsite.storage.records.unreadable import Unread
+from orbsite.storage.sql.bulk import Bulk
+from orbsite.storage.sql.bulk_postgresql import PostgresqlBulk
+from orbsite.storage.sql.bulk_sqlite import SqliteBulk
+from orbsite.storage.sql.compiled_query import Page
+from orbsite.storage.sql.filters import beyond, by_keys, can_be_stored
+from orbsite.storage.sql.keyset_pagination import records
+from orbsite.storage.sql.models import LEDGER, column_of, read_cells, why_unreadable
+from orbsite.storage.sql.raw_columns import Cursor, RawValue, be_lenient, raw_rows
+from orbsite.storage.sql.retry import Attempts
+from orbsite.storage.sql.spool import spooled
+from orbsite.storage.sql.upsert import Upsert
+
+_PAGE = 1000
+_ATTEMPTS = 5
+_SPELLINGS = 10
+
+
+class SqlStore(LedgerStore):
+    """Keeps records in the tables of their domain's models. Reads return records, never model instances."""
+
+    def __init__(self, domain: Domain, using: str = "default") -> None:
+        super().__init__(domain)
+        self.using = using
+        self._attempts = Attempts(using)
+
+    def fetch(
+        self,
+        kind: type[R],
+        keys: Iterable[Key],
+        *,
+        user_id: str | None = None,
+        findings: list[Finding] | None = None,
+    ) -> dict[Key, R]:
+        wanted = list(keys)
+        if user_id is not None and not can_be_stored(user_id):
+            return {}
+        owned = {} if user_id is None else {"user_id": user_id}
+        with Unread(findings) as unread:
+            if len(wanted) == 1:
+                found = self._fetch_one(kind, wanted[0], owned, unread)
+            else:
+                rows = [self._rows(kind).filter(condition, **owned) for condition in by_keys(kind, wanted)]
+                cells = chain.from_iterable(self._cells(kind, some) for some in rows)
+                found = [record for one in cells if (record := read_or_tell(kind, one, unread)) is not None]
+        return {record.key: record for record in found}
+
+    def _fetch_one(self, kind: type[R], key: Key, owned: dict[str, str], unread: Unread) -> list[R]:
+        """Return the record with a key, by a query that is compiled once."""
+        where = dict(zip(kind.key_fields, key, strict=True))
+        if not all(map(can_be_stored, key)) or any(where.get(name, one) != one for name, one in owned.items()):
+            return []
+        page = Page(self.domain.models[kind], self.using, kind.key_fields, True, 1)
+        return list(islice(records(page, where | owned, None, kind, unread=unread), 1))
+
+    def select(self, kind: type[R], query: Query, findings: list[Finding] | None = None) -> list[R]:
+        if not all(map(can_be_stored, query.where.values())):
+            return []
+        where: dict[str, Any] = dict(query.where)
+        if kind.time_field and query.since:
+            where[f"{kind.time_field}__gte"] = query.since
+        if kind.time_field and query.until:
+            where[f"{kind.time_field}__lt"] = query.until
+        content = query.tag is not None or query.text is not None
+        size = _PAGE if content or query.limit is None else min(query.limit, _PAGE)
+        page = Page(self.domain.models[kind], self.using, kind.order_fields, query.oldest_first, size)
+        with Unread(findings) as unread:
+            found = records(page, where, self._place(kind, query), kind, unread=unread, max_bytes=query.max_bytes)
+            if query.since or query.until:  # which a database of texts compares by their spelling
+                found = filter(query.matches_time, found)
+            return list(query.cut(filter(query.matches_content, found) if content else found))
+
+    def _place(self, kind: type[Record], query: Query) -> tuple[Any, ...] | None:
+        """Return where a page begins: where SQLite has spelled a time otherwise than we do, that is its place."""
+        names, time = kind.order_fields, kind.time_field
+        if query.after is None or time not in names or connections[self.using].vendor != "sqlite":
+            return query.after
+        at = dict(zip(names, query.after, strict=True))
+        others = {name: value for name, value in at.items() if name != time}
+        if not all(map(can_be_stored, others.values())):
+            return query.after
+        spelled = self._spellings(kind, str(time), {**query.where, **others})
+        same = [cell for cell in spelled if isinstance(cell, str) and _names(cell, at[time])]
+        return Cursor(same[0] if name == time else at[name] for name in names) if len(same) == 1 else query.after
+
+    def _spellings(self, kind: type[Record], time: str, where: Mapping[str, str]) -> set[Any]:
+        """Return what the rows with these fields have in their column of time, in SQLite."""
+        model, connection = self.domain.models[kind], connections[self.using]
+        be_lenient(connection)
+        quoted = {name: connection.ops.quote_name(column_of(model, name).column) for name in (time, *where)}
+        conditions = " AND ".join(f"{quoted[name]} = %s" for name in where)
+        table = connection.ops.quote_name(model._meta.db_table)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT +{quoted[time]} FROM {table} WHERE {conditions} LIMIT {_SPELLINGS}",
+                list(where.values()),
+            )
+            return {cell for (cell,) in cursor.fetchall()}
+
+    def add(self, record: R) -> tuple[R, bool]:
+        record = checked(record)
+        for _ in range(_ATTEMPTS):
+            is_new, row = self._attempts.run(lambda: self._insert(record))
+            if is_new:
+                return record, True
+            if row is not None:
+                refuse_other_owner(record, readable(row.record, record))
+                return cast(R, row.record), False
+        raise Conflict(f"the key {record.key!r} is added and removed all the time; try again later")
+
+    def put(self, records: Iterable[Record], *, expect: str | None = None, free: bool = False) -> None:
+        wanted = last_of_each(records, expect, free=free)
+        self._attempts.run(lambda: self._add_all(wanted) if free else self._replace(wanted, expect))
+
+    def delete(
+        self, kind: type[Record], keys: Iterable[Key], *, user_id: str | None = None, expect: str | None = None
+    ) -> int:
+        wanted = alone(keys, expect)
+        return self._attempts.run(lambda: self._delete(kind, wanted, user_id, expect))
+
+    def delete_where(self, kind: type[Record], where: Mapping[str, str]) -> int:
+        return self._attempts.run(lambda: self._delete(kind, [one.key for one in self.find(kind, where)], None))
+
+    def walk(self, kind: type[R], *, page: int = 1000, findings: list[Finding] | None = None) -> Iterator[R]:
+        pages = Page(self.domain.models[kind], self.using, kind.key_fields, True, page)
+        with Unread(findings) as unread:
+            yield from records(pages, {}, None, kind, unread=unread)
+
+    @property
+    def shares_moment_with(self) -> Hashable:
+        return type(self), self.using
+
+    def at_one_moment(self, *others: Store, user_id: str | None = None) -> AbstractContextManager[Sequence[Any]]:
+        return spooled([self.domain, *(one.domain for one in others)], self.using, user_id)
+
+    def count(self, kind: type[Record], distinct: str | None = None) -> int:
+        rows = self._rows(kind)
+        return rows.count() if distinct is None else rows.values(distinct).distinct().count()
+
+    def size(self) -> int:
+        connection = connections[self.using]
+        with connection.cursor() as cursor:
+            if connection.vendor == "postgresql":
+                tables = [model._meta.db_table for model in self.domain.models.values()]
+                cursor.execute(
+                    "SELECT SUM(pg_total_relation_size(to_regclass(t))) FROM unnest(%s::text[]) AS t", [tables]
+                )
+            else:  # SQLite tells the size of the whole file only
+                cursor.execute("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()")
+            return int(cursor.fetchone()[0])
+
+    def transaction(self) -> AbstractContextManager[None]:
+        return transaction.atomic(self.using)
+
+    def rows(self, kind: type[R], keys: Iterable[Key], *, lock: bool = False) -> dict[Key, Row[R]]:
+        return self._remembered(kind, keys, self._rows(kind).select_for_update() if lock else self._rows(kind))
+
+    def count_written(self, kind: type[Record], run: int) -> int:
+        return self._rows(kind).filter(run_id=run).count()
+
+    def present(self, kind: type[Record], keys: Iterable[Key]) -> set[Key]:
+        rows = self._rows(kind).values_list(*kind.key_fields)
+        return {tuple(key) for condition in by_keys(kind, keys) for key in rows.filter(condition)}
+
+    def written_by(self, kind: type[R], run: int, *, page: int = 1000) -> Iterator[list[Row[R]]]:
+        rows = self._rows(kind).filter(run_id=run).order_by(*kind.key_fields)
+        after: tuple[Any, ...] | None = None
+        while True:
+            remaining = rows if after is None else rows.filter(beyond(kind.key_fields, after, "gt"))
+            found = list(self._cells(kind, remaining[:page], *LEDGER))
+            if not found:
+                return
+            yield [_row(kind, cells) for cells in found]
+            after = tuple(RawValue(found[-1][name], column_of(rows.model, name)) for name in kind.key_fields)
+
+    def load(self, records: Sequence[Placed], run: int | None) -> None:
+        positions = {(type(record), record.key): position for record, position in records}
+        with transaction.atomic(self.using):
+            for kind, group in by_kind(record for record, _ in records):
+                self._write(kind, [(one, positions[kind, one.key]) for one in group], run)
+
+    def pack(
+        self, kind: type[R], records: Sequence[R], positions: Sequence[int | None], run: int | None = None
+    ) -> Pack:
+        return self._bulk(kind).pack(records, positions, run)
+
+    def standing(self, pack: Pack) -> Standing:
+        return self._bulk(pack.kind).standing(pack)
+
+    def insert(self, pack: Pack, places: Sequence[int], run: int | None) -> None:
+        self._bulk(pack.kind).insert(pack, places, run)
+
+    def sums(self, kind: type[Record], run: int | None = None) -> Sums:
+        found = Sums()
+        for user, told in self._bulk(kind).digests(run):
+            found.add(printable(user), told)
+        return found
+
+    def refused(self) -> int:
+        """Return how many rows do not decode; each row is looked at, for no index knows."""
+        return sum(told is None for kind in self.domain.kinds for _, told in self._bulk(kind).digests(None))
+
+    def records_of(self, kind: type[R], rows: models.QuerySet[Any], unread: Unread) -> Iterator[R]:
+        """Yield the records of rows of a kind's table, and tell of rows that are none."""
+        found = (read_or_tell(kind, cells, unread) for cells in self._cells(kind, rows))
+        return (record for record in found if record is not None)
+
+    def loading(self, size: int) -> AbstractContextManager[None]:
+        return self._bulk(self.domain.kinds[0]).loading(size)
+
+    def _bulk(self, kind: type[R]) -> Bulk[R]:
+        connection = connections[self.using]
+        make: Any = PostgresqlBulk if connection.vendor == "postgresql" else SqliteBulk
+        bulk: Bulk[R] = make(self.domain.models[kind], connection)
+        return bulk
+
+    def _rows(self, kind: type[Record]) -> models.QuerySet[Any]:
+        model: type[models.Model] = self.domain.models[kind]
+        return model._base_manager.using(self.using)
+
+    def _upsert(self, kind: type[Record]) -> Upsert:
+        return Upsert(self.domain.models[kind], self.using)
+
+    def _insert(self, record: R) -> tuple[bool, Row[R] | None]:
+        if self._upsert(type(record)).insert([record]):
+            return True, None
+        return False, self.rows(type(record), [record.key]).get(record.key)
+
+    def _add_all(self, wanted: list[Record]) -> None:
+        for kind, group in by_kind(wanted):
+            if self._upsert(kind).insert(group) < len(group):
+                rows = self.rows(kind, [record.key for record in group])
+                for record in group:
+                    if record.key not in rows:
+                        raise Conflict(f"the key {record.key!r} was taken for a moment; try again")
+                    old = readable(rows[record.key].record, record)
+                    refuse_other_owner(record, old)
+                    refuse_another(record, old)
+
+    def _replace(self, wanted: list[Record], expect: str | None) -> None:
+        for kind, group in by_kind(wanted):
+            owners = sorted({record.owner for record in group})  # they route the query to their shards
+            mine = self._rows(kind).filter(user_id__in=owners).select_for_update()
+            rows = self._remembered(kind, [record.key for record in group], mine)
+            for record in group:
+                row = rows.get(record.key)
+                old = None if row is None else readable(row.record, record)
+                if old is None and expect is not None:
+                    refuse_other_owner(record, self.fetch(kind, [record.key]).get(record.key))
+                refuse_unexpected(old, expect)
+            self._write(kind, [(record, None) for record in group], None, keep_position=True)
+
+    def _delete(self, kind: type[Record], keys: list[Key], user_id: str | None, expect: str | None = None) -> int:
+        if expect is not None:
+            self.rows(kind, keys, lock=True)
+        found = self.fetch(kind, keys, user_id=user_id)
+        refuse_unexpected(next(iter(found.values()), None), expect)
+        return sum(self._rows(kind).filter(condition).delete()[0] for condition in by_keys(kind, found))
+
+    def _write(
+        self, kind: type[Record], records: Sequence[Placed], run: int | None, *, keep_position: bool = False
+    ) -> None:
+        if records and self._upsert(kind).write(records, run, keep_position=keep_position) != len(records):
+            raise OwnerConflict(
+                f"among {len(records)} keys from {records[0][0].key!r} on, somebody else has taken one meanwhile; "
+                "nothing was written. Read again, then retry"
+            )
+
+    def _remembered(self, kind: type[R], keys: Iterable[Key], rows: models.QuerySet[Any]) -> dict[Key, Row[R]]:
+        found = {}
+        for condition in by_keys(kind, keys):
+            ordered = rows.filter(condition).order_by(*kind.key_fields)
+            for cells in self._cells(kind, ordered, *LEDGER):
+                row: Row[R] = _row(kind, cells)
+                found[row.key] = row
+        return found
+
+    def _cells(self, kind: type[Record], rows: models.QuerySet[Any], *more: str) -> Iterator[dict[str, Any]]:
+        """Yield the columns of rows as the database has them."""
+        names = (*columns(kind), *more)
+        return (dict(zip(names, cells, strict=True)) for cells in raw_rows(rows, names))
+
+
+def read_or_tell(kind: type[R], cells: dict[str, Any], unread: Unread) -> R | None:
+    """Return the record of a row, whose columns are as the database has them; tell of one that does not decode."""
+    reading = read_cells(kind, cells)
+    if reading.record is None:
+        unread.add(why_unreadable(kind, cells, reading))
+    return reading.record
+
+
+def _row(kind: type[R], cells: dict[str, Any]) -> Row[R]:
+    reading, run, position = read_cells(kind, cells), cells["run_id"], cells["position"]
+    record = reading.record
+    as_left = run is not None and record is not None and cells["digest"] == digest(record)
+    why = None if record is not None else why_unreadable(kind, cells, reading)
+    place = position if isinstance(position, int) else None
+    key = tuple(cells[name] for name in kind.key_fields)
+    return Row(key, record, run if isinstance(run, int) else None, as_left, place, why)
+
+
+def _names(cell: str, moment: Any) -> bool:
+    """Tell whether a cell is one spelling of an instant."""
+    try:
+        return bool(timestamps.parse(cell)[0] == moment)
+    except ValueError:
+        return False

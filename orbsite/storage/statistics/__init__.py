@@ -1,0 +1,1 @@
+"""Counts of what a store holds. Imports every store."""

@@ -1,0 +1,108 @@
+"""Figures for Prometheus: `/metrics`, for a token of scope operate.
+
+They are measured when they are asked for, so that every process answers the same; requests are counted from the log.
+What takes long to count is counted once a minute.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from django.db import DatabaseError
+from django.db.models import Count
+from django.http import HttpResponse
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+
+from orbsite.api.renderers import JSONRenderer
+from orbsite.api.views import OrbView, opened
+from orbsite.models.jobs import Job
+from orbsite.models.ledger import Reject
+from orbsite.operations.statistics.disk import free_bytes
+from orbsite.storage.base.store import Store
+from orbsite.storage.errors import OrbError
+from orbsite.storage.records.domain import registered
+from orbsite.web.health import CHECKS, journal_sizes, outcome
+
+logger = logging.getLogger(__name__)
+
+_SECONDS = 60.0
+_Sample = tuple[str, dict[str, str], float]
+_counted: list[tuple[float, list[_Sample]]] = []
+
+
+class PrometheusRenderer(JSONRenderer):
+    """Names the media type of metrics, for negotiation."""
+
+    media_type = "text/plain"
+    format = "prometheus"
+
+
+class Metrics(OrbView):
+    """Figures in the text format of Prometheus."""
+
+    scopes = {"GET": "operate", "HEAD": "operate"}
+    renderer_classes = (PrometheusRenderer,)
+
+    @extend_schema(operation_id="metrics", responses={(200, "text/plain"): {"type": "string"}})
+    def get(self, request: Request) -> HttpResponse:  # noqa: ARG002 -- REST framework's signature
+        """Return what can be measured; what cannot is left out, and told by `orb_check`.
+
+        What counts records and jobs of every user is for tokens of every user.
+        """
+        measures = (_disk, _journals, _records, _jobs) if self.token.every_user else (_disk,)
+        samples: list[_Sample] = []
+        for name, check in CHECKS.items():
+            samples.append(("orb_check", {"check": name}, float(outcome(name, check) == "ok")))
+        for measure in measures:
+            try:
+                samples += measure()
+            except (OrbError, OSError, DatabaseError) as problem:
+                logger.warning("metrics lack %s: %s", measure.__name__.strip("_"), type(problem).__name__)
+        return HttpResponse(_printed(samples), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _disk() -> list[_Sample]:
+    return [("orb_disk_free_bytes", {}, float(free_bytes()))]
+
+
+def _journals() -> list[_Sample]:
+    return [("orb_journal_bytes", {"domain": name}, float(size)) for name, size in journal_sizes()]
+
+
+def _records() -> list[_Sample]:
+    """Count records, once a minute."""
+    now = time.monotonic()
+    if not _counted or _counted[0][0] < now - _SECONDS:
+        _counted[:] = [(now, list(_sizes()))]
+    return _counted[0][1]
+
+
+def _sizes() -> Iterator[_Sample]:
+    for domain in registered():
+        store: Store = opened(domain)
+        yield "orb_store_bytes", {"domain": domain.name}, float(store.size())
+        for kind in domain.kinds:
+            yield "orb_records", {"domain": domain.name, "kind": kind.plural}, float(store.count(kind))
+        rejects = Reject.objects.filter(domain=domain.name, settled_by=None).count()
+        yield "orb_rejects_open", {"domain": domain.name}, float(rejects)
+
+
+def _jobs() -> list[_Sample]:
+    states = dict(Job.objects.order_by().values_list("state").annotate(Count("pk")))
+    return [("orb_jobs", {"state": state}, float(states.get(state, 0))) for state in Job.State.values]
+
+
+def _printed(samples: list[_Sample]) -> str:
+    lines: list[str] = []
+    for name in dict.fromkeys(name for name, _, _ in samples):
+        lines += [f"# TYPE {name} gauge", *(_line(*one) for one in samples if one[0] == name)]
+    return "\n".join(lines) + "\n"
+
+
+def _line(name: str, labels: dict[str, Any], value: float) -> str:
+    told = ",".join(f'{label}="{text}"' for label, text in labels.items())
+    return f"{name}{{{told}}} {value:.0f}" if told else f"{name} {value:.0f}"

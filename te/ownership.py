@@ -1,0 +1,175 @@
+"""Who owns a reflection: `userSessions` lists which user used which session, and nothing else says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from orbsite.storage.encoding.json_printer import key_order
+from orbsite.storage.findings import Finding, path_to, warning
+from orbsite.storage.records.domain import Tree
+from orbsite.storage.records.record import Id, Key, Record
+from orbsite.storage.records.validator import Walk
+from te.records import Reflection
+
+NOBODY = "default-user"
+"""Who owns what stands in a session that no user is listed for."""
+USERS = "userSessions"
+
+
+class Listing(list[str]):
+    """A user's listing of sessions in a document's tree, which tells at once whether it has one."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self, sessions: Iterable[str] = ()) -> None:
+        super().__init__(sessions)
+        self._known = {name for name in self if isinstance(name, str)}
+
+    def append(self, session: str) -> None:
+        """List a session."""
+        super().append(session)
+        self._known.add(session)
+
+    def lists(self, session: str) -> bool:
+        """Tell whether a session is listed."""
+        return session in self._known
+
+
+class Items(list[Any]):
+    """The items of a session in a document's tree: it tells at once where a key stands, and who owns something."""
+
+    __slots__ = ("_is_listed", "_owners", "_places")
+
+    def __init__(self, items: Iterable[Any] = ()) -> None:
+        super().__init__(items)
+        self._places: dict[Key, list[int]] | None = None
+        self._owners: dict[str, None] = {}
+        self._is_listed = False
+
+    def append(self, item: Any) -> None:
+        """Put an item at the end."""
+        super().append(item)
+        if self._places is not None:
+            self._note(len(self) - 1, item)
+
+    def __setitem__(self, at: Any, item: Any) -> None:
+        super().__setitem__(at, item)
+        self._forget()
+
+    def places_of(self, key: Key) -> list[int]:
+        """Return where the records with a key stand, copies among them."""
+        self._look()
+        return (self._places or {}).get(key, [])
+
+    def swap(self, at: int, record: Record) -> None:
+        """Put a record where one with the same key and owner stands."""
+        super().__setitem__(at, record)
+
+    def owners(self) -> Iterable[str]:
+        """Return who owns something here, in the order of what they own."""
+        self._look()
+        return tuple(self._owners)
+
+    def is_listed(self, users: Tree, session: str) -> bool:
+        """Tell whether the session is listed for everybody who owns something here."""
+        if not self._is_listed:
+            self._is_listed = all(_lists(users, user, session) for user in self.owners())
+        return self._is_listed
+
+    def _look(self) -> None:
+        if self._places is None:
+            self._places = {}
+            for at, item in enumerate(self):
+                self._note(at, item)
+
+    def _note(self, at: int, item: Any) -> None:
+        if self._places is not None and isinstance(item, Reflection):
+            self._places.setdefault(item.key, []).append(at)
+            self._owners[item.owner] = None
+
+    def _forget(self) -> None:
+        self._places, self._owners, self._is_listed = None, {}, False
+
+
+def items_of(tree: Tree, session: str) -> Any:
+    """Return what a tree has of a session, its items where it is a list."""
+    content = tree.get(session)
+    if type(content) is list:
+        content = tree[session] = Items(content)
+    return content
+
+
+def users_of(listed: Tree) -> dict[str, list[str]]:
+    """Return the users of each session, in the order in which JavaScript goes through the index."""
+    users: dict[str, list[str]] = {}
+    for user in key_order(listed):
+        sessions = listed[user] if isinstance(listed[user], list) else []
+        if not id_problems(user, ""):
+            for session in dict.fromkeys(name for name in sessions if isinstance(name, str)):
+                users.setdefault(session, []).append(user)
+    return users
+
+
+def index_findings(listed: Tree) -> Iterator[Finding]:
+    """Return what is wrong with the listing itself."""
+    for user, sessions in listed.items():
+        path = path_to((USERS, user))
+        yield from (warning(path, f"{finding.message}; the entry was ignored") for finding in id_problems(user, path))
+        if not isinstance(sessions, list) or not all(isinstance(name, str) for name in sessions):
+            yield warning(path, "expected a list of session ids; whatever else stands there was ignored")
+
+
+def id_problems(name: str, path: str) -> list[Finding]:
+    """Return why a text is no id of a user or a session."""
+    walk = Walk()
+    walk.value(Id, name, path)
+    return walk.findings
+
+
+def to_list(users: Tree, owner: str, session: str, content: list[Any]) -> list[str]:
+    """Return for whom a session is yet to be listed: where its new owner is not, whoever owns something there."""
+    if _lists(users, owner, session):
+        return []
+    if isinstance(content, Items) and content.is_listed(users, session):
+        return [owner]
+    others = (item.owner for item in content if isinstance(item, Reflection))
+    return [user for user in dict.fromkeys((*others, owner)) if not _lists(users, user, session)]
+
+
+def unlist(users: Tree, sessions: Tree) -> Iterator[tuple[str, Any, str]]:
+    """Take out of the index what it lists that is not there; yield the user, what was listed, and why it went."""
+    for user, listed in list(users.items()):
+        if not isinstance(listed, list) or id_problems(user, ""):
+            yield user, users.pop(user), "it is no listing of a user's sessions, and was ignored"
+            continue
+        kept = [name for name in listed if isinstance(name, str) and name in sessions]
+        if not kept:
+            yield user, users.pop(user), "the user has no session"
+        elif len(kept) < len(listed):
+            users[user] = kept
+            gone = [name for name in listed if not isinstance(name, str) or name not in sessions]
+            yield user, gone, "there are no such sessions"
+
+
+def _lists(users: Tree, user: str, session: str) -> bool:
+    listed = users.get(user)
+    if not isinstance(listed, Listing):
+        if not isinstance(listed, list):
+            return False
+        listed = users[user] = Listing(listed)
+    return listed.lists(session)
+
+
+def list_session(users: Tree, user: str, session: str) -> None:
+    """List a session for a user."""
+    if user not in users:
+        users[user] = Listing()
+    users[user].append(session)
+
+
+def ownership(users: Sequence[str]) -> str:
+    """Return what to say of a reflection whose owner its session does not tell."""
+    if not users:
+        return f"no user is listed for the session; taken as a reflection of {NOBODY}"
+    return f"{len(users)} users share the session; taken as a reflection of the first one listed"

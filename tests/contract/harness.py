@@ -1,0 +1,126 @@
+"""The stores under test, each with a back door past the store itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.db import connections
+
+from orbsite.storage.base.store import Store
+from orbsite.storage.file.document import Document
+from orbsite.storage.file.store import FileStore
+from orbsite.storage.memory.store import MemoryStore
+from orbsite.storage.records.domain import Domain
+from orbsite.storage.records.record import field_names
+from orbsite.storage.sql.store import SqlStore
+from te.domain import DOMAIN as TE
+from te.records import Reflection
+from tests.support.cases import Case, held
+from tests.support.factories import moment
+
+TO_SPOIL = "a text that stands nowhere else"
+
+
+@dataclass
+class Harness:
+    """Opens a store, opens it again as another process would, and looks behind it."""
+
+    name: str
+    open: Callable[[Domain], Store]
+    look: Callable[[Case], dict[tuple[str, ...], Any]]
+    """The witness of each record by key, without the store."""
+    spoil: Callable[[Case, Any], bool] = lambda *_: False
+    """Make a record, whose witness is `TO_SPOIL`, undecodable without the store; False where nothing can be."""
+
+
+def memory() -> Harness:
+    kept: dict[str, MemoryStore] = {}
+
+    def look(case: Case) -> dict[tuple[str, ...], Any]:
+        records = vars(kept[case.domain.name])["_shelves"][case.kind].records
+        return {key: getattr(record, case.witness) for key, record in records.items()}
+
+    def open_store(domain: Domain) -> Store:
+        return kept.setdefault(domain.name, MemoryStore(domain))
+
+    return Harness("memory", open_store, look)
+
+
+def file(base: Path) -> Harness:
+    def look(case: Case) -> dict[tuple[str, ...], Any]:
+        path = base / case.domain.file
+        return case.items(json.loads(path.read_bytes())) if path.exists() else {}
+
+    def spoil(case: Case, record: Any) -> bool:
+        path = base / case.domain.file
+        before = path.read_text()
+        path.write_text(before.replace(f'"{TO_SPOIL}"', "5"))
+        assert path.read_text() != before
+        return True
+
+    return Harness("file", lambda domain: FileStore(domain, Document(base, domain.file)), look, spoil)
+
+
+def journal(base: Path) -> Harness:
+    """A file store that journals every save but the first; what it keeps is read here without its help."""
+
+    def look(case: Case) -> dict[tuple[str, ...], Any]:
+        found = file(base).look(case)
+        path = base / f"{case.domain.file}.journal"
+        names = dict(field_names(case.kind))
+        for line in path.read_text().splitlines() if path.exists() else ():
+            for step in json.loads(line).get("steps", ()):
+                if step.get("put") == case.kind.plural:
+                    record = step["record"]
+                    value = record[names[case.witness]]
+                    key = tuple(record[names[field]] for field in case.kind.key_fields)
+                    found[key] = held(value)
+                elif step.get("delete") == case.kind.plural:
+                    del found[tuple(step["key"])]
+        return found
+
+    def open_store(domain: Domain) -> Store:
+        return FileStore(domain, Document(base, domain.file), journal_above=0)
+
+    def spoil(case: Case, record: Any) -> bool:
+        FileStore(case.domain, Document(base, case.domain.file)).fold()
+        return file(base).spoil(case, record)
+
+    return Harness("journal", open_store, look, spoil)
+
+
+def sql(alias: str) -> Harness:
+    def look(case: Case) -> dict[tuple[str, ...], Any]:
+        table = case.domain.models[case.kind]._meta.db_table
+        names = ", ".join((*case.kind.key_fields, case.witness))
+        with connections[alias].cursor() as cursor:
+            cursor.execute(f"SELECT {names} FROM {table}")
+            return {tuple(row[:-1]): _plain(case, row[-1]) for row in cursor.fetchall()}
+
+    def spoil(case: Case, record: Any) -> bool:
+        table = case.domain.models[case.kind]._meta.db_table
+        where = " AND ".join(f"{name} = %s" for name in case.kind.key_fields)
+        with connections[alias].cursor() as cursor:
+            cursor.execute(f"UPDATE {table} SET extra = '[]' WHERE {where}", record.key)
+            assert cursor.rowcount == 1
+        return True
+
+    return Harness(alias, lambda domain: SqlStore(domain, alias), look, spoil)
+
+
+def _plain(case: Case, value: Any) -> Any:
+    return held(json.loads(value)) if isinstance(case.values[0], tuple | dict) else value
+
+
+def reflections_with_a_journal(base: Path) -> Path:
+    """Save two reflections in the document and two more in its journal, and return the data directory."""
+    for above, names in ((None, "ab"), (0, "cd")):
+        store = FileStore(TE, Document(base, TE.file), journal_above=above)
+        for name in names:
+            fields = {"input": "i", "output": "o", "tags": ("t",), "user_id": "ana", "session_id": "s"}
+            store.put([Reflection(id=name, created_at=moment(0), **fields)])
+    return base

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.contract import harness
+from tests.contract.harness import Harness
+from tests.contract.promises import PROMISES, Promise
+from tests.support.cases import CASES, Case
+
+pytestmark = pytest.mark.django_db(databases="__all__")
+
+
+@pytest.fixture(params=["memory", "file", "journal", "sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Harness:
+    match request.param:
+        case "memory":
+            return harness.memory()
+        case "file":
+            return harness.file(tmp_path / ".orb-data")
+        case "journal":
+            return harness.journal(tmp_path / ".orb-data")
+        case "sqlite":
+            return harness.sql("default")
+        case _:
+            return harness.sql(request.getfixturevalue("postgresql_alias"))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
+def test_contract(promise: Promise, store: Harness, case: Case) -> None:
+    promise(store, case)

@@ -1,0 +1,29 @@
+"""Two hosts run maintenance in a loop over twenty policies: each due moment once, though one of them is killed."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.support.hosts import Scene, check
+from tests.support.postgresql import Unavailable
+from tests.torture.databases import opened
+
+SECONDS = float(os.environ.get("ORB_MAINTENANCE_SECONDS", "6"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_each_due_moment_runs_once_though_a_host_is_killed(tmp_path: Path, kind: str) -> None:
+    with ExitStack() as stack:
+        try:
+            database = stack.enter_context(opened(kind, tmp_path))
+        except Unavailable as problem:
+            pytest.skip(str(problem))
+        scene = Scene(database, tmp_path)
+        scene.play(SECONDS)
+        check(scene)

@@ -1,0 +1,112 @@
+"""What becomes of DATABASE_URL."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import CommandError, call_command
+from django.db import connections
+
+from orbsite.runtime.environment import dotenv_text, path_setting
+
+ROOT = Path(__file__).parents[2]
+LIMITS = ("lock_timeout", "idle_in_transaction_session_timeout", "statement_timeout")
+
+
+def _run(program: str, **environment: str) -> Any:
+    """Run a program under the project's own settings, and return what it prints."""
+    usual = {name: value for name, value in os.environ.items() if not name.startswith(("DJANGO_", "ORB_"))}
+    usual |= {"DEBUG": "true", "SECRET_KEY": "x" * 50, "DJANGO_SETTINGS_MODULE": "orbsite.settings"}
+    command = [sys.executable, "-c", f"import json, django\ndjango.setup()\n{program}"]
+    done = subprocess.run(command, cwd=ROOT, env={**usual, **environment}, stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout)
+
+
+def _default(url: str, **environment: str) -> Any:
+    program = "from django.conf import settings; print(json.dumps(settings.DATABASES['default'], default=str))"
+    return _run(program, DATABASE_URL=url, **environment)
+
+
+def test_a_connection_to_postgresql_waits_for_nothing_for_ever() -> None:
+    settings = _default("postgres://user:secret@host:5433/name")
+    assert (settings["CONN_HEALTH_CHECKS"], settings["OPTIONS"]["connect_timeout"]) == (True, 10)
+    assert settings["OPTIONS"]["options"] == (
+        "-c lock_timeout=10s -c idle_in_transaction_session_timeout=10min -c statement_timeout=0"
+    )
+
+
+def test_what_the_address_says_comes_first() -> None:
+    query = "sslmode=verify-full&connect_timeout=3&conn_health_checks=False&options=-c%20lock_timeout%3D1s"
+    settings = _default(f"postgres://user:secret@host/name?{query}", ORB_STATEMENT_TIMEOUT="9s")
+    assert settings["CONN_HEALTH_CHECKS"] is False
+    assert settings["OPTIONS"] == {"sslmode": "verify-full", "connect_timeout": 3, "options": "-c lock_timeout=1s"}
+
+
+def test_sqlite_is_opened_privately_and_keeps_every_commit(tmp_path: Path) -> None:
+    settings = _default(f"sqlite:///{tmp_path}/db")
+    assert (settings["ENGINE"], settings["NAME"]) == ("orbsite.runtime.sqlite", f"{tmp_path}/db")
+    assert "journal_mode=DELETE; PRAGMA synchronous=EXTRA" in settings["OPTIONS"]["init_command"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.django_db(databases="__all__")
+def test_postgresql_takes_the_limits(postgresql_alias: str) -> None:
+    place = connections[postgresql_alias].settings_dict
+    url = f"postgres://{place['USER']}@:{place['PORT']}/{place['NAME']}?host={place['HOST']}"
+    program = (
+        "from django.db import connection\n"
+        "with connection.cursor() as cursor:\n"
+        "    values = [cursor.execute(f'SHOW {name}').fetchone()[0] for name in " + repr(LIMITS) + "]\n"
+        "print(json.dumps(values))"
+    )
+    assert _run(program, DATABASE_URL=url, ORB_STATEMENT_TIMEOUT="45s") == ["10s", "10min", "45s"]
+
+
+@pytest.mark.parametrize("name", ["ORB_DATA_DIR", "ORB_BACKUP_DIR", "ORB_STATIC_ROOT"])
+def test_a_path_that_begins_with_a_tilde_is_in_the_home_directory(name: str) -> None:
+    program = (
+        f"from django.conf import settings; print(json.dumps(str(settings.{name.replace('ORB_STATIC', 'STATIC')})))"
+    )
+    assert _run(program, HOME="/home/orb", **{name: "~/place"}) == "/home/orb/place"
+    assert _run(program, HOME="/home/orb", **{name: "a/~/b"}).endswith("/a/~/b")
+
+
+def test_a_database_in_the_home_directory_is_found() -> None:
+    program = "from django.conf import settings; print(json.dumps(settings.DATABASES['default']['NAME']))"
+    assert _run(program, HOME="/home/orb", DATABASE_URL="sqlite:///~/orb.db") == "/home/orb/orb.db"
+
+
+def test_a_home_directory_that_is_not_known_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ImproperlyConfigured, match="ORB_DATA_DIR begins with ~no-such-user"):
+        path_setting("ORB_DATA_DIR", "~no-such-user/x", tmp_path)
+    with pytest.raises(CommandError, match="~no-such-user"):
+        call_command("check_orb_files", "--data-dir", "~no-such-user/x")
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ("A=b\n".encode("utf-16"), "UTF-16; save it as UTF-8"),
+        ("A=b\n".encode("utf-16-le"), "NUL bytes"),
+        ("A=b\n".encode("utf-32"), "UTF-32; save it as UTF-8"),
+        (b"A=b\nB=\xe9\n", r"not UTF-8 \(line 2\)"),
+    ],
+)
+def test_an_env_file_that_is_not_utf_8_says_so(tmp_path: Path, data: bytes, says: str) -> None:
+    (tmp_path / ".env").write_bytes(data)
+    with pytest.raises(ImproperlyConfigured, match=f"{tmp_path}/.env .*{says}"):
+        dotenv_text(tmp_path / ".env")
+
+
+def test_a_byte_order_mark_before_an_env_file_is_no_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfSECRET_KEY=x\r\n")
+    assert dotenv_text(tmp_path / ".env").startswith("SECRET_KEY=")
+    with pytest.raises(ImproperlyConfigured, match="cannot be read"):
+        dotenv_text(tmp_path)

@@ -1,0 +1,249 @@
+"""Whatever the moment at which the power goes: what was acknowledged is there, and everything can be read.
+
+ORB_SEED makes it the same again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import random
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from orbsite.storage.errors import OrbError
+from orbsite.storage.file.cache import Replica
+from orbsite.storage.file.document import Document
+from orbsite.storage.file.store import FileStore
+from orbsite.storage.file.writer import Writer
+from orbsite.storage.filesystem import atomic_replace
+from te.domain import DOMAIN
+from te.records import Reflection
+from tests.storage.file.simfs import ROOT, File, SimFS
+from tests.support.factories import moment
+
+SEED = int(os.environ.get("ORB_SEED", "11"))
+MOST_STATES = 100
+"""At one moment; after a process has died half way, there may be many more."""
+MODES = {"file": None, "journal": 0}
+
+
+def _open(fs: SimFS, above: int | None) -> FileStore:
+    return FileStore(DOMAIN, Document(ROOT / "data", DOMAIN.file, fs=fs), journal_above=above)
+
+
+def _reflection(name: str, text: str) -> Reflection:
+    return Reflection(
+        id=name, input=text, output="", tags=(), created_at=moment(0), user_id="ana", session_id=f"s{len(text) % 3}"
+    )
+
+
+class Violation(AssertionError):
+    """A crash would have lost something."""
+
+
+class Dead(BaseException):
+    """The process was killed."""
+
+
+class Witness:
+    """Saves, and after every call to the system looks at every state that a crash could leave behind."""
+
+    def __init__(self, fs: SimFS, above: int | None) -> None:
+        self.fs, self.above, self.states = fs, above, 0
+        self.content: dict[str, str] = {}
+        """What a process would read now."""
+        self.allowed: list[dict[str, str]] = [{}]
+        """What may be there after a crash: what was acknowledged, and what was not yet."""
+        self.store = _open(fs, above)
+        fs.after_each = self.look
+
+    def save(self, name: str, text: str) -> None:
+        self.change(lambda: self.store.put([_reflection(name, text)]), {**self.content, name: text})
+
+    def delete(self, name: str) -> None:
+        rest = {key: text for key, text in self.content.items() if key != name}
+        self.change(lambda: self.store.delete(Reflection, [("ana", name)]), rest)
+
+    def change(self, act: Callable[[], Any], then: dict[str, str]) -> None:
+        self.allowed.append(then)
+        act()
+        self.content, self.allowed = then, [then]
+        self.look()
+
+    def die(self, act: Callable[[], None], calls: int) -> None:
+        """Let the process die at its n-th call to the system; what it has done so far is not on the disk by that."""
+        left = iter(range(calls))
+
+        def look_and_die() -> None:
+            self.look()
+            if next(left, None) is None:
+                raise Dead
+
+        self.fs.after_each = look_and_die
+        with contextlib.suppress(Dead):
+            act()
+        self.fs.after_each = self.look
+        self.reopen()
+        self.content = _content(self.fs, self.above) or {}
+        if self.content not in self.allowed:
+            raise Violation
+
+    def reopen(self) -> None:
+        self.store = _open(self.fs, self.above)
+
+    def look(self) -> None:
+        for crashed in itertools.islice(self.fs.crashes(), MOST_STATES):
+            self.states += 1
+            if _content(crashed, self.above) not in self.allowed:
+                raise Violation
+
+    def go_on_after_some_crash(self, draw: random.Random) -> None:
+        """Start again from one of the states, as the next process would, and keep to what is there."""
+        self.fs.after_each = lambda: None
+        self.fs = draw.choice(list(itertools.islice(self.fs.crashes(), MOST_STATES)))
+        self.content = _content(self.fs, self.above) or {}
+        self.allowed = [self.content]
+        self.fs.after_each = self.look
+        self.reopen()
+
+
+def _content(fs: SimFS, above: int | None) -> dict[str, str] | None:
+    try:
+        return {one.id: one.input for one in _open(fs, above).find(Reflection)}
+    except OrbError:
+        return None
+
+
+def _run(fs: SimFS, above: int | None, steps: int) -> Witness:
+    witness, draw = Witness(fs, above), random.Random(SEED)
+    for _ in range(steps):
+        name = f"k{draw.randrange(6)}"
+        match draw.randrange(12):
+            case 0:
+                witness.delete(name)
+            case 1:
+                witness.change(witness.store.fold, witness.content)
+            case 2:
+                witness.reopen()
+            case 3:
+                witness.go_on_after_some_crash(draw)
+            case 4:
+                witness.die(lambda: witness.save(name, name * 9), draw.randrange(12))  # noqa: B023 -- called at once
+            case _:
+                witness.save(name, name * draw.randrange(1, 9))
+    return witness
+
+
+@pytest.fixture(autouse=True)
+def _simulated_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr("pathlib.Path.is_dir", lambda path: path == ROOT)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_crash_loses_what_was_acknowledged(mode: str) -> None:
+    witness = _run(SimFS(), MODES[mode], steps=250)
+    sys.stdout.write(f"simulated crashes: seed {SEED}, {mode}, {witness.states} states\n")
+    assert witness.states > 25_000
+
+
+class FilesAreNotSynced(SimFS):
+    def sync(self, descriptor: int) -> None:
+        if not isinstance(self.open_ones[descriptor], File):
+            super().sync(descriptor)
+
+
+class DirectoriesAreNotSynced(SimFS):
+    def sync(self, descriptor: int) -> None:
+        if isinstance(self.open_ones[descriptor], File):
+            super().sync(descriptor)
+
+
+class NewDirectoriesAreNotSynced(SimFS):
+    def sync(self, descriptor: int) -> None:
+        node = self.open_ones[descriptor]
+        if isinstance(node, File) or any(isinstance(entry, File) for entry in node.entries.values()):
+            super().sync(descriptor)
+
+
+class FilesAreSyncedAfterTheirRename(SimFS):
+    late: Callable[[], None] = staticmethod(lambda: None)
+
+    def sync(self, descriptor: int) -> None:
+        node = self.open_ones[descriptor]
+        if isinstance(node, File):
+            self.late = node.sync
+        else:
+            super().sync(descriptor)
+            self.late()
+
+
+class LinesAreNotSynced(SimFS):
+    def sync_data(self, descriptor: int) -> None:
+        pass
+
+
+BROKEN = [FilesAreNotSynced, DirectoriesAreNotSynced, NewDirectoriesAreNotSynced, FilesAreSyncedAfterTheirRename]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.__name__)
+def test_a_missing_sync_is_found(broken: type[SimFS], mode: str) -> None:
+    with pytest.raises(Violation):
+        _run(broken(), MODES[mode], steps=6)
+
+
+def test_a_line_that_is_not_synced_is_found() -> None:
+    with pytest.raises(Violation):
+        _run(LinesAreNotSynced(), 0, steps=6)
+
+
+def test_writing_in_place_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def swap(successor: Any, base: str | None) -> Any:
+        directory, name = successor._directory, successor._name
+        data = directory.fs.read(successor._descriptor)
+        if base is not None:
+            directory.fs.unlink(name, directory.descriptor)
+        descriptor = directory.fs.create(name, directory.descriptor)
+        directory.write_all(descriptor, data)
+        directory.fs.sync(descriptor)
+        directory.sync()
+        return directory.fs.status(descriptor)
+
+    monkeypatch.setattr(atomic_replace.Successor, "swap", swap)
+    with pytest.raises(Violation):
+        _run(SimFS(), None, steps=6)
+
+
+def test_a_fold_that_is_not_announced_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal would be replayed over a document that holds it already, and over what came after it."""
+    monkeypatch.setattr(Writer, "_announce", lambda *_: None)
+    witness = Witness(SimFS(), 0)
+    for name, text in (("a", "1"), ("a", "2"), ("a", "3")):
+        witness.save(name, text)
+    witness.delete("a")
+    witness.store._journal_above = None
+    with pytest.raises(Violation):
+        witness.save("a", "4")
+
+
+def _begin_twice() -> None:
+    """Let a process die at every call with which it begins a journal, and another one go on."""
+    for calls in range(25):
+        witness = Witness(SimFS(), 0)
+        witness.save("a", "1")
+        witness.die(lambda: witness.save("b", "2"), calls)  # noqa: B023 -- called at once
+        witness.save("c", "3")
+
+
+def test_a_journal_that_is_taken_for_synced_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever began it may have died before the disk had its name."""
+    _begin_twice()
+    monkeypatch.setattr(Replica, "is_confirmed", property(lambda _: True, lambda *_: None), raising=False)
+    with pytest.raises(Violation):
+        _begin_twice()
