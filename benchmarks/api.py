@@ -89,9 +89,9 @@ def fill(rows: int) -> None:
             )
             for index in range(start, min(start + 5000, rows))
         ]
-        pack = store.pack(Reflection, made, [None] * len(made))
+        batch = store.make_batch(Reflection, made, [None] * len(made))
         with store.transaction():
-            store.insert(pack, range(len(made)), None)
+            store.insert(batch, range(len(made)), None)
 
 
 def _environment(work: Path, database: Database) -> dict[str, str]:

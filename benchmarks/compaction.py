@@ -68,7 +68,7 @@ def fill(number: int) -> dict[str, float]:
     store = open_sql_store(DOMAIN)
     for records in some(number):
         with store.transaction():
-            store.insert(store.pack(Reflection, records, [None] * len(records)), range(len(records)), 1)
+            store.insert(store.make_batch(Reflection, records, [None] * len(records)), range(len(records)), 1)
     _settled()
     return {}
 

@@ -58,7 +58,7 @@ def prepared(base: Path) -> tuple[Any, list[tuple[Any, ...]]]:
     from orbsite.storage.records.digest import Columns
     from orbsite.storage.sql.bulk_postgresql import PostgresqlBulk
     from orbsite.storage.sql.bulk_sqlite import SqliteBulk
-    from orbsite.storage.sql.row_encoder import Cells
+    from orbsite.storage.sql.row_encoder import RowEncoder
     from te.domain import DOMAIN
     from te.records import Reflection
 
@@ -66,7 +66,7 @@ def prepared(base: Path) -> tuple[Any, list[tuple[Any, ...]]]:
     model = DOMAIN.models[Reflection]
     found = [entry for entry in entries(DOMAIN, (base / FILE).read_bytes()) if entry.record is not None]
     columns = Columns(Reflection, [entry.record for entry in found if entry.record is not None])
-    cells = zip(Cells(model, connection).of(columns), columns.digests(), found, strict=True)
+    cells = zip(RowEncoder(model, connection).of(columns), columns.digests(), found, strict=True)
     return make_bulk(model, connection), [(*row, digest, 1, entry.position) for row, digest, entry in cells]
 
 

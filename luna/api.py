@@ -10,9 +10,9 @@ from rest_framework.request import Request
 from luna.domain import DOMAIN
 from luna.presets import new_profile
 from luna.records import ActiveMode, Profile
-from orbsite.api.idempotency import Attempt, once
+from orbsite.api.idempotency import IdempotentRequest, once
 from orbsite.api.merge_patch import patched
-from orbsite.api.pagination import Asked
+from orbsite.api.pagination import PageRequest
 from orbsite.api.problems import BAD, Problem
 from orbsite.api.schema import IDEMPOTENT, IF_MATCH, IF_NONE_MATCH, PAGED, fields_of, page_of, shape
 from orbsite.api.views import OrbView, fetched, found
@@ -28,7 +28,7 @@ class LunaView(OrbView):
 
     domain = DOMAIN
 
-    def page_of_profiles(self, asked: Asked, user: str) -> tuple[list[Profile], list[Finding]]:
+    def page_of_profiles(self, asked: PageRequest, user: str) -> tuple[list[Profile], list[Finding]]:
         """Return a user's profiles by mode, one more than a page has, and what of them does not decode."""
         unreadable = list[Finding]()
         where = {"user_id": user}
@@ -48,7 +48,7 @@ class Profiles(LunaView):
     @extend_schema(operation_id="listProfiles", parameters=[*PAGED, IF_NONE_MATCH], responses={200: page_of(Profile)})
     def get(self, request: Request, user: str) -> Any:
         """List a user's profiles by mode."""
-        asked = Asked.of(request, Profile, {"user": user})
+        asked = PageRequest.of(request, Profile, {"user": user})
         profiles, unreadable = self.page_of_profiles(asked, user)
         return asked.page(profiles, unreadable=unreadable)
 
@@ -62,7 +62,7 @@ class Profiles(LunaView):
         """Create a profile, from the mode's preset but for what is given. One that is there already stays (409)."""
         return once(self, lambda attempt: self._create(attempt, user), can_replay=True)
 
-    def _create(self, attempt: Attempt, user: str) -> Any:
+    def _create(self, attempt: IdempotentRequest, user: str) -> Any:
         given = self.object_of(self.body())
         mode = given.get("modeId")
         if not isinstance(mode, str):
@@ -150,6 +150,6 @@ class Modes(LunaView):
     @extend_schema(operation_id="listModes", parameters=[*PAGED, IF_NONE_MATCH], responses={200: page_of("Id")})
     def get(self, request: Request, user: str) -> Any:
         """List the modes in which a user has a profile."""
-        asked = Asked.of(request, Profile, {"user": user, "modes": True})
+        asked = PageRequest.of(request, Profile, {"user": user, "modes": True})
         profiles, unreadable = self.page_of_profiles(asked, user)
         return asked.page(profiles, [profile.mode_id for profile in profiles], unreadable=unreadable)

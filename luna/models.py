@@ -9,10 +9,10 @@ from django.db import models
 from luna.records import ActiveMode, Profile
 from orbsite.storage.records.record import Record
 from orbsite.storage.sql.constraints import id_rules, list_or_object_rules
-from orbsite.storage.sql.models import JSONColumn, KeyField, Row
+from orbsite.storage.sql.models import JSONColumn, KeyField, RecordRow
 
 
-class ProfileRow(Row):
+class ProfileRow(RecordRow):
     """A profile in SQL. Its indexes answer: one by user and mode, all in a mode."""
 
     kind: ClassVar[type[Record]] = Profile
@@ -38,7 +38,7 @@ class ProfileRow(Row):
         return f"{self.user_id} in {self.mode_id}"
 
 
-class ActiveModeRow(Row):
+class ActiveModeRow(RecordRow):
     """An active mode in SQL. Its indexes answer: a user's, all users in a mode."""
 
     kind: ClassVar[type[Record]] = ActiveMode

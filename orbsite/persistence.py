@@ -34,7 +34,7 @@ from orbsite.operations.files.cleanup import GRACE, Times, cleanup
 from orbsite.operations.files.compact import compact
 from orbsite.operations.files.export import document_of
 from orbsite.operations.files.json_file import read_json, write_json
-from orbsite.operations.files.validate import Verdict, sanitize_record, validate_document, validate_record
+from orbsite.operations.files.validate import Validation, sanitize_record, validate_document, validate_record
 from orbsite.operations.migration.migrate import migrate
 from orbsite.operations.report import Report
 from orbsite.operations.retention.apply import retain
@@ -209,22 +209,22 @@ def export_te_data(user_id: str | None = None) -> Any:
     return _exported(TE, user_id)
 
 
-def validate_luna_profile(value: Any) -> Verdict:
+def validate_luna_profile(value: Any) -> Validation:
     """Check a profile, given as parsed JSON or as a record; the verdict has `.valid` and `.errors`."""
     return validate_record(Profile, value)
 
 
-def validate_te_reflection(value: Any) -> Verdict:
+def validate_te_reflection(value: Any) -> Validation:
     """Check a reflection, given as parsed JSON or as a record; the verdict has `.valid` and `.errors`."""
     return validate_record(Reflection, value)
 
 
-def validate_luna_file_data(data: Any) -> Verdict:
+def validate_luna_file_data(data: Any) -> Validation:
     """Check the whole content of `luna/profiles.json`, parsed or as bytes."""
     return validate_document(LUNA, data)
 
 
-def validate_te_file_data(data: Any) -> Verdict:
+def validate_te_file_data(data: Any) -> Validation:
     """Check the whole content of `te/reflections.json`, parsed or as bytes."""
     return validate_document(TE, data)
 

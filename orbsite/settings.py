@@ -82,7 +82,7 @@ MIDDLEWARE = [
     "orbsite.web.middleware.tracked",
     "django.middleware.security.SecurityMiddleware",
     *([] if DEBUG else ["whitenoise.middleware.WhiteNoiseMiddleware"]),  # runserver has its own way
-    "orbsite.web.middleware.Policy",
+    "orbsite.web.middleware.ContentSecurityPolicy",
     "orbsite.web.middleware.strict",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

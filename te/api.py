@@ -10,9 +10,9 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orbsite.api.idempotency import Attempt, once
+from orbsite.api.idempotency import IdempotentRequest, once
 from orbsite.api.merge_patch import patched
-from orbsite.api.pagination import Asked
+from orbsite.api.pagination import PageRequest
 from orbsite.api.problems import BAD, CONFLICT, Problem
 from orbsite.api.schema import IDEMPOTENT, IF_MATCH, IF_NONE_MATCH, PAGED, described, fields_of, list_of, page_of, shape
 from orbsite.api.views import OrbView, fetched, found
@@ -79,7 +79,7 @@ class TeView(OrbView):
         tag, text, search = query.get("tag"), query.get("text"), query.get("search")
         times = [one and spell(one) for one in (since, until)]
         sought = {} if search is None else {"search": search}
-        asked = Asked.of(request, Reflection, {**where, "tag": tag, "text": text, "times": times, **sought})
+        asked = PageRequest.of(request, Reflection, {**where, "tag": tag, "text": text, "times": times, **sought})
         store = self.store if search is None else self._searched(search, where)
         unreadable = list[Finding]()
         listed = store.find(
@@ -137,7 +137,7 @@ class Reflections(TeView):
         """
         return once(self, lambda attempt: self._create(attempt, user), can_replay=True)
 
-    def _create(self, attempt: Attempt, user: str) -> Any:
+    def _create(self, attempt: IdempotentRequest, user: str) -> Any:
         given = self.body()
         if not isinstance(given, list):
             new = self._new(attempt, user, given, 0, ROOT)
@@ -150,7 +150,7 @@ class Reflections(TeView):
             self.store.put(created, free=True)
         return self.shown_list(created, 201, Location=self.request.path)
 
-    def _new(self, attempt: Attempt, user: str, value: Any, number: int, path: str) -> Reflection:
+    def _new(self, attempt: IdempotentRequest, user: str, value: Any, number: int, path: str) -> Reflection:
         given = self.object_of(value, path)
         missing = {"id": attempt.new_id(number), "tags": [], "createdAt": spell(attempt.moment)}
         where = {"userId": self.owner_of(given, user, path)}
@@ -220,7 +220,7 @@ class Sessions(TeView):
     @extend_schema(operation_id="listSessions", parameters=[*PAGED, IF_NONE_MATCH], responses={200: page_of("Session")})
     def get(self, request: Request, user: str) -> Any:
         """List a user's sessions by id: how many reflections each has, and when the newest was made."""
-        asked = Asked.of(request, Group, {"user": user, "sessions": True})
+        asked = PageRequest.of(request, Group, {"user": user, "sessions": True})
         unreadable = list[Finding]()
         listed = groups(self.store, Reflection, user, after=asked.after, limit=asked.limit + 1, findings=unreadable)
         return asked.page(listed, [_session(one) for one in listed], unreadable=unreadable)

@@ -8,11 +8,11 @@ from django.db import models
 
 from orbsite.storage.records.record import Record
 from orbsite.storage.sql.constraints import id_rules, list_rules, text_rules
-from orbsite.storage.sql.models import JSONColumn, KeyField, Row
+from orbsite.storage.sql.models import JSONColumn, KeyField, RecordRow
 from te.records import Reflection
 
 
-class ReflectionRow(Row):
+class ReflectionRow(RecordRow):
     """A reflection in SQL. Its indexes answer: one by user and id, all with an id, a user's latest, a session's.
 
     `row_id` is Django's alone: no record, file or address of the API knows it.

@@ -219,9 +219,9 @@ def test_sanitising_keeps_every_constraint_of_the_real_files(sample: Path) -> No
 
 
 def test_verdicts_list_every_problem() -> None:
-    verdict = validate_te_reflection({"id": 5, "input": None, "output": "o", "tags": ["a", 1]})
-    assert not verdict.valid
-    assert verdict.errors == [
+    decision = validate_te_reflection({"id": 5, "input": None, "output": "o", "tags": ["a", 1]})
+    assert not decision.valid
+    assert decision.errors == [
         "$.id: expected text, got a number",
         "$.input: expected text, got null",
         "$.tags[1]: expected text, got a number",

@@ -21,7 +21,7 @@ SAME, OUT, IN, GAP = " ", "-", "+", "…"
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class DiffLine:
     """One line, and what became of it: `-` is gone, `+` is new, a space is the same, `…` stands for more of these."""
 
     sign: str
@@ -29,14 +29,14 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class FieldDiff:
     """A field that differs."""
 
     name: str
-    lines: tuple[Line, ...]
+    lines: tuple[DiffLine, ...]
 
 
-def differences(before: Record | None, after: Record | None) -> list[Part]:
+def differences(before: Record | None, after: Record | None) -> list[FieldDiff]:
     """Return the fields that differ, in the order of the files; of a record that is not there, all."""
     known = [name for record in (before, after) if record for _, name in field_names(type(record))]
     old, new = (one.as_json() if one else None for one in (before, after))
@@ -45,17 +45,17 @@ def differences(before: Record | None, after: Record | None) -> list[Part]:
 
 def differences_of_json(
     before: dict[str, Any] | None, after: dict[str, Any] | None, known: Iterable[str] = ()
-) -> list[Part]:
+) -> list[FieldDiff]:
     """Return the same of records as JSON, of which texts may have been cut short; `known` fields come first."""
     old, new = _printed(before), _printed(after)
     names = dict.fromkeys((*known, *old, *new))
     pairs = ((name, old.get(name), new.get(name)) for name in names)
-    return [Part(name, tuple(_compared(a or [], b or []))) for name, a, b in pairs if a != b]
+    return [FieldDiff(name, tuple(_compared(a or [], b or []))) for name, a, b in pairs if a != b]
 
 
-def as_text(name: str, text: str) -> Part:
+def as_text(name: str, text: str) -> FieldDiff:
     """Return a text as it is, with nothing to compare it with."""
-    return Part(name, tuple(Line(SAME, line) for line in text.split("\n")))
+    return FieldDiff(name, tuple(DiffLine(SAME, line) for line in text.split("\n")))
 
 
 def _printed(record: dict[str, Any] | None) -> dict[str, list[str]]:
@@ -79,7 +79,7 @@ def _json(value: Any) -> list[str]:
     return stringify(value).decode().split("\n")
 
 
-def _compared(old: list[str], new: list[str]) -> Iterator[Line]:
+def _compared(old: list[str], new: list[str]) -> Iterator[DiffLine]:
     if max(len(old), len(new)) > _MOST_LINES or sum(map(len, old)) + sum(map(len, new)) > _LONGEST:
         yield from _cut(OUT, old)
         yield from _cut(IN, new)
@@ -87,13 +87,13 @@ def _compared(old: list[str], new: list[str]) -> Iterator[Line]:
     matcher = SequenceMatcher(None, old, new, autojunk=_is_slow(old, new))
     for number, group in enumerate(matcher.get_grouped_opcodes(_AROUND)):
         if number or group[0][1] or group[0][3]:
-            yield Line(GAP)
+            yield DiffLine(GAP)
         for tag, a, b, c, d in group:
             if tag == "equal":
-                yield from (Line(SAME, text) for text in old[a:b])
+                yield from (DiffLine(SAME, text) for text in old[a:b])
             else:
-                yield from (Line(OUT, text) for text in old[a:b])
-                yield from (Line(IN, text) for text in new[c:d])
+                yield from (DiffLine(OUT, text) for text in old[a:b])
+                yield from (DiffLine(IN, text) for text in new[c:d])
 
 
 def _is_slow(old: list[str], new: list[str]) -> bool:
@@ -102,9 +102,9 @@ def _is_slow(old: list[str], new: list[str]) -> bool:
     return sum(times[line] for line in old) * min(len(old), len(new)) > _MOST_COMPARED
 
 
-def _cut(sign: str, lines: list[str]) -> Iterator[Line]:
+def _cut(sign: str, lines: list[str]) -> Iterator[DiffLine]:
     """Yield the first of many lines, and how many there are."""
     for text in lines[:_MOST_LINES]:
-        yield Line(sign, text[:_WIDEST])
+        yield DiffLine(sign, text[:_WIDEST])
     if len(lines) > _MOST_LINES:
-        yield Line(GAP, f"{len(lines) - _MOST_LINES} more lines")
+        yield DiffLine(GAP, f"{len(lines) - _MOST_LINES} more lines")

@@ -39,7 +39,7 @@ from orbsite.storage.clock import utc_now
 from orbsite.storage.encoding.json_printer import canonical
 from orbsite.storage.errors import OrbError
 from orbsite.storage.sql.filters import can_be_stored
-from orbsite.storage.sql.retry import Attempts
+from orbsite.storage.sql.retry import TransactionRetry
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ _KEPT_HEADERS = ("Content-Type", "ETag", "Location")
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class IdempotentRequest:
     """One of the times that a creation was asked for."""
 
     moment: datetime
@@ -71,7 +71,11 @@ class Attempt:
 
 
 def once(
-    view: Any, act: Callable[[Attempt], Any], now: Callable[[], datetime] = utc_now, *, can_replay: bool = False
+    view: Any,
+    act: Callable[[IdempotentRequest], Any],
+    now: Callable[[], datetime] = utc_now,
+    *,
+    can_replay: bool = False,
 ) -> Any:
     """Return the answer of an act, which is done once for each key that a token sends. Raises Problem.
 
@@ -80,7 +84,7 @@ def once(
     request = view.request
     key = request.headers.get(HEADER)
     if key is None:
-        return act(Attempt(now()))
+        return act(IdempotentRequest(now()))
     if not 0 < len(key) <= _MOST_OF_A_KEY or not key.isprintable() or not key.isascii():
         raise Problem(BAD, errors=[(HEADER, f"is 1 to {_MOST_OF_A_KEY} printable characters of ASCII")])
     text = canonical([request.method, request.path, view.body()])
@@ -132,7 +136,7 @@ def _look(token: Any, key: str, about: dict[str, str], now: datetime) -> tuple[A
         return row
 
     try:
-        row = Attempts("default").run(take)
+        row = TransactionRetry("default").run(take)
     except IntegrityError:  # somebody was faster
         return _look(token, key, about, now)
     return row, row.claim == mine
@@ -148,11 +152,11 @@ def _is_free(row: Answer, about: dict[str, str], now: datetime) -> bool:
     return not is_claimed and row.request == about["request"] and row.status is None
 
 
-def _first(view: Any, ours: Answer, act: Callable[[Attempt], Any], *, can_replay: bool) -> Any:
+def _first(view: Any, ours: Answer, act: Callable[[IdempotentRequest], Any], *, can_replay: bool) -> Any:
     """Do it, and keep the answer; a refusal is forgotten, and what failed may be tried again."""
     mine = Answer.objects.filter(pk=ours.pk, claim=ours.claim)
     try:
-        answer = act(Attempt(ours.began_at, _seed(ours)))
+        answer = act(IdempotentRequest(ours.began_at, _seed(ours)))
     except Exception as problem:
         told = problem_of(problem, view.request)
         if told is not None and told.kind.status < HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -174,9 +178,9 @@ def _seed(ours: Answer) -> str:
     return f"urn:orb:{ours.token_id}:{ours.pk}:{ours.request}"
 
 
-def _replayed(view: Any, kept: Answer, act: Callable[[Attempt], Any]) -> HttpResponse:
+def _replayed(view: Any, kept: Answer, act: Callable[[IdempotentRequest], Any]) -> HttpResponse:
     """Return an answer that is made again. Raises Problem where this version makes another one of the same request."""
-    made = _finished(view, act(Attempt(kept.began_at, _seed(kept), is_replay=True)))
+    made = _finished(view, act(IdempotentRequest(kept.began_at, _seed(kept), is_replay=True)))
     if sha256(made.content).hexdigest() != kept.body_digest:
         where = {name: value for name, value in kept.headers.items() if name == "Location"}
         raise Problem(CONFLICT, "It was done, and its answer is not kept any more; read what there is.", headers=where)
@@ -189,7 +193,7 @@ def _keep(act: Callable[[], Any]) -> None:
     The claim runs out then, and whoever sends the request again comes to the same record.
     """
     try:
-        Attempts("default").run(act)
+        TransactionRetry("default").run(act)
     except (OrbError, Error) as problem:
         logger.warning("what became of a request was not noted: %s", type(problem).__name__)
 

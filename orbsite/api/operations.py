@@ -9,7 +9,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orbsite.api.idempotency import Attempt, once
+from orbsite.api.idempotency import IdempotentRequest, once
 from orbsite.api.permissions import job_for, require_for
 from orbsite.api.problems import BAD, CONFLICT, Problem
 from orbsite.api.schema import IDEMPOTENT, described, field, shape
@@ -82,7 +82,7 @@ class Start(OrbView):
         """Queue it, and say where to follow it; the body holds its arguments, {} for none."""
         return once(self, self._start)
 
-    def _start(self, attempt: Attempt) -> Any:
+    def _start(self, attempt: IdempotentRequest) -> Any:
         token, arguments = self.token, self._arguments()
         who: dict[str, Any] = {"actor": f"token {token.prefix}", "address": of_client(self.request), "token": token}
         try:

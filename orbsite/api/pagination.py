@@ -31,7 +31,7 @@ from rest_framework.response import Response
 from orbsite.api.etags import is_unchanged, not_modified
 from orbsite.api.problems import BAD, Problem
 from orbsite.api.renderers import encoded_list
-from orbsite.storage.base.query import weight
+from orbsite.storage.base.query import memory_size
 from orbsite.storage.encoding.json_parser import UNCLEAN
 from orbsite.storage.encoding.json_printer import canonical, compact
 from orbsite.storage.findings import Finding, Unreadable
@@ -45,7 +45,7 @@ _DIGITS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PageRequest:
     """Which page is wanted."""
 
     request: Any
@@ -57,7 +57,7 @@ class Asked:
     """A digest of what the pages are about."""
 
     @classmethod
-    def of(cls, request: Any, kind: type[Record], conditions: Mapping[str, Any]) -> Asked:
+    def of(cls, request: Any, kind: type[Record], conditions: Mapping[str, Any]) -> PageRequest:
         """Return the page that a request asks for by `limit` and `cursor`. Raises Problem."""
         about = sha256(canonical({"kind": kind.plural, **conditions})).hexdigest()[:_DIGITS]
         cursor = request.query_params.get("cursor")
@@ -77,7 +77,7 @@ class Asked:
         `items` are what to show in their places, where that is not the records themselves. `unreadable` are the
         findings of the read: what does not decode is named beside the items.
         """
-        is_too_much = len(found) > 1 and sum(map(weight, found)) > settings.ORB_API_PAGE_BYTES
+        is_too_much = len(found) > 1 and sum(map(memory_size, found)) > settings.ORB_API_PAGE_BYTES
         goes_on = len(found) > self.limit or is_too_much
         shown = found[:-1] if goes_on else found
         following = self._next(shown[-1]) if goes_on else None

@@ -55,7 +55,7 @@ def read_json(data: bytes) -> Any:
     except json_parser.TooMany as problem:
         detail = f"A body has at most {most} values: objects, lists, keys, texts, numbers (ORB_API_MAX_VALUES)."
         raise Problem(TOO_LARGE, detail, errors=[(ROOT, f"holds more than {most} values")]) from problem
-    except json_parser.Malformed as problem:
+    except json_parser.MalformedJSON as problem:
         raise Problem(BAD, "The body is not JSON.", errors=[(ROOT, str(problem))]) from problem
     again = json_parser.repetitions(value, most=MOST_ERRORS)
     wrong = [*again, *json_parser.problems(value, ROOT, most=MOST_ERRORS)]

@@ -15,7 +15,7 @@ from django.core.exceptions import ValidationError
 from django.db import DatabaseError, connections, models
 
 from orbsite.storage.encoding.json_parser import UNCLEAN
-from orbsite.storage.sql.compiled_query import Hole
+from orbsite.storage.sql.compiled_query import QueryParameter
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ def _of_prefix(prefix: str) -> Token | None:
 @cache
 def _asked(vendor: str) -> str:  # noqa: ARG001 -- the database that it is compiled for
     """Return the query for a token by its prefix, which each request asks; Django takes long to write it."""
-    wanted = Hole("prefix", Token._meta.get_field("prefix"))
+    wanted = QueryParameter("prefix", Token._meta.get_field("prefix"))
     return str(Token.objects.filter(prefix=wanted).query.get_compiler("default").as_sql()[0])
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report, Section
-from orbsite.search.indexer import Index, Progressed, is_searched, place_in
+from orbsite.search.indexer import Progressed, SearchIndex, is_searched, place_in
 from orbsite.storage.records.domain import Domain, registered
 from orbsite.stores import open_sql_store
 
@@ -33,7 +33,7 @@ def index(
         for kind in filter(is_searched, domain.kinds):
             progress.expect(open_sql_store(domain, using).count(kind))
             section = report.section(domain.name, (kind.plural,))
-            for done in _once_round(Index(domain, kind, using), now, anew=anew):
+            for done in _once_round(SearchIndex(domain, kind, using), now, anew=anew):
                 _count(section, kind.plural, done)
                 progress(done.read)
     return report
@@ -44,7 +44,7 @@ def index_some(now: Callable[[], datetime], using: str = "default", progress: Pr
     changed = 0
     for domain in registered():
         for kind in filter(is_searched, domain.kinds):
-            one, read, indexed = Index(domain, kind, using), 0, 0
+            one, read, indexed = SearchIndex(domain, kind, using), 0, 0
             while read < MOST_READ and indexed < MOST_INDEXED and not progress.is_stopping:
                 done = one.go_on(now)
                 read, indexed = read + done.read, indexed + done.indexed + done.removed
@@ -54,8 +54,8 @@ def index_some(now: Callable[[], datetime], using: str = "default", progress: Pr
     return changed
 
 
-def _once_round(one: Index, now: Callable[[], datetime], *, anew: bool) -> Iterator[Progressed]:
-    began = place_in(one.standing().after)
+def _once_round(one: SearchIndex, now: Callable[[], datetime], *, anew: bool) -> Iterator[Progressed]:
+    began = place_in(one.compare().after)
     for is_second in (False, True) if began else (False,):
         while True:
             yield (done := one.go_on(now, anew=anew))

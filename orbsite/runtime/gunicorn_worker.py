@@ -48,7 +48,7 @@ class TooSlow(NoMoreData, TimeoutError):  # type: ignore[misc]
     """The client sends its body too slowly."""
 
 
-class Malformed(OSError):
+class MalformedBody(OSError):
     """The body is not framed as HTTP asks."""
 
 
@@ -147,7 +147,7 @@ class _CheckedReader:
         try:
             data: bytes = self._reader.read(size)
         except ParseException as problem:
-            raise Malformed("the chunks of the body are malformed") from problem
+            raise MalformedBody("the chunks of the body are malformed") from problem
         return data
 
 

@@ -9,7 +9,7 @@ from django.db.models import BooleanField, F, Func, Q, Value
 from django.db.models.functions import StrIndex
 from django.db.models.lookups import GreaterThan
 
-from orbsite.search.query import Part, Wanted
+from orbsite.search.query import Phrase, Wanted
 from orbsite.storage.sql.retention.dialects import text_list
 
 
@@ -73,5 +73,5 @@ def by_text(wanted: Wanted) -> Q:
     return condition
 
 
-def _holds(part: Part) -> Any:
+def _holds(part: Phrase) -> Any:
     return GreaterThan(StrIndex("words", Value(part.needle)), 0)

@@ -19,7 +19,7 @@ from orbsite.storage.records.record import Key, Record, columns, is_ordered_by_t
 from orbsite.storage.sql.filters import among, beyond, by_keys, can_be_stored
 from orbsite.storage.sql.models import column_of, read_cells, why_unreadable
 from orbsite.storage.sql.raw_columns import RawValue, raw_rows
-from orbsite.storage.sql.retry import Attempts
+from orbsite.storage.sql.retry import TransactionRetry
 
 PAGE = 1000
 """How many keys are compared at a time; what is written of them is one transaction."""
@@ -73,14 +73,14 @@ def _names(kind: type[Record]) -> list[str]:
     return [name for name in kind.key_fields if name != "user_id"]
 
 
-class Index:
+class SearchIndex:
     """The words of one kind of record in one database."""
 
     def __init__(self, domain: Domain, kind: type[Record], using: str = "default") -> None:
         self.kind, self._using = kind, using
         self._model, self._order = domain.models[kind], ("user_id", name_field(kind))
 
-    def standing(self) -> WordsPass:
+    def compare(self) -> WordsPass:
         """Return how far the pass is."""
         found = WordsPass.objects.using(self._using).filter(kind=self.kind.plural).first()
         return found or WordsPass(kind=self.kind.plural)
@@ -91,8 +91,8 @@ class Index:
         With `anew`, their words are made again though nothing differs. Whoever comes between, in this process or
         another, is seen by the next pass at the latest.
         """
-        standing, moment = self.standing(), now()
-        after = place_in(standing.after)
+        comparison, moment = self.compare(), now()
+        after = place_in(comparison.after)
         known = self._words().order_by("user_id", "key")
         if after is not None:
             known = known.filter(beyond(("user_id", "key"), after, "gt"))
@@ -108,9 +108,9 @@ class Index:
         done = Progressed(read=read, unreadable=lost, findings=wrong, after=last, is_over=is_over)
         made = self._made(map(self._key, changed), done)
         step: dict[str, Any] = {"after": _written(last), **({"ended_at": moment} if is_over else {})}
-        is_known = is_over and after is None and standing.ended_at and moment - standing.ended_at < _RECENT
+        is_known = is_over and after is None and comparison.ended_at and moment - comparison.ended_at < _RECENT
         if made or gone or not is_known:
-            Attempts(self._using).run(lambda: self._write(made, gone, step, done))
+            TransactionRetry(self._using).run(lambda: self._write(made, gone, step, done))
         return done
 
     def _page(self, after: Place | None) -> tuple[dict[Place, str], list[Finding], bool]:
@@ -151,7 +151,7 @@ class Index:
             known = known.filter(user_id__in={key[self.kind.key_fields.index("user_id")] for key in keys})
         places: list[Place] = list(known.values_list("user_id", "key"))
         gone = [place for place in places if self._key(place) in wanted and place not in there]
-        Attempts(self._using).run(lambda: self._write(made, gone, {}, done))
+        TransactionRetry(self._using).run(lambda: self._write(made, gone, {}, done))
 
     def _made(self, keys: Iterable[Key], done: Progressed) -> list[Words]:
         """Return the words of records as they are now; of one that does not decode, none are needed to show it."""
@@ -219,7 +219,7 @@ class Index:
 def refresh_once_saved(domain: Domain, kind: type[Record], keys: Sequence[Key], using: str) -> None:
     """Bring the words of a few records up to date once the transaction is committed; the next pass mends a failure."""
     if is_searched(kind) and len(keys) <= PAGE:
-        transaction.on_commit(lambda: Index(domain, kind, using).refresh(keys), using=using, robust=True)
+        transaction.on_commit(lambda: SearchIndex(domain, kind, using).refresh(keys), using=using, robust=True)
 
 
 def _digests(rows: Iterable[tuple[str, str, str]]) -> dict[Place, str]:

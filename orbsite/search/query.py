@@ -18,7 +18,7 @@ _PART = re.compile(r'(?P<without>-?)(?:"(?P<phrase>[^"]*)(?:"|$)|(?P<word>[^\s"]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Phrase:
     """Words that stand one after the other."""
 
     words: tuple[str, ...]
@@ -35,8 +35,8 @@ class Part:
 class Wanted:
     """A query, read."""
 
-    parts: tuple[Part, ...] = ()
-    without: tuple[Part, ...] = ()
+    parts: tuple[Phrase, ...] = ()
+    without: tuple[Phrase, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -69,7 +69,7 @@ def read(text: str) -> Wanted:
     A word that falls into several, as `foo-bar` or `予約`, is the phrase of these. The last word may be the beginning
     of one, unless it stands in quotation marks.
     """
-    parts, without = list[Part](), list[Part]()
+    parts, without = list[Phrase](), list[Phrase]()
     text = text[:LONGEST]
     for match in list(_PART.finditer(text))[:MOST]:
         is_last = match.end() == len(text.rstrip())
@@ -77,8 +77,8 @@ def read(text: str) -> Wanted:
         if not found:
             continue
         if match["without"]:
-            without.append(Part(found))
+            without.append(Phrase(found))
         else:
             is_begun = is_last and match["phrase"] is None and len(found[-1]) >= SHORTEST_BEGINNING
-            parts.append(Part(found, is_begun))
+            parts.append(Phrase(found, is_begun))
     return Wanted(tuple(parts), tuple(without))

@@ -33,7 +33,7 @@ _AT_A_TIME = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchResult:
     """What a search came to."""
 
     condition: Q
@@ -42,7 +42,7 @@ class Found:
     """How many of the newest rows the index did not know as they are; they were searched all the same."""
 
 
-def search(rows: QuerySet[Any], wanted: Wanted) -> Found:
+def search(rows: QuerySet[Any], wanted: Wanted) -> SearchResult:
     """Return the condition for those of some rows of one table that have what is wanted.
 
     Text that is not there any more is never found: the words count only for the digest of the row. What was saved since
@@ -50,7 +50,7 @@ def search(rows: QuerySet[Any], wanted: Wanted) -> Found:
     """
     kind = rows.model.kind
     if wanted.is_empty or not is_searched(kind):
-        return Found(Q(pk__in=[]))
+        return SearchResult(Q(pk__in=[]))
     name, fresh = name_field(kind), _unknown(rows, kind)
     hits = [
         (values["pk"], place_of(kind, values))
@@ -63,10 +63,10 @@ def search(rows: QuerySet[Any], wanted: Wanted) -> Found:
     # a scalar, which is looked up row by row: a planner may turn EXISTS into a join with all the words there are
     of_the_row = known.filter(user_id=OuterRef("user_id"), key=OuterRef(name), digest=OuterRef("digest"))
     if len(places) > FEW:
-        return Found(Q(_is_so(of_the_row, by_text(wanted))) | is_hit, unknown=len(fresh))
+        return SearchResult(Q(_is_so(of_the_row, by_text(wanted))) | is_hit, unknown=len(fresh))
     still = Q(_is_so(of_the_row, Value(True)))
     found = Q(HasKey(("user_id", name), {*places, *(place for _, place in hits)}))
-    return Found(found & (still | is_hit if hits else still), unknown=len(fresh))
+    return SearchResult(found & (still | is_hit if hits else still), unknown=len(fresh))
 
 
 def _is_so(words: QuerySet[Words], condition: Any) -> Any:

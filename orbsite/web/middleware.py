@@ -61,7 +61,7 @@ def tracked(following: Next) -> Next:
     return respond
 
 
-class Policy(CSPMiddleware):
+class ContentSecurityPolicy(CSPMiddleware):
     """The Content-Security-Policy, made once for all answers that ask for no other."""
 
     _made: str | None = None

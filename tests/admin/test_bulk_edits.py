@@ -14,7 +14,7 @@ from luna.models import ProfileRow
 from orbsite.admin.records import bulk_actions
 from orbsite.models.audit_log import Event
 from orbsite.models.ledger import Change, Run
-from orbsite.operations.ledger.manual_changes import Hand
+from orbsite.operations.ledger.manual_changes import Actor
 from orbsite.operations.ledger.tombstones import undo
 from orbsite.operations.migration.migrate import migrate
 from orbsite.operations.records.delete import remove
@@ -31,7 +31,7 @@ from tests.support.factories import ProfileFactory, ReflectionFactory
 
 pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-HAND = Hand(actor="admin", at=NOW, reason="tidying")
+HAND = Actor(actor="admin", at=NOW, reason="tidying")
 ALIASES = ["default", pytest.param("postgresql", marks=pytest.mark.django_db(databases="__all__"))]
 LIST = "admin:te_reflectionrow_changelist"
 
@@ -249,7 +249,7 @@ def test_a_long_list_of_what_was_removed_has_pages(admin_client: Client, monkeyp
     url, seen = reverse("admin:removed_by", args=[report.run, "te", "reflections"]), []
     while url:
         page = admin_client.get(url)
-        seen += [grave.key[1] for grave in page.context["graves"]]
+        seen += [tombstone.key[1] for tombstone in page.context["tombstones"]]
         url = followed(page, link_of(page, "after=")).replace("//", "/") if page.context["next"] else ""
     assert seen == [f"r-{at:04}" for at in range(5)]
 

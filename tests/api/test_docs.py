@@ -11,7 +11,7 @@ from django.http import HttpResponse
 from django.test import Client
 
 from orbsite.storage.clock import utc_now
-from orbsite.web.middleware import Policy
+from orbsite.web.middleware import ContentSecurityPolicy
 
 pytestmark = pytest.mark.django_db
 
@@ -58,9 +58,9 @@ def test_the_policy_is_the_same_for_all_but_those_who_ask_for_their_own(rf: Any)
     def own(_: Any) -> HttpResponse:
         return HttpResponse()
 
-    answers = {view: Policy(view)(rf.get("/")) for view in (own, lambda _: HttpResponse())}
+    answers = {view: ContentSecurityPolicy(view)(rf.get("/")) for view in (own, lambda _: HttpResponse())}
     theirs, usual = [answer["Content-Security-Policy"] for answer in answers.values()]
     assert "script-src 'none'" in theirs
     assert "script-src 'self'" in usual
-    policy = Policy(lambda request: HttpResponse() if request.path == "/" else own(request))
+    policy = ContentSecurityPolicy(lambda request: HttpResponse() if request.path == "/" else own(request))
     assert [policy(rf.get(path))["Content-Security-Policy"] for path in ("/", "/own", "/")] == [usual, theirs, usual]

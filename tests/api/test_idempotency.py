@@ -15,7 +15,7 @@ from luna.domain import DOMAIN as LUNA
 from orbsite.api import idempotency
 from orbsite.models.idempotency import KEPT, Answer, forget
 from orbsite.storage.errors import LockTimeout, SaveOutcomeUnknown, StoreUnavailable
-from orbsite.storage.sql.retry import Attempts
+from orbsite.storage.sql.retry import TransactionRetry
 from orbsite.stores import open_store
 from tests.api.conftest import Caller, make_token, refused
 
@@ -92,12 +92,12 @@ def nothing_noted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     """Each claim is made, and whatever is to be noted of the answer fails."""
     calls = count()
 
-    def run(_: Attempts, act: Callable[[], Any]) -> Any:
+    def run(_: TransactionRetry, act: Callable[[], Any]) -> Any:
         if next(calls):
             raise request.param
         return act()
 
-    monkeypatch.setattr(Attempts, "run", run)
+    monkeypatch.setattr(TransactionRetry, "run", run)
 
 
 @pytest.mark.usefixtures("nothing_noted")
@@ -135,7 +135,7 @@ def test_who_waits_or_is_answered_again_only_reads(ana: Caller, monkeypatch: pyt
     def refuse(*_: Any) -> Any:
         raise AssertionError("a lock was taken")
 
-    monkeypatch.setattr(Attempts, "run", refuse)
+    monkeypatch.setattr(TransactionRetry, "run", refuse)
     monkeypatch.setattr(idempotency, "PATIENCE", 0.1)
     assert ana.post(ADDRESS, BODY, Idempotency_Key="k")["Idempotent-Replayed"] == "true"
     refused(ana.post(ADDRESS, {"modeId": "venus"}, Idempotency_Key="k"), 422)
@@ -168,10 +168,10 @@ def test_an_answer_is_kept_for_a_day(ana: Caller) -> None:
 
 def test_ids_and_the_moment_are_the_same_in_each_attempt() -> None:
     moment = datetime(2024, 1, 1, tzinfo=UTC)
-    one, other = (idempotency.Attempt(moment, seed) for seed in ("a", "b"))
-    assert one.new_id(0) == idempotency.Attempt(moment, "a").new_id(0)
+    one, other = (idempotency.IdempotentRequest(moment, seed) for seed in ("a", "b"))
+    assert one.new_id(0) == idempotency.IdempotentRequest(moment, "a").new_id(0)
     assert len({one.new_id(0), one.new_id(1), other.new_id(0)}) == 3
-    free = idempotency.Attempt(moment)
+    free = idempotency.IdempotentRequest(moment)
     assert free.new_id(0) != free.new_id(0)
 
 

@@ -140,7 +140,7 @@ def test_every_operation_has_a_row_and_every_row_an_operation() -> None:
 
 
 @pytest.fixture(params=["file", "sql"])
-def scene(request: pytest.FixtureRequest, settings: Any, tmp_path: Path, db: None) -> dict[str, str]:
+def dataset(request: pytest.FixtureRequest, settings: Any, tmp_path: Path, db: None) -> dict[str, str]:
     """Something of ana's at every address."""
     settings.ORB_PERSISTENCE, settings.ORB_DATA_DIR = request.param, tmp_path / ".orb-data"
     settings.ORB_BACKUP_DIR = tmp_path / "backups"
@@ -162,10 +162,10 @@ def _state() -> Any:
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS, ids=[f"{method} {path}" for method, path in OPERATIONS])
-def test_only_those_who_may_can(method: str, path: str, scene: dict[str, str]) -> None:
+def test_only_those_who_may_can(method: str, path: str, dataset: dict[str, str]) -> None:
     row, before = ROWS[method, path], _state()
     assert before[0][-1], "there is something to protect"
-    address = path.format(**scene)
+    address = path.format(**dataset)
     allowed = []
     for who in sorted(CALLERS, key=lambda one: _expected(row, path, one) < 300):  # whoever is refused comes first
         expected = _expected(row, path, who)
@@ -177,7 +177,7 @@ def test_only_those_who_may_can(method: str, path: str, scene: dict[str, str]) -
         told = refused(answer, expected)
         assert "canary-of-ana" not in answer.content.decode(), who
         assert "ana" not in json.dumps(told), who
-        elsewhere = caller(method, path.format(**scene | {"user": "nobody"}), row.body, kind=row.kind)
+        elsewhere = caller(method, path.format(**dataset | {"user": "nobody"}), row.body, kind=row.kind)
         if expected == 404:
             told["instance"] = refused(elsewhere, 404)["instance"]
             assert told == elsewhere.json(), "whether there is something cannot be told"
@@ -192,11 +192,11 @@ def test_only_those_who_may_can(method: str, path: str, scene: dict[str, str]) -
 
 
 @pytest.mark.parametrize("path", TOLD["paths"])
-def test_methods_that_are_not_told_are_not_there(path: str, scene: dict[str, str]) -> None:
+def test_methods_that_are_not_told_are_not_there(path: str, dataset: dict[str, str]) -> None:
     caller, before = Caller(make_token("admin", every_user=True)), _state()
     told = {method for method, one in OPERATIONS if one == path}
     for method in {*METHODS, "OPTIONS", "TRACE", "CONNECT", "PROPFIND"} - told:
-        answer = caller(method, path.format(**scene), {})
+        answer = caller(method, path.format(**dataset), {})
         assert answer.status_code == 405, method
         assert set(answer["Allow"].replace(" ", "").split(",")) >= told - {"HEAD"}
     assert _state() == before
@@ -204,10 +204,10 @@ def test_methods_that_are_not_told_are_not_there(path: str, scene: dict[str, str
 
 
 @pytest.mark.django_db
-def test_lists_hold_nothing_of_others(scene: dict[str, str]) -> None:
+def test_lists_hold_nothing_of_others(dataset: dict[str, str]) -> None:
     every = Caller(make_token("read", every_user=True))
     for path in [path for method, path in OPERATIONS if method == "GET" and "{user}" in path]:
-        answer = every.get(path.format(**scene | {"user": "bo"}))
+        answer = every.get(path.format(**dataset | {"user": "bo"}))
         told = b"".join(answer.streaming_content) if answer.streaming else answer.content
         assert b"canary-of-ana" not in told, path
         assert b"mars" not in told, path
@@ -233,7 +233,7 @@ COLUMNS = {
     ids=str,
 )
 def test_no_column_can_be_written_that_is_none_of_the_records(
-    method: str, path: str, given: dict[str, Any], scene: dict[str, str]
+    method: str, path: str, given: dict[str, Any], dataset: dict[str, str]
 ) -> None:
     """What is no field is an unknown key, kept for whoever sent it, or refused where there is no room for any."""
     row, caller = ROWS[method, path], Caller(make_token("write", users=["ana"]))
@@ -241,7 +241,7 @@ def test_no_column_can_be_written_that_is_none_of_the_records(
     ours = {"input", "output", "tags", "notes", "preferences", "constraints", "id"}
     forged = {name: value for name, value in given.items() if name not in ours}
     body = {**forged, **fields} | {"userId": "ana"}
-    answer = caller(method, path.format(**scene), body, kind=row.kind)
+    answer = caller(method, path.format(**dataset), body, kind=row.kind)
     if "active-mode" in path:
         refused(answer, 400)
         return

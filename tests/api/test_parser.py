@@ -15,7 +15,7 @@ from luna.records import Profile
 from orbsite.api.parsers import read_json
 from orbsite.api.problems import Problem
 from orbsite.operations.files.validate import validate_document
-from orbsite.operations.migration.database_source import Origin
+from orbsite.operations.migration.database_source import LegacyDatabase
 from orbsite.storage.encoding import json_parser
 from orbsite.storage.errors import OrbError
 from orbsite.stores import file_store
@@ -149,7 +149,7 @@ def test_a_body_is_judged_as_the_loader_of_files_judges_it() -> None:
     def of_files(data: bytes) -> bool:
         try:
             value = json_parser.parse(data)
-        except json_parser.Malformed:
+        except json_parser.MalformedJSON:
             return False
         return not json_parser.problems(value, "$") and not json_parser.repetitions(value)
 
@@ -160,11 +160,11 @@ def test_a_body_is_judged_as_the_loader_of_files_judges_it() -> None:
             return False
         return True
 
-    verdicts = {path.name: (of_bodies(path.read_bytes()), of_files(path.read_bytes())) for path in json_files()}
-    assert len(verdicts) == 318
-    assert {name for name, (body, file) in verdicts.items() if body != file} == set()
-    assert {name for name, (body, _) in verdicts.items() if body and name.startswith("n_")} == set()
-    assert sum(body for name, (body, _) in verdicts.items() if name.startswith("y_")) > 85
+    decisions = {path.name: (of_bodies(path.read_bytes()), of_files(path.read_bytes())) for path in json_files()}
+    assert len(decisions) == 318
+    assert {name for name, (body, file) in decisions.items() if body != file} == set()
+    assert {name for name, (body, _) in decisions.items() if body and name.startswith("n_")} == set()
+    assert sum(body for name, (body, _) in decisions.items() if name.startswith("y_")) > 85
 
 
 def test_the_whole_suite_gets_answers_and_no_500(ana: Caller) -> None:
@@ -201,7 +201,7 @@ def test_a_record_in_a_body_and_in_a_file_is_judged_alike(ana: Caller, data_dir:
     """By the API, by whoever validates a file, and by the store that reads it; of repeated keys files are warned of."""
     path = data_dir / "luna/profiles.json"
     path.parent.mkdir(mode=0o700)
-    verdicts = {}
+    decisions = {}
     for one in json_files():
         body = PLACES[place](one.read_bytes()).replace(b"{", b'{"userId": "ana", "modeId": "mars", ', 1)
         file = b'{"ana": {"profiles": {"mars": ' + body + b"}}}"
@@ -211,10 +211,10 @@ def test_a_record_in_a_body_and_in_a_file_is_judged_alike(ana: Caller, data_dir:
         path.chmod(0o600)
         os.utime(path, (0, 0))
         of_api = ana.put(ADDRESS, body).status_code in (200, 201)
-        verdicts[one.name] = (of_api, told.valid and not is_repeated, _loaded(data_dir) and not is_repeated)
-    assert len(verdicts) == 318
-    assert {name: one for name, one in verdicts.items() if len(set(one)) > 1} == {}
-    assert {one[0] for one in verdicts.values()} == {True, False}
+        decisions[one.name] = (of_api, told.valid and not is_repeated, _loaded(data_dir) and not is_repeated)
+    assert len(decisions) == 318
+    assert {name: one for name, one in decisions.items() if len(set(one)) > 1} == {}
+    assert {one[0] for one in decisions.values()} == {True, False}
 
 
 def test_a_cell_of_the_earlier_systems_database_is_judged_as_a_body_is(ana: Caller, tmp_path: Path) -> None:
@@ -228,11 +228,11 @@ def test_a_cell_of_the_earlier_systems_database_is_judged_as_a_body_is(ana: Call
         connection.execute(f"CREATE TABLE luna_profiles ({names})")
         rows = [("ana", name, text, "[]", "2024-01-01T00:00:00Z") for name, text in texts.items()]
         connection.executemany(f"INSERT INTO luna_profiles ({names}) VALUES (?, ?, ?, ?, ?)", rows)
-    with Origin(str(tmp_path / "orb.db")) as origin:
+    with LegacyDatabase(str(tmp_path / "orb.db")) as origin:
         of_import = {one.key[1]: one.record is not None for one in origin.entries(LUNA) if one.key}
     of_api = {name: ana.put(ADDRESS, profile(text.encode())).status_code in (200, 201) for name, text in texts.items()}
     again = {"y_object_duplicated_key.json", "y_object_duplicated_key_and_value.json"}  # the last one counts, or a 400
-    assert {name: verdict for name, verdict in of_import.items() if verdict != of_api[name]} == dict.fromkeys(
+    assert {name: decision for name, decision in of_import.items() if decision != of_api[name]} == dict.fromkeys(
         again, True
     )
     assert len(of_import) == len(of_api)

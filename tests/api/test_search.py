@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orbsite.search import search
-from orbsite.search.indexer import Index
+from orbsite.search.indexer import SearchIndex
 from orbsite.storage.clock import utc_now
 from orbsite.storage.sql.store import SqlStore
 from te.domain import DOMAIN
@@ -37,7 +37,7 @@ def _ids(caller: Caller, query: str) -> list[str]:
 def test_reflections_are_searched(ana: Caller, sql: None, is_indexed: bool, monkeypatch: Any) -> None:
     _fill(9)
     if is_indexed:
-        Index(DOMAIN, Reflection).go_on(utc_now)
+        SearchIndex(DOMAIN, Reflection).go_on(utc_now)
         monkeypatch.setattr(search, "NEWEST", 0)
     everything = [f"r-{n}" for n in reversed(range(9))]
     assert _ids(ana, "search=GROSSE&limit=2") == everything

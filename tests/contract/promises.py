@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from orbsite.storage.base.query import weight
+from orbsite.storage.base.query import memory_size
 from orbsite.storage.base.snapshot import snapshots
 from orbsite.storage.errors import Conflict, InvalidRecord, OwnerConflict
 from orbsite.storage.findings import Finding, Unreadable
@@ -402,14 +402,14 @@ def find_ends_with_the_record_that_exceeds_so_many_bytes_and_pages_of_them_have_
     store = harness.open(case.domain)
     store.put([case.changed(case.make(), number % 2) for number in range(9)])
     everything = store.find(case.kind)
-    weights = [weight(record) for record in everything]
+    weights = [memory_size(record) for record in everything]
     assert len(everything) == 9
     for max_bytes in (0, weights[0], sum(weights[:2]) - 1, sum(weights[:4]), sum(weights)):
         seen, after = list[Any](), None
         while True:
             found = store.find(case.kind, after=after, limit=7, max_bytes=max_bytes)
-            assert len(found) <= 2 or sum(map(weight, found[:-1])) <= max_bytes
-            goes_on = len(found) > 1 and sum(map(weight, found)) > max_bytes
+            assert len(found) <= 2 or sum(map(memory_size, found[:-1])) <= max_bytes
+            goes_on = len(found) > 1 and sum(map(memory_size, found)) > max_bytes
             seen += found[:-1] if goes_on else found
             if not goes_on and len(found) < 7:
                 break

@@ -18,7 +18,7 @@ from django.urls import reverse
 from luna.domain import DOMAIN
 from luna.models import ProfileRow
 from luna.records import Profile
-from orbsite.operations.ledger.manual_changes import Hand
+from orbsite.operations.ledger.manual_changes import Actor
 from orbsite.operations.migration.migrate import import_database, migrate
 from orbsite.operations.records.edit import edit
 from orbsite.persistence import sanitize_luna_profile, validate_luna_profile
@@ -76,9 +76,9 @@ def test_a_file_keeps_objects_word_for_word() -> None:
     ],
 )
 def test_what_no_record_holds_is_found_in_objects_too(name: str, wrong: Any, path: str) -> None:
-    verdict = validate_luna_profile(whole(**{name: wrong}))
-    assert not verdict.valid
-    assert any(str(one).startswith(path) for one in verdict.errors), verdict.errors
+    decision = validate_luna_profile(whole(**{name: wrong}))
+    assert not decision.valid
+    assert any(str(one).startswith(path) for one in decision.errors), decision.errors
 
 
 def test_an_object_is_nested_as_deep_as_a_document_allows() -> None:
@@ -247,7 +247,7 @@ def test_the_list_of_profiles_and_a_history_show_objects(admin_client: Client) -
     assert "calm" in admin_client.get(reverse("admin:luna_profilerow_changelist")).content.decode()
     record = row.record()
     changed = msgspec.structs.replace(record, preferences={"tone": "brisk"})
-    hand = Hand(actor=User.objects.get().username, at=utc_now(), reason="")
+    hand = Actor(actor=User.objects.get().username, at=utc_now(), reason="")
     edit(open_sql_store(DOMAIN), changed, hand=hand, expect=digest(record))
     page = admin_client.get(reverse("admin:record_history", args=["luna", "profiles", record.key])).content.decode()
     assert "brisk" in page

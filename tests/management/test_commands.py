@@ -268,7 +268,7 @@ def test_ctrl_c_is_130_and_one_json_object(sample: Path, monkeypatch: pytest.Mon
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("orbsite.operations.migration.loader.Move._part", interrupt)
+    monkeypatch.setattr("orbsite.operations.migration.loader.Loader._part", interrupt)
     code, report = migrate(sample)
     assert (code, report["ok"]) == (130, False)
     assert Run.objects.get().state == "interrupted"

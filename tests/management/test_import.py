@@ -14,7 +14,7 @@ import pytest
 from django.db import connections
 
 from orbsite.conf.checks import check_origin
-from orbsite.operations.migration.database_source import Origin
+from orbsite.operations.migration.database_source import LegacyDatabase
 from orbsite.operations.migration.run import COLUMNS
 from orbsite.storage.errors import StoreUnavailable
 from tests.management.test_commands import run
@@ -123,7 +123,7 @@ def test_the_same_tables_in_postgresql_are_read_too(postgresql_alias: str) -> No
 
 def test_an_address_that_is_none_is_refused() -> None:
     with pytest.raises(StoreUnavailable, match="no address"):
-        Origin("ftp://host/file")
+        LegacyDatabase("ftp://host/file")
     assert COLUMNS[0] == "read"
 
 

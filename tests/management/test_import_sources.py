@@ -20,7 +20,7 @@ from django.db import connections
 from orbsite.models.ledger import Run
 from orbsite.operations.migration import sqlite_source
 from orbsite.operations.migration.database_address import Address
-from orbsite.operations.migration.database_source import Origin
+from orbsite.operations.migration.database_source import LegacyDatabase
 from orbsite.operations.migration.migrate import import_database
 from orbsite.operations.progress import Progress, Stopped
 from orbsite.storage.clock import utc_now
@@ -121,7 +121,7 @@ def test_a_write_that_was_cut_off_is_undone_in_a_copy(tmp_path: Path) -> None:
 
 def test_a_source_that_changes_while_it_is_read_is_told_of(tmp_path: Path) -> None:
     source = made(tmp_path / "src" / "orb.db", "wal", rows=3000)
-    with Origin(str(source)) as origin:
+    with LegacyDatabase(str(source)) as origin:
         entries = origin.entries(TE)
         next(entries)
         with closing(sqlite3.connect(source)) as other:
@@ -151,11 +151,11 @@ def test_what_holds_no_database_is_refused(tmp_path: Path) -> None:
         (tmp_path / "a\0b", "NUL|null"),
     ):
         with pytest.raises(StoreUnavailable, match=message):
-            Origin(str(path))
+            LegacyDatabase(str(path))
     if os.geteuid():
         good.chmod(0)
         with pytest.raises(StoreUnavailable, match="permission"):
-            Origin(str(good))
+            LegacyDatabase(str(good))
 
 
 def test_a_link_to_a_database_is_followed(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def disguised(path: Path, *statements: str) -> Path:
 def test_a_view_that_is_disguised_as_a_table_is_refused(tmp_path: Path, statements: list[str]) -> None:
     source = disguised(tmp_path / "old.db", *statements)
     with pytest.raises(StoreUnavailable, match="edited|malformed database schema"):
-        Origin(str(source))
+        LegacyDatabase(str(source))
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_only_plain_reads_of_plain_tables_are_allowed(tmp_path: Path) -> None:
     source = made(tmp_path / "orb.db")
     with closing(sqlite3.connect(source)) as connection:
         connection.execute("CREATE VIEW v AS SELECT * FROM te_reflections")
-    with Origin(str(source)) as origin:
+    with LegacyDatabase(str(source)) as origin:
         connection = origin._tables._connection  # type: ignore[union-attr]
         for statement in (
             "SELECT * FROM v",
@@ -274,7 +274,7 @@ def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_wish_to_stop_ends_a_statement(slow: Path) -> None:
     progress = Stopping()
-    with Origin(str(slow), progress) as origin:
+    with LegacyDatabase(str(slow), progress) as origin:
         progress.is_stopping = True
         with pytest.raises(Stopped):
             origin.expected(TE)
@@ -283,7 +283,7 @@ def test_a_wish_to_stop_ends_a_statement(slow: Path) -> None:
 
 
 def test_a_statement_has_a_deadline(slow: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Origin(str(slow)) as origin:
+    with LegacyDatabase(str(slow)) as origin:
         monkeypatch.setattr(sqlite_source, "DEADLINE", -1.0)
         with pytest.raises(StoreUnavailable, match="seconds"):
             list(origin.entries(TE))
@@ -364,16 +364,16 @@ def test_a_terminated_command_ends_in_a_statement(tmp_path: Path) -> None:
     command = (
         "import django, signal, sqlite3, sys; django.setup()\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it starts beside itself\n"
-        "from orbsite.operations import sqlite_source\n"
-        "from orbsite.operations.migration.database_source import Origin\n"
+        "from orbsite.operations.migration import sqlite_source\n"
+        "from orbsite.operations.migration.database_source import LegacyDatabase\n"
         "class Slow(sqlite_source.SqliteSource):\n"
         "    def count(self, table):\n"
         "        self._connection.set_authorizer(None); print('ready', flush=True)\n"
         f"        return self._one(table, '{ENDLESS} SELECT count(*) FROM x')[0]\n"
         "from te.domain import DOMAIN\n"
-        "from orbsite.operations import origin\n"
-        "origin.SqliteSource = Slow\n"
-        "Origin(sys.argv[1]).expected(DOMAIN)\n"
+        "from orbsite.operations.migration import database_source\n"
+        "database_source.SqliteSource = Slow\n"
+        "LegacyDatabase(sys.argv[1]).expected(DOMAIN)\n"
     )
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
     process = subprocess.Popen(
@@ -389,5 +389,7 @@ def test_a_terminated_command_ends_in_a_statement(tmp_path: Path) -> None:
         _, told = process.communicate()
     finally:
         killer.cancel()
+        process.kill()
+        process.communicate()
     assert process.returncode != -signal.SIGKILL
     assert b"Stopped" in told or b"KeyboardInterrupt" in told

@@ -13,12 +13,12 @@ import pytest
 from django.db import connection
 
 from orbsite.models.ledger import Change, Reject, Run
-from orbsite.operations.ledger.change_log import Book
+from orbsite.operations.ledger.change_log import ChangeLog
 from orbsite.operations.ledger.runs import alone
 from orbsite.operations.migration import batches
 from orbsite.operations.migration import migrate as migrations
 from orbsite.operations.migration import run as transfer
-from orbsite.operations.migration.loader import Move
+from orbsite.operations.migration.loader import Loader
 from orbsite.storage.clock import utc_now
 from orbsite.storage.errors import StoreUnavailable
 from orbsite.storage.records.domain import registered
@@ -129,16 +129,16 @@ def test_a_run_that_is_not_there_is_an_error(number: int) -> None:
 
 def test_an_interrupted_run_is_gone_on_with(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "SIZE", 20)
-    weighed, calls = Move._weighed, []
+    removals, calls = Loader._classified, []
 
     def interrupted(*arguments: Any) -> Any:
         calls.append(1)
         if len(calls) == 5:
             raise KeyboardInterrupt
-        return weighed(*arguments)
+        return removals(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Move, "_weighed", interrupted)
+        patch.setattr(Loader, "_classified", interrupted)
         code, report = migrate(files, "--only", "te")
     assert code == 130
     stopped = Run.objects.get()
@@ -176,15 +176,15 @@ def test_an_interrupted_run_that_was_rolled_back_is_not_gone_on_with(
 ) -> None:
     monkeypatch.setattr(batches, "SIZE", 20)
     monkeypatch.setattr(transfer, "_PARTS", 1)
-    settle = Book.settle
+    settle = ChangeLog.settle
 
     def interrupted(*_: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Book, "settle", interrupted)
+    monkeypatch.setattr(ChangeLog, "settle", interrupted)
     migrate(files, "--only", "te")
     stopped = Run.objects.get()
-    monkeypatch.setattr(Book, "settle", settle)
+    monkeypatch.setattr(ChangeLog, "settle", settle)
     run("rollback_orb_migration", stopped.pk)
     assert _rows() == []
     code, report = migrate(files, "--only", "te")
@@ -202,14 +202,14 @@ def pressed() -> Iterator[None]:
 @pytest.mark.usefixtures("pressed")
 def test_a_wish_to_stop_is_heeded_after_the_transaction(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "SIZE", 20)
-    weighed = Move._weighed
+    removals = Loader._classified
 
     def and_press(*arguments: Any) -> Any:
         os.kill(os.getpid(), signal.SIGINT)
-        return weighed(*arguments)
+        return removals(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Move, "_weighed", and_press)
+        patch.setattr(Loader, "_classified", and_press)
         code, report = migrate(files, "--only", "te")
     assert (code, "run it again to go on" in report["findings"][0]["message"]) == (130, True)
     stopped = Run.objects.get()
@@ -243,13 +243,13 @@ def test_every_run_is_verified_and_says_so(files: Path, monkeypatch: pytest.Monk
     assert (told["written"], told["users"], told["unverified"]) == (142, 14, 0)
     assert told["digest"] == told["digest_in_sql"]
     execute("DELETE FROM te_reflections")
-    settle = Book.settle
+    settle = ChangeLog.settle
 
-    def settle_and_lose_some(book: Book, paths: Any) -> None:
-        settle(book, paths)
+    def settle_and_lose_some(change_log: ChangeLog, paths: Any) -> None:
+        settle(change_log, paths)
         execute("DELETE FROM te_reflections WHERE id IN (SELECT id FROM te_reflections LIMIT 3)")
 
-    monkeypatch.setattr(Book, "settle", settle_and_lose_some)
+    monkeypatch.setattr(ChangeLog, "settle", settle_and_lose_some)
     code, report = migrate(files, "--only", "te")
     assert code == 1
     assert "3 reflections are not in SQL as they were read" in report["findings"][-1]["message"]
@@ -259,13 +259,13 @@ def test_an_incremental_run_looks_again_where_the_last_one_found_something_missi
     files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        settle = Book.settle
+        settle = ChangeLog.settle
 
-        def and_lose_some(book: Book, paths: Any) -> None:
-            settle(book, paths)
+        def and_lose_some(change_log: ChangeLog, paths: Any) -> None:
+            settle(change_log, paths)
             execute("DELETE FROM te_reflections WHERE id IN (SELECT id FROM te_reflections LIMIT 3)")
 
-        patch.setattr(Book, "settle", and_lose_some)
+        patch.setattr(ChangeLog, "settle", and_lose_some)
         assert migrate(files, "--only", "te")[0] == 1
     code, report = migrate(files, "--only", "te", "--incremental")
     assert (code, total(report, "new"), total(report, "unchanged")) == (0, 3, 139)

@@ -27,7 +27,7 @@ def files(files: Path, settings: Any, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def leftover(files: Path) -> Path:
+def orphan(files: Path) -> Path:
     path = files / f"te/reflections.json.conflict-{OLD}"
     path.write_bytes(b"{}")
     os.utime(path, (1_700_000_000, 1_700_000_000))
@@ -35,23 +35,23 @@ def leftover(files: Path) -> Path:
     return path
 
 
-def test_clean_up_does_nothing_without_apply(leftover: Path) -> None:
+def test_clean_up_does_nothing_without_apply(orphan: Path) -> None:
     code, report = run("cleanup_orb_files")
     assert (code, report["domains"]["te"]["left_over"], report["domains"]["te"]["bytes"]) == (0, 1, 2)
-    assert {one["path"] for one in report["findings"]} == {f"te/{leftover.name}", "notes.txt"}
-    assert leftover.exists()
+    assert {one["path"] for one in report["findings"]} == {f"te/{orphan.name}", "notes.txt"}
+    assert orphan.exists()
     code, report = run("cleanup_orb_files", "--apply", "--grace-days", "100000")
-    assert (code, "removed" in report, leftover.exists()) == (0, False, True)
-    code, report = run("cleanup_orb_files", "--apply", "--data-dir", leftover.parents[1])
-    assert (code, report["removed"]) == (0, [str(leftover)])
-    assert not leftover.exists()
+    assert (code, "removed" in report, orphan.exists()) == (0, False, True)
+    code, report = run("cleanup_orb_files", "--apply", "--data-dir", orphan.parents[1])
+    assert (code, report["removed"]) == (0, [str(orphan)])
+    assert not orphan.exists()
 
 
-def test_an_unknown_file_has_to_be_named(leftover: Path) -> None:
-    stranger = leftover.parents[1] / "notes.txt"
+def test_an_unknown_file_has_to_be_named(orphan: Path) -> None:
+    stranger = orphan.parents[1] / "notes.txt"
     for name in ("te/reflections.json", "../x", "nothing"):
         code, report = run("cleanup_orb_files", "--apply", "--remove", "notes.txt", "--remove", name)
-        assert (code, stranger.exists(), leftover.exists()) == (2, True, True)
+        assert (code, stranger.exists(), orphan.exists()) == (2, True, True)
         assert "nothing was done" in report["findings"][0]["message"]
     assert run("cleanup_orb_files", "--apply", "--remove", "notes.txt")[0] == 0
     assert not stranger.exists()
@@ -70,10 +70,10 @@ def test_a_number_of_days_that_is_none_is_an_error(files: Path, settings: Any, v
     assert "set it to a number of days" in report["findings"][0]["message"]
 
 
-def test_the_guides_clean_up_returns_what_it_removed(leftover: Path, settings: Any, tmp_path: Path) -> None:
-    assert cleanup_orphaned_files() == [leftover]
+def test_the_guides_clean_up_returns_what_it_removed(orphan: Path, settings: Any, tmp_path: Path) -> None:
+    assert cleanup_orphaned_files() == [orphan]
     assert cleanup_orphaned_files() == []
-    assert (leftover.parents[1] / "notes.txt").exists()
+    assert (orphan.parents[1] / "notes.txt").exists()
     settings.ORB_DATA_DIR = tmp_path / "nowhere"
     assert cleanup_orphaned_files() == []
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 from django.db import models
 
 from orbsite.storage.sql.constraints import id_rules
-from orbsite.storage.sql.models import KeyField, Row
+from orbsite.storage.sql.models import KeyField, RecordRow
 from tests.mav.records import Action
 
 
-class ActionRow(Row):
+class ActionRow(RecordRow):
     kind = Action
 
     id = KeyField(primary_key=True)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from orbsite.models.search_index import Words
 from orbsite.operations import search_index as operation
 from orbsite.operations.jobs.jobs import start
-from orbsite.operations.ledger.manual_changes import Hand
+from orbsite.operations.ledger.manual_changes import Actor
 from orbsite.operations.records.delete import remove
 from orbsite.operations.records.edit import edit
 from orbsite.operations.records.erase import erase
@@ -25,7 +25,7 @@ from orbsite.operations.scheduling.maintenance import maintain
 from orbsite.search import indexer as indexing
 from orbsite.search import search
 from orbsite.search.analyzer import document, fold, words
-from orbsite.search.indexer import Index
+from orbsite.search.indexer import SearchIndex
 from orbsite.search.query import read
 from orbsite.storage.errors import OrbError
 from orbsite.storage.sql.store import SqlStore
@@ -126,15 +126,15 @@ def store(request: pytest.FixtureRequest) -> SqlStore:
 
 
 @pytest.fixture
-def index(store: SqlStore) -> Index:
-    return Index(DOMAIN, Reflection, store.using)
+def index(store: SqlStore) -> SearchIndex:
+    return SearchIndex(DOMAIN, Reflection, store.using)
 
 
 def now() -> datetime:
     return NOW
 
 
-def caught_up(index: Index) -> Any:
+def caught_up(index: SearchIndex) -> Any:
     while not (done := index.go_on(now)).is_over:
         pass
     return done
@@ -152,7 +152,7 @@ def filled(store: SqlStore) -> None:
 
 @pytest.fixture(params=["rare", "frequent", "not indexed"])
 def searched(
-    request: pytest.FixtureRequest, store: SqlStore, index: Index, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, store: SqlStore, index: SearchIndex, monkeypatch: pytest.MonkeyPatch
 ) -> SqlStore:
     """Each of the ways in which a search goes."""
     filled(store)
@@ -168,7 +168,7 @@ def test_a_query_finds_what_it_should(searched: SqlStore) -> None:
     assert {text: hits(searched, text) for text, _ in CASES} == dict(CASES)
 
 
-def test_words_that_are_not_there_any_more_find_nothing(store: SqlStore, index: Index) -> None:
+def test_words_that_are_not_there_any_more_find_nothing(store: SqlStore, index: SearchIndex) -> None:
     filled(store)
     caught_up(index)
     store.put([ReflectionFactory(id="deploy", input="another text")])
@@ -184,7 +184,7 @@ def test_words_that_are_not_there_any_more_find_nothing(store: SqlStore, index: 
 
 
 def test_words_count_only_for_the_digest_that_they_were_read_of(
-    store: SqlStore, index: Index, monkeypatch: Any
+    store: SqlStore, index: SearchIndex, monkeypatch: Any
 ) -> None:
     filled(store)
     caught_up(index)
@@ -197,7 +197,9 @@ def test_words_count_only_for_the_digest_that_they_were_read_of(
         assert hits(store, "京都") == {"book"}
 
 
-def test_what_was_saved_since_is_found_among_the_newest_alone(store: SqlStore, index: Index, monkeypatch: Any) -> None:
+def test_what_was_saved_since_is_found_among_the_newest_alone(
+    store: SqlStore, index: SearchIndex, monkeypatch: Any
+) -> None:
     monkeypatch.setattr(search, "NEWEST", 2)
     store.put(ReflectionFactory(id=f"r-{number}", input=f"number {number}", user_id="bo") for number in range(3))
     found = search.search(ReflectionRow.objects.using(store.using), read("number"))
@@ -210,7 +212,7 @@ def test_what_was_saved_since_is_found_among_the_newest_alone(store: SqlStore, i
     assert hits(store, "number") == {"r-0", "r-1", "r-2"}
 
 
-def test_a_search_is_within_what_is_asked_for(store: SqlStore, index: Index) -> None:
+def test_a_search_is_within_what_is_asked_for(store: SqlStore, index: SearchIndex) -> None:
     store.put([ReflectionFactory(id=user, user_id=user, session_id="s", input="same words") for user in ("ana", "bo")])
     caught_up(index)
     assert hits(store, "same words") == {"ana", "bo"}
@@ -218,7 +220,7 @@ def test_a_search_is_within_what_is_asked_for(store: SqlStore, index: Index) -> 
     assert hits(store, "same words", user_id="bo", session_id="t") == set()
 
 
-def test_a_store_that_is_searched_is_read_as_any_other(store: SqlStore, index: Index, monkeypatch: Any) -> None:
+def test_a_store_that_is_searched_is_read_as_any_other(store: SqlStore, index: SearchIndex, monkeypatch: Any) -> None:
     monkeypatch.setattr(search, "_PAGE", 2)
     made = [
         ReflectionFactory(input="word" if number % 3 else "other", tags=(f"t{number % 2}",)) for number in range(20)
@@ -239,11 +241,11 @@ def test_a_store_that_is_searched_is_read_as_any_other(store: SqlStore, index: I
     assert search.Searched(store, Reflection, read("word"), {"user_id": "\0"}).find(Reflection) == []
 
 
-def test_a_pass_is_gone_on_with_and_misses_nothing(store: SqlStore, index: Index, monkeypatch: Any) -> None:
+def test_a_pass_is_gone_on_with_and_misses_nothing(store: SqlStore, index: SearchIndex, monkeypatch: Any) -> None:
     monkeypatch.setattr(indexing, "PAGE", 3)
     monkeypatch.setattr(search, "NEWEST", 0)
     store.put([ReflectionFactory(id=f"r-{number}", input="word") for number in range(8)])
-    assert (index.go_on(now).after, index.standing().after, index.standing().ended_at) == (
+    assert (index.go_on(now).after, index.compare().after, index.compare().ended_at) == (
         ("ana", "r-2"),
         '["ana","r-2"]',
         None,
@@ -258,12 +260,12 @@ def test_a_pass_is_gone_on_with_and_misses_nothing(store: SqlStore, index: Index
     assert hits(store, "other") == {"r-0", "r-7"}
     again = operation.index([DOMAIN], now=now, using=store.using).domains["te"].counts["reflections"]
     assert (again["read"], again["indexed"]) == (7, 0)
-    assert index.standing().ended_at == NOW
+    assert index.compare().ended_at == NOW
     anew = operation.index([DOMAIN], now=now, anew=True, using=store.using).domains["te"].counts["reflections"]
     assert anew["indexed"] == 7
 
 
-def test_words_of_what_is_gone_go_wherever_they_stand(store: SqlStore, index: Index, monkeypatch: Any) -> None:
+def test_words_of_what_is_gone_go_wherever_they_stand(store: SqlStore, index: SearchIndex, monkeypatch: Any) -> None:
     monkeypatch.setattr(indexing, "PAGE", 2)
     names = [f"r-{number}" for number in range(7)]
     store.put([ReflectionFactory(id=name, input="word") for name in names])
@@ -296,16 +298,16 @@ def test_maintenance_tells_of_a_search_that_cannot_be_caught_up(monkeypatch: Any
     assert "no words" in report.domains["maintenance"].findings[0].message
 
 
-def test_a_pass_that_finds_nothing_to_do_writes_nothing(index: Index, django_assert_num_queries: Any) -> None:
+def test_a_pass_that_finds_nothing_to_do_writes_nothing(index: SearchIndex, django_assert_num_queries: Any) -> None:
     SqlStore(DOMAIN).put([ReflectionFactory()])
-    here = Index(DOMAIN, Reflection)
+    here = SearchIndex(DOMAIN, Reflection)
     caught_up(here)
     with django_assert_num_queries(3) as queries:
         caught_up(here)
     assert all(one["sql"].startswith("SELECT") for one in queries.captured_queries)
 
 
-def test_a_row_that_does_not_decode_is_counted_and_hinders_nothing(store: SqlStore, index: Index) -> None:
+def test_a_row_that_does_not_decode_is_counted_and_hinders_nothing(store: SqlStore, index: SearchIndex) -> None:
     filled(store)
     ReflectionRow.objects.using(store.using).filter(id="thai").update(tags=[5])
     assert caught_up(index).unreadable == 1
@@ -313,7 +315,7 @@ def test_a_row_that_does_not_decode_is_counted_and_hinders_nothing(store: SqlSto
     assert hits(store, "予約") == {"book"}
 
 
-def test_hostile_texts_are_stored_and_looked_for(store: SqlStore, index: Index) -> None:
+def test_hostile_texts_are_stored_and_looked_for(store: SqlStore, index: SearchIndex) -> None:
     texts = naughty_strings()
     assert len(texts) == 515
     texts = [text for text in texts if "\x00" not in text]
@@ -358,7 +360,7 @@ def test_the_largest_record_has_room_in_the_index(request: pytest.FixtureRequest
     store = SqlStore(DOMAIN, where)
     text = "".join(chr(0x4E00 + number % 20_000) for number in range(60_000)) + " ".join(map(str, range(200_000)))
     store.put([ReflectionFactory(id="monster", input=text), ReflectionFactory(id="w", input="w" * 5_000_000)])
-    caught_up(Index(DOMAIN, Reflection, where))
+    caught_up(SearchIndex(DOMAIN, Reflection, where))
     assert hits(store, "一丁丂") == {"monster"}
     assert hits(store, "w" * 100) == {"w"}
 
@@ -366,7 +368,7 @@ def test_the_largest_record_has_room_in_the_index(request: pytest.FixtureRequest
 def test_the_words_of_a_user_go_with_the_user(tmp_path: Path) -> None:
     store = SqlStore(DOMAIN)
     store.put([ReflectionFactory(id=user, user_id=user, input="secret") for user in ("ana", "bo")])
-    caught_up(Index(DOMAIN, Reflection))
+    caught_up(SearchIndex(DOMAIN, Reflection))
     store.delete(Reflection, [("ana", "ana")])  # before, and its words are still there
     erase([store], "ana", base=tmp_path)
     assert list(Words.objects.values_list("key", flat=True)) == ["bo"]
@@ -376,19 +378,19 @@ def test_the_words_of_a_user_go_with_the_user(tmp_path: Path) -> None:
 
 
 def test_who_is_erased_while_the_index_reads_is_not_written_back(
-    store: SqlStore, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: SqlStore, index: SearchIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.put([ReflectionFactory(user_id="ana"), ReflectionFactory(user_id="bo", id="kept", input="before")])
-    made = Index._made
+    made = SearchIndex._made
 
-    def late(self: Index, *arguments: Any) -> Any:
+    def late(self: SearchIndex, *arguments: Any) -> Any:
         found = made(self, *arguments)
-        monkeypatch.setattr(Index, "_made", made)
+        monkeypatch.setattr(SearchIndex, "_made", made)
         store.delete_where(Reflection, {"user_id": "ana"})
         store.put([ReflectionFactory(user_id="bo", id="kept", input="after")])
         return found
 
-    monkeypatch.setattr(Index, "_made", late)
+    monkeypatch.setattr(SearchIndex, "_made", late)
     index.go_on(now)
     assert not Words.objects.using(store.using).exists()
     caught_up(index)
@@ -408,13 +410,13 @@ def test_what_is_edited_by_hand_is_found_at_once(monkeypatch: Any, django_captur
     store = SqlStore(DOMAIN)
     record = ReflectionFactory(id="old", input="before")
     store.put([record])
-    caught_up(Index(DOMAIN, Reflection))
+    caught_up(SearchIndex(DOMAIN, Reflection))
     monkeypatch.setattr(search, "NEWEST", 0)
     with django_capture_on_commit_callbacks(execute=True):
-        edit(store, msgspec.structs.replace(record, input="afterwards"), hand=Hand(actor="eve", at=NOW))
+        edit(store, msgspec.structs.replace(record, input="afterwards"), hand=Actor(actor="eve", at=NOW))
     assert hits(store, "afterwards") == {"old"}
     with django_capture_on_commit_callbacks(execute=True):
-        remove(store, Reflection, [("ana", "old")], hand=Hand(actor="eve", at=NOW))
+        remove(store, Reflection, [("ana", "old")], hand=Actor(actor="eve", at=NOW))
     assert not Words.objects.exists()
 
 
@@ -430,7 +432,7 @@ def test_a_job_and_a_command_catch_up(django_capture_on_commit_callbacks: Any, c
 
 def test_the_index_keeps_in_step_with_the_table_whoever_writes_it() -> None:
     SqlStore(DOMAIN).put([ReflectionFactory(id="r", input="one")])
-    caught_up(Index(DOMAIN, Reflection))
+    caught_up(SearchIndex(DOMAIN, Reflection))
     Words.objects.update(words=" two ")
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM orb_words_index WHERE orb_words_index MATCH 'one'")

@@ -21,7 +21,7 @@ from orbsite.operations.jobs.jobs import run_job
 from orbsite.runtime.json_logging import JSONLines
 from orbsite.storage.driver_errors import driver_message, without_values
 from orbsite.storage.errors import OrbError
-from orbsite.storage.sql.retry import Attempts
+from orbsite.storage.sql.retry import TransactionRetry
 from tests.support.scratch import scratch
 
 CANARY = "diagnosis-4f1c"
@@ -183,7 +183,7 @@ def test_a_save_that_is_refused_tells_no_value(alias: str) -> None:
                 cursor.execute(f"DO $$BEGIN RAISE '{CANARY}' USING ERRCODE = '57014'; END$$")
 
     with pytest.raises(OrbError) as caught:
-        Attempts(alias).run(save)
+        TransactionRetry(alias).run(save)
     assert CANARY not in str(caught.value)
     assert CANARY not in "".join(tracebacks.lines_of(caught.value))
 

@@ -140,9 +140,9 @@ class Scene:
             time.sleep(0.05)
 
 
-def check(scene: Scene) -> None:
+def check(dataset: Scene) -> None:
     """Each due moment ran once and on its own, the killed run failed, and what is left is what the policies say."""
-    runs, calls, intervals = scene.runs(), scene.calls(), scene.intervals()
+    runs, calls, intervals = dataset.runs(), dataset.calls(), dataset.intervals()
     assert len(runs) == POLICIES
     failed = [run for found in runs.values() for run in found if run["state"] == "failed"]
     assert len(failed) == 1, failed
@@ -155,7 +155,7 @@ def check(scene: Scene) -> None:
         for call, following in itertools.pairwise(done):
             assert call["ended"] <= following["began"], "two runs of a policy side by side"
     assert {call["host"] for call in calls} == {"loop", "doomed"}
-    assert scene.left() == sorted(
+    assert dataset.left() == sorted(
         f"{session}-{number:03}" for session in range(SESSIONS) for number in range(EACH - POLICIES, EACH)
     )
 

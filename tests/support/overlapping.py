@@ -87,16 +87,16 @@ def overlap(site: Site, other: dict[str, Any]) -> tuple[Outcome, Outcome | None]
 
 def _after_a_batch(act: Callable[[], object], number: int = 1) -> None:
     """Do something once, after a transaction of a migration."""
-    from orbsite.operations.migration.loader import Move
+    from orbsite.operations.migration.loader import Loader
 
-    transaction, numbers = Move._transaction, count(1)
+    transaction, numbers = Loader._transaction, count(1)
 
-    def around(move: Move, *arguments: Any) -> None:
+    def around(move: Loader, *arguments: Any) -> None:
         transaction(move, *arguments)
         if next(numbers) == number:
             act()
 
-    Move._transaction = around
+    Loader._transaction = around
 
 
 def pairs(site: Site, kind: str, other: dict[str, Any], rounds: int) -> dict[str, Any]:

@@ -36,11 +36,11 @@ def hold() -> None:
 
 def main() -> None:
     django.setup()
-    from orbsite.operations.retention import bury
+    from orbsite.operations.retention import removal
     from orbsite.operations.retention.apply import retain
     from orbsite.storage.file.tombstones import Tombstones
     from orbsite.storage.filesystem.atomic_replace import Successor
-    from orbsite.storage.sql.retention.deletion import Condemned
+    from orbsite.storage.sql.retention.deletion import RetentionDeletion
     from orbsite.stores import open_file_store, open_sql_store
     from te.domain import DOMAIN
     from te.retention import guides_policy
@@ -52,8 +52,8 @@ def main() -> None:
     elif where == "document":
         held(Successor, "swap", before=True)
     elif where == "batches":
-        bury._FIRST = bury._LEAST = bury._MOST = 10
-        held(Condemned, "done", before=False)
+        removal._FIRST = removal._LEAST = removal._MOST = 10
+        held(RetentionDeletion, "done", before=False)
     store = open_file_store(DOMAIN, base) if kind == "file" else open_sql_store(DOMAIN)
     retain([store], guides_policy(), now=lambda: NOW, force=True)
 

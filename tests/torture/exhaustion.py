@@ -31,20 +31,20 @@ class Harness:
     def __init__(self, work: Path, draw: random.Random) -> None:
         self.work, self.draw, self.result = work, draw, Result()
 
-    def start(self, scene: Scene) -> Ledger:
-        template = self.work / scene.build.__name__
+    def start(self, dataset: Scene) -> Ledger:
+        template = self.work / dataset.build.__name__
         if not template.exists():
-            scene.prepare(template)
+            dataset.prepare(template)
         base = fresh(template, self.work / "data")
-        return Ledger(base, scene.above, content_of(open_store(base, scene.above)))
+        return Ledger(base, dataset.above, content_of(open_store(base, dataset.above)))
 
-    def go(self, scene: Scene, ledger: Ledger, *said: object, may_crash: bool = False) -> Run:
+    def go(self, dataset: Scene, ledger: Ledger, *said: object, may_crash: bool = False) -> Run:
         """Have a process act, whose last act is under no limit any more and has to work; and then another one."""
-        ended = follow(scene, ledger, lambda _: contextlib.nullcontext(), may_crash=may_crash)
+        ended = follow(dataset, ledger, lambda _: contextlib.nullcontext(), may_crash=may_crash)
         if ended.outcomes[-1:] != (["killed"] if may_crash and "killed" in ended.outcomes else ["done"]):
             ledger.problems.append(f"the last act: {ended.outcomes}")
         self.result.count(ended.outcomes, hit=set(ended.outcomes) != {"done"})
-        self.result.end(ledger, scene.name, *said)
+        self.result.end(ledger, dataset.name, *said)
         return ended
 
     def acts(self, number: int, size: int) -> tuple[Act, ...]:
@@ -69,8 +69,8 @@ def space(harness: Harness, rounds: int, option: str) -> None:
             mode = list(MODES)[number % 2]
             acts = harness.acts(24, 2500)
             more = functools.partial(mount, "-o", "remount,size=1m,nr_inodes=1000", place)
-            scene = Scene(mode, MODES[mode], nothing, acts, at_last=more)
-            harness.go(scene, harness.start(scene), f"{option}={amount}")
+            dataset = Scene(mode, MODES[mode], nothing, acts, at_last=more)
+            harness.go(dataset, harness.start(dataset), f"{option}={amount}")
         finally:
             subprocess.run(["umount", place], check=True)
 
@@ -85,17 +85,17 @@ def size(harness: Harness, rounds: int) -> None:
         mode = list(MODES)[number % 2]
         most = harness.draw.randrange(300, 9000)
         limit, relieve = _limits(resource.RLIMIT_FSIZE, lambda most=most: most)
-        scene = Scene(mode, MODES[mode], nothing, harness.acts(20, 2000), limit=limit, relieve=relieve)
-        harness.go(scene, harness.start(scene), most)
+        dataset = Scene(mode, MODES[mode], nothing, harness.acts(20, 2000), limit=limit, relieve=relieve)
+        harness.go(dataset, harness.start(dataset), most)
 
 
 def short(harness: Harness, rounds: int) -> None:
     """Do nothing about it: the shim is there already, and everything has to work."""
     for number in range(rounds):
         mode = list(MODES)[number % 2]
-        scene = Scene(mode, MODES[mode], nothing, harness.acts(10, 500))
-        ledger = harness.start(scene)
-        ended = harness.go(scene, ledger)
+        dataset = Scene(mode, MODES[mode], nothing, harness.acts(10, 500))
+        ledger = harness.start(dataset)
+        ended = harness.go(dataset, ledger)
         if set(ended.outcomes) != {"done"}:
             harness.result.violations.append(f"{mode}: not everything works: {ended.outcomes}")
 
@@ -113,8 +113,8 @@ def memory(harness: Harness, rounds: int) -> None:
             return int(Path("/proc/self/statm").read_text().split()[0]) * PAGE + step
 
         limit, relieve = _limits(resource.RLIMIT_AS, most)
-        scene = Scene(mode, MODES[mode], _large, acts, limit=limit, relieve=relieve)
-        harness.go(scene, harness.start(scene), f"{step} bytes more", may_crash=True)
+        dataset = Scene(mode, MODES[mode], _large, acts, limit=limit, relieve=relieve)
+        harness.go(dataset, harness.start(dataset), f"{step} bytes more", may_crash=True)
 
 
 def _large(base: Path) -> None:
@@ -125,14 +125,14 @@ def _large(base: Path) -> None:
 
 def coder(harness: Harness, rounds: int) -> None:
     """Raise MemoryError at the first call of the JSON coder, then at the second, and so on."""
-    for scene in SCENES:
+    for dataset in SCENES:
         calls, number = mmap.mmap(-1, 8), 0
         while number <= int.from_bytes(calls[:], "little"):
             number += 1
             calls[:] = bytes(8)
             limit = functools.partial(sys.setprofile, functools.partial(_count, calls, number))
             relieve = functools.partial(sys.setprofile, None)
-            one = changed(scene, limit=limit, relieve=relieve)
+            one = changed(dataset, limit=limit, relieve=relieve)
             harness.go(one, harness.start(one), f"call {number}")
 
 
@@ -147,7 +147,7 @@ def _count(calls: mmap.mmap, number: int, frame: FrameType, event: str, called: 
 
 def descriptors(harness: Harness, rounds: int) -> None:
     """Allow so many more open files than there are."""
-    for scene in SCENES:
+    for dataset in SCENES:
         for more in range(10):
 
             def most(more: int = more) -> int:
@@ -156,7 +156,7 @@ def descriptors(harness: Harness, rounds: int) -> None:
                 return free + more
 
             limit, relieve = _limits(resource.RLIMIT_NOFILE, most)
-            one = changed(scene, limit=limit, relieve=relieve)
+            one = changed(dataset, limit=limit, relieve=relieve)
             harness.go(one, harness.start(one), f"{more} more")
 
 

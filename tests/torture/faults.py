@@ -67,80 +67,80 @@ class Harness:
     def __init__(self, work: Path) -> None:
         self.work, self.result = work, Result()
         self.contents: dict[str, Content] = {}
-        for scene in SCENES:
-            self.contents[scene.name] = scene.prepare(work / scene.name)
+        for dataset in SCENES:
+            self.contents[dataset.name] = dataset.prepare(work / dataset.name)
 
-    def start(self, scene: Scene) -> Ledger:
-        base = fresh(self.work / scene.name, self.work / "data")
-        return Ledger(base, scene.above, dict(self.contents[scene.name]))
+    def start(self, dataset: Scene) -> Ledger:
+        base = fresh(self.work / dataset.name, self.work / "data")
+        return Ledger(base, dataset.above, dict(self.contents[dataset.name]))
 
-    def go(self, scene: Scene, ledger: Ledger, *inject: str, calls: tuple[str, ...] = ()) -> Run:
-        ended = run(scene, ledger, self.work, *inject, calls=calls)
+    def go(self, dataset: Scene, ledger: Ledger, *inject: str, calls: tuple[str, ...] = ()) -> Run:
+        ended = run(dataset, ledger, self.work, *inject, calls=calls)
         self.result.count(ended.outcomes, hit=ended.hit)
         return ended
 
-    def each(self, scene: Scene, call: str, fault: str, more: str = "") -> None:
+    def each(self, dataset: Scene, call: str, fault: str, more: str = "") -> None:
         """Let the first such call fail, then the second, and so on until there is none left."""
         for number in itertools.count(1):
-            ledger, inject = self.start(scene), f"{call}:{fault}:when={number}{more}"
-            ended = self.go(scene, ledger, inject)
-            self.result.end(ledger, scene.name, inject)
+            ledger, inject = self.start(dataset), f"{call}:{fault}:when={number}{more}"
+            ended = self.go(dataset, ledger, inject)
+            self.result.end(ledger, dataset.name, inject)
             if not ended.hit:
                 return
 
-    def clean(self, scene: Scene) -> Counter[str]:
+    def clean(self, dataset: Scene) -> Counter[str]:
         """Return how often a process makes each call where nothing fails."""
-        ledger = self.start(scene)
-        ended = self.go(scene, ledger)
+        ledger = self.start(dataset)
+        ended = self.go(dataset, ledger)
         if set(ended.outcomes) != {"done"}:
             ledger.problems.append(f"not everything works: {ended.outcomes}")
-        self.result.end(ledger, scene.name, "without a fault")
+        self.result.end(ledger, dataset.name, "without a fault")
         return ended.counts()
 
 
 def kill(harness: Harness, draw: random.Random, rounds: int) -> None:
-    for scene in SCENES:
-        for call in harness.clean(scene):
-            harness.each(scene, call, KILL)
+    for dataset in SCENES:
+        for call in harness.clean(dataset):
+            harness.each(dataset, call, KILL)
 
 
 def error(harness: Harness, draw: random.Random, rounds: int) -> None:
     """Fail each call with one of the errors once, with one for ever, and with EINTR; in a long run, with all of them."""
-    for scene in SCENES:
-        for call in harness.clean(scene):
+    for dataset in SCENES:
+        for call in harness.clean(dataset):
             for more in ("", "+"):
                 for name in ERRORS if rounds >= LONG else [draw.choice(ERRORS)]:
-                    harness.each(scene, call, f"error={name}", more)
-            harness.each(scene, call, "error=EINTR")
+                    harness.each(dataset, call, f"error={name}", more)
+            harness.each(dataset, call, "error=EINTR")
 
 
 def sync(harness: Harness, draw: random.Random, rounds: int) -> None:
-    for scene in SCENES:
+    for dataset in SCENES:
         for call in ("fsync", "fdatasync"):
             for number in itertools.count(1):
-                ledger, inject = harness.start(scene), [f"{call}:error=EIO:when={number}"]
-                ended = harness.go(scene, ledger, *inject, calls=("close",))
-                ledger.problems += _told_wrongly(scene, ended)
-                harness.result.end(ledger, scene.name, *inject)
+                ledger, inject = harness.start(dataset), [f"{call}:error=EIO:when={number}"]
+                ended = harness.go(dataset, ledger, *inject, calls=("close",))
+                ledger.problems += _told_wrongly(dataset, ended)
+                harness.result.end(ledger, dataset.name, *inject)
                 if not ended.hit:
                     break
-    for scene in SCENES:
-        if scene.name == "journal":
-            neither_synced_nor_cut(harness, scene)
+    for dataset in SCENES:
+        if dataset.name == "journal":
+            neither_synced_nor_cut(harness, dataset)
 
 
-def neither_synced_nor_cut(harness: Harness, scene: Scene) -> None:
+def neither_synced_nor_cut(harness: Harness, dataset: Scene) -> None:
     """Fail a line's sync, and then the cut that takes it back: nobody knows what became of it."""
     for number in range(1, 4):
-        ledger = harness.start(scene)
+        ledger = harness.start(dataset)
         inject = [f"fdatasync:error=EIO:when={number}", "ftruncate:error=EIO:when=1"]
-        ended = harness.go(scene, ledger, *inject)
+        ended = harness.go(dataset, ledger, *inject)
         if "SaveOutcomeUnknown" not in ended.outcomes:
             ledger.problems.append(f"neither synced nor cut: {ended.outcomes}")
-        harness.result.end(ledger, scene.name, *inject)
+        harness.result.end(ledger, dataset.name, *inject)
 
 
-def _told_wrongly(scene: Scene, ended: Run) -> Iterator[str]:
+def _told_wrongly(dataset: Scene, ended: Run) -> Iterator[str]:
     """Yield what is wrong with the outcome that was told, and each second sync of a descriptor that failed one."""
     failed: set[str] = set()
     renamed = False
@@ -156,7 +156,7 @@ def _told_wrongly(scene: Scene, ended: Run) -> Iterator[str]:
             failed.add(synced[2])
             told = next((one for one in ended.outcomes if one != "done"), "done")
             wanted = _wanted(synced[3], renamed=renamed)
-            if told not in wanted and scene.name != "journal-due":  # where a fold that fails is nobody's failure
+            if told not in wanted and dataset.name != "journal-due":  # where a fold that fails is nobody's failure
                 yield f"{told} instead of {' or '.join(wanted)} after {line}"
 
 
@@ -171,15 +171,15 @@ def _wanted(path: str, *, renamed: bool) -> list[str]:
 
 def compound(harness: Harness, draw: random.Random, rounds: int) -> None:
     """Let a process fail, the next one while it clears that up, and the one after that as well."""
-    counts = {scene.name: harness.clean(scene) for scene in SCENES}
+    counts = {dataset.name: harness.clean(dataset) for dataset in SCENES}
     for _ in range(rounds):
-        scene = draw.choice(SCENES)
-        ledger, said = harness.start(scene), []
-        for follower in (scene, draw.choice(SCENES), draw.choice(SCENES)):
+        dataset = draw.choice(SCENES)
+        ledger, said = harness.start(dataset), []
+        for follower in (dataset, draw.choice(SCENES), draw.choice(SCENES)):
             ledger.above = follower.above
             said.append(f"{follower.name} {(inject := _somewhere(draw, counts[follower.name]))};")
             harness.go(follower, ledger, inject)
-        harness.result.end(ledger, scene.name, *said)
+        harness.result.end(ledger, dataset.name, *said)
 
 
 def _somewhere(draw: random.Random, counts: Counter[str]) -> str:
@@ -199,7 +199,7 @@ if __name__ == "__main__":
     logging.disable()
     part, seed, rounds = sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
     put_on(sys.argv[6:])
-    SCENES = [scene for scene in SCENES if scene.name.startswith(part)]
+    SCENES = [dataset for dataset in SCENES if dataset.name.startswith(part)]
     one = Harness(Path(sys.argv[2]))
     one.result.is_enough = bool(sys.argv[6:])
     with contextlib.suppress(Enough):

@@ -15,8 +15,8 @@ pytestmark = pytest.mark.torture
 @pytest.mark.parametrize(("kind", "seconds"), [("sqlite", 20.0), ("postgresql", 60.0)])
 def test_each_due_moment_runs_once_though_a_host_is_killed(tmp_path: Path, kind: str, seconds: float) -> None:
     with opened(kind, tmp_path) as database:
-        scene = Scene(database, tmp_path)
-        scene.play(seconds)
-        check(scene)
-        figures = {"database": kind, "seconds": seconds, "runs": sum(map(len, scene.runs().values()))}
+        dataset = Scene(database, tmp_path)
+        dataset.play(seconds)
+        check(dataset)
+        figures = {"database": kind, "seconds": seconds, "runs": sum(map(len, dataset.runs().values()))}
         print(json.dumps(figures))  # noqa: T201 -- the figures of a harness

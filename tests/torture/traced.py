@@ -53,24 +53,24 @@ class Run:
         return Counter(match[1] for line in self.log if (match := _CALL.match(line)))
 
 
-def run(scene: Scene, ledger: Ledger, work: Path, *inject: str, calls: tuple[str, ...] = ()) -> Run:
+def run(dataset: Scene, ledger: Ledger, work: Path, *inject: str, calls: tuple[str, ...] = ()) -> Run:
     """Have a traced process act in a data directory, and hold every report of it against what is there."""
     log = work / "strace"
     is_once = "+" not in "".join(inject)
-    ended = follow(scene, ledger, lambda pid: _traced(pid, log, inject, calls), is_once=is_once)
+    ended = follow(dataset, ledger, lambda pid: _traced(pid, log, inject, calls), is_once=is_once)
     ended.log = log.read_text(errors="replace").splitlines()
     return ended
 
 
 def follow(
-    scene: Scene, ledger: Ledger, around: Callable[[int], Any], *, is_once: bool = True, may_crash: bool = False
+    dataset: Scene, ledger: Ledger, around: Callable[[int], Any], *, is_once: bool = True, may_crash: bool = False
 ) -> Run:
     """Do the same, within what `around` opens for the process; what fails only once leaves no temporary file."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()
     if not pid:
         ours.close()
-        _act(scene, ledger.base, theirs)
+        _act(dataset, ledger.base, theirs)
     theirs.close()
     ours.settimeout(time_limit(PATIENCE))
     ended = Run()
@@ -78,7 +78,7 @@ def follow(
         ours.recv(len(READY))
         with around(pid):
             try:
-                _listen(ours, pid, scene, ledger, ended, is_once=is_once, is_starved=may_crash)
+                _listen(ours, pid, dataset, ledger, ended, is_once=is_once, is_starved=may_crash)
             except TimeoutError:
                 ledger.problems.append(f"the process hangs, after {ended.outcomes}")
                 os.kill(pid, signal.SIGKILL)
@@ -115,10 +115,10 @@ def _traced(pid: int, log: Path, inject: tuple[str, ...], calls: tuple[str, ...]
 
 
 def _listen(
-    ours: socket.socket, pid: int, scene: Scene, ledger: Ledger, ended: Run, *, is_once: bool, is_starved: bool
+    ours: socket.socket, pid: int, dataset: Scene, ledger: Ledger, ended: Run, *, is_once: bool, is_starved: bool
 ) -> None:
     descriptors = len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208
-    for act in scene.acts:
+    for act in dataset.acts:
         ours.send(b"go")
         outcome, message = _said(ours) or ("killed", "")
         ended.outcomes.append(outcome)
@@ -148,20 +148,20 @@ def _said(ours: socket.socket) -> list[Any] | None:
     return json.loads(ours.recv(1 << 20) or b"null")
 
 
-def _act(scene: Scene, base: Path, theirs: socket.socket) -> None:
+def _act(dataset: Scene, base: Path, theirs: socket.socket) -> None:
     logging.disable()  # what it logs is written too, and is not what fails here
     status = 1
     try:
-        scene.adjust()
-        store = open_store(base, scene.above)
+        dataset.adjust()
+        store = open_store(base, dataset.above)
         document._network_file_system.cache_clear()
         theirs.send(READY)
-        for act in scene.acts:
+        for act in dataset.acts:
             theirs.recv(2)
-            limits = scene
-            if act is scene.acts[-1]:
-                limits = Scene("", None, scene.build, ())
-                scene.at_last()
+            limits = dataset
+            if act is dataset.acts[-1]:
+                limits = Scene("", None, dataset.build, ())
+                dataset.at_last()
             theirs.send(json.dumps(_attempt(lambda act=act: perform(store, act), limits)).encode())
             view, content = _attempt(lambda: content_of(store), limits)
             theirs.send(json.dumps([view, digest(content) if view == "done" else content]).encode())
@@ -173,13 +173,13 @@ def _act(scene: Scene, base: Path, theirs: socket.socket) -> None:
         os._exit(status)
 
 
-def _attempt(what: Callable[[], Any], scene: Scene) -> tuple[str, Any]:
+def _attempt(what: Callable[[], Any], dataset: Scene) -> tuple[str, Any]:
     try:
-        scene.limit()
+        dataset.limit()
         try:
             return "done", what()
         finally:
-            scene.relieve()
+            dataset.relieve()
     except (OrbError, MemoryError) as problem:
         return type(problem).__name__, str(problem)
     except Exception as problem:  # noqa: BLE001 -- what must not come is reported, too

@@ -43,13 +43,13 @@ class Log:
         self.retries: list[int] = []
 
     def attempts(self) -> Any:
-        from orbsite.storage.sql.retry import Attempts
+        from orbsite.storage.sql.retry import TransactionRetry
 
         def sleep(seconds: float) -> None:
             self.retries[-1] += 1
             time.sleep(seconds)
 
-        return Attempts("default", sleep=sleep)
+        return TransactionRetry("default", sleep=sleep)
 
     def save(self, act: Callable[[], Any]) -> bool:
         """Save until it is done; tell whether it was, and was no conflict."""

@@ -15,7 +15,7 @@ from luna.domain import DOMAIN as LUNA
 from orbsite.models.jobs import Job
 from orbsite.storage.file.store import FileStore
 from orbsite.stores import open_store
-from orbsite.web import health
+from orbsite.web import health, metrics
 from tests.api.conftest import Caller
 from tests.support.factories import ProfileFactory
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def unknown() -> None:
-    health._counted.clear()
+    metrics._counted.clear()
     health._are_migrated.clear()
 
 

@@ -17,7 +17,7 @@ def may(user: Any, operation: str) -> bool:
     return bool(user.has_perm(f"orbsite.start_{operation}"))
 
 
-def is_weighty(operation: str, arguments: dict[str, Any]) -> bool:
+def needs_confirmation(operation: str, arguments: dict[str, Any]) -> bool:
     """Tell whether an operation asks for the password again: it takes everything away, or somebody for ever."""
     return operation == "erase" or (operation == "export" and not arguments.get("user"))
 

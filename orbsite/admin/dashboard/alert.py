@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from django.utils.timesince import timesince
 
-from orbsite.admin.dashboard.snapshot import Scene
+from orbsite.admin.dashboard.snapshot import DashboardSnapshot
 from orbsite.admin.jobs.views import address_of
 from orbsite.operations.jobs import catalog
 
@@ -28,7 +28,7 @@ May: TypeAlias = Callable[[str], bool]
 """Tells whether somebody may start an operation."""
 
 
-class Weight(StrEnum):
+class Severity(StrEnum):
     """How bad it is, the worst first."""
 
     ERROR = "error"
@@ -45,11 +45,11 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Concern:
+class Alert:
     """One thing that needs attention."""
 
     name: str
-    weight: Weight
+    severity: Severity
     title: str
     text: str
     """What it means, and what to do."""
@@ -60,7 +60,7 @@ class Concern:
     links: list[Link] = field(default_factory=list)
 
 
-Rule: TypeAlias = Callable[[Scene, May], Iterator[Concern]]
+Rule: TypeAlias = Callable[[DashboardSnapshot, May], Iterator[Alert]]
 
 
 def form(may: May, name: str, label: str, **arguments: Any) -> list[Link]:
@@ -73,6 +73,6 @@ def at_once(may: May, name: str, label: str) -> dict[str, Any]:
     return {"button": label, "starts": name} if may(AT_ONCE[name][0]) else {}
 
 
-def ago(scene: Scene, moment: datetime) -> str:
+def ago(snapshot: DashboardSnapshot, moment: datetime) -> str:
     """Return how long ago a moment was."""
-    return timesince(moment, scene.now, depth=1)
+    return timesince(moment, snapshot.now, depth=1)

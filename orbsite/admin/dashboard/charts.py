@@ -11,7 +11,7 @@ from typing import Any
 from django.template.defaultfilters import filesizeformat
 
 from orbsite.admin.dashboard.figures import NAMES, SQL, Figures
-from orbsite.admin.dashboard.snapshot import Scene
+from orbsite.admin.dashboard.snapshot import DashboardSnapshot
 from orbsite.models.jobs import Job
 from orbsite.operations.statistics.overview import DAYS, limit_of
 from orbsite.storage.records.record import Record, is_ordered_by_time
@@ -72,10 +72,10 @@ class Chart:
         return {name: getattr(self, name) for name in names} | {"series": [asdict(one) for one in self.series]}
 
 
-def charts(scene: Scene) -> list[Chart]:
+def charts(snapshot: DashboardSnapshot) -> list[Chart]:
     """Return the plots that somebody may see."""
-    used = [one for one in scene.figures if one.store == scene.in_use and one.details]
-    found = [*_per_day(used), *_growth(scene), *_ages(scene, used), *_tallies(used), *_durations(scene)]
+    used = [one for one in snapshot.figures if one.store == snapshot.in_use and one.details]
+    found = [*_per_day(used), *_growth(snapshot), *_ages(snapshot, used), *_tallies(used), *_durations(snapshot)]
     return [one for one in found if not one.is_empty]
 
 
@@ -117,16 +117,16 @@ def _per_day(used: Sequence[Figures]) -> Iterator[Chart]:
         )
 
 
-def _growth(scene: Scene) -> Iterator[Chart]:
-    if scene.growth is None:
+def _growth(snapshot: DashboardSnapshot) -> Iterator[Chart]:
+    if snapshot.growth is None:
         return
     lines: dict[str, dict[date, int]] = {}
-    for row in scene.growth:
-        lines.setdefault(_line(row.domain, row.store, scene), {})[row.day] = row.size
-    today = scene.now.astimezone(UTC).date()
-    for one in scene.figures:
+    for row in snapshot.growth:
+        lines.setdefault(_line(row.domain, row.store, snapshot), {})[row.day] = row.size
+    today = snapshot.now.astimezone(UTC).date()
+    for one in snapshot.figures:
         if one.size and not one.problem:
-            lines.setdefault(_line(one.domain.name, one.store, scene), {})[today] = one.size
+            lines.setdefault(_line(one.domain.name, one.store, snapshot), {})[today] = one.size
     days = sorted({day for sizes in lines.values() for day in sizes})
     if not days:
         return
@@ -144,14 +144,14 @@ def _growth(scene: Scene) -> Iterator[Chart]:
     )
 
 
-def _line(domain: str, store: str, scene: Scene) -> str:
+def _line(domain: str, store: str, snapshot: DashboardSnapshot) -> str:
     """Return what a line is called: SQLite knows the size of its whole file alone."""
-    if store == SQL and scene.is_one_file:
+    if store == SQL and snapshot.is_one_file:
         return "SQL database"
     return f"{domain} in {NAMES.get(store, store)}"
 
 
-def _ages(scene: Scene, used: Sequence[Figures]) -> Iterator[Chart]:
+def _ages(snapshot: DashboardSnapshot, used: Sequence[Figures]) -> Iterator[Chart]:
     for one in used:
         told = one.details.get("ages")
         if not told:
@@ -159,7 +159,7 @@ def _ages(scene: Scene, used: Sequence[Figures]) -> Iterator[Chart]:
         kind, total = one.domain.kinds[0], one.counts.get(one.domain.kinds[0].plural, 0)
         limits = {
             policy.name: days
-            for policy in scene.policies
+            for policy in snapshot.policies
             if policy.enabled and (policy.domain, policy.store) == (one.domain.name, one.store)
             and (days := limit_of(policy)) is not None
         }  # fmt: skip
@@ -222,8 +222,8 @@ def _tallies(used: Sequence[Figures]) -> Iterator[Chart]:
         )
 
 
-def _durations(scene: Scene) -> Iterator[Chart]:
-    jobs = [job for job in scene.ended_jobs if job.started_at and job.finished_at][:MOST_BARS][::-1]
+def _durations(snapshot: DashboardSnapshot) -> Iterator[Chart]:
+    jobs = [job for job in snapshot.ended_jobs if job.started_at and job.finished_at][:MOST_BARS][::-1]
     if not jobs:
         return
     took = [max(0.001, round((job.finished_at - job.started_at).total_seconds(), 3)) for job in jobs]  # type: ignore[operator]

@@ -15,13 +15,13 @@ from orbsite.models.statistics import Growth
 from orbsite.operations.statistics.overview import limit_of, overview
 from orbsite.storage.encoding.timestamps import parse, spell
 from orbsite.storage.errors import OrbError
-from orbsite.storage.file.checker import Symptom, examine
+from orbsite.storage.file.checker import Issue, examine
 from orbsite.storage.file.document import Document
 from orbsite.storage.filesystem.atomic_replace import digest_of
 from orbsite.storage.records.domain import Domain
 from orbsite.storage.records.record import is_ordered_by_time
 from orbsite.storage.sql.store import SqlStore
-from orbsite.storage.statistics.counts import census
+from orbsite.storage.statistics.counts import statistics_of
 from orbsite.stores import open_document, open_file_store, open_sql_store
 
 SMALL_ROWS = 20_000
@@ -52,7 +52,7 @@ class Figures:
     """When it was counted; None where nobody has yet."""
     problem: str = ""
     """Why it cannot be read, and what to do."""
-    symptoms: tuple[Symptom, ...] | None = ()
+    issues: tuple[Issue, ...] | None = ()
     """What is wrong with a file; None where it is too large to be looked at by a page."""
     journal: int = 0
     written: datetime | None = None
@@ -69,11 +69,11 @@ class Figures:
     @property
     def health(self) -> str:
         """How it is, in a word."""
-        if self.problem or any(one.trouble.is_damage for one in self.symptoms or ()):
+        if self.problem or any(one.trouble.is_damage for one in self.issues or ()):
             return "damaged"
         if not self.is_there:
             return "none"
-        return "not looked at" if self.symptoms is None else "look at it" if self.symptoms else "healthy"
+        return "not looked at" if self.issues is None else "look at it" if self.issues else "healthy"
 
 
 def figures(domains: Iterable[Domain], policies: Sequence[RetentionPolicy], now: datetime) -> list[Figures]:
@@ -115,13 +115,13 @@ def _of_file(domain: Domain, limits: Limits, now: datetime) -> Figures:
         written, journal = _written(document), document.journal_size()
         size = document.size()
         if size > SMALL_BYTES:
-            return replace(_large(domain, FILE, size), symptoms=None, journal=journal, written=written)
+            return replace(_large(domain, FILE, size), issues=None, journal=journal, written=written)
     except (OrbError, OSError) as problem:
         return Figures(domain=domain, store=FILE, problem=_of_disk(problem))
-    symptoms = tuple(examine(domain, document))
-    known: dict[str, Any] = {"symptoms": symptoms, "journal": journal, "written": written}
+    issues = tuple(examine(domain, document))
+    known: dict[str, Any] = {"issues": issues, "journal": journal, "written": written}
     if written is None:
-        return Figures(domain=domain, store=FILE, is_there=bool(symptoms), as_of=now, **known)
+        return Figures(domain=domain, store=FILE, is_there=bool(issues), as_of=now, **known)
     try:
         store = open_file_store(domain)
         made = overview(store, lambda: now, limits.get((domain.name, FILE), ()))
@@ -148,7 +148,7 @@ def _is_small(model: Any) -> bool:
 def _span(store: SqlStore) -> dict[str, Any]:
     """Return the ends of the index by time, where there is one."""
     kind = store.domain.kinds[0]
-    span = census(store).span(kind) if is_ordered_by_time(kind) else None
+    span = statistics_of(store).span(kind) if is_ordered_by_time(kind) else None
     return {"span": [spell(span[0]), spell(span[1])]} if span else {}
 
 

@@ -31,7 +31,7 @@ DAYS_OF_GROWTH = 90
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scene:
+class DashboardSnapshot:
     """What there is to be seen at one moment by one person: what they may not see is not in it."""
 
     now: datetime
@@ -67,7 +67,7 @@ class Scene:
         return "file" if self.mode is Persistence.FILE else "sql"
 
 
-def look(user: Any, now: datetime) -> Scene:
+def look(user: Any, now: datetime) -> DashboardSnapshot:
     """Return what somebody may see."""
     domains = [domain for domain in registered() if sees(user, domain)]
     seen = {model: may_see(user, model) for model in (Run, Job, RetentionPolicy, Reject, Growth)}
@@ -78,14 +78,14 @@ def look(user: Any, now: datetime) -> Scene:
     if seen[Run]:
         found |= {"runs": _runs(), "backup": newest_backup(app_settings.backup_directory()), "free": _free()}
     if seen[Job]:
-        is_large = any(one.symptoms is None for one in found["figures"])
+        is_large = any(one.issues is None for one in found["figures"])
         found |= _jobs() | ({"last_check": _last_check()} if is_large else {})
     if seen[Growth]:
         found["growth"] = _growth(domains, now)
     if seen[Reject]:
         found["rejects"] = _rejects(domains)
     backend = settings.TASKS["default"]["BACKEND"]
-    return Scene(
+    return DashboardSnapshot(
         now=now,
         mode=app_settings.persistence(),
         is_ours=seen[Run],

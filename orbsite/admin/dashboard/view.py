@@ -15,10 +15,10 @@ from django.urls import path, reverse
 
 from orbsite.admin.base.permissions import may, page
 from orbsite.admin.dashboard.alert import AT_ONCE, Link, May, ago, form
-from orbsite.admin.dashboard.alerts import concerns
+from orbsite.admin.dashboard.alerts import alerts
 from orbsite.admin.dashboard.charts import charts
 from orbsite.admin.dashboard.figures import FILE, SQL, Figures
-from orbsite.admin.dashboard.snapshot import Scene, look
+from orbsite.admin.dashboard.snapshot import DashboardSnapshot, look
 from orbsite.admin.jobs import start as starting
 from orbsite.conf import app_settings
 from orbsite.models.jobs import Job
@@ -41,7 +41,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class FigureRow:
     """A fact about both stores."""
 
     label: str
@@ -75,41 +75,43 @@ def urls(site: AdminSite) -> list[Any]:
 
 def context(user: Any, now: datetime) -> dict[str, Any]:
     """Return what the page shows to somebody; nothing of what they may not see."""
-    scene, allowed = look(user, now), partial(may, user)
-    plots = charts(scene)
+    snapshot, allowed = look(user, now), partial(may, user)
+    plots = charts(snapshot)
     return {
         "now": now,
-        "concerns": concerns(scene, allowed),
-        "is_shown": bool(scene.figures or scene.runs or scene.policies or scene.open_jobs or scene.ended_jobs),
-        "in_use": scene.mode.value,
-        "stores": list(_groups(scene)),
-        "tiles": list(_tiles(scene, allowed)),
-        "under_way": [(job, _how_far(job)) for job in scene.open_jobs],
+        "alerts": alerts(snapshot, allowed),
+        "is_shown": bool(
+            snapshot.figures or snapshot.runs or snapshot.policies or snapshot.open_jobs or snapshot.ended_jobs
+        ),
+        "in_use": snapshot.mode.value,
+        "stores": list(_groups(snapshot)),
+        "tiles": list(_tiles(snapshot, allowed)),
+        "under_way": [(job, _how_far(job)) for job in snapshot.open_jobs],
         "charts": plots,
         "drawn": [plot.as_json() for plot in plots],
     }
 
 
-def _groups(scene: Scene) -> Iterator[tuple[str, list[Row]]]:
+def _groups(snapshot: DashboardSnapshot) -> Iterator[tuple[str, list[FigureRow]]]:
     by_domain: dict[str, list[Figures]] = {}
-    for one in scene.figures:
+    for one in snapshot.figures:
         by_domain.setdefault(one.domain.name, []).append(one)
     for name, pair in by_domain.items():
-        yield name, list(_rows(scene, sorted(pair, key=lambda one: (FILE, SQL).index(one.store))))
+        yield name, list(_rows(snapshot, sorted(pair, key=lambda one: (FILE, SQL).index(one.store))))
 
 
-def _rows(scene: Scene, pair: Sequence[Figures]) -> Iterator[Row]:
-    yield Row("health", [_health(one) for one in pair])
+def _rows(snapshot: DashboardSnapshot, pair: Sequence[Figures]) -> Iterator[FigureRow]:
+    yield FigureRow("health", [_health(one) for one in pair])
     names = list(dict.fromkeys(name for one in reversed(pair) for name in one.counts if name != "invalid"))
     names = names or [kind.plural for kind in pair[0].domain.kinds]
     for name in names:
-        yield Row(name.replace("_", " "), [_number(one, name) for one in pair])
+        yield FigureRow(name.replace("_", " "), [_number(one, name) for one in pair])
     if any(one.counts.get("invalid") for one in pair):
-        yield Row("not valid, or rejected", [_number(one, "invalid") for one in pair])
-    yield Row("size", [_size(scene, one) for one in pair])
-    yield Row("newest", [_moment(scene, one.newest) for one in pair])
+        yield FigureRow("not valid, or rejected", [_number(one, "invalid") for one in pair])
+    yield FigureRow("size", [_size(snapshot, one) for one in pair])
+    yield FigureRow("newest", [_moment(snapshot, one.newest) for one in pair])
     if not all(one.is_small for one in pair):
-        yield Row("counted", [_counted(scene, one) for one in pair])
+        yield FigureRow("counted", [_counted(snapshot, one) for one in pair])
 
 
 def _health(one: Figures) -> Cell:
@@ -126,57 +128,59 @@ def _number(one: Figures, name: str) -> Cell:
     return Cell(text="not counted yet", tone="quiet")
 
 
-def _size(scene: Scene, one: Figures) -> Cell:
-    in_all = " in all" if one.store == SQL and scene.is_one_file else ""
+def _size(snapshot: DashboardSnapshot, one: Figures) -> Cell:
+    in_all = " in all" if one.store == SQL and snapshot.is_one_file else ""
     return Cell(text=f"{filesizeformat(one.size)}{in_all}") if one.size else Cell(text="-", tone="quiet")
 
 
-def _moment(scene: Scene, moment: datetime | None) -> Cell:
-    return Cell(text="-", tone="quiet") if moment is None else Cell(text=_when(scene, moment), at=moment)
+def _moment(snapshot: DashboardSnapshot, moment: datetime | None) -> Cell:
+    return Cell(text="-", tone="quiet") if moment is None else Cell(text=_when(snapshot, moment), at=moment)
 
 
-def _counted(scene: Scene, one: Figures) -> Cell:
-    return Cell(text="just now", tone="quiet") if one.is_small else _moment(scene, one.as_of)
+def _counted(snapshot: DashboardSnapshot, one: Figures) -> Cell:
+    return Cell(text="just now", tone="quiet") if one.is_small else _moment(snapshot, one.as_of)
 
 
-def _tiles(scene: Scene, allowed: May) -> Iterator[Tile]:
-    if not scene.is_ours:
+def _tiles(snapshot: DashboardSnapshot, allowed: May) -> Iterator[Tile]:
+    if not snapshot.is_ours:
         return
     for label, names, page_of in (
         ("Migration", ("migrate", "import"), ("migrate", "Migrate…")),
         ("Verification", ("verify",), ("verify", "Verify…")),
     ):
-        last = _last(scene, *names)
+        last = _last(snapshot, *names)
         at = last.finished_at if last else None
         links = [Link(f"Run {last.pk}", reverse("admin:orbsite_run_change", args=[last.pk]))] if last else []
         told = _in_words(last) if last else ""
-        yield Tile(label=label, at=at, when=_when(scene, at), told=told, links=[*links, *form(allowed, *page_of)])
-    yield _compaction(scene, allowed)
+        yield Tile(label=label, at=at, when=_when(snapshot, at), told=told, links=[*links, *form(allowed, *page_of)])
+    yield _compaction(snapshot, allowed)
     yield Tile(
         label="Backup",
-        at=scene.backup,
-        when=_when(scene, scene.backup),
-        told="the newest one" if scene.backup else "",
+        at=snapshot.backup,
+        when=_when(snapshot, snapshot.backup),
+        told="the newest one" if snapshot.backup else "",
         links=form(allowed, "backup", "Back up…"),
     )
 
 
-def _compaction(scene: Scene, allowed: May) -> Tile:
-    last = _last(scene, _COMPACT)
+def _compaction(snapshot: DashboardSnapshot, allowed: May) -> Tile:
+    last = _last(snapshot, _COMPACT)
     of_files = [facts[_COMPACT] for facts in Facts(app_settings.data_directory()).read().values() if _COMPACT in facts]
     moments = {"SQL": last.finished_at if last else None, "files": parse(max(of_files))[0] if of_files else None}
     known = {name: moment for name, moment in moments.items() if moment is not None}
     return Tile(
         label="Compaction",
         at=max(known.values(), default=None),
-        when=_when(scene, max(known.values(), default=None)),
-        told="; ".join(f"{name}: {_when(scene, moment)}" for name, moment in known.items()) if len(known) > 1 else "",
+        when=_when(snapshot, max(known.values(), default=None)),
+        told="; ".join(f"{name}: {_when(snapshot, moment)}" for name, moment in known.items())
+        if len(known) > 1
+        else "",
         links=form(allowed, "compact", "Compact…"),
     )
 
 
-def _last(scene: Scene, *names: str) -> Run | None:
-    runs = [run for name in names for run in scene.runs.get(name, ()) if run.state == Run.State.COMPLETE]
+def _last(snapshot: DashboardSnapshot, *names: str) -> Run | None:
+    runs = [run for name in names for run in snapshot.runs.get(name, ()) if run.state == Run.State.COMPLETE]
     return max(runs, key=lambda run: run.pk, default=None)
 
 
@@ -194,10 +198,10 @@ def _in_words(run: Run) -> str:
     return ", ".join(f"{number:,} {what}" for what, number in totals.items() if number)
 
 
-def _when(scene: Scene, moment: datetime | None) -> str:
+def _when(snapshot: DashboardSnapshot, moment: datetime | None) -> str:
     if moment is None:
         return "never"
-    told = ago(scene, moment)
-    if moment > scene.now:
+    told = ago(snapshot, moment)
+    if moment > snapshot.now:
         return "still to come"
     return "just now" if told.startswith("0") else f"{told} ago"

@@ -139,7 +139,7 @@ def _digest(row: Any) -> str:
 def _tree(text: Any) -> Any:
     try:
         tree = json_parser.parse(str(text).encode())
-    except (json_parser.Malformed, UnicodeEncodeError) as problem:
+    except (json_parser.MalformedJSON, UnicodeEncodeError) as problem:
         raise ValidationError(f"This is not valid JSON: {problem}") from problem
     if found := [*json_parser.problems(tree, ROOT), *json_parser.repetitions(tree)]:
         raise ValidationError([f"{finding.path}: {finding.message}" for finding in found])

@@ -46,7 +46,7 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ItemRow:
     """One item, as it is shown."""
 
     number: str
@@ -61,7 +61,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Items:
+class ListItems:
     """What a list holds: texts, objects of one kind, or both."""
 
     texts: bool
@@ -71,7 +71,7 @@ class Items:
     """The inputs of an object, each with what stands in it at first."""
 
     @classmethod
-    def of(cls, declaration: Any, label: str) -> Items | None:
+    def of(cls, declaration: Any, label: str) -> ListItems | None:
         """Return what a field that is declared so holds, or None where it is no such list."""
         inner = typing.get_args(list_form(declaration))
         if len(inner) != 2 or inner[1] is not Ellipsis:  # noqa: PLR2004
@@ -83,32 +83,32 @@ class Items:
         kind = values[0] if values else None
         return cls(str in kinds, kind, label, [] if kind is None else list(_inputs(kind)))
 
-    def rows(self, items: list[Any]) -> list[Row]:
+    def rows(self, items: list[Any]) -> list[ItemRow]:
         """Return a row for each item, and empty ones."""
         rows = [self._row(str(at), item) for at, item in enumerate(items)]
         empty = self.forms if self.kind else self.forms * 2
         return rows + [self.empty(str(len(rows) + at), form) for at, form in enumerate(empty)]
 
-    def empty(self, number: str, form: str) -> Row:
+    def empty(self, number: str, form: str) -> ItemRow:
         """Return a row for a new item."""
         inputs = [Input(_TEXT, self.label, _TEXT)] if form == _TEXT else [_filled(one, at) for one, at in self.fields]
-        return Row(number, form, inputs)
+        return ItemRow(number, form, inputs)
 
     @property
     def forms(self) -> list[str]:
         """The forms that a new item may have."""
         return [_OBJECT] * (self.kind is not None) + [_TEXT] * self.texts
 
-    def _row(self, number: str, item: Any) -> Row:
+    def _row(self, number: str, item: Any) -> ItemRow:
         was, shown = _printed(item), int(number) + 1
         if isinstance(item, str) and self.texts:
-            return Row(number, _TEXT, [Input(_TEXT, self.label, _TEXT, item)], was, shown=shown)
+            return ItemRow(number, _TEXT, [Input(_TEXT, self.label, _TEXT, item)], was, shown=shown)
         if isinstance(item, dict) and self.kind:
             inputs = [_filled(one, _shown(one, item.get(one.name))) for one, _ in self.fields]
             names = {one.name for one in inputs}
             others = {name: value for name, value in item.items() if name not in names}
-            return Row(number, _OBJECT, inputs, was, _printed(others) if others else "", shown)
-        return Row(number, _OTHER, [], was, was, shown)
+            return ItemRow(number, _OBJECT, inputs, was, _printed(others) if others else "", shown)
+        return ItemRow(number, _OTHER, [], was, was, shown)
 
     def item(self, sent: dict[str, str]) -> tuple[bool, Any]:
         """Return whether a row that was sent holds an item, and which. Raises jsontext.Malformed."""
@@ -150,7 +150,7 @@ class ListWidget(forms.Widget):
         css: ClassVar = {"all": ["console/lists.css"]}
         js: ClassVar = [Script("console/lists.js", defer=True)]
 
-    def __init__(self, items: Items, attrs: Any = None) -> None:
+    def __init__(self, items: ListItems, attrs: Any = None) -> None:
         super().__init__(attrs)
         self.items = items
 
@@ -181,7 +181,7 @@ class ListWidget(forms.Widget):
         sent = [rows[at] for at in sorted(rows, key=lambda at: (_place(rows[at]), at))]
         try:
             found = [(*self.items.item(row), "was" not in row) for row in sent]
-        except (json_parser.Malformed, UnicodeEncodeError):
+        except (json_parser.MalformedJSON, UnicodeEncodeError):
             return "[the rows were not sent as they were shown]"  # which is no JSON, and told as such
         items = [item for is_there, item, _ in found if is_there]
         _name([item for is_there, item, is_new in found if is_there and is_new], items, self.items.label)
@@ -195,7 +195,7 @@ class ListWidget(forms.Widget):
 class ListField(TreeField):
     """A list that is edited row by row."""
 
-    def __init__(self, *, items: Items, **options: Any) -> None:
+    def __init__(self, *, items: ListItems, **options: Any) -> None:
         super().__init__(**{**options, "widget": ListWidget(items)})
 
 
@@ -248,7 +248,7 @@ def _list(value: Any) -> list[Any] | None:
     """Return the items that a text of JSON holds, where rows can be made of them."""
     try:
         items = json_parser.parse(str(value).encode())
-    except (json_parser.Malformed, UnicodeEncodeError):
+    except (json_parser.MalformedJSON, UnicodeEncodeError):
         return None
     is_shown = isinstance(items, list) and len(items) <= MOST_ROWS and not json_parser.problems(items, ROOT)
     return items if is_shown else None

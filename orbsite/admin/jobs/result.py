@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from orbsite.admin.base.permissions import may_see
-from orbsite.admin.diff import Part, as_text, differences_of_json
+from orbsite.admin.diff import FieldDiff, as_text, differences_of_json
 from orbsite.storage.records.domain import registered
 
 MOST_FINDINGS = 200
@@ -51,7 +51,7 @@ class Sample:
     path: str
     key: str
     reason: str
-    parts: list[Part]
+    parts: list[FieldDiff]
     """The fields that differ, or all of a record that is new."""
 
 

@@ -10,7 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponseRedirect
 from django.urls import reverse
 
 from orbsite.admin.auth import reauthentication
-from orbsite.admin.base.permissions import is_weighty, may, may_see
+from orbsite.admin.base.permissions import may, may_see, needs_confirmation
 from orbsite.models.jobs import Job
 from orbsite.operations.jobs import jobs
 from orbsite.runtime.client_ip import of_client
@@ -47,7 +47,7 @@ def confirmation(
     request: HttpRequest, operation: str, arguments: dict[str, Any], *, to: str = ""
 ) -> HttpResponseRedirect | None:
     """Return the way to the page that asks for the password, where the work weighs so much; None where it was told."""
-    if is_weighty(operation, arguments) or (operation == "export" and _are_many(arguments)):
+    if needs_confirmation(operation, arguments) or (operation == "export" and _are_many(arguments)):
         return reauthentication.ask(request, to=to)
     return None
 

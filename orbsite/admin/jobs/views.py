@@ -19,7 +19,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from orbsite.admin.auth import reauthentication
 from orbsite.admin.auth.upload_tickets import SMALL_BODY, forgery, length_of, ticket_for
-from orbsite.admin.base.permissions import View, is_weighty, may, may_see, page
+from orbsite.admin.base.permissions import View, may, may_see, needs_confirmation, page
 from orbsite.admin.jobs.forms import ArgumentsForm
 from orbsite.admin.jobs.start import OPEN, start
 from orbsite.conf import app_settings
@@ -87,7 +87,7 @@ def _one(request: HttpRequest, name: str, site: AdminSite) -> Any:
     kind = catalog.OPERATIONS.get(name)
     if kind is None or not may(request.user, name):
         raise Http404
-    if is_weighty(name, {"user": "anybody"}) and (confirm := reauthentication.ask(request)):
+    if needs_confirmation(name, {"user": "anybody"}) and (confirm := reauthentication.ask(request)):
         return confirm
     make: Any = ImportForm if name == "import" else ArgumentsForm
     if request.method == "POST":
@@ -104,7 +104,7 @@ def _one(request: HttpRequest, name: str, site: AdminSite) -> Any:
         "form": form,
         "can_look": can_look(kind),
         "upload_ticket": ticket_for(request) if form.is_multipart() else "",
-        "is_final": is_weighty(name, {"user": "anybody"}),
+        "is_final": needs_confirmation(name, {"user": "anybody"}),
     }
     return TemplateResponse(request, "console/operation.html", site.each_context(request) | context)
 

@@ -17,7 +17,7 @@ from orbsite.admin.base import audit
 from orbsite.admin.base.changelist import ModelAdmin
 from orbsite.admin.base.messages import refused
 from orbsite.admin.forms.fields import ExactTextField
-from orbsite.operations.ledger.manual_changes import Hand
+from orbsite.operations.ledger.manual_changes import Actor
 from orbsite.operations.records.delete import remove
 from orbsite.operations.records.edit import edit_each
 from orbsite.operations.report import Report
@@ -59,7 +59,7 @@ class TagsForm(ReasonForm):
         return tags
 
 
-class Chosen(ModelAdmin):
+class BulkActionsMixin(ModelAdmin):
     """A list whose rows are records, and what can be done to those that are chosen."""
 
     actions: tuple[str, ...] = ("delete_selected",)
@@ -194,9 +194,9 @@ class Chosen(ModelAdmin):
         return self.asked(request, queryset, TagsForm, act, title)
 
 
-def hand_of(request: HttpRequest, reason: str) -> Hand:
+def hand_of(request: HttpRequest, reason: str) -> Actor:
     """Return who does something in the admin, now."""
-    return Hand(actor=request.user.get_username(), at=utc_now(), reason=" ".join(reason.split()))
+    return Actor(actor=request.user.get_username(), at=utc_now(), reason=" ".join(reason.split()))
 
 
 def _total(report: Report, what: str) -> int:

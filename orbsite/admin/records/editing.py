@@ -12,20 +12,20 @@ from django.urls import path, reverse
 
 from orbsite.admin.base import url_converters as _  # noqa: F401 -- its converters
 from orbsite.admin.base.messages import refused
-from orbsite.admin.forms.list_field import Items, ListField
-from orbsite.admin.records.bulk_actions import Chosen, hand_of
+from orbsite.admin.forms.list_field import ListField, ListItems
+from orbsite.admin.records.bulk_actions import BulkActionsMixin, hand_of
 from orbsite.operations.ledger.manual_changes import times_of
 from orbsite.operations.records.edit import edit
 from orbsite.storage.clock import utc_now
 from orbsite.storage.errors import OrbError
 from orbsite.storage.records.record import Key, declared
-from orbsite.storage.sql.models import JSONColumn, Row
-from orbsite.storage.sql.retry import Attempts
+from orbsite.storage.sql.models import JSONColumn, RecordRow
+from orbsite.storage.sql.retry import TransactionRetry
 
 UNLOCK = "unlock"
 
 
-class Curated(Chosen):
+class EditingMixin(BulkActionsMixin):
     """Pages of one row: a form whose changes are remembered, its history, and its removal into the undo window."""
 
     change_form_template = "console/record_form.html"
@@ -54,7 +54,7 @@ class Curated(Chosen):
         items = None
         if isinstance(db_field, JSONColumn) and db_field.name in declared(self.model.kind):
             label = str(db_field.verbose_name).removesuffix("s")
-            items = Items.of(declared(self.model.kind)[db_field.name], label)
+            items = ListItems.of(declared(self.model.kind)[db_field.name], label)
         if items is not None:
             options |= {"form_class": ListField, "items": items}
         return super().formfield_for_dbfield(db_field, request, **options)
@@ -81,11 +81,15 @@ class Curated(Chosen):
 
     def changeform_view(self, request: HttpRequest, *arguments: Any, **named: Any) -> Any:
         """Show a row's form, or save it; where that cannot be, say why."""
-        return self._told(request, "saved", lambda: super(Curated, self).changeform_view(request, *arguments, **named))
+        return self._told(
+            request, "saved", lambda: super(EditingMixin, self).changeform_view(request, *arguments, **named)
+        )
 
     def delete_view(self, request: HttpRequest, *arguments: Any, **named: Any) -> Any:
         """Ask whether a row is to go, or remove it; where that cannot be, say why."""
-        return self._told(request, "removed", lambda: super(Curated, self).delete_view(request, *arguments, **named))
+        return self._told(
+            request, "removed", lambda: super(EditingMixin, self).delete_view(request, *arguments, **named)
+        )
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
         """Send on to the record's own history."""
@@ -113,11 +117,11 @@ class Curated(Chosen):
 
     def _told(self, request: HttpRequest, done: str, act: Callable[[], Any]) -> Any:
         try:  # Django has all of it in one transaction, which is tried again as a whole
-            return Attempts(self.store.using).run(act) if request.method == "POST" else act()
+            return TransactionRetry(self.store.using).run(act) if request.method == "POST" else act()
         except OrbError as problem:
             self.message_user(request, refused(done, problem), messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
 
 
-def _key(row: Row) -> Key:
+def _key(row: RecordRow) -> Key:
     return tuple(getattr(row, name) for name in row.kind.key_fields)

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from orbsite.admin.diff import Part, differences
+from orbsite.admin.diff import FieldDiff, differences
 from orbsite.models.ledger import Change
 from orbsite.operations.ledger.change_log import key_text
 from orbsite.operations.ledger.tombstones import REMOVALS
@@ -41,7 +41,7 @@ class Version:
     """None where there was nothing, or what cannot be read."""
     raw: str
     """What was there, where it cannot be read."""
-    parts: list[Part]
+    parts: list[FieldDiff]
     is_exact: bool
     """Whether the change itself made all of the difference: nothing else wrote the record before the next one."""
     is_there: bool

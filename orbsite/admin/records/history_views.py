@@ -21,7 +21,7 @@ from orbsite.admin.base.permissions import View
 from orbsite.admin.diff import differences
 from orbsite.admin.records.history import changes_of, history, tombstone_of
 from orbsite.models.ledger import Change, Run
-from orbsite.operations.ledger.manual_changes import Hand
+from orbsite.operations.ledger.manual_changes import Actor
 from orbsite.operations.records.edit import edit
 from orbsite.operations.records.revert import revert
 from orbsite.storage.clock import utc_now
@@ -30,7 +30,7 @@ from orbsite.storage.records.digest import digest
 from orbsite.storage.records.domain import Domain, registered
 from orbsite.storage.records.record import Key, Record
 from orbsite.storage.sql.filters import can_be_stored
-from orbsite.storage.sql.models import Row
+from orbsite.storage.sql.models import RecordRow
 from orbsite.storage.sql.store import SqlStore
 
 
@@ -42,7 +42,7 @@ class Subject:
     domain: Domain
     kind: type[Record]
     key: Key
-    row: Row | None
+    row: RecordRow | None
 
     @property
     def plural(self) -> str:
@@ -175,7 +175,7 @@ def _context(request: HttpRequest, subject: Subject, title: str) -> dict[str, An
     }
 
 
-def _written_by(row: Row | None) -> Run | None:
+def _written_by(row: RecordRow | None) -> Run | None:
     return None if row is None or row.run_id is None else Run.objects.filter(uid=row.run_id).first()
 
 
@@ -189,9 +189,9 @@ def _may_put(subject: Subject, change: Change, request: HttpRequest) -> bool:
     return bool(may(request, subject.row))
 
 
-def _hand(request: HttpRequest, reason: str) -> Hand:
+def _hand(request: HttpRequest, reason: str) -> Actor:
     said = " ".join(request.POST.get("reason", "").replace("\x00", "").split())
-    return Hand(actor=request.user.get_username(), at=utc_now(), reason=f"{reason}: {said}" if said else reason)
+    return Actor(actor=request.user.get_username(), at=utc_now(), reason=f"{reason}: {said}" if said else reason)
 
 
 def _told(request: HttpRequest, act: Callable[[], Any], said: str) -> None:

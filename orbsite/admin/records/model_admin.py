@@ -21,19 +21,19 @@ from orbsite.admin.base.changelist import ModelAdmin, QuickAdmin, domains, known
 from orbsite.admin.base.permissions import may_see
 from orbsite.admin.forms.fields import ExactTextField, InstantField, RecordForm, TreeField
 from orbsite.admin.links import Link, Linked, to_operation
-from orbsite.admin.records.editing import Curated
-from orbsite.admin.records.operation_actions import Handed
+from orbsite.admin.records.editing import EditingMixin
+from orbsite.admin.records.operation_actions import OperationActionsMixin
 from orbsite.models.ledger import Change, Reject, Run
 from orbsite.models.statistics import Growth
 from orbsite.operations.migration.rollback import REVERSIBLE
 from orbsite.storage.encoding.json_parser import UNCLEAN
 from orbsite.storage.records.domain import registered
-from orbsite.storage.sql.models import Row
+from orbsite.storage.sql.models import RecordRow
 
 __all__ = ["LedgerAdmin", "ModelAdmin", "QuickAdmin", "RecordAdmin", "excerpt", "pretty"]
 
 
-class RecordAdmin(Handed, Curated, QuickAdmin):
+class RecordAdmin(OperationActionsMixin, EditingMixin, QuickAdmin):
     """Pages for the rows of one kind of record. The record's own rules hold for its forms."""
 
     former_address: ClassVar[str] = ""
@@ -54,7 +54,7 @@ class RecordAdmin(Handed, Curated, QuickAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """The record's fields, then what the row remembers."""
-        model: type[Row] = self.model
+        model: type[RecordRow] = self.model
         fields = [name for name in model.kind.__struct_fields__ if name != "extra"]
         asked = ("reason", "expect") if obj is not None and self.has_change_permission(request, obj) else ()
         return [*fields, *asked, *(() if obj is None else ("unknown_keys", "written_by", "digest"))]
@@ -91,12 +91,12 @@ class RecordAdmin(Handed, Curated, QuickAdmin):
         return super().changelist_view(request, extra_context)
 
     @admin.display(description="unknown keys")
-    def unknown_keys(self, row: Row) -> SafeString:
+    def unknown_keys(self, row: RecordRow) -> SafeString:
         """Keys that this version does not know, kept for whoever wrote them."""
         return pretty(row.extra)
 
     @admin.display(description="run")
-    def written_by(self, row: Row) -> str:
+    def written_by(self, row: RecordRow) -> str:
         """The run that was the last to write the row."""
         return _run_named(row.run_id)
 

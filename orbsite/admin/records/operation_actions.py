@@ -14,7 +14,7 @@ from orbsite.admin.base import audit
 from orbsite.admin.base.permissions import may
 from orbsite.admin.jobs.start import start
 from orbsite.admin.jobs.views import address_of
-from orbsite.admin.records.bulk_actions import Chosen
+from orbsite.admin.records.bulk_actions import BulkActionsMixin
 from orbsite.operations.jobs.catalog import OPERATIONS
 from orbsite.operations.jobs.parameters import looking
 from orbsite.operations.ledger.change_log import key_text
@@ -31,7 +31,7 @@ MOST = 1000
 _LISTED = 20
 
 
-class Handed(Chosen):
+class OperationActionsMixin(BulkActionsMixin):
     """A list of records whose rows can be handed over to operations."""
 
     def get_actions(self, request: HttpRequest, action_location: Any = None) -> Any:
@@ -54,7 +54,7 @@ class Handed(Chosen):
         yield "erase", erase_user, "Erase the user"
 
 
-def validate(page: Handed, request: HttpRequest, queryset: Any) -> None:
+def validate(page: OperationActionsMixin, request: HttpRequest, queryset: Any) -> None:
     """Hold each row to the rules of its record, and say what is wrong."""
     readings = _readings(page, request, queryset)
     if readings is None:
@@ -69,7 +69,7 @@ def validate(page: Handed, request: HttpRequest, queryset: Any) -> None:
         page.message_user(request, f"{len(wrong) - _LISTED} more are not valid.", messages.ERROR)
 
 
-def sanitize(page: Handed, request: HttpRequest, queryset: Any) -> Any:
+def sanitize(page: OperationActionsMixin, request: HttpRequest, queryset: Any) -> Any:
     """Have a worker tell what would be mended; its page has the button that does it."""
     keys = _keys(page, request, queryset)
     if keys is None:
@@ -80,7 +80,7 @@ def sanitize(page: Handed, request: HttpRequest, queryset: Any) -> Any:
     return start(request, "sanitize", looking(OPERATIONS["sanitize"], wanted), back=back)
 
 
-def export(page: Handed, request: HttpRequest, queryset: Any) -> Any:
+def export(page: OperationActionsMixin, request: HttpRequest, queryset: Any) -> Any:
     """Send the rows as a file in the guide's layout."""
     readings = _readings(page, request, queryset)
     if readings is None:
@@ -100,22 +100,22 @@ def export(page: Handed, request: HttpRequest, queryset: Any) -> Any:
     return answer
 
 
-def export_user(page: Handed, request: HttpRequest, queryset: Any) -> Any:
+def export_user(page: OperationActionsMixin, request: HttpRequest, queryset: Any) -> Any:
     """Go to the export of all that there is of the user of the rows."""
     return _of_user(page, request, queryset, "export")
 
 
-def compact_user(page: Handed, request: HttpRequest, queryset: Any) -> Any:
+def compact_user(page: OperationActionsMixin, request: HttpRequest, queryset: Any) -> Any:
     """Go to where a policy is chosen for the user of the rows."""
     return _of_user(page, request, queryset, "compact")
 
 
-def erase_user(page: Handed, request: HttpRequest, queryset: Any) -> Any:
+def erase_user(page: OperationActionsMixin, request: HttpRequest, queryset: Any) -> Any:
     """Go to the erasure of the user of the rows."""
     return _of_user(page, request, queryset, "erase")
 
 
-def _of_user(page: Handed, request: HttpRequest, queryset: Any, operation: str) -> Any:
+def _of_user(page: OperationActionsMixin, request: HttpRequest, queryset: Any, operation: str) -> Any:
     if _keys(page, request, queryset) is None:
         return None
     users = set(queryset.order_by().values_list("user_id", flat=True))
@@ -125,7 +125,9 @@ def _of_user(page: Handed, request: HttpRequest, queryset: Any, operation: str) 
     return HttpResponseRedirect(address_of(operation, {"user": users.pop()}))
 
 
-def _readings(page: Handed, request: HttpRequest, queryset: Any) -> list[tuple[Key, Reading[Any]]] | None:
+def _readings(
+    page: OperationActionsMixin, request: HttpRequest, queryset: Any
+) -> list[tuple[Key, Reading[Any]]] | None:
     keys = _keys(page, request, queryset)
     if keys is None:
         return None
@@ -134,7 +136,7 @@ def _readings(page: Handed, request: HttpRequest, queryset: Any) -> list[tuple[K
     return [(tuple(row[name] for name in kind.key_fields), read_row(kind, row)) for row in rows]
 
 
-def _keys(page: Handed, request: HttpRequest, queryset: Any) -> list[Key] | None:
+def _keys(page: OperationActionsMixin, request: HttpRequest, queryset: Any) -> list[Key] | None:
     keys = list(queryset.order_by().values_list(*page.model.kind.key_fields)[: MOST + 1])
     if len(keys) <= MOST:
         return keys

@@ -20,8 +20,8 @@ from orbsite.admin.base.changelist import QuickAdmin, QuickChangeList
 from orbsite.admin.base.permissions import may
 from orbsite.search.analyzer import words
 from orbsite.search.backends import HasTag
-from orbsite.search.indexer import Index
-from orbsite.search.query import Part, Wanted, read
+from orbsite.search.indexer import SearchIndex
+from orbsite.search.query import Phrase, Wanted, read
 from orbsite.search.search import NEWEST, search
 from orbsite.storage.encoding.json_parser import UNCLEAN
 from orbsite.storage.findings import printable
@@ -127,7 +127,7 @@ class OfTag(Given):
         found = tuple(words(tag))
         if not found:
             messages.warning(request, "This tag has no letters to find it by among all; choose a user or session too.")
-        wanted = Wanted((Part(found),) if found else ())
+        wanted = Wanted((Phrase(found),) if found else ())
         return queryset.filter(has_it, search(queryset, wanted).condition)
 
     def frequent(self, changelist: Any) -> list[tuple[str, str]]:
@@ -211,7 +211,7 @@ class SearchedAdmin(QuickAdmin):
             told = Told(
                 is_empty=wanted.is_empty,
                 unknown=found.unknown,
-                ended_at=index.standing().ended_at,
+                ended_at=index.compare().ended_at,
                 may_index=may(request.user, "index"),
             )
             condition = found.condition
@@ -219,8 +219,8 @@ class SearchedAdmin(QuickAdmin):
         return queryset.filter(condition), False
 
 
-def _index_of(kind: type[Record]) -> Index:
-    return Index(next(domain for domain in registered() if kind in domain.kinds), kind)
+def _index_of(kind: type[Record]) -> SearchIndex:
+    return SearchIndex(next(domain for domain in registered() if kind in domain.kinds), kind)
 
 
 def _most(changelist: Any, values: Iterator[str]) -> list[tuple[str, str]]:

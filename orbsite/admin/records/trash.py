@@ -18,7 +18,7 @@ from orbsite.admin.base.messages import refused
 from orbsite.admin.records.history_views import kind_of, number_in
 from orbsite.conf import app_settings
 from orbsite.models.ledger import Change, Run
-from orbsite.operations.ledger.manual_changes import Hand
+from orbsite.operations.ledger.manual_changes import Actor
 from orbsite.operations.ledger.tombstones import REMOVALS
 from orbsite.operations.records.undelete import bring_back
 from orbsite.storage.clock import utc_now
@@ -32,7 +32,7 @@ _SHOWN = 120
 
 
 @dataclass(frozen=True, slots=True)
-class Grave:
+class RemovedRecord:
     """A tombstone as a page shows it."""
 
     change: Change
@@ -104,7 +104,7 @@ def _removed(site: AdminSite, request: HttpRequest, number: int, domain: str, ki
         "run": run,
         "domain": domain,
         "kind": kind,
-        "graves": [_shown(change) for change in page[:PAGE]],
+        "tombstones": [_shown(change) for change in page[:PAGE]],
         "next": page[PAGE - 1].pk if len(page) > PAGE else None,
         "until": _until(run.started_at),
         "may_restore": may_restore,
@@ -117,7 +117,7 @@ def _bring_back(request: HttpRequest, store: SqlStore, kind: type[Record]) -> No
     if not numbers:
         messages.warning(request, "Nothing was chosen, and nothing was brought back. Tick what is to come back.")
         return
-    hand = Hand(actor=request.user.get_username(), at=utc_now(), reason="brought back from what was removed")
+    hand = Actor(actor=request.user.get_username(), at=utc_now(), reason="brought back from what was removed")
     try:
         report = bring_back(store, kind, numbers, hand=hand)
     except OrbError as problem:
@@ -140,11 +140,11 @@ def _seen(site: AdminSite, request: HttpRequest) -> list[tuple[Any, type[Record]
     ]
 
 
-def _shown(change: Change) -> Grave:
+def _shown(change: Change) -> RemovedRecord:
     text = change.before.partition('"record":')[2]
     shown = " ".join(text[: 4 * _SHOWN].split())
     key = tuple(msgspec.json.decode(change.key, type=list[str]))
-    return Grave(change, key, shown if len(shown) <= _SHOWN else f"{shown[: _SHOWN - 1]}…")
+    return RemovedRecord(change, key, shown if len(shown) <= _SHOWN else f"{shown[: _SHOWN - 1]}…")
 
 
 def _until(moment: datetime) -> datetime:

@@ -12,7 +12,7 @@ from pathlib import Path
 from orbsite.operations.backup import manifest
 from orbsite.operations.backup.manifest import MANIFEST, SUMS
 from orbsite.storage.errors import OrbError
-from orbsite.storage.file.orphans import MOMENT, TEMPORARY, Leftover, is_held, is_plain, stamp_of
+from orbsite.storage.file.orphans import MOMENT, TEMPORARY, OrphanFile, is_held, is_plain, stamp_of
 from orbsite.storage.filesystem.atomic_replace import temporary_name
 from orbsite.storage.filesystem.directory import Directory
 
@@ -21,7 +21,7 @@ _HALF = re.compile(rf"\.backup{TEMPORARY}", re.ASCII)
 _FILE = re.compile(rf"{re.escape(MANIFEST)}|{SUMS}|[a-z0-9_]+\.json|database\.(?:sqlite3|dump)", re.ASCII)
 _HALF_FILE = re.compile(rf"\.(?:{_FILE.pattern}){TEMPORARY}|{_FILE.pattern}|database\.sqlite3-journal", re.ASCII)
 
-Expired = tuple[Path, Leftover, Callable[[], None]]
+Expired = tuple[Path, OrphanFile, Callable[[], None]]
 
 
 def newest_backup(path: Path) -> datetime | None:
@@ -54,48 +54,48 @@ class Shelves:
                 found = [*self._half(parent), *self._whole(parent)]
         except FileNotFoundError:
             return
-        for leftover, file in found:
-            yield self.path / leftover.name, leftover, _Removal(self.path, leftover, file)
+        for orphan, file in found:
+            yield self.path / orphan.name, orphan, _BackupRemoval(self.path, orphan, file)
 
-    def _half(self, parent: Directory) -> Iterator[tuple[Leftover, re.Pattern[str]]]:
+    def _half(self, parent: Directory) -> Iterator[tuple[OrphanFile, re.Pattern[str]]]:
         for name in sorted(parent.names()):
             match = _HALF.fullmatch(name)
             if match and not is_held(match):
-                leftover = _looked_at(parent, name, "a backup that was killed half way", _HALF_FILE, 0)
-                if leftover is not None and leftover.is_over(self.grace, self.now):
-                    yield leftover, _HALF_FILE
+                orphan = _looked_at(parent, name, "a backup that was killed half way", _HALF_FILE, 0)
+                if orphan is not None and orphan.is_over(self.grace, self.now):
+                    yield orphan, _HALF_FILE
 
-    def _whole(self, parent: Directory) -> Iterator[tuple[Leftover, re.Pattern[str]]]:
+    def _whole(self, parent: Directory) -> Iterator[tuple[OrphanFile, re.Pattern[str]]]:
         if self.keep is None:
             return
         matches = [match for name in parent.names() if (match := _WHOLE.fullmatch(name))]
         newest_first = sorted(matches, key=lambda one: (one["moment"], int(one["number"] or 1)), reverse=True)
         old = []
         for match in newest_first:
-            leftover = _looked_at(parent, match[0], "a backup that has expired", _FILE, stamp_of(match))
-            if leftover is not None and leftover.is_over(self.keep, self.now):
-                old.append(leftover)
+            orphan = _looked_at(parent, match[0], "a backup that has expired", _FILE, stamp_of(match))
+            if orphan is not None and orphan.is_over(self.keep, self.now):
+                old.append(orphan)
         newest = next((one[0] for one in newest_first if _is_whole(self.path / one[0])), None) if old else None
         if newest is not None:
             yield from ((one, _FILE) for one in reversed(old) if one.name != newest)
 
 
 @dataclass(frozen=True, slots=True)
-class _Removal:
+class _BackupRemoval:
     path: Path
-    leftover: Leftover
+    orphan: OrphanFile
     file: re.Pattern[str]
 
     def __call__(self) -> None:
         """Remove the directory: first it loses its name, so that nobody takes what is left of it for a backup."""
         with Directory.open(self.path) as parent:
-            known = _looked_at(parent, self.leftover.name, "", self.file, 0)
-            if known is None or known.size != self.leftover.size or known.youngest > self.leftover.youngest:
+            known = _looked_at(parent, self.orphan.name, "", self.file, 0)
+            if known is None or known.size != self.orphan.size or known.youngest > self.orphan.youngest:
                 raise OrbError("it was changed meanwhile; run this again")
-            name = self.leftover.name
+            name = self.orphan.name
             if not name.startswith("."):
                 name = temporary_name("backup")
-                parent.fs.rename(self.leftover.name, name, parent.descriptor)
+                parent.fs.rename(self.orphan.name, name, parent.descriptor)
                 parent.sync()
             with parent.enter(name) as directory:
                 for one in directory.names():
@@ -104,7 +104,7 @@ class _Removal:
             parent.sync()
 
 
-def _looked_at(parent: Directory, name: str, reason: str, file: re.Pattern[str], stamp: int) -> Leftover | None:
+def _looked_at(parent: Directory, name: str, reason: str, file: re.Pattern[str], stamp: int) -> OrphanFile | None:
     """Return a directory with its size and its last change, or None where it holds anything that we did not make."""
     status = parent.status_of(name)
     if status is None or not stat.S_ISDIR(status.st_mode):
@@ -116,7 +116,7 @@ def _looked_at(parent: Directory, name: str, reason: str, file: re.Pattern[str],
             if inner is None or not file.fullmatch(one) or not is_plain(inner):
                 return None
             size, changed = size + inner.st_size, max(changed, inner.st_mtime_ns)
-    return Leftover(name, reason, size, max(changed, stamp))
+    return OrphanFile(name, reason, size, max(changed, stamp))
 
 
 def _is_whole(path: Path) -> bool:

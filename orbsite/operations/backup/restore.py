@@ -12,7 +12,7 @@ from orbsite.operations.backup import database as dump
 from orbsite.operations.backup.create import DATABASE, take
 from orbsite.operations.backup.manifest import SUMS, Manifest, SavedDatabase, checked, is_signed
 from orbsite.operations.ledger.erased_rows import erase_since
-from orbsite.operations.ledger.erasure_list import known, sieve_for
+from orbsite.operations.ledger.erasure_list import erasure_filter, known
 from orbsite.operations.ledger.runs import alone
 from orbsite.operations.report import Report
 from orbsite.storage.errors import DocumentCorrupt, OrbError
@@ -146,11 +146,11 @@ class _Plan:
                 report.domains[domain.name].count("files", "restored")
 
     def _put(self, domain: Domain, data: bytes) -> None:
-        sieve = sieve_for(domain, self._base)
+        without_erased = erasure_filter(domain, self._base)
         try:
-            file_store(domain, self._base).replace(data, sieve)
+            file_store(domain, self._base).replace(data, without_erased)
         except DocumentCorrupt:  # it is what is there now, for the backup's was checked
-            repair.start_over(open_document(domain, self._base), sieve(data))
+            repair.start_over(open_document(domain, self._base), without_erased(data))
 
     def _state(self, domain: Domain) -> str:
         saved, present = self._saved[domain.name], self._present[domain.name]

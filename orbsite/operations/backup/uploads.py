@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from orbsite.storage.errors import DocumentRefused, OrbError, SaveFailed
-from orbsite.storage.file.orphans import MOMENT, Leftover, Spelling, is_plain
+from orbsite.storage.file.orphans import MOMENT, OrphanFile, Spelling, is_plain
 from orbsite.storage.filesystem.directory import Directory, numbered
 
 UPLOADS = "uploads"
@@ -70,20 +70,20 @@ def path_of(under: Path, name: str) -> Path:
     raise OrbError("there is no upload of that name under ORB_BACKUP_DIR/uploads; upload the database again")
 
 
-def expired(under: Path, now: datetime, grace: timedelta) -> Iterator[tuple[Path, Leftover, Callable[[], None]]]:
+def expired(under: Path, now: datetime, grace: timedelta) -> Iterator[tuple[Path, OrphanFile, Callable[[], None]]]:
     """Yield the uploads that are older, and what removes each; a file of another name is somebody else's."""
     try:
         with Directory.open(under / UPLOADS) as directory:
             old = [one for one in _OURS.found(directory) if one.is_over(grace, now)]
     except FileNotFoundError:
         return
-    for leftover in old:
-        yield under / UPLOADS / leftover.name, leftover, partial(_remove, under / UPLOADS, leftover)
+    for orphan in old:
+        yield under / UPLOADS / orphan.name, orphan, partial(_remove, under / UPLOADS, orphan)
 
 
-def _remove(place: Path, leftover: Leftover) -> None:
+def _remove(place: Path, orphan: OrphanFile) -> None:
     with Directory.open(place) as directory:
-        if not leftover.is_still(directory.status_of(leftover.name)):
+        if not orphan.is_still(directory.status_of(orphan.name)):
             raise OrbError("it was changed meanwhile; run this again")
-        directory.fs.unlink(leftover.name, directory.descriptor)
+        directory.fs.unlink(orphan.name, directory.descriptor)
         directory.sync()

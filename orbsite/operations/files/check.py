@@ -7,7 +7,7 @@ from pathlib import Path
 from orbsite.operations.report import Report, Section
 from orbsite.storage.errors import DocumentCorrupt, OrbError
 from orbsite.storage.file import repair as repairs
-from orbsite.storage.file.checker import Symptom, Trouble, examine
+from orbsite.storage.file.checker import Issue, IssueKind, examine
 from orbsite.storage.file.document import Document, require_directory
 from orbsite.storage.findings import Finding, error, warning
 from orbsite.storage.records.domain import Domain
@@ -27,9 +27,9 @@ def check(domains: list[Domain], base: Path) -> Report:
     for domain in domains:
         section = report.section(domain.name, ["files"])
         document = open_document(domain, base)
-        for symptom in examine(domain, document):
-            _count(section, symptom)
-            section.findings.append(_finding(document, symptom, symptom.message))
+        for issue in examine(domain, document):
+            _count(section, issue)
+            section.findings.append(_finding(document, issue, issue.message))
     return report
 
 
@@ -46,25 +46,25 @@ def repair(domains: list[Domain], base: Path, *, apply: bool, restore: bool = Fa
         section = report.section(domain.name, ["files"])
         document = open_document(domain, base)
         before = examine(domain, document)
-        if apply and any(repairs.plan(symptom, restore=restore) for symptom in before):
+        if apply and any(repairs.plan(issue, restore=restore) for issue in before):
             try:
                 repairs.mend(domain, document, before, restore=restore)
             except OrbError as problem:
                 section.findings.append(error(str(document.path.relative_to(base)), f"not mended: {problem}"))
                 report.unreadable |= not isinstance(problem, DocumentCorrupt)
         after = examine(domain, document) if apply else before
-        for symptom in before:
-            is_mended = symptom not in after
-            _tell(section, document, symptom, is_mended=is_mended, is_tried=apply, restore=restore)
-        for symptom in after:
-            _count(section, symptom)
+        for issue in before:
+            is_mended = issue not in after
+            _tell(section, document, issue, is_mended=is_mended, is_tried=apply, restore=restore)
+        for issue in after:
+            _count(section, issue)
     return report
 
 
 def _tell(
-    section: Section, document: Document, symptom: Symptom, *, is_mended: bool, is_tried: bool, restore: bool
+    section: Section, document: Document, issue: Issue, *, is_mended: bool, is_tried: bool, restore: bool
 ) -> None:
-    todo = repairs.plan(symptom, restore=restore)
+    todo = repairs.plan(issue, restore=restore)
     if is_mended:
         section.count("files", "mended")
         end = f"done: {todo}" if todo else "gone with the rest"
@@ -73,22 +73,22 @@ def _tell(
         end = f"it could not be mended; run this again to {todo}"
     elif todo:
         end = f"--apply would {todo}"
-    elif symptom.trouble in repairs.RESTORED:
+    elif issue.trouble in repairs.RESTORED:
         end = "--restore-previous would go back to the last good generation; a backup may be newer"
     else:
         end = "nothing is done about this here"
-    section.findings.append(_finding(document, symptom, f"{symptom.message}; {end}"))
+    section.findings.append(_finding(document, issue, f"{issue.message}; {end}"))
 
 
-def _count(section: Section, symptom: Symptom) -> None:
-    if symptom.trouble.is_damage:
+def _count(section: Section, issue: Issue) -> None:
+    if issue.trouble.is_damage:
         section.count("files", "damaged")
-    elif symptom.trouble is Trouble.EDITED:
+    elif issue.trouble is IssueKind.EDITED:
         section.count("files", "edited")
-    elif symptom.trouble is not Trouble.ASIDE:
+    elif issue.trouble is not IssueKind.ASIDE:
         section.count("files", "left over")
 
 
-def _finding(document: Document, symptom: Symptom, message: str) -> Finding:
-    path = str(document.path.with_name(symptom.name).relative_to(document.base))
-    return (error if symptom.trouble.is_damage else warning)(path, message)
+def _finding(document: Document, issue: Issue, message: str) -> Finding:
+    path = str(document.path.with_name(issue.name).relative_to(document.base))
+    return (error if issue.trouble.is_damage else warning)(path, message)

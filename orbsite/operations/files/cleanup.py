@@ -15,16 +15,16 @@ from pathlib import Path
 from orbsite.operations.backup import uploads
 from orbsite.operations.backup.prune import Shelves
 from orbsite.operations.files import export_directories as exports
-from orbsite.operations.files.untracked_files import entered, named, shown, strangers_in
+from orbsite.operations.files.untracked_files import entered, named, shown, untracked_in
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report, Section
 from orbsite.storage.errors import DocumentRefused, OrbError
 from orbsite.storage.file.document import LOST_AND_FOUND, Document, require_directory
 from orbsite.storage.file.orphans import (
-    GRAVES,
     HALF_FACTS,
-    HALF_GRAVES,
-    Leftover,
+    HALF_TOMBSTONE_FILES,
+    TOMBSTONE_FILES,
+    OrphanFile,
     Spelling,
     is_needed,
     of_document,
@@ -81,33 +81,33 @@ def cleanup(
     the report lists, else nothing is done (OrbError). Raises DocumentError where the directory is missing.
     """
     require_directory(base)
-    work = _Work(Report(columns=COLUMNS, bad=("failed",)), base, times, apply)
+    work = _Cleanup(Report(columns=COLUMNS, bad=("failed",)), base, times, apply)
     progress.tells_of(work.report)
     with Directory.open(base) as top:
-        strangers = strangers_in(top)
-        wanted = [named(strangers, name) for name in unknown]
+        untracked = untracked_in(top)
+        wanted = [named(untracked, name) for name in unknown]
         for domain in domains:
             try:
                 work.beside(domain)
             except DocumentRefused as problem:
                 work.section(domain.name).findings.append(warning(domain.file.parent.name, f"{problem}; left alone"))
             progress(1)
-        work.graves(top)
+        work.tombstones(top)
         if backups is not None:
             section = work.section(BACKUPS)
             shelves = Shelves(backups, times.now, times.grace, times.backups)
-            for path, leftover, remove in (
+            for path, orphan, remove in (
                 *shelves.expired(),
                 *uploads.expired(backups, times.now, times.grace),
                 *exports.expired(backups, times.now, times.exports),
             ):
-                work.tell(section, path, leftover, remove)
-        work.strangers(top, strangers, wanted)
+                work.tell(section, path, orphan, remove)
+        work.untracked(top, untracked, wanted)
     return work.report
 
 
 @dataclass(slots=True)
-class _Work:
+class _Cleanup:
     report: Report
     base: Path
     times: Times
@@ -141,14 +141,14 @@ class _Work:
                     return
             else:
                 directory = stack.enter_context(Directory.open(document.path.parent))
-            for within, leftover in old:
-                self._unlink(section, directory, within, leftover)
+            for within, orphan in old:
+                self._unlink(section, directory, within, orphan)
 
-    def graves(self, top: Directory) -> None:
+    def tombstones(self, top: Directory) -> None:
         """Clear away the tombstones of which the undo window has ended."""
         undo, grace = self.times.undo, self.times.grace
         self._own(top, (OWN,), [(HALF_FACTS, grace)])
-        self._own(top, (OWN, TOMBSTONES), [(GRAVES, undo), (HALF_GRAVES, grace)])
+        self._own(top, (OWN, TOMBSTONES), [(TOMBSTONE_FILES, undo), (HALF_TOMBSTONE_FILES, grace)])
 
     def _own(self, top: Directory, within: tuple[str, ...], kept: list[tuple[Spelling, timedelta]]) -> None:
         section = self.section(TOMBSTONES)
@@ -161,14 +161,14 @@ class _Work:
                 section.findings.append(warning("/".join(within), f"{problem}; nothing was done there"))
                 return
             for spelling, keep in kept:
-                for leftover in spelling.found(directory):
-                    if self._is_over(section, leftover, keep):
-                        self._unlink(section, directory, None, leftover)
+                for orphan in spelling.found(directory):
+                    if self._is_over(section, orphan, keep):
+                        self._unlink(section, directory, None, orphan)
 
-    def strangers(self, top: Directory, strangers: dict[str, os.stat_result], wanted: list[str]) -> None:
+    def untracked(self, top: Directory, untracked: dict[str, os.stat_result], wanted: list[str]) -> None:
         """List what is not ours, and remove what of it was named."""
         section = self.section(UNKNOWN)
-        for name, status in strangers.items():
+        for name, status in untracked.items():
             section.count(KIND, "unknown")
             if name not in wanted:
                 section.findings.append(warning(shown(name), f"is not known here, {status.st_size:,} bytes; it stays"))
@@ -176,12 +176,12 @@ class _Work:
             *within, last = name.split("/")
             with ExitStack() as stack:
                 directory = entered(stack, top, within)
-                self._unlink(section, directory, None, Leftover.of(last, "was named to go", status))
+                self._unlink(section, directory, None, OrphanFile.of(last, "was named to go", status))
 
-    def tell(self, section: Section, path: Path, leftover: Leftover, act: Callable[[], None]) -> None:
+    def tell(self, section: Section, path: Path, orphan: OrphanFile, act: Callable[[], None]) -> None:
         """Do it, or say that it would be done."""
-        size = leftover.size
-        message = f"{leftover.reason}, {size:,} bytes"
+        size = orphan.size
+        message = f"{orphan.reason}, {size:,} bytes"
         section.count(KIND, "left_over")
         section.facts["bytes"] = section.facts.get("bytes", 0) + size
         where = shown(path.relative_to(self.base) if path.is_relative_to(self.base) else path)
@@ -199,8 +199,10 @@ class _Work:
             section.findings.append(warning(where, f"{message}; removed"))
             self.report.removed.append(path)
 
-    def _old(self, document: Document, directory: Directory, section: Section) -> list[tuple[str | None, Leftover]]:
-        found: list[tuple[str | None, Leftover]] = [(None, one) for one in of_document(document.name).found(directory)]
+    def _old(self, document: Document, directory: Directory, section: Section) -> list[tuple[str | None, OrphanFile]]:
+        found: list[tuple[str | None, OrphanFile]] = [
+            (None, one) for one in of_document(document.name).found(directory)
+        ]
         try:
             with directory.enter(LOST_AND_FOUND) as lost:
                 found += [(LOST_AND_FOUND, one) for one in of_lost_and_found(document.name).found(lost)]
@@ -210,19 +212,19 @@ class _Work:
             section.findings.append(warning(LOST_AND_FOUND, str(problem)))
         return [(within, one) for within, one in found if self._is_over(section, one, self.times.grace)]
 
-    def _is_over(self, section: Section, leftover: Leftover, keep: timedelta) -> bool:
-        is_over = leftover.is_over(keep, self.times.now)
+    def _is_over(self, section: Section, orphan: OrphanFile, keep: timedelta) -> bool:
+        is_over = orphan.is_over(keep, self.times.now)
         section.count(KIND, "younger", not is_over)
         return is_over
 
-    def _unlink(self, section: Section, directory: Directory, within: str | None, leftover: Leftover) -> None:
+    def _unlink(self, section: Section, directory: Directory, within: str | None, orphan: OrphanFile) -> None:
         def act() -> None:
             with ExitStack() as stack:
                 place = stack.enter_context(directory.enter(within)) if within else directory
-                if not leftover.is_still(place.status_of(leftover.name)):
+                if not orphan.is_still(place.status_of(orphan.name)):
                     raise OrbError("it was changed meanwhile; run this again")
-                place.fs.unlink(leftover.name, place.descriptor)
+                place.fs.unlink(orphan.name, place.descriptor)
                 place.sync()
 
         path = directory.path / within if within else directory.path
-        self.tell(section, path / leftover.name, leftover, act)
+        self.tell(section, path / orphan.name, orphan, act)

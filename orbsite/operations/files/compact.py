@@ -57,14 +57,14 @@ def compact(
         section = report.section(store.domain.name, (kind.plural for kind in store.domain.kinds))
         before, done = store.size(), plan
         if not dry_run:
-            grave = _Grave(store.domain, base, now(), force=force)
+            tombstone = _TombstoneWriter(store.domain, base, now(), force=force)
             if plan is not None and plan.dead:
-                done = store.compact(grave.bury)
+                done = store.compact(tombstone.write_tombstones)
             else:
                 store.fold()
-            report.tombstones += grave.names
+            report.tombstones += tombstone.names
             if plan is not None:
-                note_compaction([store], grave.moment)
+                note_compaction([store], tombstone.moment)
         _tell(section, done, dry_run=dry_run)
         section.facts |= {"before": before, "after": _size(plan) if dry_run else store.size()}
         progress(1)
@@ -82,7 +82,7 @@ def note_compaction(stores: Iterable[Store], moment: datetime) -> None:
 
 
 @dataclass(slots=True)
-class _Grave:
+class _TombstoneWriter:
     """Where what goes of one file is kept."""
 
     domain: Domain
@@ -91,7 +91,7 @@ class _Grave:
     force: bool
     names: list[str] = field(default_factory=list)
 
-    def bury(self, found: Compaction) -> None:
+    def write_tombstones(self, found: Compaction) -> None:
         """Keep it, on the disk, before anything goes."""
         if not self.force:
             _refuse_too_much(self.domain, found)

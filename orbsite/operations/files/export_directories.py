@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from orbsite.storage.errors import DocumentRefused, OrbError
-from orbsite.storage.file.orphans import Leftover, is_plain, kept_beside, moment_of
+from orbsite.storage.file.orphans import OrphanFile, is_plain, kept_beside, moment_of
 from orbsite.storage.filesystem.atomic_replace import temporary_name
 from orbsite.storage.filesystem.directory import Directory
 from orbsite.storage.records.domain import registered
@@ -21,7 +21,9 @@ _HALF_REMOVED = re.compile(r"\.export\.[0-9]{1,10}\.[0-9a-f]{8}\.tmp", re.ASCII)
 _REASON = "an export that has expired"
 
 
-def expired(under: Path, now: datetime, keep: timedelta | None) -> Iterator[tuple[Path, Leftover, Callable[[], None]]]:
+def expired(
+    under: Path, now: datetime, keep: timedelta | None
+) -> Iterator[tuple[Path, OrphanFile, Callable[[], None]]]:
     """Yield the exports that are older, and what removes each; None keeps all. What holds other files is left alone."""
     if keep is None:
         return
@@ -31,8 +33,8 @@ def expired(under: Path, now: datetime, keep: timedelta | None) -> Iterator[tupl
             old = [one for name in names if (one := _seen(parent, name)) is not None and one.is_over(keep, now)]
     except FileNotFoundError:
         return
-    for leftover in old:
-        yield under / leftover.name, leftover, _Removal(under, leftover)
+    for orphan in old:
+        yield under / orphan.name, orphan, _ExportRemoval(under, orphan)
 
 
 def remove_expired(under: Path, now: datetime, keep: timedelta | None) -> int:
@@ -59,11 +61,11 @@ def bytes_in(directory: Path) -> int:
     return total
 
 
-class _Removal:
+class _ExportRemoval:
     """Removes an export: first it loses its name, so that what is left of it is not taken for an export."""
 
-    def __init__(self, under: Path, leftover: Leftover) -> None:
-        self._under, self._leftover = under, leftover
+    def __init__(self, under: Path, orphan: OrphanFile) -> None:
+        self._under, self._leftover = under, orphan
 
     def __call__(self) -> None:
         """Remove it. Raises OSError, and OrbError where it was changed since it was found."""
@@ -93,7 +95,7 @@ def _clear(directory: Directory) -> None:
             directory.fs.unlink(name, directory.descriptor)
 
 
-def _seen(parent: Directory, name: str) -> Leftover | None:
+def _seen(parent: Directory, name: str) -> OrphanFile | None:
     """Return an export with its size and last change, or None where it holds anything that an export does not."""
     match = NAME.fullmatch(name)
     stamp = moment_of(f"{match['second']}Z") if match else 0
@@ -103,7 +105,7 @@ def _seen(parent: Directory, name: str) -> Leftover | None:
     except (FileNotFoundError, NotADirectoryError, DocumentRefused):
         return None
     size = sum(one.st_size for one in files if not stat.S_ISDIR(one.st_mode))
-    return Leftover(name, _REASON, size, max([stamp, *(one.st_mtime_ns for one in files)]))
+    return OrphanFile(name, _REASON, size, max([stamp, *(one.st_mtime_ns for one in files)]))
 
 
 def _known() -> dict[tuple[str, ...], set[str]]:

@@ -29,7 +29,7 @@ def read_json(path: str | Path, default: Any) -> Any:
         return default
     try:
         return json_parser.parse(json_parser.without_bom(data)[0])
-    except json_parser.Malformed as problem:
+    except json_parser.MalformedJSON as problem:
         raise DocumentCorrupt(
             f"{path} is not valid JSON: {problem}; it was left as it is, mend it by hand"
         ) from problem

@@ -12,9 +12,9 @@ from orbsite.storage.file.document import LOST_AND_FOUND
 from orbsite.storage.file.erasure import ERASURES
 from orbsite.storage.file.last_runs import FACTS
 from orbsite.storage.file.orphans import (
-    GRAVES,
     HALF_FACTS,
-    HALF_GRAVES,
+    HALF_TOMBSTONE_FILES,
+    TOMBSTONE_FILES,
     Spelling,
     is_plain,
     kept_beside,
@@ -29,12 +29,12 @@ OTHERS = frozenset({"events", "mav"})
 """Directories of other layers, which are never looked into."""
 
 
-def strangers_in(top: Directory) -> dict[str, os.stat_result]:
+def untracked_in(top: Directory) -> dict[str, os.stat_result]:
     """Return what is neither ours nor another layer's, by its name from the data directory on."""
-    return dict(_strangers(top))
+    return dict(_untracked(top))
 
 
-def _strangers(top: Directory) -> Iterator[tuple[str, os.stat_result]]:
+def _untracked(top: Directory) -> Iterator[tuple[str, os.stat_result]]:
     domains = {domain.file.parent.name: domain for domain in registered()}
     yield from _unknown(top, (), {*domains, *OTHERS, OWN})
     for name, domain in domains.items():
@@ -42,7 +42,7 @@ def _strangers(top: Directory) -> Iterator[tuple[str, os.stat_result]]:
         yield from _unknown(top, (name,), kept_beside(document) | domain.others, of_document(document))
         yield from _unknown(top, (name, LOST_AND_FOUND), (), of_lost_and_found(document))
     yield from _unknown(top, (OWN,), {TOMBSTONES, FACTS, ERASURES, f".{ERASURES}.lock"}, HALF_FACTS)
-    yield from _unknown(top, (OWN, TOMBSTONES), (), GRAVES, HALF_GRAVES)
+    yield from _unknown(top, (OWN, TOMBSTONES), (), TOMBSTONE_FILES, HALF_TOMBSTONE_FILES)
 
 
 def _unknown(
@@ -67,15 +67,15 @@ def entered(stack: ExitStack, top: Directory, within: Iterable[str]) -> Director
     return top
 
 
-def named(strangers: dict[str, os.stat_result], name: str) -> str:
+def named(untracked: dict[str, os.stat_result], name: str) -> str:
     """Return the name of a file that may go because it was named. Raises OrbError for any other."""
-    found = next((one for one in strangers if name in (one, shown(one))), None)
+    found = next((one for one in untracked if name in (one, shown(one))), None)
     if found is None:
         raise OrbError(
             f"{shown(name)} is not among the unknown files, so nothing was done; "
             "name one that is listed, as it is listed: files of ours and of other layers cannot be named"
         )
-    if not is_plain(strangers[found]):
+    if not is_plain(untracked[found]):
         raise OrbError(f"{shown(name)} is no plain file but a directory, a link or the like; nothing was done")
     return found
 

@@ -26,7 +26,7 @@ COLUMNS = ("read", "valid", "rejected")
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Validation:
     """Whether something is valid, and every finding."""
 
     findings: tuple[Finding, ...]
@@ -65,15 +65,15 @@ def validate(domains: list[Domain], base: Path, *, progress: Progress = silent) 
     return report
 
 
-def validate_record(kind: type[Record], value: Any) -> Verdict:
+def validate_record(kind: type[Record], value: Any) -> Validation:
     """Check one record, given as parsed JSON or as a record."""
     try:
-        return Verdict(tuple(read(kind, _parsed(value)).findings))
+        return Validation(tuple(read(kind, _parsed(value)).findings))
     except ValueError as problem:
-        return Verdict((error(ROOT, str(problem)),))
+        return Validation((error(ROOT, str(problem)),))
 
 
-def validate_document(domain: Domain, data: Any) -> Verdict:
+def validate_document(domain: Domain, data: Any) -> Validation:
     """Check a whole file, given as its bytes or as parsed JSON."""
     try:
         content = data if isinstance(data, bytes) else data.encode() if isinstance(data, str) else stringify(data)
@@ -82,7 +82,7 @@ def validate_document(domain: Domain, data: Any) -> Verdict:
         found = [error(problem.path or ROOT, problem.reason)]
     except ValueError as problem:
         found = [error(ROOT, f"it is no JSON: {problem}")]
-    return Verdict(tuple(found))
+    return Validation(tuple(found))
 
 
 def sanitize_record(

@@ -21,14 +21,14 @@ from orbsite.operations.jobs import quota
 from orbsite.operations.jobs.catalog import read
 from orbsite.operations.jobs.parameters import Request
 from orbsite.operations.progress import Stopped
-from orbsite.operations.workers.heartbeat import SECONDS, Watched, beating
+from orbsite.operations.workers.heartbeat import SECONDS, MonitoredProgress, heartbeat
 from orbsite.operations.workers.queue import hand_over
 from orbsite.operations.workers.workers import a_name, brief, so_far, told
 from orbsite.runtime.tasks_compat import task
 from orbsite.storage.clock import utc_now
 from orbsite.storage.encoding.json_printer import canonical
 from orbsite.storage.errors import OrbError
-from orbsite.storage.sql.retry import Attempts
+from orbsite.storage.sql.retry import TransactionRetry
 
 MOST_FINDINGS = 1000
 NOTED = frozenset(
@@ -156,12 +156,12 @@ def execute(number: int, *, now: Callable[[], datetime], beat: float = SECONDS) 
     worker, began = a_name(), now()
     mine = {"state": _State.RUNNING, "worker": worker, "started_at": began, "heartbeat": began}
     queued = Job.objects.filter(pk=number, state=_State.QUEUED)
-    if not Attempts("default").run(lambda: queued.update(**mine)):
+    if not TransactionRetry("default").run(lambda: queued.update(**mine)):
         return False
-    job, watched = Job.objects.get(pk=number), Watched()
+    job, watched = Job.objects.get(pk=number), MonitoredProgress()
     ours = Job.objects.filter(pk=number, worker=worker, state=_State.RUNNING)
 
-    def alive(moment: datetime, seen: Watched) -> bool:
+    def alive(moment: datetime, seen: MonitoredProgress) -> bool:
         ours.update(heartbeat=moment, progress=seen.done, expected=seen.expected, so_far=so_far(seen.report))
         return ours.filter(wants_to_stop=False).exists()
 
@@ -174,10 +174,10 @@ def execute(number: int, *, now: Callable[[], datetime], beat: float = SECONDS) 
             "expected": watched.expected,
             "so_far": so_far(watched.report),
         }
-        Attempts("default").run(lambda: ours.update(**values))
+        TransactionRetry("default").run(lambda: ours.update(**values))
 
     try:
-        with beating(watched, alive, now, seconds=beat):
+        with heartbeat(watched, alive, now, seconds=beat):
             request = read(job.operation, job.arguments)
             if job.token is not None:
                 quota.check_bytes(job.token, request)

@@ -10,7 +10,7 @@ import msgspec
 from orbsite.models.ledger import Change, Reject, Run
 from orbsite.operations.ledger.runs import counts_of
 from orbsite.operations.report import Report, Section
-from orbsite.storage.base.store import Row
+from orbsite.storage.base.store import StoredRecord
 from orbsite.storage.encoding.json_parser import UNCLEAN
 from orbsite.storage.encoding.json_printer import compact, stringify
 from orbsite.storage.findings import Finding, errors, printable
@@ -26,12 +26,12 @@ class Outcome:
 
     entry: Entry
     what: str
-    row: Row[Record] | None
+    row: StoredRecord[Record] | None
     record: Record | None
     findings: tuple[Finding, ...]
 
 
-class Book:
+class ChangeLog:
     """The notes of a run about one domain."""
 
     def __init__(self, run: Run, report: Report, domain: Domain) -> None:

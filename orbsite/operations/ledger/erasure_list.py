@@ -17,7 +17,7 @@ from orbsite.conf import app_settings
 from orbsite.models.erasures import Erasure as ErasureRow
 from orbsite.storage.base.erasures import Erasure, ErasureList, digest_of, new_salt
 from orbsite.storage.encoding.timestamps import spell
-from orbsite.storage.file.erasure import ErasureFile, Sieve, without_erased
+from orbsite.storage.file.erasure import ErasureFile, ErasureFilter, without_erased
 from orbsite.storage.findings import error, path_to
 from orbsite.storage.records.domain import Domain, Entry
 
@@ -81,12 +81,12 @@ def refused(
 
     `source` returns all entries of the source, of which these may be a part.
     """
-    return _refused(domain, Sieve(domain, erasures, source), entries) if erasures else entries
+    return _refused(domain, ErasureFilter(domain, erasures, source), entries) if erasures else entries
 
 
-def _refused(domain: Domain, sieve: Sieve, entries: Iterator[Entry]) -> Iterator[Entry]:
+def _refused(domain: Domain, erasure_filter: ErasureFilter, entries: Iterator[Entry]) -> Iterator[Entry]:
     for entry in entries:
-        moment = sieve.moment(entry)
+        moment = erasure_filter.moment(entry)
         yield entry if moment is None else _stand_in(domain, entry, moment)
 
 
@@ -97,7 +97,7 @@ def _stand_in(domain: Domain, entry: Entry, moment: datetime) -> Entry:
     return Entry(place=place, kind=entry.kind, is_erased=True, position=entry.position, findings=found)
 
 
-def sieve_for(domain: Domain, base: Path) -> Callable[[bytes], bytes]:
+def erasure_filter(domain: Domain, base: Path) -> Callable[[bytes], bytes]:
     """Return what takes out of a document, at the moment when it is called, what was erased up to then."""
     return partial(_without_erased, domain, base)
 

@@ -14,7 +14,7 @@ from orbsite.operations.ledger.change_log import key_text
 from orbsite.operations.ledger.runs import counts_of
 from orbsite.operations.report import Report
 from orbsite.search.indexer import refresh_once_saved
-from orbsite.storage.base.store import Row
+from orbsite.storage.base.store import StoredRecord
 from orbsite.storage.encoding.json_printer import compact
 from orbsite.storage.records.changes import Delete, Put, Step, as_json
 from orbsite.storage.records.digest import digest
@@ -28,7 +28,7 @@ CONSOLE = "console"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hand:
+class Actor:
     """Who does something, when, and why."""
 
     actor: str
@@ -36,11 +36,11 @@ class Hand:
     reason: str = ""
 
 
-class Notes:
+class ManualChanges:
     """The notes of one act, to be made in its transaction; there is no run where nothing was changed."""
 
     def __init__(
-        self, store: SqlStore, kind: type[Record], operation: str, hand: Hand, columns: tuple[str, ...]
+        self, store: SqlStore, kind: type[Record], operation: str, hand: Actor, columns: tuple[str, ...]
     ) -> None:
         self._store, self._kind, self._operation, self._hand = store, kind, operation, hand
         self._run: Run | None = None
@@ -52,7 +52,9 @@ class Notes:
         """Count a record."""
         self.section.count(self._kind.plural, what)
 
-    def change(self, key: Key, row: Row[Any] | None, after: Record | None, reason: str | None = None) -> Change:
+    def change(
+        self, key: Key, row: StoredRecord[Any] | None, after: Record | None, reason: str | None = None
+    ) -> Change:
         """Return the note of one record: what its row was, and the digest of what it is; of what goes, its last."""
         self._keys.append(key)
         return Change(
@@ -91,7 +93,7 @@ class Notes:
             refresh_once_saved(self._store.domain, self._kind, self._keys, self._store.using)
         return self.report
 
-    def _before(self, key: Key, row: Row[Any] | None) -> str:
+    def _before(self, key: Key, row: StoredRecord[Any] | None) -> str:
         if row is None:
             return step_text(Delete(self._kind, key))
         return step_text(Put(row.record)) if row.record else self._columns(key)

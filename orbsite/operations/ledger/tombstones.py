@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from orbsite.models.ledger import Change, Run
-from orbsite.operations.ledger.change_log import Book, key_text
+from orbsite.operations.ledger.change_log import ChangeLog, key_text
 from orbsite.operations.ledger.erasure_list import known
 from orbsite.operations.ledger.runs import alone, begin, recorded
 from orbsite.operations.progress import Progress, Stopped, silent
@@ -27,9 +27,9 @@ from orbsite.storage.memory.store import MemoryStore
 from orbsite.storage.records.changes import Put, StepReader
 from orbsite.storage.records.digest import digest
 from orbsite.storage.records.record import Extra, Record
-from orbsite.storage.retention.plan import Grave, Returned
+from orbsite.storage.retention.plan import Returned, Tombstone
 from orbsite.storage.sql.models import StoredJSON
-from orbsite.storage.sql.retry import Attempts
+from orbsite.storage.sql.retry import TransactionRetry
 from orbsite.storage.sql.store import SqlStore
 
 COLUMNS = ("restored", "present", "kept")
@@ -51,12 +51,12 @@ def undo(run: str, stores: list[Store], *, now: Callable[[], datetime], progress
     for store in stores:
         report.section(store.domain.name, (kind.plural for kind in store.domain.kinds))
     if others:
-        found = [(store, list(_graves(store, run))) for store in others]
-        if not any(graves for _, graves in found):
+        found = [(store, list(_tombstones(store, run))) for store in others]
+        if not any(tombstones for _, tombstones in found):
             raise OrbError(f"{run!r} holds nothing of {', '.join(store.domain.name for store in others)}")
-        for store, graves in found:
-            _put_back(store, graves, report.domains[store.domain.name], partial(_list_of, store))
-            progress(len(graves))
+        for store, tombstones in found:
+            _put_back(store, tombstones, report.domains[store.domain.name], partial(_list_of, store))
+            progress(len(tombstones))
     if in_sql:
         _undo_in_sql(_find(run), in_sql, report, now, progress)
     return report
@@ -66,31 +66,33 @@ def _list_of(store: Store) -> ErasureList:
     return known(store.base) if isinstance(store, FileStore) else known()
 
 
-def _put_back(store: Any, graves: list[Grave | str], section: Section, erasures: Callable[[], ErasureList]) -> None:
-    for path in (one for one in graves if isinstance(one, str)):
+def _put_back(
+    store: Any, tombstones: list[Tombstone | str], section: Section, erasures: Callable[[], ErasureList]
+) -> None:
+    for path in (one for one in tombstones if isinstance(one, str)):
         section.findings.append(
             warning(path, "is no record; its JSON is in the tombstone file, to be put back by hand")
         )
-    records = [one for one in graves if isinstance(one, Grave)]
+    records = [one for one in tombstones if isinstance(one, Tombstone)]
     if records:
         tell(section, put_back(store, records, erasures))
 
 
-def _graves(store: Store, name: str) -> Iterator[Grave | str]:
+def _tombstones(store: Store, name: str) -> Iterator[Tombstone | str]:
     """Yield what a tombstone file holds of a store's domain; of what is no record, the path."""
     if isinstance(store, MemoryStore):
-        if name not in store.buried:
+        if name not in store.recorded_rows:
             raise OrbError(
-                f"nothing was removed under the name {name!r}; known are: {', '.join(store.buried) or 'none'}"
+                f"nothing was removed under the name {name!r}; known are: {', '.join(store.recorded_rows) or 'none'}"
             )
-        yield from store.buried[name]
+        yield from store.recorded_rows[name]
         return
     if not isinstance(store, FileStore):
         raise DocumentError(f"{store.domain.name} keeps no tombstones")
     for line in Tombstones(store.base).read(name):
         if line["domain"] == store.domain.name:
             record = record_of(store.domain, line)
-            yield line["path"] if record is None else Grave(record, line["reason"], line["position"])
+            yield line["path"] if record is None else Tombstone(record, line["reason"], line["position"])
 
 
 def _find(name: str) -> Run:
@@ -107,13 +109,13 @@ def _undo_in_sql(
         run = begin(UNDO, f"run {undone.pk}", {}, now(), report, reverts=undone, anew=("kept",))
         with recorded(run, report, now):
             for store in stores:
-                book = Book(run, report, store.domain)
-                Exhuming(store).all(undone, report.domains[store.domain.name], progress, book)
+                change_log = ChangeLog(run, report, store.domain)
+                TombstoneRestore(store).all(undone, report.domains[store.domain.name], progress, change_log)
             if not sum(section.total("kept") for section in report.domains.values()):
                 Run.objects.filter(pk=undone.pk).update(state=Run.State.ROLLED_BACK)
 
 
-class Exhuming:
+class TombstoneRestore:
     """Opens graves in one store, a batch in a transaction; a tombstone goes when its record is back."""
 
     def __init__(self, store: SqlStore) -> None:
@@ -122,25 +124,25 @@ class Exhuming:
         self._steps = StepReader(store.domain)
         self._erasures = known(using=store.using)
 
-    def all(self, run: Run, section: Section, progress: Progress, book: Book) -> None:
+    def all(self, run: Run, section: Section, progress: Progress, change_log: ChangeLog) -> None:
         """Bring everything back that a run has removed; the counts of a batch are noted in its transaction."""
         tombstones = Change.objects.using(self._store.using).filter(run_id=run.pk)
         tombstones = tombstones.filter(domain=self._store.domain.name).exclude(reason="").order_by("pk")
         progress.expect(tombstones.count())
-        after, attempts = 0, Attempts(self._store.using)
+        after, attempts = 0, TransactionRetry(self._store.using)
         with progress.heeded():
             while batch := list(tombstones.filter(pk__gt=after)[:_BATCH]):
-                section.take(attempts.run(partial(self._noted, batch, section, book, book.done)))
+                section.take(attempts.run(partial(self._noted, batch, section, change_log, change_log.done)))
                 progress(len(batch))
                 after = batch[-1].pk
                 if progress.is_stopping:
                     raise Stopped("interrupted; what is back is kept: run it again to go on from there")
 
-    def _noted(self, batch: list[Change], section: Section, book: Book, done: int) -> Section:
+    def _noted(self, batch: list[Change], section: Section, change_log: ChangeLog, done: int) -> Section:
         part = Section()
         for one in self.batch(batch):
             tell(part, one)
-        book.note((), section, part, done + len(batch) - book.done)  # an attempt before may have raised it
+        change_log.note((), section, part, done + len(batch) - change_log.done)  # an attempt before may have raised it
         return part
 
     def batch(self, batch: list[Change]) -> list[Returned]:
@@ -160,23 +162,23 @@ class Exhuming:
             if record is None:
                 found.lost.append((kind, change.key))
                 continue
-            grave, row = Grave(record, change.reason, change.before_position), rows.get(record.key)
+            tombstone, row = Tombstone(record, change.reason, change.before_position), rows.get(record.key)
             if self._erasures.covers(record):
-                found.kept.append((grave, ERASED))
+                found.kept.append((tombstone, ERASED))
                 continue
             if row is not None and row.record != record:
-                found.kept.append((grave, "its key was taken again since"))
+                found.kept.append((tombstone, "its key was taken again since"))
                 continue
             done.append(change.pk)
             if row is not None:
-                found.present.append(grave)
+                found.present.append(tombstone)
                 continue
-            found.restored.append(grave)
+            found.restored.append(tombstone)
             is_as_left = digest(record) == change.after
             free.setdefault(change.before_run if is_as_left else None, []).append((record, change.before_position))
         for run, group in free.items():
-            pack = self._store.pack(kind, [record for record, _ in group], [position for _, position in group])
-            self._store.insert(pack, range(len(group)), run)
+            batch = self._store.make_batch(kind, [record for record, _ in group], [position for _, position in group])
+            self._store.insert(batch, range(len(group)), run)
         Change.objects.using(self._store.using).filter(pk__in=done).delete()
         return found
 
@@ -195,14 +197,14 @@ def _record(steps: StepReader, change: Change) -> Record | None:
 
 def tell(section: Section, found: Returned) -> None:
     """Count what came back, and list what did not."""
-    for grave in found.restored:
-        section.count(type(grave.record).plural, "restored")
-    for grave in found.present:
-        section.count(type(grave.record).plural, "present")
+    for tombstone in found.restored:
+        section.count(type(tombstone.record).plural, "restored")
+    for tombstone in found.present:
+        section.count(type(tombstone.record).plural, "present")
     for lost, key in found.lost:
         section.count(lost.plural, "kept")
         section.findings.append(warning(f"{lost.plural} {key}", "its tombstone does not decode; it was kept"))
-    for grave, why in found.kept:
-        kind = type(grave.record).plural
+    for tombstone, why in found.kept:
+        kind = type(tombstone.record).plural
         section.count(kind, "kept")
-        section.findings.append(warning(f"{kind} {key_text(grave.record.key)}", f"{why}; that was kept"))
+        section.findings.append(warning(f"{kind} {key_text(tombstone.record.key)}", f"{why}; that was kept"))

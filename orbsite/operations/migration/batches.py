@@ -8,7 +8,7 @@ from itertools import islice
 
 from orbsite.operations.batched import batched
 from orbsite.operations.migration.ownership import is_open
-from orbsite.storage.base.store import LedgerStore, Pack
+from orbsite.storage.base.store import LedgerStore, RecordBatch
 from orbsite.storage.findings import Finding
 from orbsite.storage.records.domain import Entry
 from orbsite.storage.records.record import Record
@@ -19,13 +19,13 @@ _BYTES = 4 << 20
 
 
 @dataclass(slots=True)
-class Part:
+class Batch:
     """Some entries, one after the other."""
 
     entries: list[Entry]
     is_done: bool = False
     """Whether an earlier run has dealt with them."""
-    packs: list[tuple[Pack, list[Entry]]] = field(default_factory=list)
+    batches: list[tuple[RecordBatch, list[Entry]]] = field(default_factory=list)
     """Records that stand for themselves, by kind, each with its entry."""
     open: list[Entry] = field(default_factory=list)
     """Records of which it is not certain yet whose they are; their findings are not among the part's."""
@@ -45,11 +45,11 @@ def parts_of(
     size: int = SIZE,
     done: int = 0,
     run: Callable[[], int | None] = lambda: None,
-) -> Iterator[Part]:
+) -> Iterator[Batch]:
     """Yield parts; the first `done` entries come as parts of their own. `run` tells for which run all may be new."""
     iterator = iter(source)
     for found in batched(islice(iterator, done), size):
-        yield Part(found, is_done=True, items=sum(entry.kind is not None for entry in found))
+        yield Batch(found, is_done=True, items=sum(entry.kind is not None for entry in found))
     for found in _limited(iterator, size):
         yield _packed(found, target, run())
 
@@ -68,8 +68,8 @@ def _limited(entries: Iterable[Entry], most: int) -> Iterator[list[Entry]]:
         yield found
 
 
-def _packed(entries: list[Entry], target: LedgerStore, run: int | None) -> Part:
-    part = Part(entries)
+def _packed(entries: list[Entry], target: LedgerStore, run: int | None) -> Batch:
+    part = Batch(entries)
     certain: list[Entry] = []
     for entry in entries:
         if entry.owners and is_open(entry):
@@ -82,18 +82,20 @@ def _packed(entries: list[Entry], target: LedgerStore, run: int | None) -> Part:
         elif entry.kind is not None:
             part.rest.append(entry)
     part.items = len(part.rest) + len(part.open) + len(certain)
-    part.packs = packs_of(certain, target, run)
+    part.batches = batches_of(certain, target, run)
     return part
 
 
-def packs_of(entries: Iterable[Entry], target: LedgerStore, run: int | None = None) -> list[tuple[Pack, list[Entry]]]:
+def batches_of(
+    entries: Iterable[Entry], target: LedgerStore, run: int | None = None
+) -> list[tuple[RecordBatch, list[Entry]]]:
     """Return packs of records, by kind, each with its entries."""
     groups: dict[type[Record], list[Entry]] = {}
     for entry in entries:
         if entry.record is not None:
             groups.setdefault(type(entry.record), []).append(entry)
-    packs = []
+    batches = []
     for kind, group in groups.items():
         records = [entry.record for entry in group if entry.record is not None]
-        packs.append((target.pack(kind, records, [entry.position for entry in group], run), group))
-    return packs
+        batches.append((target.make_batch(kind, records, [entry.position for entry in group], run), group))
+    return batches

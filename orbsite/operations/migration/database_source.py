@@ -22,7 +22,7 @@ from orbsite.storage.records.domain import Domain, Entry
 _Tables: TypeAlias = SqliteSource | PostgresqlSource
 
 
-class Origin:
+class LegacyDatabase:
     """A source database. Opened read-only, in one transaction; use it as a context manager."""
 
     def __init__(self, url: str, progress: Progress = silent) -> None:
@@ -33,7 +33,7 @@ class Origin:
         """The address without who signs in, and with what."""
         self._tables = _opened(address, progress)
 
-    def __enter__(self) -> Origin:
+    def __enter__(self) -> LegacyDatabase:
         return self
 
     def __exit__(self, *_: object) -> None:

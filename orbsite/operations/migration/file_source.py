@@ -45,7 +45,7 @@ class Source(Protocol):
         """Return about how many records there are, and how many bytes."""
 
 
-class Snapshot:
+class DocumentsSnapshot:
     """What the documents of some domains hold at one moment, journals included."""
 
     def __init__(self, domains: list[Domain], base: Path) -> None:

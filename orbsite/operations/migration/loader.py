@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 
-from orbsite.operations.ledger.change_log import Book, Outcome
-from orbsite.operations.migration.batches import SIZE, Part, packs_of, parts_of
+from orbsite.operations.ledger.change_log import ChangeLog, Outcome
+from orbsite.operations.migration.batches import SIZE, Batch, batches_of, parts_of
 from orbsite.operations.migration.ownership import Owners
-from orbsite.operations.migration.preview import Samples
+from orbsite.operations.migration.preview import Preview
 from orbsite.operations.prefetch import Ahead
 from orbsite.operations.progress import Progress, Stopped, silent
 from orbsite.operations.report import Section
-from orbsite.storage.base.store import LedgerStore, Pack, Row
+from orbsite.storage.base.store import LedgerStore, RecordBatch, StoredRecord
 from orbsite.storage.errors import Conflict, OrbError
 from orbsite.storage.file.content import no_collection
 from orbsite.storage.findings import Finding, error, warning
@@ -25,7 +25,7 @@ _ATTEMPTS = 5
 _LOADED = ("new", "replaced")
 
 
-class Move:
+class Loader:
     """One run's work on one domain; without a run, only tells what would become."""
 
     def __init__(
@@ -35,13 +35,13 @@ class Move:
         section: Section,
         *,
         progress: Progress = silent,
-        book: Book | None = None,
-        samples: Samples | None = None,
+        change_log: ChangeLog | None = None,
+        samples: Preview | None = None,
         owners: Owners | None = None,
     ) -> None:
         self._target, self._run, self._section = target, run, section
         self._owners = owners or Owners(target)
-        self._progress, self._book, self._samples = progress, book, samples
+        self._progress, self._book, self._samples = progress, change_log, samples
         self.written: dict[type[Record], Sums] = {kind: Sums() for kind in target.domain.kinds}
         """What was written, to be compared with what is there in the end."""
         self._is_new_land = True
@@ -64,7 +64,7 @@ class Move:
                 if self._progress.is_stopping:
                     raise Stopped("interrupted; what was moved so far is kept: run it again to go on from there")
 
-    def _transaction(self, part: Part | None, more: Iterator[Part], most: int) -> None:
+    def _transaction(self, part: Batch | None, more: Iterator[Batch], most: int) -> None:
         """Move a part, and more of them as long as they are few, all or nothing.
 
         Where the source cannot be read on, what was read of it before is kept.
@@ -89,13 +89,13 @@ class Move:
         if problem is not None:
             raise problem
 
-    def _part(self, part: Part, section: Section) -> list[Outcome]:
+    def _part(self, part: Batch, section: Section) -> list[Outcome]:
         """Move a part; where somebody takes a key in the same moment, weigh everything again."""
         for attempt in range(1, _ATTEMPTS + 1):
             found = Section()
             try:
                 with self._target.transaction() if self._run is not None else contextlib.nullcontext():
-                    outcomes, written = self._weighed(part, found)
+                    outcomes, written = self._classified(part, found)
             except Conflict:
                 if attempt == _ATTEMPTS:
                     raise
@@ -106,29 +106,29 @@ class Move:
                 return outcomes
         raise TypeError(_ATTEMPTS)
 
-    def _weighed(self, part: Part, section: Section) -> tuple[list[Outcome], list[tuple[type[Record], Sums]]]:
+    def _classified(self, part: Batch, section: Section) -> tuple[list[Outcome], list[tuple[type[Record], Sums]]]:
         section.findings += part.findings
         settled = self._owners.settle(part.open)
         section.findings += [finding for entry in settled for finding in entry.findings]
         close = [*part.rest, *(entry for entry in settled if entry.copy)]
         written: list[tuple[type[Record], Sums]] = []
-        for pack, entries in (*part.packs, *packs_of((one for one in settled if not one.copy), self._target)):
-            if self._run is not None and self._is_new_land and self._all_new(pack, self._run):
-                section.count(pack.kind.plural, "read", len(entries))
-                section.count(pack.kind.plural, "new", len(entries))
-                written.append((pack.kind, pack.sums(range(len(entries)))))
+        for batch, entries in (*part.batches, *batches_of((one for one in settled if not one.copy), self._target)):
+            if self._run is not None and self._is_new_land and self._all_new(batch, self._run):
+                section.count(batch.kind.plural, "read", len(entries))
+                section.count(batch.kind.plural, "new", len(entries))
+                written.append((batch.kind, batch.sums(range(len(entries)))))
                 continue
-            standing = self._target.standing(pack)
-            new, close_by = len(standing.free), [entries[at] for at in standing.other]
+            comparison = self._target.compare(batch)
+            new, close_by = len(comparison.free), [entries[at] for at in comparison.other]
             for what, number in (("new", new), ("unchanged", len(entries) - new - len(close_by))):
-                section.count(pack.kind.plural, "read", number)
-                section.count(pack.kind.plural, what, number)
+                section.count(batch.kind.plural, "read", number)
+                section.count(batch.kind.plural, what, number)
             close += close_by
             if self._samples is not None:
-                self._samples.take_new(pack.kind, standing.free, entries)
+                self._samples.take_new(batch.kind, comparison.free, entries)
             if new and self._run is not None:
-                self._target.insert(pack, standing.free, self._run)
-                written.append((pack.kind, pack.sums(standing.free)))
+                self._target.insert(batch, comparison.free, self._run)
+                written.append((batch.kind, batch.sums(comparison.free)))
         outcomes = self._looked_at(close, section)
         loaded = [(one.record, one.entry.position) for one in outcomes if one.what in _LOADED and one.record]
         if loaded and self._run is not None:
@@ -140,11 +140,11 @@ class Move:
         """Return the run whose all records may be, as far as is known."""
         return self._run if self._is_new_land else None
 
-    def _all_new(self, pack: Pack, run: int) -> bool:
+    def _all_new(self, batch: RecordBatch, run: int) -> bool:
         """Insert a pack without a look at what is there; where anything is, nobody tries that again."""
         try:
             with self._target.transaction():
-                self._target.insert(pack, range(len(pack.records)), run)
+                self._target.insert(batch, range(len(batch.records)), run)
         except Conflict:
             self._is_new_land = False
         return self._is_new_land
@@ -155,7 +155,7 @@ class Move:
             if entry.kind is None:
                 raise TypeError(entry)
             row = rows.get((entry.kind, entry.record.key)) if entry.record else None
-            what, record, findings = weigh(entry, row)
+            what, record, findings = classify(entry, row)
             section.findings += findings
             section.count(entry.kind.plural, "read")
             section.count(entry.kind.plural, what)
@@ -164,7 +164,7 @@ class Move:
             self._samples.take(outcomes)
         return outcomes
 
-    def _rows(self, entries: list[Entry]) -> dict[tuple[type[Record], Key], Row[Record]]:
+    def _rows(self, entries: list[Entry]) -> dict[tuple[type[Record], Key], StoredRecord[Record]]:
         keys: dict[type[Record], list[Key]] = {}
         for entry in entries:
             if entry.record is not None:
@@ -180,7 +180,7 @@ def _sum_of(record: Record) -> Sums:
     return found
 
 
-def weigh(entry: Entry, row: Row[Record] | None) -> tuple[str, Record | None, list[Finding]]:
+def classify(entry: Entry, row: StoredRecord[Record] | None) -> tuple[str, Record | None, list[Finding]]:
     """Return what becomes of an entry that meets a row: the outcome, the record to write, and what to say of it."""
     record, path = entry.record, entry.path
     if record is None:
@@ -193,10 +193,10 @@ def weigh(entry: Entry, row: Row[Record] | None) -> tuple[str, Record | None, li
         return "rejected", None, [error(path, "its key belongs to another user in SQL")]
     if digest(record) == digest(row.record):
         return "unchanged", record, []
-    return _weigh_versions(record, row.record, path, as_left=row.as_left)
+    return _classify_versions(record, row.record, path, as_left=row.as_left)
 
 
-def _weigh_versions(record: Record, old: Record, path: str, *, as_left: bool) -> tuple[str, Record, list[Finding]]:
+def _classify_versions(record: Record, old: Record, path: str, *, as_left: bool) -> tuple[str, Record, list[Finding]]:
     if record.version_field is None:
         if as_left:
             return "replaced", record, []

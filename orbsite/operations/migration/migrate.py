@@ -7,8 +7,8 @@ from datetime import datetime
 from pathlib import Path
 
 from orbsite.models.ledger import Run
-from orbsite.operations.migration.database_source import Origin
-from orbsite.operations.migration.file_source import Snapshot
+from orbsite.operations.migration.database_source import LegacyDatabase
+from orbsite.operations.migration.file_source import DocumentsSnapshot
 from orbsite.operations.migration.run import Transfer
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report
@@ -34,7 +34,7 @@ def migrate(
     `incremental`, a file that is as the last complete run read it is not looked into; with `only_rejected`, only what
     earlier runs had to leave is tried. With `backup_to`, files and database are kept there first.
     """
-    snapshot = Snapshot(domains, base)
+    snapshot = DocumentsSnapshot(domains, base)
     transfer = Transfer(
         snapshot, domains, Run.Operation.RETRY if only_rejected else Run.Operation.MIGRATE, now=now, progress=progress
     )
@@ -56,6 +56,6 @@ def import_database(
 
     With `backup_to`, our own database is kept there first. Raises StoreUnavailable where the other cannot be read.
     """
-    with Origin(url, progress) as origin:
+    with LegacyDatabase(url, progress) as origin:
         transfer = Transfer(origin, domains, Run.Operation.IMPORT, now=now, progress=progress)
         return transfer.look() if dry_run else transfer.run(backup_to)

@@ -15,7 +15,7 @@ from psycopg.adapt import Buffer, Loader
 from psycopg.errors import InsufficientPrivilege
 
 from orbsite.operations.migration.database_address import Address
-from orbsite.operations.migration.source_rows import Column, Page, Unkept
+from orbsite.operations.migration.source_rows import Column, SourcePage, Unkept
 from orbsite.operations.progress import Progress, Stopped
 from orbsite.storage.driver_errors import driver_message
 from orbsite.storage.encoding import json_parser
@@ -88,7 +88,7 @@ class PostgresqlSource:
             self.size += self._one("SELECT COALESCE(pg_total_relation_size(to_regclass(%s)), 0)", table)
         return number
 
-    def pages(self, table: str, keys: Sequence[str], columns: Sequence[Column]) -> Iterator[Page]:
+    def pages(self, table: str, keys: Sequence[str], columns: Sequence[Column]) -> Iterator[SourcePage]:
         """Yield the rows of a table, equal keys together: as many at a time as have about a megabyte."""
         names = {column.name for column in columns}
         shown = ", ".join(shown for shown, _ in self._converts[table])
@@ -101,7 +101,7 @@ class PostgresqlSource:
             cursor.execute(statement.encode(self._codec))
             while rows := cursor.fetchmany(number):
                 size = sum(len(cell) for row in rows for cell in row if isinstance(cell, str | bytes))
-                yield Page([_converted(row, converts) for row in rows], size)
+                yield SourcePage([_converted(row, converts) for row in rows], size)
                 number = max(1, min(_MOST, 2 * number, _PAGE_BYTES * len(rows) // max(size, 1)))
                 if self._progress.is_stopping:
                     raise Stopped("interrupted; what was moved so far is kept: run it again to go on from there")
@@ -209,7 +209,7 @@ def _number(text: str) -> Any:
 def _parsed(text: str) -> Any:
     try:
         return json_parser.parse(text.encode("utf-8", "surrogateescape"))
-    except json_parser.Malformed:
+    except json_parser.MalformedJSON:
         return text
 
 

@@ -18,7 +18,7 @@ _LONGEST = 2000
 _ITEMS = 100
 
 
-class Samples:
+class Preview:
     """The first records of each outcome, in a list that belongs to a report."""
 
     def __init__(self, domain: Domain, into: list[dict[str, Any]]) -> None:

@@ -12,13 +12,13 @@ import msgspec
 
 from orbsite.models.ledger import Change, Run
 from orbsite.operations.batched import batched
-from orbsite.operations.ledger.change_log import Book, key_text
+from orbsite.operations.ledger.change_log import ChangeLog, key_text
 from orbsite.operations.ledger.erasure_list import known
 from orbsite.operations.ledger.runs import alone, begin, recorded
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report, Section
 from orbsite.storage.base.erasures import ErasureList
-from orbsite.storage.base.store import LedgerStore, Row
+from orbsite.storage.base.store import LedgerStore, StoredRecord
 from orbsite.storage.errors import DocumentCorrupt, OrbError
 from orbsite.storage.findings import warning
 from orbsite.storage.records.changes import Put, StepReader
@@ -65,7 +65,7 @@ def rollback(
         run = begin(Run.Operation.ROLLBACK, f"run {number}", {}, now(), report, reverts=undone, anew=("kept",))
         with recorded(run, report, now):
             for part in parts:
-                part.undo(progress, Book(run, report, part.domain))
+                part.undo(progress, ChangeLog(run, report, part.domain))
             Run.objects.filter(pk=undone.pk).update(state=Run.State.ROLLED_BACK)
     return report
 
@@ -107,28 +107,30 @@ class _Undoing:
         """Count what would become of each row."""
         for kind in self.domain.kinds:
             for page in self._store.written_by(kind, self._run.uid):
-                self._weigh(kind, page, self._section)
+                self._classify(kind, page, self._section)
                 progress(len(page))
             self._count_lost(kind)
 
-    def undo(self, progress: Progress, book: Book) -> None:
+    def undo(self, progress: Progress, change_log: ChangeLog) -> None:
         """Do it, a page of rows in one transaction with its counts; what is kept is met, and counted, by each call."""
         for kind in self.domain.kinds:
             for page in self._store.written_by(kind, self._run.uid):
                 part = Section()
                 with self._store.transaction():
                     rows = self._store.rows(kind, [row.key for row in page], lock=True).values()
-                    removed, restored = self._weigh(kind, [row for row in rows if row.run == self._run.uid], part)
+                    removed, restored = self._classify(kind, [row for row in rows if row.run == self._run.uid], part)
                     self._store.delete(kind, removed)
                     for before_run, group in groupby(restored, key=lambda one: one.before_run):
                         records = [(self._before(change), change.before_position) for change in group]
                         self._store.load(records, before_run)
-                    book.note((), self._section, part, len(page))
+                    change_log.note((), self._section, part, len(page))
                 self._section.take(part)
                 progress(len(page))
             self._count_lost(kind)
 
-    def _weigh(self, kind: type[Record], rows: list[Row[Any]], section: Section) -> tuple[list[Key], list[Change]]:
+    def _classify(
+        self, kind: type[Record], rows: list[StoredRecord[Any]], section: Section
+    ) -> tuple[list[Key], list[Change]]:
         """Return the keys of the rows to remove, and the changes to take back; count and list the others."""
         changes = {change.key: change for change in self._changes(kind, [key_text(row.key) for row in rows])}
         removed, restored = [], []
@@ -168,7 +170,7 @@ class _Undoing:
                 elif row.run != self._run.uid and not self._is_back(change, row):
                     _keep(self._section, kind, change.key, "was saved again since")
 
-    def _is_back(self, change: Change, row: Row[Any]) -> bool:
+    def _is_back(self, change: Change, row: StoredRecord[Any]) -> bool:
         """Tell whether a row is what it was before the run."""
         if row.run != change.before_run or row.record is None:
             return False

@@ -11,14 +11,14 @@ from typing import Any
 
 from orbsite.models.ledger import Run
 from orbsite.operations.backup import create
-from orbsite.operations.ledger.change_log import Book, open_rejects
+from orbsite.operations.ledger.change_log import ChangeLog, open_rejects
 from orbsite.operations.ledger.erasure_list import known, refused
 from orbsite.operations.ledger.runs import alone, begin, last_complete, recorded
 from orbsite.operations.migration import batches
 from orbsite.operations.migration.file_source import Source
-from orbsite.operations.migration.loader import Move
+from orbsite.operations.migration.loader import Loader
 from orbsite.operations.migration.ownership import Owners, is_open
-from orbsite.operations.migration.preview import Samples
+from orbsite.operations.migration.preview import Preview
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report, Section
 from orbsite.storage.base.erasures import ErasureList
@@ -57,9 +57,9 @@ class Transfer:
         self._erasures = self._known_erasures()
         for domain in self._domains:
             section, (part, _, size) = self._section(domain), self._sizes(domain)
-            samples = Samples(domain, self._report.samples)
+            samples = Preview(domain, self._report.samples)
             target, owners = self._targets[domain.name], self._owners(domain)
-            work = Move(target, None, section, progress=self._progress, samples=samples, owners=owners)
+            work = Loader(target, None, section, progress=self._progress, samples=samples, owners=owners)
             work.all(self._entries(domain, self._wanted(domain)), part=part, size=size)
         return self._report
 
@@ -90,16 +90,16 @@ class Transfer:
 
     def _move(self, domain: Domain, run: Run) -> None:
         section, (part, transaction, size) = self._section(domain), self._sizes(domain)
-        book = Book(run, self._report, domain)
-        goes_on, wanted = bool(book.done), self._wanted(domain)
+        change_log = ChangeLog(run, self._report, domain)
+        goes_on, wanted = bool(change_log.done), self._wanted(domain)
         target, owners = self._targets[domain.name], self._owners(domain)
-        work = Move(target, run.uid, section, progress=self._progress, book=book, owners=owners)
+        work = Loader(target, run.uid, section, progress=self._progress, change_log=change_log, owners=owners)
         work.all(self._entries(domain, wanted), part=part, transaction=transaction, size=size)
-        book.settle(wanted)
+        change_log.settle(wanted)
         self._verify(domain, work, run, section, wanted, everything=goes_on)
 
     def _verify(
-        self, domain: Domain, work: Move, run: Run, section: Section, wanted: set[str] | None, *, everything: bool
+        self, domain: Domain, work: Loader, run: Run, section: Section, wanted: set[str] | None, *, everything: bool
     ) -> None:
         """Compare what was written with what is there; what was unchanged has been compared already.
 
@@ -121,7 +121,7 @@ class Transfer:
         if differing or everything:
             left, again = Section(), self._entries(domain, wanted)
             again = again if everything else _of(again, differing)
-            Move(target, None, left, owners=self._owners(domain)).all(again)
+            Loader(target, None, left, owners=self._owners(domain)).all(again)
             for name, counts in left.counts.items():
                 found[name]["unverified"] = number = counts["new"] + counts["replaced"]
                 if number:

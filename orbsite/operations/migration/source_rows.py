@@ -21,7 +21,7 @@ from orbsite.storage.records.decoder import Reader, read
 from orbsite.storage.records.digest import digest
 from orbsite.storage.records.domain import Domain, Entry
 from orbsite.storage.records.record import Extra, Id, Instant, Record, Text, declared, field_names, keys_of_all
-from orbsite.storage.sql.models import LEDGER, Row
+from orbsite.storage.sql.models import LEDGER, RecordRow
 
 _ESCAPED = re.compile("[\ud800-\udfff]")
 """What stands for bytes that are no UTF-8: no text of a database has such characters otherwise."""
@@ -51,7 +51,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class SourcePage:
     """Some rows, and about how many bytes they have."""
 
     rows: Sequence[tuple[Any, ...]]
@@ -63,7 +63,7 @@ class RowEntries:
 
     def __init__(self, domain: Domain, kind: type[Record], columns: Sequence[Column]) -> None:
         self._domain, self._kind = domain, kind
-        model: type[Row] = domain.models[kind]
+        model: type[RecordRow] = domain.models[kind]
         self._table: str = model._meta.db_table
         self._names = dict(field_names(kind))
         self._types = declared(kind)
@@ -85,7 +85,7 @@ class RowEntries:
         self._left_out: set[str] = set()
         self._before: Entry | None = None
 
-    def of(self, page: Page) -> Iterator[Entry]:
+    def of(self, page: SourcePage) -> Iterator[Entry]:
         """Yield an entry for each row; the first tells how many bytes the page has."""
         if not page.rows:
             return
@@ -199,7 +199,7 @@ class RowEntries:
         """Return the unknown keys that our column `extra` holds."""
         try:
             found = json_parser.parse(cell.encode()) if isinstance(cell, str) else None
-        except json_parser.Malformed:
+        except json_parser.MalformedJSON:
             found = None
         if isinstance(found, dict):
             return found
@@ -225,7 +225,7 @@ class RowEntries:
             return cell
         try:
             return json_parser.parse(cell.encode())
-        except json_parser.Malformed:  # it stays text, and its record says what it should be
+        except json_parser.MalformedJSON:  # it stays text, and its record says what it should be
             return cell
 
     def _may_be_json(self, at: int, name: str, cell: str) -> bool:

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any
 
 from orbsite.operations.migration.database_address import Address
-from orbsite.operations.migration.source_rows import Column, Page, Unkept
+from orbsite.operations.migration.source_rows import Column, SourcePage, Unkept
 from orbsite.operations.migration.sqlite_file import SqliteFile
 from orbsite.operations.progress import Progress, Stopped
 from orbsite.storage.driver_errors import driver_message
@@ -105,7 +105,7 @@ class SqliteSource:
                 raise
             return 0
 
-    def pages(self, table: str, keys: Sequence[str], columns: Sequence[Column]) -> Iterator[Page]:
+    def pages(self, table: str, keys: Sequence[str], columns: Sequence[Column]) -> Iterator[SourcePage]:
         """Yield the rows of a table, equal keys together: as many at a time as have about a megabyte."""
         rows: list[tuple[Any, ...]] = []
         size = 0
@@ -114,11 +114,11 @@ class SqliteSource:
             size += _size_of(row)
             if len(rows) == _PAGE or size >= _PAGE_BYTES:
                 self._file.check()
-                yield Page(rows, size)
+                yield SourcePage(rows, size)
                 rows, size = [], 0
                 self._deadline = time.monotonic() + DEADLINE
         self._file.check()
-        yield Page(rows, size)
+        yield SourcePage(rows, size)
 
     def _prepare(self) -> None:
         connection = self._connection

@@ -10,14 +10,14 @@ from pathlib import Path
 from orbsite.models.ledger import Run
 from orbsite.operations.ledger.erasure_list import known, refused
 from orbsite.operations.ledger.runs import counts_of
-from orbsite.operations.migration.batches import Part, packs_of, parts_of
-from orbsite.operations.migration.file_source import Snapshot
+from orbsite.operations.migration.batches import Batch, batches_of, parts_of
+from orbsite.operations.migration.file_source import DocumentsSnapshot
 from orbsite.operations.migration.ownership import Owners
 from orbsite.operations.prefetch import Ahead
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report, Section
 from orbsite.storage.base.erasures import ErasureList
-from orbsite.storage.base.store import LedgerStore, Row
+from orbsite.storage.base.store import LedgerStore, StoredRecord
 from orbsite.storage.file.content import no_collection
 from orbsite.storage.findings import Finding, Unreadable, error
 from orbsite.storage.records.digest import digest
@@ -38,7 +38,7 @@ def verify(
     """
     targets = {domain.name: open_sql_store(domain) for domain in domains}
     began = None if now is None else now()
-    snapshot = Snapshot(domains, base)
+    snapshot = DocumentsSnapshot(domains, base)
     report, erasures = Report(columns=COLUMNS, bad=("differ", "missing", "extra", "rejected")), known(base)
     progress.tells_of(report)
     for domain in domains:
@@ -98,16 +98,16 @@ class Comparison:
                     self._section.count(kind.plural, "extra")
                     self._section.findings.append(error(finding.path, f"is not in the file; {finding.message}"))
 
-    def _compare(self, part: Part) -> None:
+    def _compare(self, part: Batch) -> None:
         settled = self._owners.settle(part.open)
-        for pack, entries in (*part.packs, *packs_of((one for one in settled if not one.copy), self._target)):
-            standing = self._target.standing(pack)
-            equal = len(entries) - len(standing.free) - len(standing.other)
-            self._tell(pack.kind, "equal", equal)
-            self._tell(pack.kind, "missing", len(standing.free))
-            self._section.findings += [error(entries[at].path, "is not in SQL") for at in standing.free]
-            self._found[pack.kind] += equal
-            self._look([entries[at] for at in standing.other])
+        for batch, entries in (*part.batches, *batches_of((one for one in settled if not one.copy), self._target)):
+            comparison = self._target.compare(batch)
+            equal = len(entries) - len(comparison.free) - len(comparison.other)
+            self._tell(batch.kind, "equal", equal)
+            self._tell(batch.kind, "missing", len(comparison.free))
+            self._section.findings += [error(entries[at].path, "is not in SQL") for at in comparison.free]
+            self._found[batch.kind] += equal
+            self._look([entries[at] for at in comparison.other])
         for entry in part.rest:
             if entry.record is None and entry.kind is not None:
                 self._tell(entry.kind, "rejected")
@@ -125,7 +125,7 @@ class Comparison:
             rows = self._target.rows(kind, [record.key for record, _ in group])
             for record, path in group:
                 row = rows.get(record.key)
-                what, found = _weigh(record, row, path)
+                what, found = _classify(record, row, path)
                 self._tell(kind, what)
                 self._section.findings += found
                 self._found[kind] += met if row is not None else 0
@@ -135,7 +135,7 @@ class Comparison:
         self._section.count(kind.plural, what, number)
 
 
-def _weigh(record: Record, row: Row[Record] | None, path: str) -> tuple[str, list[Finding]]:
+def _classify(record: Record, row: StoredRecord[Record] | None, path: str) -> tuple[str, list[Finding]]:
     if row is None:
         return "missing", [error(path, "is not in SQL")]
     if row.record is None:

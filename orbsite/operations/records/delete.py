@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 
 from orbsite.models.ledger import Run
 from orbsite.operations.batched import batched
-from orbsite.operations.ledger.manual_changes import Hand, Notes
+from orbsite.operations.ledger.manual_changes import Actor, ManualChanges
 from orbsite.operations.report import Report
 from orbsite.storage.base.preconditions import refuse_unexpected
 from orbsite.storage.errors import RecordUnreadable
 from orbsite.storage.records.digest import digest
 from orbsite.storage.records.record import Key, Record
-from orbsite.storage.sql.retry import Attempts
+from orbsite.storage.sql.retry import TransactionRetry
 from orbsite.storage.sql.store import SqlStore
 
 COLUMNS = ("removed", "missing")
@@ -25,7 +25,7 @@ def remove(
     kind: type[Record],
     keys: Iterable[Key],
     *,
-    hand: Hand,
+    hand: Actor,
     expect: str | None = None,
     still: Mapping[Key, str] | None = None,
 ) -> Report:
@@ -40,7 +40,7 @@ def remove(
         raise ValueError("expect goes with a single key")
 
     def act() -> Report:
-        notes = Notes(store, kind, Run.Operation.REMOVE, hand, COLUMNS)
+        notes = ManualChanges(store, kind, Run.Operation.REMOVE, hand, COLUMNS)
         for batch in batched(wanted, _BATCH):
             rows = store.rows(kind, batch, lock=True)
             if expect is not None:
@@ -59,4 +59,4 @@ def remove(
             notes.section.count(kind.plural, "missing", len(batch) - removed)
         return notes.done()
 
-    return Attempts(store.using).run(act)
+    return TransactionRetry(store.using).run(act)

@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterable
 
 from orbsite.models.ledger import Change, Run
 from orbsite.operations.batched import batched
-from orbsite.operations.ledger.manual_changes import Hand, Notes, stamped, step_text
+from orbsite.operations.ledger.manual_changes import Actor, ManualChanges, stamped, step_text
 from orbsite.operations.report import Report
 from orbsite.storage.base.preconditions import refuse_other_owner, refuse_unexpected
-from orbsite.storage.base.store import Row
+from orbsite.storage.base.store import StoredRecord
 from orbsite.storage.errors import Conflict, OwnerConflict
 from orbsite.storage.records.changes import Put
 from orbsite.storage.records.decoder import checked
 from orbsite.storage.records.record import Key, R, Record
-from orbsite.storage.sql.retry import Attempts
+from orbsite.storage.sql.retry import TransactionRetry
 from orbsite.storage.sql.store import SqlStore
 
 COLUMNS = ("changed", "unchanged", "missing")
@@ -28,7 +28,7 @@ def edit(
     store: SqlStore,
     record: Record,
     *,
-    hand: Hand,
+    hand: Actor,
     expect: str | None = None,
     free: bool = False,
     stamp: bool = True,
@@ -43,7 +43,7 @@ def edit(
     kind, record = type(record), checked(record)
 
     def act() -> Report:
-        notes = Notes(store, kind, Run.Operation.EDIT, hand, COLUMNS)
+        notes = ManualChanges(store, kind, Run.Operation.EDIT, hand, COLUMNS)
         row = store.rows(kind, [record.key], lock=True).get(record.key)
         old = None if row is None else row.record
         if row is not None and free:
@@ -59,11 +59,11 @@ def edit(
         _write(store, wanted, row, position)
         return notes.done()
 
-    return Attempts(store.using).run(act)
+    return TransactionRetry(store.using).run(act)
 
 
 def edit_each(
-    store: SqlStore, kind: type[R], keys: Iterable[Key], change: Callable[[R], R], *, hand: Hand, stamp: bool = True
+    store: SqlStore, kind: type[R], keys: Iterable[Key], change: Callable[[R], R], *, hand: Actor, stamp: bool = True
 ) -> Report:
     """Change each record that is there, all or nothing; a row that does not decode counts as missing.
 
@@ -72,7 +72,7 @@ def edit_each(
     wanted = sorted(set(keys))
 
     def act() -> Report:
-        notes = Notes(store, kind, Run.Operation.EDIT, hand, COLUMNS)
+        notes = ManualChanges(store, kind, Run.Operation.EDIT, hand, COLUMNS)
         for batch in batched(wanted, _BATCH):
             rows = store.rows(kind, batch, lock=True)
             changed: list[tuple[Change, Record]] = []
@@ -92,10 +92,10 @@ def edit_each(
             store.put([record for _, record in changed])
         return notes.done()
 
-    return Attempts(store.using).run(act)
+    return TransactionRetry(store.using).run(act)
 
 
-def _write(store: SqlStore, record: Record, row: Row[Record] | None, position: int | None) -> None:
+def _write(store: SqlStore, record: Record, row: StoredRecord[Record] | None, position: int | None) -> None:
     if row is None:
         store.put([record], free=True)
     elif row.record is None or position is not None:

@@ -120,11 +120,11 @@ class _Erasing:
     def _erase_in_file(self, store: FileStore, section: Section) -> int:
         gone: list[Entry] = []
 
-        def sieve(data: bytes) -> bytes:
+        def erasure_filter(data: bytes) -> bytes:
             found, gone[:] = without_user(store.domain, data, self._user, self._rows.keys)
             return found
 
-        store.filter(sieve)
+        store.filter(erasure_filter)
         items = [(entry.kind, entry.record) for entry in gone if entry.kind is not None]
         for kind, _ in items:
             section.count(kind.plural, "erased")
@@ -195,10 +195,10 @@ class _Search:
             valid = Token.objects.using(self._ledger).filter(revoked_at=None)
             tokens = sum(self._user in one.users for one in valid.only("users"))
             places += self._in_columns()
-        graves = {Path(one["where"]).name for one in places if f"{OWN}/{TOMBSTONES}/" in one["where"]}
+        tombstones = {Path(one["where"]).name for one in places if f"{OWN}/{TOMBSTONES}/" in one["where"]}
         return {
             "backups": sorted(_names(self._backups)) if self._backups else [],
-            "tombstones": sorted(graves),
+            "tombstones": sorted(tombstones),
             "tokens": tokens,
             "places": places,
         }

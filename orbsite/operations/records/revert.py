@@ -6,7 +6,7 @@ import msgspec
 
 from orbsite.models.ledger import Change
 from orbsite.operations.ledger.erasure_list import known
-from orbsite.operations.ledger.manual_changes import Hand
+from orbsite.operations.ledger.manual_changes import Actor
 from orbsite.operations.ledger.tombstones import REMOVALS
 from orbsite.operations.records.delete import remove
 from orbsite.operations.records.edit import edit
@@ -18,7 +18,7 @@ from orbsite.storage.records.changes import Delete, StepReader
 from orbsite.storage.sql.store import SqlStore
 
 
-def revert(store: SqlStore, change: Change, *, hand: Hand, expect: str | None) -> Report:
+def revert(store: SqlStore, change: Change, *, hand: Actor, expect: str | None) -> Report:
     """Put back what was there before a change: the record, or, where there was none, nothing.
 
     `expect` is the digest of what is there now, None where nothing is (Conflict). What was removed comes back from its

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from orbsite.models.ledger import Change, Run
-from orbsite.operations.ledger.manual_changes import Hand, Notes
-from orbsite.operations.ledger.tombstones import COLUMNS, REMOVALS, Exhuming, tell
+from orbsite.operations.ledger.manual_changes import Actor, ManualChanges
+from orbsite.operations.ledger.tombstones import COLUMNS, REMOVALS, TombstoneRestore, tell
 from orbsite.operations.report import Report
 from orbsite.storage.records.record import Record
-from orbsite.storage.sql.retry import Attempts
+from orbsite.storage.sql.retry import TransactionRetry
 from orbsite.storage.sql.store import SqlStore
 
 """What the ledger calls such a run."""
 
 
-def bring_back(store: SqlStore, kind: type[Record], tombstones: Iterable[int], *, hand: Hand) -> Report:
+def bring_back(store: SqlStore, kind: type[Record], tombstones: Iterable[int], *, hand: Actor) -> Report:
     """Bring back the records of one kind that these tombstones hold, by their numbers, all in one transaction.
 
     Each comes back equal field by field, at its place, where its key is still free; what has its key since is kept,
@@ -24,18 +24,18 @@ def bring_back(store: SqlStore, kind: type[Record], tombstones: Iterable[int], *
     numbers = sorted(set(tombstones))
 
     def act() -> Report:
-        notes = Notes(store, kind, Run.Operation.RESTORE, hand, COLUMNS)
+        notes = ManualChanges(store, kind, Run.Operation.RESTORE, hand, COLUMNS)
         notes.report.bad = ("kept",)
         found = Change.objects.using(store.using).filter(pk__in=numbers, run__operation__in=REMOVALS)
         found = found.filter(domain=store.domain.name, kind=kind.plural).exclude(reason="").order_by("pk")
         changes = list(found)
-        for returned in Exhuming(store).batch(changes):
+        for returned in TombstoneRestore(store).batch(changes):
             tell(notes.section, returned)
             notes.keep(notes.change(one.record.key, None, one.record) for one in returned.restored)
         _mark_undone(store.using, {change.run_id for change in changes})
         return notes.done()
 
-    return Attempts(store.using).run(act)
+    return TransactionRetry(store.using).run(act)
 
 
 def _mark_undone(using: str, runs: set[int]) -> None:

@@ -15,8 +15,7 @@ from orbsite.operations.ledger.change_log import key_text
 from orbsite.operations.ledger.runs import alone, begin, recorded
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report
-from orbsite.operations.retention.bury import InBatches, InOnePass
-from orbsite.operations.retention.removal import Sure, Terms, Weighed
+from orbsite.operations.retention.removal import BatchedRemoval, Removal, SinglePassRemoval, SwitchedOffGuards, Terms
 from orbsite.operations.statistics.stats import COMPACT
 from orbsite.storage.base.store import Store
 from orbsite.storage.errors import InvalidPolicy, OrbError
@@ -24,7 +23,7 @@ from orbsite.storage.file.last_runs import Facts
 from orbsite.storage.file.store import FileStore
 from orbsite.storage.findings import warning
 from orbsite.storage.records.record import Record
-from orbsite.storage.retention.evaluate import verdicts
+from orbsite.storage.retention.evaluate import decisions
 from orbsite.storage.retention.policy import Policy, retained
 from orbsite.storage.sql.store import SqlStore
 
@@ -57,24 +56,24 @@ def retain(
         return _explained(kinds, policy, moment, explain)
     report, deadline = Report(columns=COLUMNS), None if budget is None else time.monotonic() + budget
     progress.tells_of(report)
-    sure = Sure(force=force, trust_clock=trust_clock)
+    sure = SwitchedOffGuards(force=force, trust_clock=trust_clock)
     terms = Terms(actor=actor, sure=sure, deadline=deadline, pause=pause)
     with contextlib.ExitStack() as stack:
-        weighed = [_weighed(store, kind, policy, moment) for store, kind in kinds]
-        for one in weighed:
+        removals = [_removals(store, kind, policy, moment) for store, kind in kinds]
+        for one in removals:
             stack.callback(one.close)
             one.section = report.section(one.store.domain.name, (kind.plural for kind in retained(one.store.domain)))
             one.noted = _last_noted(one.store)
-            one.look(exactly=dry_run or len(weighed) > 1)
+            one.look(exactly=dry_run or len(removals) > 1)
             if not dry_run:
                 one.refuse(sure)
         if dry_run:
-            for one in weighed:
+            for one in removals:
                 one.tell(sure)
             return report
-        if any(isinstance(one, InBatches) for one in weighed):
+        if any(isinstance(one, BatchedRemoval) for one in removals):
             _begin(stack, report, policy, now)
-        for one in weighed:
+        for one in removals:
             one.remove(report, terms, progress)
     note_compaction(stores, moment)
     return report
@@ -97,10 +96,10 @@ def _kinds(store: Store, policy: Policy) -> list[type[Record]]:
     return kinds
 
 
-def _weighed(store: Store, kind: type[Record], policy: Policy, moment: datetime) -> Weighed:
+def _removals(store: Store, kind: type[Record], policy: Policy, moment: datetime) -> Removal:
     if isinstance(store, SqlStore):
-        return InBatches(store, kind, policy, moment)
-    return InOnePass(store, kind, policy, moment)
+        return BatchedRemoval(store, kind, policy, moment)
+    return SinglePassRemoval(store, kind, policy, moment)
 
 
 def _last_noted(store: Store) -> datetime | None:
@@ -125,9 +124,9 @@ def _explained(kinds: list[tuple[Store, type[Record]]], policy: Policy, moment: 
             path = name if len(found) == 1 else key_text(record.key)
             shared = [kind.group_field or ""] + (["user_id"] if policy.keep_last_of_user is not None else [])
             around = {one.key: one for field in shared for one in store.find(kind, {field: getattr(record, field)})}
-            for verdict in verdicts(kind, around.values(), policy, moment):
-                if verdict.key == record.key:
-                    message = f"{'stays' if verdict.keep else 'would go'}: {verdict.reason}"
+            for decision in decisions(kind, around.values(), policy, moment):
+                if decision.key == record.key:
+                    message = f"{'stays' if decision.keep else 'would go'}: {decision.reason}"
                     section = report.section(store.domain.name, ())
                     section.findings.append(warning(f"{kind.plural} {path}", message))
     if not report.domains:

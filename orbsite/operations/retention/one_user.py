@@ -8,7 +8,7 @@ from typing import Any
 
 from orbsite.operations.files.compact import MOST
 from orbsite.operations.ledger.change_log import key_text
-from orbsite.operations.ledger.manual_changes import Hand
+from orbsite.operations.ledger.manual_changes import Actor
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.records.delete import remove
 from orbsite.operations.report import Report, Section
@@ -17,7 +17,7 @@ from orbsite.storage.errors import OrbError, TooMuch
 from orbsite.storage.findings import warning
 from orbsite.storage.records.digest import digest
 from orbsite.storage.records.record import Key, Record
-from orbsite.storage.retention.evaluate import Verdict, verdicts
+from orbsite.storage.retention.evaluate import RetentionDecision, decisions
 from orbsite.storage.retention.future_records import future_of
 from orbsite.storage.retention.policy import Policy, retained
 from orbsite.storage.sql.store import SqlStore
@@ -62,7 +62,7 @@ def trim(
                 section.findings.append(warning(kind.plural, f"nothing would go unless {when}: {why}"))
         if going and not dry_run:
             reason = f"a policy for one user: {'; '.join(sorted({one.reason for one in going}))}"
-            hand = Hand(actor=actor, at=moment, reason=reason[:200])
+            hand = Actor(actor=actor, at=moment, reason=reason[:200])
             by_key = {one.key: one for one in mine}
             still = {one.key: digest(by_key[one.key]) for one in going}
             removed = remove(store, kind, still, hand=hand, still=still)
@@ -76,16 +76,18 @@ def trim(
 
 def _going(
     store: SqlStore, kind: type[Record], mine: list[Any], policy: Policy, moment: datetime
-) -> list[Verdict[Any]]:
+) -> list[RetentionDecision[Any]]:
     group = kind.group_field or ""
     around: dict[Key, Any] = {one.key: one for one in mine}
     for name in sorted({getattr(one, group) for one in mine}):
         around |= {one.key: one for one in store.find(kind, {group: name})}
     own = {one.key for one in mine}
-    return [one for one in verdicts(kind, around.values(), policy, moment) if not one.keep and one.key in own]
+    return [one for one in decisions(kind, around.values(), policy, moment) if not one.keep and one.key in own]
 
 
-def _tell(section: Section, kind: type[Record], mine: list[Any], going: list[Verdict[Any]], *, dry_run: bool) -> None:
+def _tell(
+    section: Section, kind: type[Record], mine: list[Any], going: list[RetentionDecision[Any]], *, dry_run: bool
+) -> None:
     removed = 0 if dry_run else len(going)
     section.count(kind.plural, "read", len(mine))
     section.count(kind.plural, "kept", len(mine) - removed)
@@ -104,7 +106,7 @@ def _take_back(section: Section, kind: type[Record], number: int) -> None:
         section.findings.append(warning(kind.plural, f"{number} were changed meanwhile, and were left as they are"))
 
 
-def _too_much(kind: type[Record], mine: list[Any], going: list[Verdict[Any]]) -> TooMuch | None:
+def _too_much(kind: type[Record], mine: list[Any], going: list[RetentionDecision[Any]]) -> TooMuch | None:
     if len(going) > MOST * len(mine):
         return TooMuch(
             f"{len(going)} of {len(mine)} {kind.plural} would go, more than a fifth; nothing was removed. Look at them "

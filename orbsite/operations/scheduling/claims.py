@@ -14,12 +14,12 @@ from typing import Any
 from django.db.models import Q
 
 from orbsite.models.retention import PolicyRun, RetentionPolicy
-from orbsite.operations.workers.heartbeat import Watched
-from orbsite.storage.sql.retry import Attempts
+from orbsite.operations.workers.heartbeat import MonitoredProgress
+from orbsite.storage.sql.retry import TransactionRetry
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class Claim:
     """A due moment that is ours to run."""
 
     policy: RetentionPolicy
@@ -33,7 +33,7 @@ class Slot:
     def _ours(self) -> Any:
         return RetentionPolicy.objects.filter(pk=self.policy.pk, claimed_by=self.run.worker)
 
-    def beat(self, moment: datetime, watched: Watched) -> bool:  # noqa: ARG002 -- it tells no more than that it lives
+    def beat(self, moment: datetime, watched: MonitoredProgress) -> bool:  # noqa: ARG002 -- it tells no more than that it lives
         """Tell that the run goes on; return whether the claim still holds."""
         return bool(self._ours.update(heartbeat=moment))
 
@@ -48,7 +48,7 @@ class Slot:
             PolicyRun.objects.filter(pk=self.run.pk).update(state=state, finished_at=now, result=result, error=error)
             return True
 
-        return Attempts("default").run(end)
+        return TransactionRetry("default").run(end)
 
     def put_back(self) -> None:
         """Let go of it as if it had never been claimed: others were in the way, and it is due again at once."""
@@ -58,7 +58,7 @@ class Slot:
             if self._ours.update(claimed_by="", claimed_at=None, heartbeat=None, **before):
                 PolicyRun.objects.filter(pk=self.run.pk).delete()
 
-        Attempts("default").run(undo)
+        TransactionRetry("default").run(undo)
 
 
 def due(now: datetime) -> list[RetentionPolicy]:
@@ -67,7 +67,7 @@ def due(now: datetime) -> list[RetentionPolicy]:
     return sorted(waiting, key=lambda one: (one.next_due is not None, one.next_due or now, one.pk))
 
 
-def claim(policy: RetentionPolicy, worker: str, now: datetime) -> Slot | None:
+def claim(policy: RetentionPolicy, worker: str, now: datetime) -> Claim | None:
     """Return the due moment, which is ours then alone; None where somebody else was first, or it has run before."""
     moment = policy.next_due or now
     missed, following = coalesced(moment, policy.interval, now)
@@ -83,11 +83,11 @@ def claim(policy: RetentionPolicy, worker: str, now: datetime) -> Slot | None:
             return None
         return PolicyRun.objects.create(policy=policy, slot=moment, missed=missed, worker=worker, started_at=now)
 
-    run = Attempts("default").run(take)
+    run = TransactionRetry("default").run(take)
     if run is None:
         return None
     current = RetentionPolicy.objects.get(pk=policy.pk)
-    return Slot(current, run, policy.next_due, policy.last_started, policy.last_state)
+    return Claim(current, run, policy.next_due, policy.last_started, policy.last_state)
 
 
 def coalesced(moment: datetime, interval: timedelta, now: datetime) -> tuple[int, datetime]:
@@ -113,5 +113,5 @@ def recover(now: datetime, stale_after: timedelta) -> Iterator[RetentionPolicy]:
                 return runs.update(state=PolicyRun.State.FAILED, finished_at=now, error=error)
             return 0
 
-        if Attempts("default").run(fail):
+        if TransactionRetry("default").run(fail):
             yield policy

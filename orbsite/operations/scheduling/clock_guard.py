@@ -16,7 +16,7 @@ _ATTEMPTS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class ClockStatus:
     """What a look at the clock told."""
 
     is_trusted: bool
@@ -24,7 +24,7 @@ class Sight:
     message: str = ""
 
 
-def look(now: datetime, *, trust: bool = False) -> Sight:
+def look(now: datetime, *, trust: bool = False) -> ClockStatus:
     """Look at the clock, and remember it, for all hosts that share the database.
 
     A clock that lies before the last moment that was believed, or more than a day after it, has jumped, or nobody
@@ -33,11 +33,11 @@ def look(now: datetime, *, trust: bool = False) -> Sight:
     for _ in range(_ATTEMPTS):
         clock, _ = Clock.objects.get_or_create(pk=_ONLY, defaults={"trusted": now})
         old = {"trusted": clock.trusted, "since": clock.since, "seen": clock.seen}
-        sight = _judge(clock, now, trust=trust)
+        status = _judge(clock, now, trust=trust)
         new = {"trusted": clock.trusted, "since": clock.since, "seen": clock.seen}
         if old == new or Clock.objects.filter(pk=_ONLY, **_as_conditions(old)).update(**new):
-            return sight
-    return Sight(is_trusted=False, message="others write down the clock all the time; try again")
+            return status
+    return ClockStatus(is_trusted=False, message="others write down the clock all the time; try again")
 
 
 def note_day(now: datetime) -> None:
@@ -45,20 +45,20 @@ def note_day(now: datetime) -> None:
     Clock.objects.filter(pk=_ONLY).update(day=now.date())
 
 
-def _judge(clock: Clock, now: datetime, *, trust: bool) -> Sight:
+def _judge(clock: Clock, now: datetime, *, trust: bool) -> ClockStatus:
     day_is_new = clock.day != now.date()
     if trust or _follows(now, clock.trusted):
         clock.trusted = now if trust else max(now, clock.trusted)
         clock.since = clock.seen = None
-        return Sight(is_trusted=True, day_is_new=day_is_new)
+        return ClockStatus(is_trusted=True, day_is_new=day_is_new)
     if clock.since is None or clock.seen is None or not _follows(now, clock.seen):
         clock.since = clock.seen = now
     clock.seen = max(now, clock.seen)
     if now - clock.since >= LEAP:
         clock.trusted, clock.since, clock.seen = now, None, None
-        return Sight(is_trusted=True, day_is_new=day_is_new)
+        return ClockStatus(is_trusted=True, day_is_new=day_is_new)
     way = "back" if now < clock.trusted else "forward, or no maintenance ran for more than a day"
-    return Sight(
+    return ClockStatus(
         is_trusted=False,
         message=(
             f"the clock says {now:%Y-%m-%d %H:%M:%S}Z, after {clock.trusted:%Y-%m-%d %H:%M:%S}Z: it jumped {way}. "

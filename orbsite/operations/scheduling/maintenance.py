@@ -14,11 +14,11 @@ from orbsite.operations.progress import Progress, Stopped, silent
 from orbsite.operations.report import Report, Section
 from orbsite.operations.retention.apply import retain
 from orbsite.operations.scheduling import claims
-from orbsite.operations.scheduling.claims import Slot
+from orbsite.operations.scheduling.claims import Claim
 from orbsite.operations.scheduling.clock_guard import SKEW, look, note_day
 from orbsite.operations.scheduling.daily import chores
 from orbsite.operations.search_index import index_some
-from orbsite.operations.workers.heartbeat import SECONDS, Watched, beating
+from orbsite.operations.workers.heartbeat import SECONDS, MonitoredProgress, heartbeat
 from orbsite.operations.workers.queue import hand_over_lost_jobs
 from orbsite.operations.workers.workers import STALE_AFTER, a_name, brief, fail_stale_jobs, told
 from orbsite.storage.errors import LockTimeout, OrbError
@@ -53,15 +53,15 @@ def maintain(
     """
     report = Report(columns=COLUMNS, bad=("failed", "refused"))
     moment = now()
-    sight = look(moment, trust=trust_clock)
-    if not sight.is_trusted:
+    status = look(moment, trust=trust_clock)
+    if not status.is_trusted:
         _section(report, OWN).count(KIND, "refused")
-        _section(report, OWN).findings.append(error(ROOT, sight.message))
+        _section(report, OWN).findings.append(error(ROOT, status.message))
         return report
     if trust_clock:
         RetentionPolicy.objects.filter(claimed_by="", last_started__gt=moment).update(last_started=None, next_due=None)
     _fail_the_dead(report, moment, stale_after)
-    work = _Work(
+    work = _Round(
         report,
         now=now,
         worker=worker or a_name(),
@@ -75,7 +75,7 @@ def maintain(
         if policy.pk not in refused and (only is None or policy.domain in only) and not progress.is_stopping:
             work.take(policy)
     moment = now()
-    if sight.day_is_new and not progress.is_stopping and look(moment).is_trusted:
+    if status.day_is_new and not progress.is_stopping and look(moment).is_trusted:
         _do_chores(_section(report, OWN), moment)
     _index(report, now, only, progress)
     return report
@@ -120,7 +120,7 @@ class _Distrusted(OrbError):
     """The clock has jumped since maintenance began."""
 
 
-class _Work:
+class _Round:
     """What one worker does in one go."""
 
     def __init__(
@@ -164,14 +164,14 @@ class _Work:
         else:
             self._done(slot, section, done)
 
-    def _run(self, slot: Slot) -> Report:
+    def _run(self, slot: Claim) -> Report:
         """Retain, and wait meanwhile for whoever else writes there. Raises LockTimeout where that takes too long."""
         policy, deadline = slot.policy, time.monotonic() + self._patience
         rules, store = policy.policy, store_named(policy.store, policy.domain)
-        with beating(Watched(self._progress), slot.beat, self._now, seconds=self._beat) as watched:
+        with heartbeat(MonitoredProgress(self._progress), slot.beat, self._now, seconds=self._beat) as watched:
             while True:
-                if not (sight := look(self._now())).is_trusted:
-                    raise _Distrusted(sight.message)
+                if not (status := look(self._now())).is_trusted:
+                    raise _Distrusted(status.message)
                 try:
                     return retain(
                         [store],
@@ -187,7 +187,7 @@ class _Work:
                         raise
                     time.sleep(random.uniform(_PAUSE / 4, _PAUSE))  # noqa: S311 -- so that two do not keep in step
 
-    def _done(self, slot: Slot, section: Section, done: Report) -> None:
+    def _done(self, slot: Claim, section: Section, done: Report) -> None:
         if not slot.finish(_State.DONE, self._now(), result=brief(done)):
             _fail(section, slot.policy, "it took its worker for dead, and was given to another one")
             return
@@ -195,7 +195,7 @@ class _Work:
         section.count(KIND, "missed", slot.run.missed)
         section.count(KIND, "removed", sum(part.total("removed") for part in done.domains.values()))
 
-    def _failed(self, slot: Slot, section: Section, message: str) -> bool:
+    def _failed(self, slot: Claim, section: Section, message: str) -> bool:
         """Note that it failed; return whether it was this worker's still, and nobody else's or nobody's by now."""
         had_it = slot.finish(_State.FAILED, self._now(), error=message)
         _fail(section, slot.policy, message)

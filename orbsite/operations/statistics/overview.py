@@ -12,7 +12,7 @@ from orbsite.storage.base.store import Store
 from orbsite.storage.encoding.timestamps import spell
 from orbsite.storage.errors import InvalidPolicy
 from orbsite.storage.records.record import Record, is_ordered_by_time
-from orbsite.storage.statistics.counts import Census, census
+from orbsite.storage.statistics.counts import Statistics, statistics_of
 
 DAYS = 30
 TAGS = 5
@@ -31,7 +31,7 @@ def overview(store: Store, now: Callable[[], datetime], limits: Sequence[float] 
     """
     found = counts(store)
     size = found.pop("size")
-    kind, told, moment = store.domain.kinds[0], census(store), now()
+    kind, told, moment = store.domain.kinds[0], statistics_of(store), now()
     details: dict[str, Any] = {"span": _span(told, kind)}
     if details["span"] and is_ordered_by_time(kind):
         ages = sorted({*AGES, *(limits_of(store) if limits is None else limits)})
@@ -66,12 +66,12 @@ def last_day(moment: datetime, span: Sequence[str]) -> date:
     return newest if newest <= today - timedelta(days=DAYS) else today
 
 
-def _span(told: Census, kind: type[Record]) -> list[str] | None:
+def _span(told: Statistics, kind: type[Record]) -> list[str] | None:
     span = told.span(kind) if kind.time_field else None
     return span and [spell(span[0]), spell(span[1])]
 
 
-def _days(told: Census, kind: type[Record], last: date) -> dict[str, Any]:
+def _days(told: Statistics, kind: type[Record], last: date) -> dict[str, Any]:
     back = min(DAYS - 1, (last - date.min).days)
     stack = told.stack(kind, [last - timedelta(days=ago) for ago in range(back, -1, -1)], TAGS)
     return {

@@ -20,7 +20,7 @@ from orbsite.storage.file.store import FileStore
 from orbsite.storage.records.domain import Domain
 from orbsite.storage.records.record import is_ordered_by_time
 from orbsite.storage.sql.store import SqlStore
-from orbsite.storage.statistics.counts import census
+from orbsite.storage.statistics.counts import statistics_of
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def counts(store: Store) -> dict[str, int]:
 
 def details(store: Store, now: Callable[[], datetime]) -> dict[str, Any]:
     """Return what is oldest and newest, how many records each of the last days has, and the largest groups."""
-    told = census(store)
+    told = statistics_of(store)
     taken: dict[str, Any] = {}
     kind = store.domain.kinds[0]
     if is_ordered_by_time(kind):

@@ -25,11 +25,11 @@ _REST = 0.11
 class Beat(Protocol):
     """Writes down that work goes on; called by a thread of its own."""
 
-    def __call__(self, moment: datetime, watched: Watched, /) -> bool:
+    def __call__(self, moment: datetime, watched: MonitoredProgress, /) -> bool:
         """Return whether it should go on."""
 
 
-class Watched(Progress):
+class MonitoredProgress(Progress):
     """Counts what is done, and ends the operation where somebody wants it to.
 
     An operation that looks at `is_stopping` itself is left to do so; any other ends at its next step.
@@ -83,16 +83,16 @@ class Watched(Progress):
 
 
 @contextlib.contextmanager
-def beating(
-    watched: Watched, beat: Beat, now: Callable[[], datetime], *, seconds: float = SECONDS
-) -> Iterator[Watched]:
+def heartbeat(
+    watched: MonitoredProgress, beat: Beat, now: Callable[[], datetime], *, seconds: float = SECONDS
+) -> Iterator[MonitoredProgress]:
     """Have a thread with a connection of its own tell of an operation every so often, whatever it is busy with.
 
     A database that is locked or out of reach for a while is asked again at the next beat. Where one transaction follows
     the other so fast that the thread finds no room, the operation itself tells between two of them, and leaves room
     then for whoever else waits.
     """
-    over, heart = threading.Event(), _Heart(watched, beat, now)
+    over, heart = threading.Event(), _HeartbeatThread(watched, beat, now)
 
     def run() -> None:
         try:
@@ -119,10 +119,10 @@ def beating(
         thread.join()
 
 
-class _Heart:
+class _HeartbeatThread:
     """What beats, whichever thread has it beat."""
 
-    def __init__(self, watched: Watched, beat: Beat, now: Callable[[], datetime]) -> None:
+    def __init__(self, watched: MonitoredProgress, beat: Beat, now: Callable[[], datetime]) -> None:
         self._watched, self._beat, self._now = watched, beat, now
         self._last = time.monotonic()
 

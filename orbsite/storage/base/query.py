@@ -85,7 +85,7 @@ class Query:
         ):
             yield record
             if self.max_bytes is not None:
-                total += weight(record)
+                total += memory_size(record)
                 if total > self.max_bytes and number:
                     return
 
@@ -120,12 +120,12 @@ def _texts(record: Record) -> Iterable[str]:
         yield from texts_in(getattr(record, name))
 
 
-def weight(value: Any) -> int:
+def memory_size(value: Any) -> int:
     """Return about how many bytes of memory a record, or a part of one, takes."""
     if isinstance(value, str):
         return sys.getsizeof(value)
     if isinstance(value, Value):
-        return sum(weight(getattr(value, name)) for name in value.__struct_fields__)
+        return sum(memory_size(getattr(value, name)) for name in value.__struct_fields__)
     if isinstance(value, Mapping):
-        return sum(weight(name) + weight(item) for name, item in value.items())
-    return sum(map(weight, value)) if isinstance(value, list | tuple) else sys.getsizeof(value)
+        return sum(memory_size(name) + memory_size(item) for name, item in value.items())
+    return sum(map(memory_size, value)) if isinstance(value, list | tuple) else sys.getsizeof(value)

@@ -141,7 +141,7 @@ class Store(ABC):
 
 
 @dataclass(frozen=True, slots=True)
-class Row(Generic[R]):
+class StoredRecord(Generic[R]):
     """What a store remembers of a record: the run that last wrote it, and whether it is still as that run left it."""
 
     key: Key
@@ -156,7 +156,7 @@ class Row(Generic[R]):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Comparison:
     """How the records of a pack stand to what a store holds; the others are the same there, column by column."""
 
     free: Sequence[int]
@@ -166,7 +166,7 @@ class Standing:
 
 
 @dataclass(slots=True)
-class Pack:
+class RecordBatch:
     """Records of one kind, made ready to be compared and written many at a time."""
 
     columns: Columns
@@ -218,20 +218,20 @@ class LedgerStore(Store):
     """A store that remembers which run wrote what, and so can be moved into, verified and rolled back."""
 
     @abstractmethod
-    def pack(
+    def make_batch(
         self, kind: type[R], records: Sequence[R], positions: Sequence[int | None], run: int | None = None
-    ) -> Pack:
+    ) -> RecordBatch:
         """Make records of a kind ready, each key once; any thread may do so.
 
         With a run, they will most likely all be new, and that run's: what can be made for that is made now.
         """
 
     @abstractmethod
-    def standing(self, pack: Pack) -> Standing:
+    def compare(self, batch: RecordBatch) -> Comparison:
         """Return how the records of a pack stand to what is there."""
 
     @abstractmethod
-    def insert(self, pack: Pack, places: Sequence[int], run: int | None) -> None:
+    def insert(self, batch: RecordBatch, places: Sequence[int], run: int | None) -> None:
         """Put those of a pack, whose keys are free, in the name of a run or of nobody.
 
         Raises Conflict where a key is not free any more; the transaction has to be given up then.
@@ -250,7 +250,7 @@ class LedgerStore(Store):
         """Make everything written meanwhile all or nothing."""
 
     @abstractmethod
-    def rows(self, kind: type[R], keys: Iterable[Key], *, lock: bool = False) -> dict[Key, Row[R]]:
+    def rows(self, kind: type[R], keys: Iterable[Key], *, lock: bool = False) -> dict[Key, StoredRecord[R]]:
         """Return what is remembered of these keys, of items that do not decode too (their record is None).
 
         With `lock`, nobody else can change those rows until the transaction ends.
@@ -265,7 +265,7 @@ class LedgerStore(Store):
         """Return those of these keys that something has, be it an item that does not decode."""
 
     @abstractmethod
-    def written_by(self, kind: type[R], run: int, *, page: int = 1000) -> Iterator[list[Row[R]]]:
+    def written_by(self, kind: type[R], run: int, *, page: int = 1000) -> Iterator[list[StoredRecord[R]]]:
         """Yield, a page at a time and by key, what a run was the last to write; pages may be changed meanwhile."""
 
     @abstractmethod

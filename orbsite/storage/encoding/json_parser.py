@@ -31,7 +31,7 @@ _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[^\s\[\]{}:,"]++', re.DOTALL)
 _SPACED_KEY = re.compile(rb'"[ \t\r\n]+:')
 
 
-class Malformed(ValueError):
+class MalformedJSON(ValueError):
     """Text that is not JSON; `line` and `column`, where known, count from 1, the column in characters."""
 
     def __init__(self, reason: str, line: int | None = None, column: int | None = None) -> None:
@@ -115,11 +115,11 @@ def parse(data: bytes) -> Any:
             parse_int=_integer,
         )
     except json.JSONDecodeError as problem:
-        raise Malformed(problem.msg, problem.lineno, problem.colno) from problem
+        raise MalformedJSON(problem.msg, problem.lineno, problem.colno) from problem
     except RecursionError:
         _too_deep()
     except _RefusedNumber as problem:
-        raise Malformed(str(problem), *_place_of(problem.token, data.decode())) from problem
+        raise MalformedJSON(str(problem), *_place_of(problem.token, data.decode())) from problem
 
 
 def problems(value: Any, path: str, *, depth: int = 0, most: int | None = None) -> list[Finding]:
@@ -241,7 +241,7 @@ def repeated_keys(data: bytes, keys: int) -> list[Finding]:
         return []
     try:
         return repetitions(parse(data))
-    except Malformed:  # a number too large or a value too deep: its item has a finding of its own
+    except MalformedJSON:  # a number too large or a value too deep: its item has a finding of its own
         return []
 
 
@@ -271,7 +271,7 @@ def _check_utf8(data: bytes) -> None:
         decoder.decode(b"", final=True)
     except UnicodeDecodeError as problem:
         valid = data.decode(errors="surrogateescape").partition(_first_escape(data))[0]
-        raise Malformed(f"invalid UTF-8: {problem.reason}", *_line_and_column(valid)) from problem
+        raise MalformedJSON(f"invalid UTF-8: {problem.reason}", *_line_and_column(valid)) from problem
 
 
 def _first_escape(data: bytes) -> str:
@@ -290,7 +290,7 @@ def _check_depth(data: bytes) -> None:
 
 
 def _too_deep() -> NoReturn:
-    raise Malformed(f"nested deeper than {DEEPEST} levels")
+    raise MalformedJSON(f"nested deeper than {DEEPEST} levels")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from orbsite.storage.errors import DocumentCorrupt, OrbError
 from orbsite.storage.file import journal as journals
 from orbsite.storage.file.content import Content
 from orbsite.storage.file.document import Document
-from orbsite.storage.file.journal import Journal, Line, Scan
-from orbsite.storage.filesystem.directory import Directory, Found
-from orbsite.storage.filesystem.stat_signature import Sight
+from orbsite.storage.file.journal import Journal, JournalEntry, Scan
+from orbsite.storage.filesystem.directory import Directory, ReadFile
+from orbsite.storage.filesystem.stat_signature import StatSignature
 from orbsite.storage.records.changes import StepReader
 from orbsite.storage.records.domain import Domain
 
@@ -30,15 +30,17 @@ _FRESH = 2_000_000_000
 class Replica:
     """What the document holds, and what it looked like when it was read."""
 
-    def __init__(self, domain: Domain, document: Document, found: Found | None, taken: int, scan: Scan | None) -> None:
+    def __init__(
+        self, domain: Domain, document: Document, found: ReadFile | None, taken: int, scan: Scan | None
+    ) -> None:
         self.content = Content(domain, None)
         self.digest: str | None = None
         """Of the document's bytes on the disk."""
         self.size = 0
-        self.sight: Sight | None = None
+        self.signature: StatSignature | None = None
         self.stamped = False
         self.journal: Journal | None = scan.journal if scan else None
-        self.journal_sight: Sight | None = None
+        self.journal_signature: StatSignature | None = None
         self.rest = scan.rest if scan else b""
         """What follows the last good line of the journal."""
         self.has_journal = scan is not None
@@ -57,21 +59,21 @@ class Replica:
             self._take(domain, found, taken)
             self._catch_up(scan)
 
-    def saw(self, status_of_document: Sight, digest: str, size: int) -> None:
+    def saw(self, status_of_document: StatSignature, digest: str, size: int) -> None:
         """Note what the document looks like now."""
-        self.sight, self.digest, self.size = status_of_document, digest, size
+        self.signature, self.digest, self.size = status_of_document, digest, size
 
     def keeps_up(self, directory: Directory) -> bool:
         """Take in what others saved; False where that takes reading everything again."""
         journal = directory.status_of(self._document.journal)  # before the document, for a fold replaces that first
         status = directory.status_of(self._document.name)
-        if self.sight is None or status is None or not self.sight.is_of(status):
+        if self.signature is None or status is None or not self.signature.is_of(status):
             return False
-        if not self.sight.is_sure and not self._is_same(directory):
+        if not self.signature.is_sure and not self._is_same(directory):
             return False
         if journal is None:
             return not self.has_journal or self._lost_its_journal()
-        seen = self.journal_sight
+        seen = self.journal_signature
         return (seen is not None and seen.is_sure and seen.is_of(journal)) or self._follow(directory)
 
     def _is_same(self, directory: Directory) -> bool:
@@ -79,7 +81,7 @@ class Replica:
         found = directory.look(self._document.name)
         if found is None or found.digest != self.digest:
             return False
-        self.sight = Sight.of(found.status, taken)
+        self.signature = StatSignature.of(found.status, taken)
         return True
 
     def _lost_its_journal(self) -> bool:
@@ -87,7 +89,7 @@ class Replica:
         if self.journal is not None and self.journal.seq and not self.is_folded:
             self.is_foreign = True
             logger.error("%s was removed; what it held is saved again with the next save", self._document.journal)
-        self.journal, self.has_journal, self.rest, self.journal_sight = None, False, b"", None
+        self.journal, self.has_journal, self.rest, self.journal_signature = None, False, b"", None
         return True
 
     def _follow(self, directory: Directory) -> bool:
@@ -108,13 +110,13 @@ class Replica:
         if scan.damage or scan.journal is None or not (known or scan.journal.base == self.digest):
             return False
         self.journal, self.rest, self.has_journal = scan.journal, scan.rest, True
-        self.journal_sight = None if scan.rest else Sight.of(found.status, taken)
+        self.journal_signature = None if scan.rest else StatSignature.of(found.status, taken)
         if scan.lines:
             self.is_confirmed = False
             self._replay(scan.lines)
         return True
 
-    def _take(self, domain: Domain, found: Found, taken: int) -> None:
+    def _take(self, domain: Domain, found: ReadFile, taken: int) -> None:
         hashing = found.hashing  # goes on while the content is decoded
         try:
             self.content = Content(domain, self._document.envelope.open(found.data))
@@ -123,7 +125,7 @@ class Replica:
                 f"{self._document.path} cannot be read, and was left as it is: {problem}; "
                 "run validate_orb_files, then mend it or put a backup in its place"
             ) from problem
-        self.saw(Sight.of(found.status, taken), hashing.hexdigest(), len(found.data))
+        self.saw(StatSignature.of(found.status, taken), hashing.hexdigest(), len(found.data))
         self.stamped = found.stamp is not None
 
     def _catch_up(self, scan: Scan | None) -> None:
@@ -135,7 +137,7 @@ class Replica:
         if self.is_folded and len(scan.lines) > (folded or 0):
             self.is_foreign = True  # somebody went on in a journal that was folded: a new one has to be begun
 
-    def _replay(self, lines: Iterable[Line]) -> None:
+    def _replay(self, lines: Iterable[JournalEntry]) -> None:
         for line in lines:
             for raw in line.steps:
                 try:
@@ -173,7 +175,7 @@ def load(
     return replica
 
 
-def look(document: Document, directory: Directory) -> tuple[Scan | None, Found | None]:
+def look(document: Document, directory: Directory) -> tuple[Scan | None, ReadFile | None]:
     """Return journal and document as they stood at one time, also where one of us folds in between.
 
     The journal is read before the document, and once more after it: a fold that came between has left a line there.
@@ -203,7 +205,7 @@ def _refuse_damage(document: Document, scan: Scan | None) -> None:
         )
 
 
-def _report(document: Document, replica: Replica, found: Found | None, before: Replica | None) -> None:
+def _report(document: Document, replica: Replica, found: ReadFile | None, before: Replica | None) -> None:
     """Say so where another program has changed the document."""
     has_stamp = replica.stamped or (before is not None and before.stamped)
     changed = found is not None and has_stamp and found.stamp != replica.digest

@@ -13,14 +13,14 @@ from orbsite.storage.errors import DocumentCorrupt, DocumentError
 from orbsite.storage.file.cache import Replica, look
 from orbsite.storage.file.document import Document
 from orbsite.storage.file.journal import Scan
-from orbsite.storage.filesystem.directory import Directory, Found
+from orbsite.storage.filesystem.directory import Directory, ReadFile
 from orbsite.storage.records.domain import Domain
 
 _OTHERS = 0o077
 _TEMPORARY = re.compile(r"\.(\d+)\.[0-9a-f]+\.tmp")
 
 
-class Trouble(StrEnum):
+class IssueKind(StrEnum):
     """What can be wrong, the worst first."""
 
     REFUSED = "refused"
@@ -38,39 +38,39 @@ class Trouble(StrEnum):
     @property
     def is_damage(self) -> bool:
         """Whether something that was saved cannot be read."""
-        return list(Trouble).index(self) <= list(Trouble).index(Trouble.ADRIFT)
+        return list(IssueKind).index(self) <= list(IssueKind).index(IssueKind.ADRIFT)
 
 
 @dataclass(frozen=True, slots=True)
-class Symptom:
+class Issue:
     """One thing that is wrong, and with which file."""
 
-    trouble: Trouble
+    trouble: IssueKind
     name: str
     message: str
 
 
-def examine(domain: Domain, document: Document) -> list[Symptom]:
+def examine(domain: Domain, document: Document) -> list[Issue]:
     """Return everything that is wrong, the worst first; nothing for a document that nobody has saved yet."""
     try:
         with document.reading() as directory:
-            found = [] if directory is None else list(_symptoms(domain, document, directory))
+            found = [] if directory is None else list(_issues(domain, document, directory))
     except DocumentError as problem:
-        found = [Symptom(Trouble.REFUSED, document.name, str(problem))]
-    return sorted(found, key=lambda symptom: list(Trouble).index(symptom.trouble))
+        found = [Issue(IssueKind.REFUSED, document.name, str(problem))]
+    return sorted(found, key=lambda issue: list(IssueKind).index(issue.trouble))
 
 
-def _symptoms(domain: Domain, document: Document, directory: Directory) -> Iterator[Symptom]:
+def _issues(domain: Domain, document: Document, directory: Directory) -> Iterator[Issue]:
     names = sorted(directory.names())
     try:
         scan, found = look(document, directory)
     except DocumentCorrupt as problem:
-        yield Symptom(Trouble.NEWER, document.journal, str(problem))
+        yield Issue(IssueKind.NEWER, document.journal, str(problem))
         scan, found = None, directory.look(document.name)
     if found is None:
         beside = document.beside(names)
         if beside:
-            yield Symptom(Trouble.MISSING, document.name, f"is missing, and there is {', '.join(beside)}")
+            yield Issue(IssueKind.MISSING, document.name, f"is missing, and there is {', '.join(beside)}")
     else:
         yield from _of_document(domain, document, directory, found, scan)
     if scan is not None:
@@ -80,44 +80,44 @@ def _symptoms(domain: Domain, document: Document, directory: Directory) -> Itera
 
 
 def _of_document(
-    domain: Domain, document: Document, directory: Directory, found: Found, scan: Scan | None
-) -> Iterator[Symptom]:
+    domain: Domain, document: Document, directory: Directory, found: ReadFile, scan: Scan | None
+) -> Iterator[Issue]:
     try:
         replica = Replica(domain, document, found, directory.fs.nanoseconds(), scan)
     except DocumentCorrupt as problem:
-        yield Symptom(Trouble.CORRUPT, document.name, f"cannot be read: {problem.__cause__}")
+        yield Issue(IssueKind.CORRUPT, document.name, f"cannot be read: {problem.__cause__}")
         return
     if replica.adrift:
         message = f"holds {len(replica.adrift)} steps that have no place in the document, which another program changed"
-        yield Symptom(Trouble.ADRIFT, document.journal, message)
+        yield Issue(IssueKind.ADRIFT, document.journal, message)
     if replica.is_foreign and not replica.is_folded:
         message = "another program has changed it since the journal was begun; the journal's saves are put on top of it"
-        yield Symptom(Trouble.EDITED, document.name, message)
+        yield Issue(IssueKind.EDITED, document.name, message)
     elif found.stamp is not None and found.stamp != replica.digest:
         message = "its bytes are not those that were saved: another program has changed it, or the disk has"
-        yield Symptom(Trouble.EDITED, document.name, message)
+        yield Issue(IssueKind.EDITED, document.name, message)
 
 
-def _of_journal(document: Document, scan: Scan) -> Iterator[Symptom]:
+def _of_journal(document: Document, scan: Scan) -> Iterator[Issue]:
     if scan.damage:
         message = f"{scan.damage}; {len(scan.lines)} good lines before and {len(scan.salvage)} after"
-        yield Symptom(Trouble.DAMAGED, document.journal, message)
+        yield Issue(IssueKind.DAMAGED, document.journal, message)
     elif scan.rest or scan.journal is None:
         message = f"ends in {len(scan.rest)} bytes that are no whole line; no save that was acknowledged ends so"
-        yield Symptom(Trouble.TORN, document.journal, message)
+        yield Issue(IssueKind.TORN, document.journal, message)
 
 
-def _beside(document: Document, directory: Directory, name: str) -> Iterator[Symptom]:
+def _beside(document: Document, directory: Directory, name: str) -> Iterator[Issue]:
     ours = name in (document.name, document.journal, f"{document.name}.prev")
     temporary = _TEMPORARY.match(name.removeprefix(f".{document.name}").removeprefix(".journal"))
     if temporary and name.startswith(f".{document.name}.") and not is_alive(int(temporary[1])):
-        yield Symptom(Trouble.LEFTOVER, name, "was left by a process that died")
+        yield Issue(IssueKind.LEFTOVER, name, "was left by a process that died")
     elif name.startswith(f"{document.name}.") and not ours:
-        yield Symptom(Trouble.ASIDE, name, "keeps bytes that are not in use; look at it, and remove it when done")
+        yield Issue(IssueKind.ASIDE, name, "keeps bytes that are not in use; look at it, and remove it when done")
     if ours:
         status = directory.status_of(name)
         if status is not None and stat.S_IMODE(status.st_mode) & _OTHERS:
-            yield Symptom(Trouble.OPEN, name, "can be read by other users of this machine")
+            yield Issue(IssueKind.OPEN, name, "can be read by other users of this machine")
 
 
 def is_alive(pid: int) -> bool:

@@ -33,7 +33,7 @@ def entries(domain: Domain, data: bytes) -> Iterator[Entry]:
     data, remarks = json_parser.without_bom(data)
     try:
         json_parser.check(data)
-    except json_parser.Malformed as problem:
+    except json_parser.MalformedJSON as problem:
         raise DocumentCorrupt(f"it is not valid JSON: {problem}") from problem
     decoded = domain.layout.decode(data)
     opening = next(decoded)  # what is wrong with the document as a whole shows here, before anybody acts on a part

@@ -113,19 +113,19 @@ class Document:
         """Return, in order, which of the names in the directory say that there is, or was, such a document."""
         return sorted(name for name in names if name.startswith(f"{self.name}."))
 
-    def leftovers(self, directory: Directory) -> list[str]:
+    def orphans(self, directory: Directory) -> list[str]:
         """Return the temporary files beside the document; while its lock is held, those of the dead."""
         return [name for name in directory.names() if name.startswith(f".{self.name}.") and ".tmp" in name]
 
-    def clear_leftovers(self, directory: Directory) -> None:
+    def clear_orphans(self, directory: Directory) -> None:
         """Move what dead processes left, which may be what somebody else wrote, out of the way."""
-        leftovers = self.leftovers(directory)
-        if not leftovers:
+        orphans = self.orphans(directory)
+        if not orphans:
             return
         with directory.enter_or_make(LOST_AND_FOUND) as lost:
-            for name in leftovers:
+            for name in orphans:
                 directory.move(name, lost)
-        logger.warning("moved %d temporary files of dead processes to %s", len(leftovers), lost.path)
+        logger.warning("moved %d temporary files of dead processes to %s", len(orphans), lost.path)
 
     def _refuse_network(self, directory: Directory) -> None:
         device = directory.fs.status(directory.descriptor).st_dev

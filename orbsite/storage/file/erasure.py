@@ -25,7 +25,7 @@ from orbsite.storage.records.domain import Domain, Entry, Tree, plant
 from orbsite.storage.records.record import Key, Record
 
 
-class Sieve:
+class ErasureFilter:
     """Tells which entries of one source hold data that was erased.
 
     What carries no time of its own, such as the active mode of a file or an item that does not decode, is erased unless
@@ -90,11 +90,11 @@ def without_erased(domain: Domain, data: bytes, erasures: ErasureList) -> tuple[
     """Return a document without what the erasure list says was erased, and what goes."""
     if not erasures:
         return data, []
-    sieve = Sieve(domain, erasures, lambda: entries(domain, data))
+    erasure_filter = ErasureFilter(domain, erasures, lambda: entries(domain, data))
     return without(
         domain,
         data,
-        lambda entry: sieve.moment(entry) is not None,
+        lambda entry: erasure_filter.moment(entry) is not None,
         is_gone=lambda user: erasures.moment(user) is not None,
     )
 

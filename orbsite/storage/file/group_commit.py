@@ -16,7 +16,7 @@ _LONGEST = 120.0
 """Seconds for which a thread waits for those that save before it: for their lock, and a fold."""
 
 
-class Job(Generic[T]):
+class PendingWrite(Generic[T]):
     """One thread's change of a document."""
 
     def __init__(self, action: Callable[[Content], T]) -> None:
@@ -58,22 +58,22 @@ class Job(Generic[T]):
         return self._results[0]
 
 
-class Batches:
+class GroupCommit:
     """Collects jobs while one thread, the first to come, commits those that came before."""
 
-    def __init__(self, commit: Callable[[Sequence[Job[Any]], Callable[[], None]], None]) -> None:
+    def __init__(self, commit: Callable[[Sequence[PendingWrite[Any]], Callable[[], None]], None]) -> None:
         self._commit = commit
         """Runs jobs, makes what they changed durable, and calls back as soon as it is."""
         self._changed = threading.Condition()
-        self._waiting: list[Job[Any]] = []
-        self._leader: Job[Any] | None = None
+        self._waiting: list[PendingWrite[Any]] = []
+        self._leader: PendingWrite[Any] | None = None
 
     def run(self, action: Callable[[Content], T]) -> T:
         """Run an action in the next batch, and return its result once that is durable. Raises what the action does.
 
         Raises LockTimeout where those that save before do not come to an end.
         """
-        job = Job(action)
+        job = PendingWrite(action)
         try:  # whatever interrupts a thread, and wherever: nobody waits for it afterwards
             self._wait(job)
             if self._leader is job:
@@ -87,7 +87,7 @@ class Batches:
                 self._changed.notify_all()
         return job.result()
 
-    def _wait(self, job: Job[Any]) -> None:
+    def _wait(self, job: PendingWrite[Any]) -> None:
         """Return when the job is done, or its thread is the one that leads."""
         deadline = time.monotonic() + _LONGEST
         with self._changed:
@@ -98,8 +98,8 @@ class Batches:
             if not job.is_done:
                 self._leader = job
 
-    def _lead(self, job: Job[Any]) -> None:
-        jobs: list[Job[Any]] = [job]
+    def _lead(self, job: PendingWrite[Any]) -> None:
+        jobs: list[PendingWrite[Any]] = [job]
         try:
             with self._changed:
                 jobs, self._waiting = self._waiting, []
@@ -112,7 +112,7 @@ class Batches:
         finally:
             self._acknowledge(jobs)
 
-    def _acknowledge(self, jobs: list[Job[Any]]) -> None:
+    def _acknowledge(self, jobs: list[PendingWrite[Any]]) -> None:
         with self._changed:
             for one in jobs:
                 one.is_done = True

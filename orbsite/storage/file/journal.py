@@ -24,7 +24,7 @@ _SUM = b',"sum":"'
 _SUM_LENGTH = 32
 
 
-class Line(msgspec.Struct):
+class JournalEntry(msgspec.Struct):
     """One line, as it is written but for its checksum."""
 
     journal: str
@@ -40,7 +40,7 @@ class Line(msgspec.Struct):
     sum: str = ""
 
 
-_decoder = msgspec.json.Decoder(Line)
+_decoder = msgspec.json.Decoder(JournalEntry)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -73,12 +73,12 @@ class Scan:
 
     journal: Journal | None
     """None where not even the first line is whole."""
-    lines: list[Line] = field(default_factory=list)
+    lines: list[JournalEntry] = field(default_factory=list)
     rest: bytes = b""
     """What follows the last good line: an end that is not written yet, or was torn off."""
     damage: str | None = None
     """What is wrong, where good lines follow bad ones."""
-    salvage: list[Line] = field(default_factory=list)
+    salvage: list[JournalEntry] = field(default_factory=list)
     """Good lines after the damage."""
 
     def folded_into(self, document: str) -> int | None:
@@ -88,7 +88,7 @@ class Scan:
         return last_fold(self.lines, document) or None
 
 
-def last_fold(lines: Sequence[Line], document: str) -> int:
+def last_fold(lines: Sequence[JournalEntry], document: str) -> int:
     """Return how many lines there are up to the last fold into a document of this SHA-256, 0 where there is none."""
     return max((number for number, line in enumerate(lines, 1) if line.fold == document), default=0)
 
@@ -137,7 +137,7 @@ def _stopped(found: Scan, data: bytes, position: int, envelope: Envelope) -> Sca
     return found
 
 
-def _good_lines(rest: bytes, envelope: Envelope) -> Iterator[Line]:
+def _good_lines(rest: bytes, envelope: Envelope) -> Iterator[JournalEntry]:
     for piece in rest.split(b"\n")[:-1]:
         for start in _starts(piece):
             line = _parsed(piece[start:], envelope)
@@ -175,7 +175,7 @@ def opened(kept: bytes, envelope: Envelope) -> bytes | None:
     return text if is_whole else None
 
 
-def _parsed(kept: bytes, envelope: Envelope) -> Line | None:
+def _parsed(kept: bytes, envelope: Envelope) -> JournalEntry | None:
     """Return a line that is whole, or None."""
     try:
         text = opened(kept, envelope)

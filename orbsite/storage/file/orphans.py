@@ -35,7 +35,7 @@ _ASIDES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Leftover:
+class OrphanFile:
     """Something that is in nobody's use."""
 
     name: str
@@ -43,13 +43,13 @@ class Leftover:
     size: int
     youngest: int
     """The nanosecond from which its age counts: of what its name tells and of its last change, the later one."""
-    sight: tuple[int, ...] = ()
+    signature: tuple[int, ...] = ()
     """What tells whether it is still the same."""
 
     @classmethod
-    def of(cls, name: str, reason: str, status: os.stat_result, stamp: int = 0) -> Leftover:
+    def of(cls, name: str, reason: str, status: os.stat_result, stamp: int = 0) -> OrphanFile:
         """Return a file as a leftover; `stamp` is the nanosecond that its name tells, 0 where it tells none."""
-        return cls(name, reason, status.st_size, max(stamp, status.st_mtime_ns), _sight(status))
+        return cls(name, reason, status.st_size, max(stamp, status.st_mtime_ns), _signature(status))
 
     def is_over(self, keep: timedelta, now: datetime) -> bool:
         """Tell whether it has been kept for long enough."""
@@ -57,7 +57,7 @@ class Leftover:
 
     def is_still(self, status: os.stat_result | None) -> bool:
         """Tell whether what has its name now is what was found, and was not changed since."""
-        return status is not None and _sight(status) == self.sight
+        return status is not None and _signature(status) == self.signature
 
 
 class Spelling:
@@ -69,14 +69,14 @@ class Spelling:
     def __contains__(self, name: str) -> bool:
         return any(pattern.fullmatch(name) for pattern, _ in self._patterns)
 
-    def found(self, directory: Directory) -> Iterator[Leftover]:
+    def found(self, directory: Directory) -> Iterator[OrphanFile]:
         """Yield the plain files whose whole name is spelled so, but for what living processes have in their hands."""
         for name in sorted(directory.names()):
             for pattern, reason in self._patterns:
                 match = pattern.fullmatch(name)
                 status = directory.status_of(name) if match else None
                 if match and status is not None and is_plain(status) and not is_held(match):
-                    yield Leftover.of(name, reason, status, stamp_of(match))
+                    yield OrphanFile.of(name, reason, status, stamp_of(match))
 
 
 def of_document(name: str) -> Spelling:
@@ -91,11 +91,11 @@ def of_lost_and_found(name: str) -> Spelling:
     return Spelling([(rf"{_STAMP}\.{re.escape(name)}\..+", f"{DIED}, moved to {LOST_AND_FOUND}")])
 
 
-GRAVES = Spelling(
+TOMBSTONE_FILES = Spelling(
     [(rf"(?:{MOMENT}|[A-Za-z0-9])[A-Za-z0-9_.-]*{re.escape(SUFFIX)}", "tombstones of which the time is over")]
 )
 """Tombstone files."""
-HALF_GRAVES = Spelling([(rf"\..+{re.escape(SUFFIX)}{TEMPORARY}", DIED)])
+HALF_TOMBSTONE_FILES = Spelling([(rf"\..+{re.escape(SUFFIX)}{TEMPORARY}", DIED)])
 HALF_FACTS = Spelling([(rf"\.{re.escape(FACTS)}{TEMPORARY}", DIED)])
 
 
@@ -107,7 +107,7 @@ def kept_beside(document: str) -> frozenset[str]:
 def is_needed(domain: Domain, document: Document, directory: Directory) -> bool:
     """Tell whether a document is missing or damaged, so that what is kept beside it may be all that there is."""
     is_there = directory.status_of(document.name) is not None
-    return not is_there or any(symptom.trouble.is_damage for symptom in examine(domain, document))
+    return not is_there or any(issue.trouble.is_damage for issue in examine(domain, document))
 
 
 def is_plain(status: os.stat_result) -> bool:
@@ -137,5 +137,5 @@ def moment_of(text: str) -> int:
         return 2**80
 
 
-def _sight(status: os.stat_result) -> tuple[int, ...]:
+def _signature(status: os.stat_result) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_nlink, status.st_mode

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from orbsite.storage.errors import DocumentCorrupt
 from orbsite.storage.file import journal as journals
 from orbsite.storage.file.cache import load
-from orbsite.storage.file.checker import Symptom, Trouble, examine
+from orbsite.storage.file.checker import Issue, IssueKind, examine
 from orbsite.storage.file.content import Content
 from orbsite.storage.file.document import Document
 from orbsite.storage.file.writer import Writer
@@ -16,40 +16,40 @@ from orbsite.storage.filesystem.atomic_replace import digest_of, failing_whole, 
 from orbsite.storage.filesystem.directory import Directory
 from orbsite.storage.records.domain import Domain
 
-RESTORED = (Trouble.MISSING, Trouble.CORRUPT)
+RESTORED = (IssueKind.MISSING, IssueKind.CORRUPT)
 """What is mended by going back to the last good generation, for somebody who asks for that."""
 
 
-def plan(symptom: Symptom, *, restore: bool) -> str | None:
+def plan(issue: Issue, *, restore: bool) -> str | None:
     """Return what would be done about a symptom; None where nothing can be, or is not asked for."""
-    if symptom.trouble in RESTORED:
+    if issue.trouble in RESTORED:
         return "keep it aside, and put the last good generation (.prev) in its place" if restore else None
     return {
-        Trouble.DAMAGED: "keep it aside, and go on with its good lines",
-        Trouble.ADRIFT: "keep aside what has no place in the document any more, and fold the rest",
-        Trouble.TORN: "keep the end aside, and cut it off",
-        Trouble.LEFTOVER: "move it to lost+found",
-        Trouble.OPEN: "make it private",
-    }.get(symptom.trouble)
+        IssueKind.DAMAGED: "keep it aside, and go on with its good lines",
+        IssueKind.ADRIFT: "keep aside what has no place in the document any more, and fold the rest",
+        IssueKind.TORN: "keep the end aside, and cut it off",
+        IssueKind.LEFTOVER: "move it to lost+found",
+        IssueKind.OPEN: "make it private",
+    }.get(issue.trouble)
 
 
-def mend(domain: Domain, document: Document, symptoms: Collection[Symptom], *, restore: bool) -> None:
+def mend(domain: Domain, document: Document, issues: Collection[Issue], *, restore: bool) -> None:
     """Do what was planned. Raises OrbError; whatever was done until then is whole, and nothing is lost."""
     with failing_whole(document.path), document.writing() as directory:
-        still = [symptom for symptom in examine(domain, document) if symptom in symptoms]
-        wanted = {symptom.trouble for symptom in still if plan(symptom, restore=restore)}
+        still = [issue for issue in examine(domain, document) if issue in issues]
+        wanted = {issue.trouble for issue in still if plan(issue, restore=restore)}
         if wanted & set(RESTORED):
             _restore(domain, document, directory)
-        if Trouble.DAMAGED in wanted:
+        if IssueKind.DAMAGED in wanted:
             _salvage(document, directory)
-        if wanted & {Trouble.TORN, Trouble.LEFTOVER, Trouble.ADRIFT}:
+        if wanted & {IssueKind.TORN, IssueKind.LEFTOVER, IssueKind.ADRIFT}:
             writer = Writer(document, directory, load(domain, document, directory, locked=True), is_suspect=False)
             writer.tidy()
-            if Trouble.ADRIFT in wanted:
+            if IssueKind.ADRIFT in wanted:
                 writer.fold(contextlib.nullcontext())
-        for symptom in still:
-            if symptom.trouble is Trouble.OPEN:
-                _narrow(directory, symptom.name)
+        for issue in still:
+            if issue.trouble is IssueKind.OPEN:
+                _narrow(directory, issue.name)
 
 
 def start_over(document: Document, data: bytes) -> None:

@@ -11,7 +11,7 @@ from orbsite.storage.file.content import Content
 from orbsite.storage.file.store import FileStore
 from orbsite.storage.memory.store import MemoryStore
 from orbsite.storage.records.record import Record
-from orbsite.storage.retention.plan import Bury, Grave, Plan, Returned
+from orbsite.storage.retention.plan import Plan, Returned, Tombstone, WriteTombstones
 from orbsite.storage.retention.policy import Policy
 
 
@@ -22,21 +22,23 @@ def planned(store: MemoryStore | FileStore, kind: type[Record], policy: Policy, 
     return store.examine(lambda content: _planned(content, kind, policy, now))
 
 
-def sweep(store: MemoryStore | FileStore, kind: type[Record], policy: Policy, now: datetime, bury: Bury) -> Plan:
+def sweep(
+    store: MemoryStore | FileStore, kind: type[Record], policy: Policy, now: datetime, write_tombstones: WriteTombstones
+) -> Plan:
     """Remove what goes by a policy, after `bury` has kept it elsewhere: one pass, and one new document."""
     if isinstance(store, MemoryStore):
-        return store.sweep(kind, policy, now, bury)
-    return store.rewrite(lambda content: _swept(content, kind, policy, now, bury))
+        return store.sweep(kind, policy, now, write_tombstones)
+    return store.rewrite(lambda content: _swept(content, kind, policy, now, write_tombstones))
 
 
 def put_back(
-    store: MemoryStore | FileStore, graves: Iterable[Grave], erasures: Callable[[], ErasureList] = ErasureList
+    store: MemoryStore | FileStore, tombstones: Iterable[Tombstone], erasures: Callable[[], ErasureList] = ErasureList
 ) -> Returned:
     """Put back what was removed, at its place, where its key is still free, and its user was not erased since.
 
     The erasure list is read while the store is held: who is entered later is removed later.
     """
-    wanted = list(graves)
+    wanted = list(tombstones)
     if isinstance(store, MemoryStore):
         return store.put_back(wanted, erasures)
     return store.rewrite(lambda content: _returned(content, wanted, erasures()))
@@ -51,38 +53,40 @@ def _planned(content: Content, kind: type[Record], policy: Policy, now: datetime
     plan.refused = content.refused
     keys = plan.keys
     held = content.covering(kind, keys)
-    places = content.places(grave.record for grave in plan.graves)
+    places = content.places(tombstone.record for tombstone in plan.tombstones)
     plan.held = [key for key in keys if key in held]
-    plan.graves = [
-        Grave(one.record, one.reason, places.get(key))
-        for one, key in zip(plan.graves, keys, strict=True)
+    plan.tombstones = [
+        Tombstone(one.record, one.reason, places.get(key))
+        for one, key in zip(plan.tombstones, keys, strict=True)
         if key not in held
     ]
     return plan
 
 
-def _swept(content: Content, kind: type[Record], policy: Policy, now: datetime, bury: Bury) -> Plan:
+def _swept(
+    content: Content, kind: type[Record], policy: Policy, now: datetime, write_tombstones: WriteTombstones
+) -> Plan:
     """Remove what goes by a policy, after `bury` has kept it elsewhere."""
     plan = _planned(content, kind, policy, now)
-    bury(plan)
-    content.drop_many(kind, [grave.record for grave in plan.graves])
+    write_tombstones(plan)
+    content.drop_many(kind, [tombstone.record for tombstone in plan.tombstones])
     return plan
 
 
-def _returned(content: Content, graves: Iterable[Grave], erasures: ErasureList) -> Returned:
+def _returned(content: Content, tombstones: Iterable[Tombstone], erasures: ErasureList) -> Returned:
     """Put back what was removed, at its place, where its key is still free."""
-    found = content.view.returning(graves, erasures)
+    found = content.view.returning(tombstones, erasures)
     restored, known = [], dict[tuple[Any, ...], str]()
-    for grave in found.restored:
-        record = grave.record
+    for tombstone in found.restored:
+        record = tombstone.record
         name = (type(record), getattr(record, type(record).group_field or "user_id"), record.owner)
         if name not in known:  # one look for all of a user's records in a session
             known[name] = content.in_its_way(record)
         why = known[name] or content.in_its_place(record)
         if why:
-            found.kept.append((grave, f"{why} does not decode, and is in its place"))
+            found.kept.append((tombstone, f"{why} does not decode, and is in its place"))
         else:
-            restored.append(grave)
+            restored.append(tombstone)
     found.restored = restored
-    content.put_back([(grave.record, grave.position) for grave in restored])
+    content.put_back([(tombstone.record, tombstone.position) for tombstone in restored])
     return found

@@ -18,7 +18,7 @@ from orbsite.storage.file.cache import Replica, load
 from orbsite.storage.file.compaction import Compaction, compacted
 from orbsite.storage.file.content import Content
 from orbsite.storage.file.document import Document
-from orbsite.storage.file.group_commit import Batches, Job
+from orbsite.storage.file.group_commit import GroupCommit, PendingWrite
 from orbsite.storage.file.writer import SMALL, Writer
 from orbsite.storage.filesystem.atomic_replace import failing_whole
 from orbsite.storage.filesystem.directory import Directory
@@ -51,7 +51,7 @@ class FileStore(Store):
     def _start(self) -> None:
         """Begin with nothing in memory and no lock held: at first, and in a forked child."""
         self._guard = threading.RLock()
-        self._batches = Batches(self._commit)
+        self._batches = GroupCommit(self._commit)
         self._replica: Replica | None = None
         self._is_tidy = False
         self._was_there = False
@@ -143,15 +143,15 @@ class FileStore(Store):
             replica = self._refreshed(directory)
             return None if replica.digest is None else replica.content.encode()
 
-    def replace(self, data: bytes, sieve: Callable[[bytes], bytes] = bytes) -> None:
+    def replace(self, data: bytes, erasure_filter: Callable[[bytes], bytes] = bytes) -> None:
         """Put a whole document in the place of what is there, which stays beside it as `.prev`.
 
         `sieve` returns what is to be written of it, as of the moment at which it is. Raises DocumentCorrupt where it is
         no document of this domain, and as every save does.
         """
-        self._rewritten(lambda writer: writer.replace(Content(self.domain, sieve(data))))
+        self._rewritten(lambda writer: writer.replace(Content(self.domain, erasure_filter(data))))
 
-    def filter(self, sieve: Callable[[bytes], bytes]) -> None:
+    def filter(self, erasure_filter: Callable[[bytes], bytes]) -> None:
         """Write what `sieve` returns of the document, and leave no earlier state beside it: no journal, no `.prev`.
 
         Nothing is made where there is no document. Raises DocumentCorrupt, and as every save does.
@@ -165,14 +165,14 @@ class FileStore(Store):
             self._writer(directory) as writer,
         ):
             before = writer.content.encode()
-            data = sieve(before)
+            data = erasure_filter(before)
             content = Content(self.domain, data)
             if data != before:
                 writer.replace(content)
                 writer.forget_previous()
             writer.replace(content)  # so that a good generation lies beside it again
 
-    def compact(self, bury: Callable[[Compaction], None]) -> Compaction | None:
+    def compact(self, write_tombstones: Callable[[Compaction], None]) -> Compaction | None:
         """Take out what is dead, after `bury` has kept it elsewhere, and fold the journal; None where there is no file.
 
         What `bury` raises leaves everything as it was. Raises DocumentCorrupt, and as every save does.
@@ -184,7 +184,7 @@ class FileStore(Store):
             with self._writer(directory) as writer:
                 compaction = compacted(self.domain, writer.content.encode())
                 if compaction.dead:
-                    bury(compaction)
+                    write_tombstones(compaction)
                     writer.replace(compaction.content)
             if writer.journal_size:
                 self._fold(writer)
@@ -244,14 +244,14 @@ class FileStore(Store):
         self._replica, self._was_there = before, before.digest is not None
         return before
 
-    def _commit(self, jobs: Sequence[Job[Any]], acknowledge: Callable[[], None]) -> None:
+    def _commit(self, jobs: Sequence[PendingWrite[Any]], acknowledge: Callable[[], None]) -> None:
         with failing_whole(self._document.path), self._document.writing(make=not self._was_there) as directory:
             writer = self._saved(jobs, directory)
             acknowledge()
             if writer.is_due() and writer.journal_size > self._fold_failed_at:
                 self._fold_after_save(writer)
 
-    def _saved(self, jobs: Sequence[Job[Any]], directory: Directory) -> Writer:
+    def _saved(self, jobs: Sequence[PendingWrite[Any]], directory: Directory) -> Writer:
         """Run jobs and save what they changed; a job that may have left half a change behind is left out."""
         while True:
             with contextlib.suppress(_HalfDone), self._writer(directory) as writer:
@@ -289,7 +289,7 @@ class FileStore(Store):
         except Exception as problem:  # noqa: BLE001 -- whatever it is, nobody's save has failed
             self._fold_failed_at = 2 * writer.journal_size
             with contextlib.suppress(OrbError, OSError):
-                writer.clear_leftovers()
+                writer.clear_orphans()
             logger.warning("%s was not folded, and will be later: %s", self._document.journal, problem)
 
     def _fold_where(self, wanted: Callable[[Writer], bool]) -> bool:

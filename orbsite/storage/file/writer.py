@@ -13,7 +13,7 @@ from orbsite.storage.file.document import Document
 from orbsite.storage.file.journal import Journal, begun
 from orbsite.storage.filesystem.atomic_replace import Successor, failing_whole, prepared, replace
 from orbsite.storage.filesystem.directory import Directory
-from orbsite.storage.filesystem.stat_signature import Sight
+from orbsite.storage.filesystem.stat_signature import StatSignature
 from orbsite.storage.records.changes import as_json
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class Writer:
 
     def tidy(self) -> None:
         """Clear away what a crash left: temporary files, a journal that was folded, and the torn end of one."""
-        self.clear_leftovers()
+        self.clear_orphans()
         replica = self._replica
         if replica.is_folded and not replica.is_foreign:
             self._remove_journal()
@@ -52,9 +52,9 @@ class Writer:
         replica.rest = b""
         logger.warning("%s had a torn end, kept as %s; it was never acknowledged", name, aside)
 
-    def clear_leftovers(self) -> None:
+    def clear_orphans(self) -> None:
         """Move temporary files out of the way."""
-        self._document.clear_leftovers(self._directory)
+        self._document.clear_orphans(self._directory)
 
     @property
     def content(self) -> Content:
@@ -118,7 +118,7 @@ class Writer:
                 self._announce(replica.journal, successor)
             taken = self._fs.nanoseconds()  # before it is there: what others do to it from then on shows
             status = successor.swap(replica.digest)
-            replica.saw(Sight.of(status, taken), successor.digest, len(data))
+            replica.saw(StatSignature.of(status, taken), successor.digest, len(data))
             replica.is_foreign, replica.stamped, replica.adrift = False, True, []
             if replica.journal is not None:
                 self._remove_journal()
@@ -165,7 +165,7 @@ class Writer:
         finally:
             self._directory.close(descriptor)
         journal.took(line)
-        self._replica.is_confirmed, self._replica.journal_sight = True, None
+        self._replica.is_confirmed, self._replica.journal_signature = True, None
 
     def _cut_journal(self, size: int) -> None:
         descriptor = self._fs.open_for_appending(self._document.journal, self._directory.descriptor)
@@ -178,7 +178,7 @@ class Writer:
     def _remove_journal(self) -> None:
         """Remove a journal of which nothing is needed any more; where it stays, its last line says so."""
         replica = self._replica
-        replica.journal, replica.has_journal, replica.is_folded, replica.journal_sight = None, False, False, None
+        replica.journal, replica.has_journal, replica.is_folded, replica.journal_signature = None, False, False, None
         try:
             self._fs.unlink(self._document.journal, self._directory.descriptor)
         except FileNotFoundError:

@@ -31,7 +31,7 @@ NO_RENAMEAT2 = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
 
 
 @dataclass(frozen=True)
-class Found:
+class ReadFile:
     """A file as it was read."""
 
     data: bytes
@@ -56,7 +56,7 @@ class OpenFile:
     def __init__(self, directory: Directory, name: str, descriptor: int) -> None:
         self._directory, self._name, self._descriptor = directory, name, descriptor
 
-    def look(self, offset: int = 0) -> Found:
+    def look(self, offset: int = 0) -> ReadFile:
         """Return the file from an offset on. Raises DocumentRefused.
 
         The status is from before the content, so that a file that grows meanwhile shows as changed later.
@@ -65,7 +65,7 @@ class OpenFile:
         try:
             status = fs.status(self._descriptor)
             refuse_unless_plain(status, self._directory, self._name)
-            return Found(fs.read(self._descriptor, offset), status, None if offset else self._stamp())
+            return ReadFile(fs.read(self._descriptor, offset), status, None if offset else self._stamp())
         except OSError as problem:
             raise refused(self._directory.path / self._name, problem) from problem
 
@@ -154,7 +154,7 @@ class Directory:
         found = self.look(name)
         return None if found is None else found.data
 
-    def look(self, name: str, offset: int = 0) -> Found | None:
+    def look(self, name: str, offset: int = 0) -> ReadFile | None:
         """Return a file from an offset on, or None where there is no such file. Raises DocumentRefused."""
         with self.opened(name) as file:
             return None if file is None else file.look(offset)

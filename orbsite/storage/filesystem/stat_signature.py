@@ -16,7 +16,7 @@ _COARSE_TICK = 2_000_000_000
 _SECOND = 1_000_000_000
 
 
-class Sight(msgspec.Struct, frozen=True):
+class StatSignature(msgspec.Struct, frozen=True):
     """What a file looked like, and when."""
 
     identity: tuple[int, ...]
@@ -25,14 +25,14 @@ class Sight(msgspec.Struct, frozen=True):
     """Both in nanoseconds of the time of day: when the file was changed last, and when its content was looked at."""
 
     @classmethod
-    def of(cls, status: os.stat_result, taken: int) -> Sight:
+    def of(cls, status: os.stat_result, taken: int) -> StatSignature:
         """Return what a status shows; `taken` is from before the content was read."""
         identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         return cls(identity, status.st_ctime_ns, taken)
 
     def is_of(self, status: os.stat_result) -> bool:
         """Tell whether a file looks the same now."""
-        return self.identity == Sight.of(status, 0).identity
+        return self.identity == StatSignature.of(status, 0).identity
 
     @property
     def is_sure(self) -> bool:

@@ -12,7 +12,7 @@ from orbsite.storage.records.record import Key, R, keys_of_all
 _order = attrgetter("order")
 
 
-class Shelf(Generic[R]):
+class SortedIndex(Generic[R]):
     """Keeps each field's groups of records in order, from the first time on that somebody asks by that field."""
 
     def __init__(self) -> None:

@@ -15,16 +15,25 @@ from orbsite.storage.base.erasures import ERASED, ErasureList
 from orbsite.storage.base.preconditions import refuse_another, refuse_other_owner, refuse_unexpected
 from orbsite.storage.base.query import Query
 from orbsite.storage.base.snapshot import Listed
-from orbsite.storage.base.store import LedgerStore, Pack, Placed, Row, Standing, Store, alone, last_of_each
+from orbsite.storage.base.store import (
+    Comparison,
+    LedgerStore,
+    Placed,
+    RecordBatch,
+    Store,
+    StoredRecord,
+    alone,
+    last_of_each,
+)
 from orbsite.storage.errors import Conflict
 from orbsite.storage.findings import Finding, Unreadable
-from orbsite.storage.memory.index import Shelf
+from orbsite.storage.memory.index import SortedIndex
 from orbsite.storage.records.checksum import Sums
 from orbsite.storage.records.decoder import checked
 from orbsite.storage.records.digest import Columns, digest
 from orbsite.storage.records.domain import Domain
 from orbsite.storage.records.record import Key, R, Record, own
-from orbsite.storage.retention.plan import Bury, Grave, Plan, Returned, planned
+from orbsite.storage.retention.plan import Plan, Returned, Tombstone, WriteTombstones, planned
 from orbsite.storage.retention.policy import Policy
 
 
@@ -33,10 +42,10 @@ class MemoryStore(LedgerStore):
 
     def __init__(self, domain: Domain) -> None:
         super().__init__(domain)
-        self._shelves: dict[type[Record], Shelf[Any]] = {kind: Shelf() for kind in domain.kinds}
+        self._shelves: dict[type[Record], SortedIndex[Any]] = {kind: SortedIndex() for kind in domain.kinds}
         self._runs: dict[tuple[type[Record], Key], tuple[int | None, str, int | None]] = {}
         self._lock = threading.RLock()
-        self.buried: dict[str, list[Grave]] = {}
+        self.recorded_rows: dict[str, list[Tombstone]] = {}
         """What retention has removed, by the name of the run, as long as the process lives."""
 
     def fetch(
@@ -59,10 +68,10 @@ class MemoryStore(LedgerStore):
     def add(self, record: R) -> tuple[R, bool]:
         record = checked(record)
         with self._lock:
-            shelf = self._of(type(record))
-            kept = shelf.records.get(record.key)
+            sorted_index = self._of(type(record))
+            kept = sorted_index.records.get(record.key)
             if kept is None:
-                shelf.put(record)
+                sorted_index.put(record)
                 return own(record), True
         refuse_other_owner(record, kept)
         return own(kept), False
@@ -117,18 +126,18 @@ class MemoryStore(LedgerStore):
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         with self._lock:
-            before = {kind: dict(shelf.records) for kind, shelf in self._shelves.items()}
+            before = {kind: dict(sorted_index.records) for kind, sorted_index in self._shelves.items()}
             runs = dict(self._runs)
             try:
                 yield
             except BaseException:
-                self._shelves = {kind: Shelf() for kind in before}
+                self._shelves = {kind: SortedIndex() for kind in before}
                 for kind, kept in before.items():
                     self._of(kind).fill(list(kept.values()))
                 self._runs = runs
                 raise
 
-    def rows(self, kind: type[R], keys: Iterable[Key], *, lock: bool = False) -> dict[Key, Row[R]]:  # noqa: ARG002
+    def rows(self, kind: type[R], keys: Iterable[Key], *, lock: bool = False) -> dict[Key, StoredRecord[R]]:  # noqa: ARG002
         with self._lock:
             return {key: self._row(kind, record) for key, record in self.fetch(kind, keys).items()}
 
@@ -140,36 +149,36 @@ class MemoryStore(LedgerStore):
         with self._lock:
             return self._of(kind).records.keys() & set(keys)
 
-    def written_by(self, kind: type[R], run: int, *, page: int = 1000) -> Iterator[list[Row[R]]]:
+    def written_by(self, kind: type[R], run: int, *, page: int = 1000) -> Iterator[list[StoredRecord[R]]]:
         with self._lock:
             keys = sorted(key for (one, key), (last, *_) in self._runs.items() if one is kind and last == run)
         for start in range(0, len(keys), page):
             rows = self.rows(kind, keys[start : start + page]).values()
             yield [row for row in rows if row.run == run]
 
-    def pack(
+    def make_batch(
         self,
         kind: type[R],
         records: Sequence[R],
         positions: Sequence[int | None],
         run: int | None = None,  # noqa: ARG002 -- there is nothing to make
-    ) -> Pack:
-        return Pack(Columns(kind, records), positions)
+    ) -> RecordBatch:
+        return RecordBatch(Columns(kind, records), positions)
 
-    def standing(self, pack: Pack) -> Standing:
+    def compare(self, batch: RecordBatch) -> Comparison:
         with self._lock:
-            kept = [self._of(pack.kind).records.get(record.key) for record in pack.records]
-        found = list(enumerate(zip(pack.records, kept, strict=True)))
-        return Standing(
+            kept = [self._of(batch.kind).records.get(record.key) for record in batch.records]
+        found = list(enumerate(zip(batch.records, kept, strict=True)))
+        return Comparison(
             free=[at for at, (_, old) in found if old is None],
             other=[at for at, (record, old) in found if old is not None and record != old],
         )
 
-    def insert(self, pack: Pack, places: Sequence[int], run: int | None) -> None:
+    def insert(self, batch: RecordBatch, places: Sequence[int], run: int | None) -> None:
         with self._lock:
-            if any(pack.records[at].key in self._of(pack.kind).records for at in places):
+            if any(batch.records[at].key in self._of(batch.kind).records for at in places):
                 raise Conflict("somebody else has taken a key meanwhile")
-            self.load([(pack.records[at], pack.positions[at]) for at in places], run)
+            self.load([(batch.records[at], batch.positions[at]) for at in places], run)
 
     def sums(self, kind: type[Record], run: int | None = None) -> Sums:
         found = Sums()
@@ -190,38 +199,38 @@ class MemoryStore(LedgerStore):
         with self._lock:
             return planned(kind, self._of(kind).records.values(), policy, now)
 
-    def sweep(self, kind: type[Record], policy: Policy, now: datetime, bury: Bury) -> Plan:
+    def sweep(self, kind: type[Record], policy: Policy, now: datetime, write_tombstones: WriteTombstones) -> Plan:
         """Remove what goes by a policy, after `bury` has kept it elsewhere."""
         with self._lock:
             plan = self.planned(kind, policy, now)
             keys = plan.keys
             runs = [self._runs.get((kind, key), (None, "", None)) for key in keys]
-            plan.graves = [replace(one, position=run[2]) for one, run in zip(plan.graves, runs, strict=True)]
-            bury(plan)
+            plan.tombstones = [replace(one, position=run[2]) for one, run in zip(plan.tombstones, runs, strict=True)]
+            write_tombstones(plan)
             self.drop_many(kind, keys)
             return plan
 
-    def put_back(self, graves: Iterable[Grave], erasures: Callable[[], ErasureList] = ErasureList) -> Returned:
+    def put_back(self, tombstones: Iterable[Tombstone], erasures: Callable[[], ErasureList] = ErasureList) -> Returned:
         """Put back what was removed, where its key is still free, and its user was not erased since."""
         with self._lock:
-            found = self.returning(graves, erasures())
-            self.load([(grave.record, grave.position) for grave in found.restored], None)
+            found = self.returning(tombstones, erasures())
+            self.load([(tombstone.record, tombstone.position) for tombstone in found.restored], None)
             return found
 
-    def returning(self, graves: Iterable[Grave], erasures: ErasureList) -> Returned:
+    def returning(self, tombstones: Iterable[Tombstone], erasures: ErasureList) -> Returned:
         """Return what would become of graves that are opened."""
         found = Returned()
-        for grave in graves:
-            if erasures.covers(grave.record):
-                found.kept.append((grave, ERASED))
+        for tombstone in tombstones:
+            if erasures.covers(tombstone.record):
+                found.kept.append((tombstone, ERASED))
                 continue
-            there = self._of(type(grave.record)).records.get(grave.record.key)
+            there = self._of(type(tombstone.record)).records.get(tombstone.record.key)
             if there is None:
-                found.restored.append(grave)
-            elif there == grave.record:
-                found.present.append(grave)
+                found.restored.append(tombstone)
+            elif there == tombstone.record:
+                found.present.append(tombstone)
             else:
-                found.kept.append((grave, "its key was taken again since"))
+                found.kept.append((tombstone, "its key was taken again since"))
         return found
 
     def drop_many(self, kind: type[Record], keys: Sequence[Key]) -> None:
@@ -233,8 +242,8 @@ class MemoryStore(LedgerStore):
     def forget(self, user: str) -> None:
         """Drop what retention has removed of a user."""
         with self._lock:
-            for graves in self.buried.values():
-                graves[:] = [one for one in graves if one.record.owner != user]
+            for tombstones in self.recorded_rows.values():
+                tombstones[:] = [one for one in tombstones if one.record.owner != user]
 
     def keys(self, kind: type[Record]) -> list[Key]:
         """Return all keys, in order."""
@@ -265,9 +274,9 @@ class MemoryStore(LedgerStore):
                 self._of(type(record)).put(record)
                 self._runs.pop((type(record), record.key), None)
 
-    def _of(self, kind: type[R]) -> Shelf[R]:
+    def _of(self, kind: type[R]) -> SortedIndex[R]:
         return self._shelves[kind]
 
-    def _row(self, kind: type[Record], record: R) -> Row[R]:
+    def _row(self, kind: type[Record], record: R) -> StoredRecord[R]:
         run, left, position = self._runs.get((kind, record.key), (None, "", None))
-        return Row(record.key, record, run, run is not None and left == digest(record), position)
+        return StoredRecord(record.key, record, run, run is not None and left == digest(record), position)

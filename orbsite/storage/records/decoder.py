@@ -56,7 +56,7 @@ class Reader(Generic[R]):
             return Reading(record, remarks(record, path), keys_of(record))
         try:
             value = parsed(piece)
-        except json_parser.Malformed as problem:
+        except json_parser.MalformedJSON as problem:
             return Reading(None, [error(path, problem.reason)], 0)
         return read(self._kind, value, path)
 
@@ -105,7 +105,7 @@ def peek(piece: Piece) -> Any:
     """Return the value of a piece, or the piece itself where a number or a depth in it is beyond all bounds."""
     try:
         return parsed(piece)
-    except json_parser.Malformed:
+    except json_parser.MalformedJSON:
         return piece
 
 

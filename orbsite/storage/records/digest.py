@@ -54,7 +54,7 @@ class Columns:
         return line.digests(self)
 
 
-class Line:
+class CanonicalPrinter:
     """Prints records of one kind that hold texts and instants alone as canonical JSON, many times as fast."""
 
     def __init__(self, kind: type[Record]) -> None:
@@ -102,6 +102,6 @@ def _encode_name(field: msgspec.structs.FieldInfo) -> str:
 
 
 @cache
-def line_of(kind: type[Record]) -> Line | None:
+def line_of(kind: type[Record]) -> CanonicalPrinter | None:
     """Return the printer for a kind, or None where its records hold more than texts and instants."""
-    return Line(kind) if holds_texts_alone(kind) else None
+    return CanonicalPrinter(kind) if holds_texts_alone(kind) else None

@@ -17,7 +17,7 @@ from orbsite.storage.records.validator import ABSENT, REFUSED, Declared, Walk, c
 
 
 @dataclass(slots=True)
-class Mender(Walk):
+class Sanitizer(Walk):
     """Mends missing lists, numbers as text, entries that are no text, missing ids and unreadable dates.
 
     `new_id` and `now` make what is missing; where one is None, a record that needs it is refused.
@@ -118,7 +118,7 @@ def mend(
     changes: list[Finding],
 ) -> R | None:
     """Return a clean record made of a parsed value, or None where it cannot be one; lists every change."""
-    mender = Mender(new_id=new_id, now=now, changes=changes)
+    mender = Sanitizer(new_id=new_id, now=now, changes=changes)
     record: R | Any = mender.value(kind, value, ROOT)
     return None if record is REFUSED else record
 

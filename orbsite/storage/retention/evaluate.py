@@ -14,7 +14,7 @@ from orbsite.storage.retention.policy import DAILY, MONTHLY, WEEKLY, Policy, Rea
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict(Generic[R]):
+class RetentionDecision(Generic[R]):
     """Whether a record stays, and why."""
 
     record: R
@@ -32,7 +32,7 @@ class Verdict(Generic[R]):
         return "; ".join(self.reasons)
 
 
-def verdicts(kind: type[R], records: Iterable[R], policy: Policy, now: datetime) -> Iterator[Verdict[R]]:
+def decisions(kind: type[R], records: Iterable[R], policy: Policy, now: datetime) -> Iterator[RetentionDecision[R]]:
     """Yield what becomes of each record, in the order in which they come."""
     found = list(records)
     rules, words = _rules(kind, found, policy, now), Reasons(kind, policy)
@@ -40,14 +40,14 @@ def verdicts(kind: type[R], records: Iterable[R], policy: Policy, now: datetime)
     ahead, moment = policy.ahead(now), _getter(kind.time_field)
     for record in found:
         if id(record) in drops:
-            yield Verdict(record, False, (drops[id(record)],))
+            yield RetentionDecision(record, False, (drops[id(record)],))
         elif ahead is not None and moment(record) > ahead:
-            yield Verdict(record, True, (words.future,))
+            yield RetentionDecision(record, True, (words.future,))
         elif not rules:
-            yield Verdict(record, True, (words.no_limit,))
+            yield RetentionDecision(record, True, (words.no_limit,))
         else:
             keeps = tuple(reason for rule in rules if (reason := rule(record)))
-            yield Verdict(record, bool(keeps), keeps or (words.unkept,))
+            yield RetentionDecision(record, bool(keeps), keeps or (words.unkept,))
 
 
 def dropped(kind: type[R], records: Sequence[R], policy: Policy, now: datetime) -> Iterator[tuple[R, str]]:

@@ -10,12 +10,12 @@ from typing import TypeAlias
 import msgspec
 
 from orbsite.storage.records.record import Key, Record, keys_of_all
-from orbsite.storage.retention.evaluate import dropped, verdicts
+from orbsite.storage.retention.evaluate import decisions, dropped
 from orbsite.storage.retention.future_records import Future, future_of
 from orbsite.storage.retention.policy import Policy
 
 
-class Grave(msgspec.Struct, frozen=True, gc=False):
+class Tombstone(msgspec.Struct, frozen=True, gc=False):
     """A record that goes, why, and its place in its list, where it has one."""
 
     record: Record
@@ -30,7 +30,7 @@ class Plan:
     kind: type[Record]
     total: int = 0
     future: Future = field(default_factory=Future)
-    graves: list[Grave] = field(default_factory=list)
+    tombstones: list[Tombstone] = field(default_factory=list)
     held: list[Key] = field(default_factory=list)
     """What should go and cannot, because another item with its key would count then."""
 
@@ -40,15 +40,15 @@ class Plan:
     @property
     def number(self) -> int:
         """How many records go."""
-        return len(self.graves)
+        return len(self.tombstones)
 
     @property
     def keys(self) -> list[Key]:
         """The keys of what goes."""
-        return list(keys_of_all(self.kind, (grave.record for grave in self.graves)))
+        return list(keys_of_all(self.kind, (tombstone.record for tombstone in self.tombstones)))
 
 
-Bury: TypeAlias = Callable[[Plan], None]
+WriteTombstones: TypeAlias = Callable[[Plan], None]
 """Keeps what goes elsewhere, durably; what it raises leaves everything as it was."""
 
 
@@ -57,20 +57,20 @@ def planned(kind: type[Record], records: Iterable[Record], policy: Policy, now: 
     found = list(records)
     ahead = future_of(kind, found, policy.ahead(now))
     if policy.has_keep_rules:
-        graves = [Grave(one.record, one.reason) for one in verdicts(kind, found, policy, now) if not one.keep]
+        tombstones = [Tombstone(one.record, one.reason) for one in decisions(kind, found, policy, now) if not one.keep]
     else:
-        graves = [Grave(record, reason) for record, reason in dropped(kind, found, policy, now)]
-    return Plan(kind, len(found), ahead, graves)
+        tombstones = [Tombstone(record, reason) for record, reason in dropped(kind, found, policy, now)]
+    return Plan(kind, len(found), ahead, tombstones)
 
 
 @dataclass(slots=True)
 class Returned:
     """What became of graves that were to be opened."""
 
-    restored: list[Grave] = field(default_factory=list)
-    present: list[Grave] = field(default_factory=list)
+    restored: list[Tombstone] = field(default_factory=list)
+    present: list[Tombstone] = field(default_factory=list)
     """What was there again already, word for word."""
-    kept: list[tuple[Grave, str]] = field(default_factory=list)
+    kept: list[tuple[Tombstone, str]] = field(default_factory=list)
     """What stays where it is, and why."""
     lost: list[tuple[type[Record], str]] = field(default_factory=list)
     """What does not decode, by its key as text."""

@@ -11,23 +11,23 @@ from typing import Any, Generic
 import msgspec
 from django.db import IntegrityError
 
-from orbsite.storage.base.store import Pack, Standing
+from orbsite.storage.base.store import Comparison, RecordBatch
 from orbsite.storage.encoding.timestamps import shortened
 from orbsite.storage.errors import Conflict
-from orbsite.storage.records.digest import Columns, Line, digest, line_of
+from orbsite.storage.records.digest import CanonicalPrinter, Columns, digest, line_of
 from orbsite.storage.records.record import Id, R, columns, declared
 from orbsite.storage.sql.constraints import ID_LENGTH
-from orbsite.storage.sql.models import LEDGER, Row, column_of, read_cells
-from orbsite.storage.sql.row_encoder import Cells
+from orbsite.storage.sql.models import LEDGER, RecordRow, column_of, read_cells
+from orbsite.storage.sql.row_encoder import RowEncoder
 
 
 class Bulk(ABC, Generic[R]):
     """Works on one table."""
 
-    def __init__(self, model: type[Row], connection: Any) -> None:
+    def __init__(self, model: type[RecordRow], connection: Any) -> None:
         self.kind: Any = model.kind
         self.connection = connection
-        self.cells = Cells(model, connection)
+        self.cells = RowEncoder(model, connection)
         quote = connection.ops.quote_name
         self.table: str = quote(model._meta.db_table)
         self.stage: str = quote(f"stage_{model._meta.db_table}")
@@ -37,7 +37,7 @@ class Bulk(ABC, Generic[R]):
         self.all_names = [*self.names, *(quote(column_of(model, name).column) for name in LEDGER)]
         self.keys: list[str] = [quote(column_of(model, name).column) for name in model.kind.key_fields]
         self.run = quote(column_of(model, "run_id").column)
-        self.line: Line | None = line_of(model.kind)
+        self.line: CanonicalPrinter | None = line_of(model.kind)
         hints = declared(model.kind)
         names_of_line = self.line.attributes if self.line else ()
         self._id_places = [
@@ -46,26 +46,26 @@ class Bulk(ABC, Generic[R]):
         self._line_places = [names.index(name) for name in (self.line.attributes if self.line else ())]
 
     @staticmethod
-    def _needed(model: type[Row]) -> set[str]:
+    def _needed(model: type[RecordRow]) -> set[str]:
         """Return the columns that are never null."""
         return {name for name in columns(model.kind) if not column_of(model, name).null}
 
-    def pack(self, records: Sequence[R], positions: Sequence[int | None], run: int | None = None) -> Pack:
+    def make_batch(self, records: Sequence[R], positions: Sequence[int | None], run: int | None = None) -> RecordBatch:
         """Make records ready, with a run for an insert too; any thread may do so."""
         columns = Columns(self.kind, records)
-        pack = Pack(columns, positions, self.made(columns))
+        batch = RecordBatch(columns, positions, self.made(columns))
         if run is not None:
-            pack.sums(range(len(records)))
-            pack.rows = self.rows(pack, run)
-        return pack
+            batch.sums(range(len(records)))
+            batch.rows = self.rows(batch, run)
+        return batch
 
-    def standing(self, pack: Pack) -> Standing:
+    def compare(self, batch: RecordBatch) -> Comparison:
         """Return how records stand to their rows: the same only where every column says the same."""
-        return self.compared(pack.cells) if pack.cells else Standing(free=(), other=())
+        return self.compared(batch.cells) if batch.cells else Comparison(free=(), other=())
 
-    def insert(self, pack: Pack, places: Sequence[int], run: int | None) -> None:
+    def insert(self, batch: RecordBatch, places: Sequence[int], run: int | None) -> None:
         """Insert rows with free keys. Raises Conflict."""
-        rows = self.rows(pack, run) if pack.rows is None else pack.rows
+        rows = self.rows(batch, run) if batch.rows is None else batch.rows
         try:
             self.write(rows if len(places) == len(rows) else [rows[at] for at in places])
         except IntegrityError as problem:
@@ -108,11 +108,11 @@ class Bulk(ABC, Generic[R]):
         """Return the cells of each record."""
 
     @abstractmethod
-    def rows(self, pack: Pack, run: int | None) -> Sequence[Any]:
+    def rows(self, batch: RecordBatch, run: int | None) -> Sequence[Any]:
         """Return the cells with the ledger's columns, for a run."""
 
     @abstractmethod
-    def compared(self, cells: Sequence[Any]) -> Standing:
+    def compared(self, cells: Sequence[Any]) -> Comparison:
         """Return how cells stand to what is in the table."""
 
     @abstractmethod

@@ -9,7 +9,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from psycopg import errors
 
-from orbsite.storage.base.store import Pack, Standing
+from orbsite.storage.base.store import Comparison, RecordBatch
 from orbsite.storage.records.digest import Columns
 from orbsite.storage.records.record import Id, Instant, R, Text
 from orbsite.storage.sql.bulk import Bulk
@@ -28,14 +28,14 @@ class PostgresqlBulk(Bulk[R]):
     def made(self, columns: Columns) -> Sequence[Any]:
         return list(map("\t".join, zip(*map(_escaped, self.cells.by_column(columns)), strict=True)))
 
-    def rows(self, pack: Pack, run: int | None) -> Sequence[Any]:
-        ledger, by = zip(pack.cells, pack.digests, pack.positions, strict=True), _NULL if run is None else run
+    def rows(self, batch: RecordBatch, run: int | None) -> Sequence[Any]:
+        ledger, by = zip(batch.cells, batch.digests, batch.positions, strict=True), _NULL if run is None else run
         return [
             f"{cells}\t{digest}\t{by}\t{_NULL if position is None else position}\n"
             for cells, digest, position in ledger
         ]
 
-    def compared(self, cells: Sequence[Any]) -> Standing:
+    def compared(self, cells: Sequence[Any]) -> Comparison:
         names = ", ".join(self.names)
         missing = f"r.{self.keys[0]} IS NULL"
         with transaction.atomic(self.connection.alias), self._cursor() as cursor:
@@ -51,7 +51,7 @@ class PostgresqlBulk(Bulk[R]):
                 f"(WHERE NOT {missing} AND ({self.differs('r', 's', 'IS DISTINCT FROM')})) "
                 f"FROM {self.stage} s LEFT JOIN {self.table} r ON {self.joined('r', 's')}"
             ).fetchone()
-        return Standing(free=free or [], other=other or [])
+        return Comparison(free=free or [], other=other or [])
 
     def write(self, rows: Sequence[Any]) -> None:
         with self._cursor() as cursor:

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db import IntegrityError
 
-from orbsite.storage.base.store import Pack, Standing
+from orbsite.storage.base.store import Comparison, RecordBatch
 from orbsite.storage.records.digest import Columns
 from orbsite.storage.records.record import R
 from orbsite.storage.sql.bulk import Bulk
@@ -29,11 +29,11 @@ class SqliteBulk(Bulk[R]):
     def made(self, columns: Columns) -> Sequence[Any]:
         return self.cells.of(columns)
 
-    def rows(self, pack: Pack, run: int | None) -> Sequence[Any]:
-        ledger = zip(pack.cells, pack.digests, pack.positions, strict=True)
+    def rows(self, batch: RecordBatch, run: int | None) -> Sequence[Any]:
+        ledger = zip(batch.cells, batch.digests, batch.positions, strict=True)
         return [(*cells, digest, run, position) for cells, digest, position in ledger]
 
-    def compared(self, cells: Sequence[Any]) -> Standing:
+    def compared(self, cells: Sequence[Any]) -> Comparison:
         names = ", ".join(self.names)
         self._run(f"CREATE TEMP TABLE IF NOT EXISTS {self.stage} AS SELECT {names} FROM {self.table} WHERE FALSE")
         self._run(f"DELETE FROM temp.{self.stage}")
@@ -44,7 +44,7 @@ class SqliteBulk(Bulk[R]):
             f"json_group_array(s.rowid - 1) FILTER (WHERE NOT {missing} AND ({self.differs('r', 's', 'IS NOT')})) "
             f"FROM temp.{self.stage} s LEFT JOIN {self.table} r ON {self.joined('r', 's')}"
         ).fetchone()
-        return Standing(free=json.loads(free), other=json.loads(other))
+        return Comparison(free=json.loads(free), other=json.loads(other))
 
     def write(self, rows: Sequence[Any]) -> None:
         self._insert(self.table, self.all_names, rows)

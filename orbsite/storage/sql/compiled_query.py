@@ -14,7 +14,7 @@ from django.db.models.functions import Cast, Coalesce
 
 from orbsite.storage.records.record import columns
 from orbsite.storage.sql.filters import beyond
-from orbsite.storage.sql.models import Row, column_of
+from orbsite.storage.sql.models import RecordRow, column_of
 from orbsite.storage.sql.raw_columns import Cursor, be_lenient, bound, place_of, raw_columns
 
 if TYPE_CHECKING:
@@ -28,10 +28,10 @@ _MOST = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class PageQuery:
     """Which rows, in which order, and how many at a time."""
 
-    model: type[Row]
+    model: type[RecordRow]
     using: str
     names: tuple[str, ...]
     """The columns that they are ordered by, which together are unique."""
@@ -50,14 +50,14 @@ class Octets(models.Func):
         return super().as_sql(compiler, connection, template="LENGTH(CAST(%(expressions)s AS BLOB))", **context)
 
 
-def weight_of(model: type[Row]) -> Any:
+def memory_size_of(model: type[RecordRow]) -> Any:
     """Return the expression for the bytes of what a row holds of its record."""
     names = [name for name in columns(model.kind) if isinstance(column_of(model, name), _LONG)]
     sizes = [Coalesce(Octets(Cast(name, models.TextField())), 0) for name in names]
     return reduce(operator.add, sizes)
 
 
-class Hole(Expression):
+class QueryParameter(Expression):
     """Stands in a condition for a value that comes later."""
 
     def __init__(self, name: str | int, field: Any, place: str = "%s", *, is_raw: bool = False) -> None:
@@ -69,14 +69,14 @@ class Hole(Expression):
         return self.place, [self]
 
 
-def rows_of(page: Page, where: Mapping[str, Any], after: tuple[Any, ...] | None) -> _Rows:
+def rows_of(page: PageQuery, where: Mapping[str, Any], after: tuple[Any, ...] | None) -> _Rows:
     """Return the first rows that meet conditions and come after a cursor."""
     sign, direction = ("", "gt") if page.oldest_first else ("-", "lt")
     rows = page.model._base_manager.using(page.using).filter(**where).order_by(*(sign + name for name in page.names))
     return (rows if after is None else rows.filter(beyond(page.names, after, direction)))[: page.size]
 
 
-def fitting(page: Page, where: Mapping[str, Any], after: tuple[Any, ...] | None, max_bytes: int) -> int:
+def fitting(page: PageQuery, where: Mapping[str, Any], after: tuple[Any, ...] | None, max_bytes: int) -> int:
     """Return a size for the page at which its rows have no more bytes than this, one that exceeds them aside.
 
     Where all its rows fit, that is its own size.
@@ -84,14 +84,14 @@ def fitting(page: Page, where: Mapping[str, Any], after: tuple[Any, ...] | None,
     if page.size <= _FEW:
         return page.size
     connection = connections[page.using]
-    sql, parameters = _compiled_weights(page, connection.vendor, tuple(where), _shape(after))
+    sql, parameters = _compiled_sizes(page, connection.vendor, tuple(where), _shape(after))
     sizes = (size for (size,) in _asked(connection, sql, parameters, where, after))
     return _number_within(sizes, page.size, max_bytes)
 
 
 def rows_within(rows: _Rows, most: int, max_bytes: int) -> int:
     """Return the same for the first rows of a query of its own."""
-    return _number_within(rows.values_list(weight_of(rows.model), flat=True)[:most], most, max_bytes)
+    return _number_within(rows.values_list(memory_size_of(rows.model), flat=True)[:most], most, max_bytes)
 
 
 def _number_within(sizes: Iterable[int], most: int, max_bytes: int) -> int:
@@ -103,7 +103,7 @@ def _number_within(sizes: Iterable[int], most: int, max_bytes: int) -> int:
     return most
 
 
-def fetch(page: Page, where: Mapping[str, Any], after: tuple[Any, ...] | None) -> list[tuple[Any, ...]]:
+def fetch(page: PageQuery, where: Mapping[str, Any], after: tuple[Any, ...] | None) -> list[tuple[Any, ...]]:
     """Return the columns of the same rows, as the database has them; `after` is a `Cursor`, or of a record."""
     connection = connections[page.using]
     be_lenient(connection)
@@ -129,42 +129,42 @@ def _asked(
 
 @lru_cache(maxsize=_MOST)
 def _compiled(
-    page: Page,
+    page: PageQuery,
     vendor: str,  # noqa: ARG001 -- a test may give an alias to another database
     where: tuple[str, ...],
     after: tuple[str, ...] | None,
 ) -> tuple[str, tuple[Any, ...]]:
-    rows = _with_holes(page, where, after).values_list(*raw_columns(columns(page.model.kind)))
+    rows = _with_parameters(page, where, after).values_list(*raw_columns(columns(page.model.kind)))
     sql, parameters = rows.query.get_compiler(page.using).as_sql()
     return sql, tuple(parameters)
 
 
 @lru_cache(maxsize=_MOST)
-def _compiled_weights(
-    page: Page,
+def _compiled_sizes(
+    page: PageQuery,
     vendor: str,  # noqa: ARG001 -- as above
     where: tuple[str, ...],
     after: tuple[str, ...] | None,
 ) -> tuple[str, tuple[Any, ...]]:
-    rows = _with_holes(page, where, after).values_list(weight_of(page.model))
+    rows = _with_parameters(page, where, after).values_list(memory_size_of(page.model))
     sql, parameters = rows.query.get_compiler(page.using).as_sql()
     return sql, tuple(parameters)
 
 
-def _with_holes(page: Page, where: tuple[str, ...], after: tuple[str, ...] | None) -> _Rows:
-    asked = {name: Hole(name, column_of(page.model, name.partition("__")[0])) for name in where}
-    return rows_of(page, asked, None if after is None else tuple(_holes(page, after)))
+def _with_parameters(page: PageQuery, where: tuple[str, ...], after: tuple[str, ...] | None) -> _Rows:
+    asked = {name: QueryParameter(name, column_of(page.model, name.partition("__")[0])) for name in where}
+    return rows_of(page, asked, None if after is None else tuple(_parameters(page, after)))
 
 
-def _holes(page: Page, places: tuple[str, ...]) -> Iterator[Hole]:
+def _parameters(page: PageQuery, places: tuple[str, ...]) -> Iterator[QueryParameter]:
     """Yield what stands for a cursor: of a row, whose values have these places, or of a record."""
     for at, name in enumerate(page.names):
         field = column_of(page.model, name)
-        yield Hole(at, field, places[at], is_raw=True) if places else Hole(at, field)
+        yield QueryParameter(at, field, places[at], is_raw=True) if places else QueryParameter(at, field)
 
 
 def _filled(parameter: Any, values: Mapping[Any, Any], connection: Any) -> Any:
-    if not isinstance(parameter, Hole):
+    if not isinstance(parameter, QueryParameter):
         return parameter
     value = values[parameter.name]
     return bound(value) if parameter.is_raw else parameter.output_field.get_db_prep_value(value, connection, False)

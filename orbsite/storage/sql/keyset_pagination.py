@@ -11,14 +11,14 @@ from django.db import connections
 
 from orbsite.storage.records.record import R, columns
 from orbsite.storage.records.unreadable import Unread
-from orbsite.storage.sql.compiled_query import Page, fetch, fitting
+from orbsite.storage.sql.compiled_query import PageQuery, fetch, fitting
 from orbsite.storage.sql.models import read_cells, why_unreadable
 from orbsite.storage.sql.raw_columns import Cursor
 from orbsite.storage.sql.row_decoder import reader_of
 
 
 def records(
-    page: Page,
+    page: PageQuery,
     where: Mapping[str, Any],
     after: tuple[Any, ...] | None,
     kind: type[R],
@@ -34,7 +34,7 @@ def records(
 
 
 def _pages(
-    whole: Page,
+    whole: PageQuery,
     where: Mapping[str, Any],
     after: tuple[Any, ...] | None,
     kind: type[R],

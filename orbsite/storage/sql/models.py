@@ -90,7 +90,7 @@ class JSONColumn(_JSONField):
             return BrokenJSON(printable(value))
 
 
-class Row(models.Model):
+class RecordRow(models.Model):
     """One record as a row, with what the row remembers of where it came from."""
 
     kind: ClassVar[type[Record]]
@@ -179,7 +179,7 @@ def _instead(field: Any, value: Any) -> Any:
     return printable(value)
 
 
-def column_of(model: type[Row], name: str) -> Any:
+def column_of(model: type[RecordRow], name: str) -> Any:
     """Return a model's field by its attribute."""
     return model._meta.get_field(name)
 

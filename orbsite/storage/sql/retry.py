@@ -32,7 +32,7 @@ _draw = random.SystemRandom().uniform  # no two processes draw the same, forked 
 T = TypeVar("T")
 
 
-class Attempts:
+class TransactionRetry:
     """Runs what saves in a transaction of its own, again where others were in the way, at most five times."""
 
     def __init__(

@@ -10,7 +10,7 @@ import msgspec
 
 from orbsite.storage.records.decoder import Reader
 from orbsite.storage.records.record import Instant, R, Text, declared, field_names, holds_texts_alone
-from orbsite.storage.sql.models import Row
+from orbsite.storage.sql.models import RecordRow
 
 _encode = msgspec.json.Encoder().encode
 
@@ -18,7 +18,7 @@ _encode = msgspec.json.Encoder().encode
 class RowReader(Generic[R]):
     """Reads the rows of one kind of record, which holds texts, lists of texts and instants alone."""
 
-    def __init__(self, model: type[Row], vendor: str) -> None:
+    def __init__(self, model: type[RecordRow], vendor: str) -> None:
         kind = cast("type[R]", model.kind)
         types = declared(kind)
         instants = _of_postgresql if vendor == "postgresql" else _of_sqlite
@@ -52,7 +52,7 @@ class RowReader(Generic[R]):
 
 
 @cache
-def reader_of(model: type[Row], vendor: str) -> RowReader[Any] | None:
+def reader_of(model: type[RecordRow], vendor: str) -> RowReader[Any] | None:
     """Return the reader for a table, or None where its rows are read one by one."""
     return RowReader(model, vendor) if holds_texts_alone(model.kind) else None
 

@@ -10,15 +10,15 @@ import msgspec
 
 from orbsite.storage.records.digest import Columns
 from orbsite.storage.records.record import Id, Instant, Text, columns, declared, plain
-from orbsite.storage.sql.models import Row, column_of
+from orbsite.storage.sql.models import RecordRow, column_of
 
 _encode = msgspec.json.Encoder().encode
 
 
-class Cells:
+class RowEncoder:
     """Makes cells of records of one kind for one database."""
 
-    def __init__(self, model: type[Row], connection: Any) -> None:
+    def __init__(self, model: type[RecordRow], connection: Any) -> None:
         self.fields: tuple[Any, ...] = tuple(column_of(model, name) for name in columns(model.kind))
         """The columns that hold a record, in the order of its cells."""
         self.types: tuple[Any, ...] = tuple(declared(model.kind)[field.attname] for field in self.fields)

@@ -11,7 +11,17 @@ from django.db import connections, models, transaction
 
 from orbsite.storage.base.preconditions import readable, refuse_another, refuse_other_owner, refuse_unexpected
 from orbsite.storage.base.query import Query
-from orbsite.storage.base.store import LedgerStore, Pack, Placed, Row, Standing, Store, alone, by_kind, last_of_each
+from orbsite.storage.base.store import (
+    Comparison,
+    LedgerStore,
+    Placed,
+    RecordBatch,
+    Store,
+    StoredRecord,
+    alone,
+    by_kind,
+    last_of_each,
+)
 from orbsite.storage.encoding import timestamps
 from orbsite.storage.errors import Conflict, OwnerConflict
 from orbsite.storage.findings import Finding, printable
@@ -24,12 +34,12 @@ from orbsite.storage.records.unreadable import Unread
 from orbsite.storage.sql.bulk import Bulk
 from orbsite.storage.sql.bulk_postgresql import PostgresqlBulk
 from orbsite.storage.sql.bulk_sqlite import SqliteBulk
-from orbsite.storage.sql.compiled_query import Page
+from orbsite.storage.sql.compiled_query import PageQuery
 from orbsite.storage.sql.filters import beyond, by_keys, can_be_stored
 from orbsite.storage.sql.keyset_pagination import records
 from orbsite.storage.sql.models import LEDGER, column_of, read_cells, why_unreadable
 from orbsite.storage.sql.raw_columns import Cursor, RawValue, be_lenient, raw_rows
-from orbsite.storage.sql.retry import Attempts
+from orbsite.storage.sql.retry import TransactionRetry
 from orbsite.storage.sql.spool import spooled
 from orbsite.storage.sql.upsert import Upsert
 
@@ -44,7 +54,7 @@ class SqlStore(LedgerStore):
     def __init__(self, domain: Domain, using: str = "default") -> None:
         super().__init__(domain)
         self.using = using
-        self._attempts = Attempts(using)
+        self._attempts = TransactionRetry(using)
 
     def fetch(
         self,
@@ -72,7 +82,7 @@ class SqlStore(LedgerStore):
         where = dict(zip(kind.key_fields, key, strict=True))
         if not all(map(can_be_stored, key)) or any(where.get(name, one) != one for name, one in owned.items()):
             return []
-        page = Page(self.domain.models[kind], self.using, kind.key_fields, True, 1)
+        page = PageQuery(self.domain.models[kind], self.using, kind.key_fields, True, 1)
         return list(islice(records(page, where | owned, None, kind, unread=unread), 1))
 
     def select(self, kind: type[R], query: Query, findings: list[Finding] | None = None) -> list[R]:
@@ -85,7 +95,7 @@ class SqlStore(LedgerStore):
             where[f"{kind.time_field}__lt"] = query.until
         content = query.tag is not None or query.text is not None
         size = _PAGE if content or query.limit is None else min(query.limit, _PAGE)
-        page = Page(self.domain.models[kind], self.using, kind.order_fields, query.oldest_first, size)
+        page = PageQuery(self.domain.models[kind], self.using, kind.order_fields, query.oldest_first, size)
         with Unread(findings) as unread:
             found = records(page, where, self._place(kind, query), kind, unread=unread, max_bytes=query.max_bytes)
             if query.since or query.until:  # which a database of texts compares by their spelling
@@ -144,7 +154,7 @@ class SqlStore(LedgerStore):
         return self._attempts.run(lambda: self._delete(kind, [one.key for one in self.find(kind, where)], None))
 
     def walk(self, kind: type[R], *, page: int = 1000, findings: list[Finding] | None = None) -> Iterator[R]:
-        pages = Page(self.domain.models[kind], self.using, kind.key_fields, True, page)
+        pages = PageQuery(self.domain.models[kind], self.using, kind.key_fields, True, page)
         with Unread(findings) as unread:
             yield from records(pages, {}, None, kind, unread=unread)
 
@@ -174,7 +184,7 @@ class SqlStore(LedgerStore):
     def transaction(self) -> AbstractContextManager[None]:
         return transaction.atomic(self.using)
 
-    def rows(self, kind: type[R], keys: Iterable[Key], *, lock: bool = False) -> dict[Key, Row[R]]:
+    def rows(self, kind: type[R], keys: Iterable[Key], *, lock: bool = False) -> dict[Key, StoredRecord[R]]:
         return self._remembered(kind, keys, self._rows(kind).select_for_update() if lock else self._rows(kind))
 
     def count_written(self, kind: type[Record], run: int) -> int:
@@ -184,7 +194,7 @@ class SqlStore(LedgerStore):
         rows = self._rows(kind).values_list(*kind.key_fields)
         return {tuple(key) for condition in by_keys(kind, keys) for key in rows.filter(condition)}
 
-    def written_by(self, kind: type[R], run: int, *, page: int = 1000) -> Iterator[list[Row[R]]]:
+    def written_by(self, kind: type[R], run: int, *, page: int = 1000) -> Iterator[list[StoredRecord[R]]]:
         rows = self._rows(kind).filter(run_id=run).order_by(*kind.key_fields)
         after: tuple[Any, ...] | None = None
         while True:
@@ -201,16 +211,16 @@ class SqlStore(LedgerStore):
             for kind, group in by_kind(record for record, _ in records):
                 self._write(kind, [(one, positions[kind, one.key]) for one in group], run)
 
-    def pack(
+    def make_batch(
         self, kind: type[R], records: Sequence[R], positions: Sequence[int | None], run: int | None = None
-    ) -> Pack:
-        return self._bulk(kind).pack(records, positions, run)
+    ) -> RecordBatch:
+        return self._bulk(kind).make_batch(records, positions, run)
 
-    def standing(self, pack: Pack) -> Standing:
-        return self._bulk(pack.kind).standing(pack)
+    def compare(self, batch: RecordBatch) -> Comparison:
+        return self._bulk(batch.kind).compare(batch)
 
-    def insert(self, pack: Pack, places: Sequence[int], run: int | None) -> None:
-        self._bulk(pack.kind).insert(pack, places, run)
+    def insert(self, batch: RecordBatch, places: Sequence[int], run: int | None) -> None:
+        self._bulk(batch.kind).insert(batch, places, run)
 
     def sums(self, kind: type[Record], run: int | None = None) -> Sums:
         found = Sums()
@@ -243,7 +253,7 @@ class SqlStore(LedgerStore):
     def _upsert(self, kind: type[Record]) -> Upsert:
         return Upsert(self.domain.models[kind], self.using)
 
-    def _insert(self, record: R) -> tuple[bool, Row[R] | None]:
+    def _insert(self, record: R) -> tuple[bool, StoredRecord[R] | None]:
         if self._upsert(type(record)).insert([record]):
             return True, None
         return False, self.rows(type(record), [record.key]).get(record.key)
@@ -288,12 +298,12 @@ class SqlStore(LedgerStore):
                 "nothing was written. Read again, then retry"
             )
 
-    def _remembered(self, kind: type[R], keys: Iterable[Key], rows: models.QuerySet[Any]) -> dict[Key, Row[R]]:
+    def _remembered(self, kind: type[R], keys: Iterable[Key], rows: models.QuerySet[Any]) -> dict[Key, StoredRecord[R]]:
         found = {}
         for condition in by_keys(kind, keys):
             ordered = rows.filter(condition).order_by(*kind.key_fields)
             for cells in self._cells(kind, ordered, *LEDGER):
-                row: Row[R] = _row(kind, cells)
+                row: StoredRecord[R] = _row(kind, cells)
                 found[row.key] = row
         return found
 
@@ -311,14 +321,14 @@ def read_or_tell(kind: type[R], cells: dict[str, Any], unread: Unread) -> R | No
     return reading.record
 
 
-def _row(kind: type[R], cells: dict[str, Any]) -> Row[R]:
+def _row(kind: type[R], cells: dict[str, Any]) -> StoredRecord[R]:
     reading, run, position = read_cells(kind, cells), cells["run_id"], cells["position"]
     record = reading.record
     as_left = run is not None and record is not None and cells["digest"] == digest(record)
     why = None if record is not None else why_unreadable(kind, cells, reading)
     place = position if isinstance(position, int) else None
     key = tuple(cells[name] for name in kind.key_fields)
-    return Row(key, record, run if isinstance(run, int) else None, as_left, place, why)
+    return StoredRecord(key, record, run if isinstance(run, int) else None, as_left, place, why)
 
 
 def _names(cell: str, moment: Any) -> bool:

@@ -10,8 +10,8 @@ from django.db import connections
 from orbsite.storage.base.store import Placed
 from orbsite.storage.records.digest import Columns
 from orbsite.storage.records.record import Record, columns
-from orbsite.storage.sql.models import LEDGER, Row, column_of
-from orbsite.storage.sql.row_encoder import Cells
+from orbsite.storage.sql.models import LEDGER, RecordRow, column_of
+from orbsite.storage.sql.row_encoder import RowEncoder
 
 
 def conflict_target(kind: type[Record]) -> tuple[str, ...]:
@@ -25,9 +25,9 @@ def conflict_target(kind: type[Record]) -> tuple[str, ...]:
 class Upsert:
     """Writes records into one table."""
 
-    def __init__(self, model: type[Row], using: str) -> None:
+    def __init__(self, model: type[RecordRow], using: str) -> None:
         self._model, self._connection = model, connections[using]
-        self._cells = Cells(model, self._connection)
+        self._cells = RowEncoder(model, self._connection)
         quote = self._connection.ops.quote_name
         self._table = quote(model._meta.db_table)
         self._target = ", ".join(map(quote, conflict_target(model.kind)))

@@ -34,7 +34,7 @@ class Stack:
     untagged: list[int]
 
 
-class Census(ABC):
+class Statistics(ABC):
     """Counts what a store holds. A kind's time is that by which its records are ordered."""
 
     @abstractmethod
@@ -64,12 +64,12 @@ class Census(ABC):
         """Return how many records are older than each of these moments."""
 
 
-def census(store: Store) -> Census:
+def statistics_of(store: Store) -> Statistics:
     """Return who counts what a store holds."""
-    return Counted(store) if isinstance(store, SqlStore) else Walked(store)
+    return SqlStatistics(store) if isinstance(store, SqlStore) else ScanStatistics(store)
 
 
-class Walked(Census):
+class ScanStatistics(Statistics):
     """Counts records one by one."""
 
     def __init__(self, store: Store) -> None:
@@ -136,7 +136,7 @@ class FirstText(Func):
         return self.as_sql(compiler, connection, template="(%(expressions)s ->> 0)")
 
 
-class Counted(Census):
+class SqlStatistics(Statistics):
     """Has the database count."""
 
     def __init__(self, store: SqlStore) -> None:

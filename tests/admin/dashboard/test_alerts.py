@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from orbsite.admin.dashboard.alert import AT_ONCE, Concern, Weight
-from orbsite.admin.dashboard.alerts import concerns
+from orbsite.admin.dashboard.alert import AT_ONCE, Alert, Severity
+from orbsite.admin.dashboard.alerts import alerts
 from orbsite.admin.dashboard.figures import FILE, SQL, Figures
-from orbsite.admin.dashboard.snapshot import Scene
+from orbsite.admin.dashboard.snapshot import DashboardSnapshot
 from orbsite.conf.app_settings import Persistence
 from orbsite.models.clock import Clock
 from orbsite.models.jobs import Job
 from orbsite.models.ledger import Run
 from orbsite.models.retention import RetentionPolicy
 from orbsite.operations.jobs import catalog
-from orbsite.storage.file.checker import Symptom, Trouble
+from orbsite.storage.file.checker import Issue, IssueKind
 from te.domain import DOMAIN as TE
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -26,7 +26,7 @@ MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 HELD = {"users": 1, "reflections": 7}
 
 
-def a_scene(**parts: Any) -> Scene:
+def a_scene(**parts: Any) -> DashboardSnapshot:
     """Return a scene in which all is well, but for some parts."""
     whole: dict[str, Any] = {
         "now": NOW,
@@ -38,11 +38,11 @@ def a_scene(**parts: Any) -> Scene:
         "clock": Clock(trusted=NOW - MINUTE),
         "free": 2**40,
     }
-    return Scene(**whole | parts)
+    return DashboardSnapshot(**whole | parts)
 
 
-def found(scene: Scene, may: Any = lambda _: True) -> dict[str, Concern]:
-    return {one.name: one for one in concerns(scene, may)}
+def found(snapshot: DashboardSnapshot, may: Any = lambda _: True) -> dict[str, Alert]:
+    return {one.name: one for one in alerts(snapshot, may)}
 
 
 def a_file(**parts: Any) -> list[Figures]:
@@ -62,32 +62,32 @@ def a_policy(**parts: Any) -> RetentionPolicy:
 
 
 def test_where_all_is_well_nothing_needs_attention() -> None:
-    scene = a_scene(
+    snapshot = a_scene(
         runs={"migrate": [a_run()], "verify": [a_run(counts={"te": {"reflections": {"equal": 7, "differ": 0}}})]},
         open_jobs=[a_job(state="running", heartbeat=NOW - MINUTE, started_at=NOW - HOUR)],
         ended_jobs=[a_job(finished_at=NOW)],
         policies=[a_policy(next_due=NOW + HOUR, last_state="done")],
         rejects=Counter(),
     )
-    assert found(scene) == {}
+    assert found(snapshot) == {}
 
 
-DAMAGE = Symptom(Trouble.CORRUPT, "reflections.json", "cannot be read")
-EDITED = Symptom(Trouble.EDITED, "reflections.json", "another program has changed it")
+DAMAGE = Issue(IssueKind.CORRUPT, "reflections.json", "cannot be read")
+EDITED = Issue(IssueKind.EDITED, "reflections.json", "another program has changed it")
 OLD = Job(pk=5, operation="check", state="done", created_at=NOW - 9 * DAY, finished_at=NOW - 8 * DAY, result={})
 FOUND = {"findings": [{"path": "te/reflections.json", "severity": "error", "message": "is torn"}]}
 
 
 @pytest.mark.parametrize(
-    ("parts", "name", "weight"),
+    ("parts", "name", "severity"),
     [
         ({"figures": [Figures(domain=TE, store=SQL, problem="no table; run: manage.py migrate")]}, "sql-te", "error"),
-        ({"figures": a_file(symptoms=(DAMAGE, EDITED))}, "damaged-te", "error"),
+        ({"figures": a_file(issues=(DAMAGE, EDITED))}, "damaged-te", "error"),
         ({"figures": a_file(problem="refused: a link")}, "damaged-te", "error"),
-        ({"figures": a_file(symptoms=(EDITED,))}, "odd-te", "note"),
-        ({"figures": a_file(symptoms=None)}, "unchecked", "note"),
-        ({"figures": a_file(symptoms=None), "last_check": OLD}, "unchecked", "note"),
-        ({"figures": a_file(symptoms=None), "last_check": a_job(finished_at=NOW - DAY, result=FOUND)}, "damaged", "error"),
+        ({"figures": a_file(issues=(EDITED,))}, "odd-te", "note"),
+        ({"figures": a_file(issues=None)}, "unchecked", "note"),
+        ({"figures": a_file(issues=None), "last_check": OLD}, "unchecked", "note"),
+        ({"figures": a_file(issues=None), "last_check": a_job(finished_at=NOW - DAY, result=FOUND)}, "damaged", "error"),
         ({"figures": a_file(journal=2**29 + 1)}, "journal-te", "warning"),
         ({"figures": a_file(journal=2**30 + 1)}, "journal-te", "error"),
         ({"figures": [Figures(domain=TE, store=SQL, is_small=False, counts=HELD)]}, "uncounted", "note"),
@@ -117,13 +117,13 @@ FOUND = {"findings": [{"path": "te/reflections.json", "severity": "error", "mess
         ({"clock": Clock(trusted=NOW, since=NOW - HOUR)}, "clock", "warning"),
     ],
 )  # fmt: skip
-def test_what_needs_attention_is_told(parts: dict[str, Any], name: str, weight: str) -> None:
+def test_what_needs_attention_is_told(parts: dict[str, Any], name: str, severity: str) -> None:
     told = found(a_scene(**parts))
     if name != "unmigrated":
         told.pop("unmigrated", None)
     assert list(told) == [name]
     (one,) = told.values()
-    assert one.weight == weight
+    assert one.severity == severity
     assert one.title
     assert len(one.text) > 10 or name == "policy-3"
 
@@ -131,7 +131,7 @@ def test_what_needs_attention_is_told(parts: dict[str, Any], name: str, weight: 
 @pytest.mark.parametrize(
     "parts",
     [
-        {"figures": a_file(symptoms=None), "last_check": a_job(finished_at=NOW - DAY, result={"findings": []})},
+        {"figures": a_file(issues=None), "last_check": a_job(finished_at=NOW - DAY, result={"findings": []})},
         {"figures": a_file(journal=2**29)},
         {"figures": [Figures(domain=TE, store=SQL, is_small=False, counts=HELD, details={"tallies": {}})]},
         {"figures": a_file(written=NOW - 2 * DAY), "runs": {"migrate": [a_run()]}},
@@ -173,19 +173,19 @@ def test_the_dead_are_told_together() -> None:
 
 
 def test_the_worst_comes_first() -> None:
-    scene = a_scene(backup=None, free=1, mode=Persistence.FILE, policies=[a_policy(last_state="failed")])
-    weights = [one.weight for one in concerns(scene, lambda _: True)]
-    assert weights == sorted(weights, key=list(Weight).index)
-    assert weights[0] == Weight.ERROR
-    assert weights[-1] == Weight.NOTE
+    snapshot = a_scene(backup=None, free=1, mode=Persistence.FILE, policies=[a_policy(last_state="failed")])
+    weights = [one.severity for one in alerts(snapshot, lambda _: True)]
+    assert weights == sorted(weights, key=list(Severity).index)
+    assert weights[0] == Severity.ERROR
+    assert weights[-1] == Severity.NOTE
 
 
-def everything() -> Scene:
+def everything() -> DashboardSnapshot:
     return a_scene(
         figures=[
-            *a_file(symptoms=(DAMAGE,), journal=2**31, written=NOW),
-            *a_file(symptoms=(EDITED,)),
-            *a_file(symptoms=None),
+            *a_file(issues=(DAMAGE,), journal=2**31, written=NOW),
+            *a_file(issues=(EDITED,)),
+            *a_file(issues=None),
             Figures(domain=TE, store=SQL, is_small=False, counts=HELD),
         ],
         rejects=Counter(te=2000),

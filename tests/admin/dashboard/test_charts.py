@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from luna.domain import DOMAIN as LUNA
 from orbsite.admin.dashboard.charts import Chart, charts, spelled
 from orbsite.admin.dashboard.figures import FILE, SQL, Figures
-from orbsite.admin.dashboard.snapshot import Scene
+from orbsite.admin.dashboard.snapshot import DashboardSnapshot
 from orbsite.conf.app_settings import Persistence
 from orbsite.models.jobs import Job
 from orbsite.models.retention import RetentionPolicy
@@ -24,7 +24,7 @@ from orbsite.storage.file.store import FileStore
 from orbsite.storage.memory.store import MemoryStore
 from orbsite.storage.records.domain import Domain
 from orbsite.storage.sql.store import SqlStore
-from orbsite.storage.statistics.counts import census
+from orbsite.storage.statistics.counts import statistics_of
 from orbsite.stores import file_store
 from te.domain import DOMAIN as TE
 from te.records import Reflection
@@ -63,12 +63,12 @@ def test_every_store_stacks_days_by_the_first_tag(open_store: Any) -> None:
         (timedelta(hours=12), ("b",)), (timedelta(hours=12, microseconds=1), ("b",)),
     ))  # fmt: skip
     days = [date(2026, 3, day) for day in (8, 9, 10)]
-    stack = census(store).stack(Reflection, days, 3)
+    stack = statistics_of(store).stack(Reflection, days, 3)
     assert stack.days == days
     assert list(stack.by_tag.items()) == [("b", [0, 2, 3]), ("Z", [1, 0, 1]), ("", [0, 1, 0])]
     assert (stack.other, stack.untagged) == ([0, 2, 0], [1, 0, 0])
-    assert census(store).before(Reflection, [NOW - 2 * DAY, NOW, NOW + 9 * DAY]) == [1, 9, 13]
-    assert census(store).stack(Reflection, [date(2020, 1, 1)], 3).by_tag == {}
+    assert statistics_of(store).before(Reflection, [NOW - 2 * DAY, NOW, NOW + 9 * DAY]) == [1, 9, 13]
+    assert statistics_of(store).stack(Reflection, [date(2020, 1, 1)], 3).by_tag == {}
 
 
 @pytest.mark.django_db(databases=DATABASES)
@@ -145,15 +145,15 @@ def test_an_overview_asks_a_handful_of_questions_however_many_days_there_are() -
     assert sum(told["details"]["days"]["other"]) == 25
 
 
-def a_scene(store: Store, stored: str = SQL, **parts: Any) -> Scene:
+def a_scene(store: Store, stored: str = SQL, **parts: Any) -> DashboardSnapshot:
     made = overview(store, lambda: NOW, parts.pop("limits", [])) | {"size": parts.pop("size", 0)}
     one = Figures(domain=store.domain, store=stored, as_of=NOW, **made)
     mode = Persistence.SQL if stored == SQL else Persistence.FILE
-    return Scene(now=NOW, mode=mode, is_ours=True, has_own_workers=True, figures=[one], **parts)
+    return DashboardSnapshot(now=NOW, mode=mode, is_ours=True, has_own_workers=True, figures=[one], **parts)
 
 
-def plot(scene: Scene, name: str) -> Chart:
-    (one,) = [chart for chart in charts(scene) if chart.name == name]
+def plot(snapshot: DashboardSnapshot, name: str) -> Chart:
+    (one,) = [chart for chart in charts(snapshot) if chart.name == name]
     return one
 
 
@@ -192,7 +192,7 @@ def test_the_store_in_use_is_the_one_that_is_plotted() -> None:
     store.put(reflections((0 * DAY, ("a",))))
     shown = {one.name for one in charts(a_scene(store, FILE))}
     assert {"days-te", "ages-te"} <= shown
-    other = Scene(
+    other = DashboardSnapshot(
         now=NOW, mode=Persistence.SQL, is_ours=True, has_own_workers=True, figures=a_scene(store, FILE).figures
     )
     assert not charts(other)

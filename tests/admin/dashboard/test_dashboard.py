@@ -71,7 +71,7 @@ def words(response: Any) -> str:
     return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", body)))
 
 
-def names(user: User, part: str = "concerns") -> set[str]:
+def names(user: User, part: str = "alerts") -> set[str]:
     return {one.name for one in view.context(user, utc_now())[part]}
 
 

@@ -18,7 +18,7 @@ from orbsite.models.jobs import Job
 from orbsite.operations.jobs import catalog, jobs
 from orbsite.operations.progress import Progress
 from orbsite.operations.report import Report
-from orbsite.operations.workers.heartbeat import Watched, beating
+from orbsite.operations.workers.heartbeat import MonitoredProgress, heartbeat
 from orbsite.operations.workers.workers import STALE_AFTER
 from orbsite.storage.clock import utc_now
 from orbsite.storage.findings import warning
@@ -260,7 +260,7 @@ def test_what_is_found_is_told_while_it_runs(monkeypatch: pytest.MonkeyPatch) ->
 def _without_room(told: list[int], tries: list[int]) -> Any:
     """Return a beat that finds the database locked wherever it is not the work itself that beats."""
 
-    def beat(moment: datetime, so_far: Watched) -> bool:
+    def beat(moment: datetime, so_far: MonitoredProgress) -> bool:
         if threading.current_thread() is not threading.main_thread():
             tries.append(so_far.done)
             raise OperationalError("database is locked")
@@ -272,8 +272,8 @@ def _without_room(told: list[int], tries: list[int]) -> Any:
 
 @pytest.mark.django_db(transaction=True)
 def test_work_that_leaves_its_heart_no_room_tells_itself_how_far_it_is() -> None:
-    told, tries, watched = list[int](), list[int](), Watched()
-    with beating(watched, _without_room(told, tries), now, seconds=0.01):
+    told, tries, watched = list[int](), list[int](), MonitoredProgress()
+    with heartbeat(watched, _without_room(told, tries), now, seconds=0.01):
         while not told:
             watched(1)
     assert told == [watched.done]
@@ -283,8 +283,8 @@ def test_work_that_leaves_its_heart_no_room_tells_itself_how_far_it_is() -> None
 
 @pytest.mark.django_db
 def test_within_a_transaction_the_work_does_not_stop_to_tell() -> None:
-    told, tries, watched = list[int](), list[int](), Watched()
-    with beating(watched, _without_room(told, tries), now, seconds=0.01):
+    told, tries, watched = list[int](), list[int](), MonitoredProgress()
+    with heartbeat(watched, _without_room(told, tries), now, seconds=0.01):
         while len(tries) < 5:
             watched(1)
     assert told == []

@@ -20,7 +20,7 @@ from orbsite.admin.diff import IN, OUT, _is_slow, differences, differences_of_js
 from orbsite.admin.records.history import PAGE, changes_of
 from orbsite.models.audit_log import Event
 from orbsite.models.ledger import Change, Run
-from orbsite.operations.ledger.manual_changes import Hand
+from orbsite.operations.ledger.manual_changes import Actor
 from orbsite.operations.migration.migrate import migrate
 from orbsite.operations.records.delete import remove
 from orbsite.operations.records.edit import edit
@@ -39,8 +39,8 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ALIASES = ["default", pytest.param("postgresql", marks=pytest.mark.django_db(databases="__all__"))]
 
 
-def _hand(minutes: int = 0, reason: str = "") -> Hand:
-    return Hand(actor="ana's nurse", at=NOW + timedelta(minutes=minutes), reason=reason)
+def _hand(minutes: int = 0, reason: str = "") -> Actor:
+    return Actor(actor="ana's nurse", at=NOW + timedelta(minutes=minutes), reason=reason)
 
 
 def _saved(**fields: Any) -> Reflection:

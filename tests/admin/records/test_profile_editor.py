@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from luna.models import ProfileRow
 from luna.records import Profile
-from orbsite.admin.forms.list_field import MOST_ROWS, Items
+from orbsite.admin.forms.list_field import MOST_ROWS, ListItems
 from orbsite.models.ledger import Change, Run
 from orbsite.storage.records.digest import digest
 from orbsite.storage.records.record import declared
@@ -258,9 +258,9 @@ def test_a_profile_is_added_row_by_row(admin_client: Client) -> None:
 
 
 def test_rows_are_made_from_the_declaration() -> None:
-    assert Items.of(declared(Profile)["user_id"], "x") is None
-    assert Items.of(tuple[int, ...], "x") is None
-    found = Items.of(declared(Profile)["constraints"], "constraint")
+    assert ListItems.of(declared(Profile)["user_id"], "x") is None
+    assert ListItems.of(tuple[int, ...], "x") is None
+    found = ListItems.of(declared(Profile)["constraints"], "constraint")
     assert found is not None
     names = [one.name for one, _ in found.fields]
     assert names == ["id", "type", "active", "toolId", "maxRisk", "appliesToRoles", "description"]

@@ -14,9 +14,10 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
+from orbsite.admin.records import search as search_page
 from orbsite.admin.records import session_view
 from orbsite.search import search
-from orbsite.search.indexer import Index
+from orbsite.search.indexer import SearchIndex
 from orbsite.storage.clock import utc_now
 from orbsite.storage.sql.store import SqlStore
 from te.domain import DOMAIN
@@ -45,7 +46,7 @@ def _put(*records: Reflection) -> None:
 
 
 def _index() -> None:
-    Index(DOMAIN, Reflection).go_on(utc_now)
+    SearchIndex(DOMAIN, Reflection).go_on(utc_now)
 
 
 def _page(client: Client, **query: str) -> str:
@@ -146,7 +147,7 @@ def test_frequent_values_stand_beside_a_list_within_a_user(admin_client: Client,
     assert _facets(admin_client, session_id="s", q="word -1") == {"tag": {"all": "4", "even": "2", "<b>": "2"}}
     assert _facets(admin_client, user_id="ana", tag="even") == {"session_id": {"s": "2", "t": "1"}}
     assert "<b> <span" not in admin_client.get(LIST, {"user_id": "ana"}).content.decode()
-    monkeypatch.setattr(search, "LOOKED_AT", 4)
+    monkeypatch.setattr(search_page, "LOOKED_AT", 4)
     assert _facets(admin_client, user_id="ana")["session_id"] == {"s": "5+"}
 
 

@@ -151,8 +151,8 @@ def test_an_edit_by_hand_is_told_until_it_is_saved_over(base: Path) -> None:
 
 
 def test_what_the_dead_left_goes_to_lost_and_found(base: Path) -> None:
-    leftover = base / f"te/.{NAME}.{2**22 + 1}.abcdef01.tmp"
-    leftover.write_bytes(b"left")
+    orphan = base / f"te/.{NAME}.{2**22 + 1}.abcdef01.tmp"
+    orphan.write_bytes(b"left")
     assert counts(check([DOMAIN], base)) == {"left over": 1}
     assert counts(repair([DOMAIN], base, apply=True)) == {"mended": 1}
     assert [path.read_bytes() for path in (base / "te/lost+found").iterdir()] == [b"left"]

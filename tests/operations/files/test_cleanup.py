@@ -128,11 +128,11 @@ def test_our_leftovers_go_and_nothing_else_is_touched(tmp_path: Path, place: str
     for name in [*FOREIGN, *UNKNOWN]:
         make(base, name)
     before = tree(base)
-    leftovers = {*ours(str(TE.file)), *ours(str(LUNA.file))}
-    for name in leftovers:
+    orphans = {*ours(str(TE.file)), *ours(str(LUNA.file))}
+    for name in orphans:
         make(base, name)
     report = run(base)
-    assert removed(base, report) == leftovers
+    assert removed(base, report) == orphans
     after = {name: what for name, what in tree(base).items() if name not in ("luna/lost+found",)}
     assert after == before
     assert report.ok
@@ -315,7 +315,7 @@ def journal_line() -> bytes:
 
 
 def test_tombstones_go_when_nothing_can_be_undone_any_more(base: Path) -> None:
-    graves = Tombstones(base)
+    tombstones = Tombstones(base)
     old, young = NOW - 31 * DAY, NOW - 29 * DAY
     for name, moment in (
         ("17", old),
@@ -323,10 +323,10 @@ def test_tombstones_go_when_nothing_can_be_undone_any_more(base: Path) -> None:
         (f"{old:%Y%m%dT%H%M%SZ}", old),
         (f"{young:%Y%m%dT%H%M%SZ}-2", old),
     ):
-        age(graves.write(name, [{"domain": "te"}]), moment)
+        age(tombstones.write(name, [{"domain": "te"}]), moment)
     make(base, f".orb/tombstones/.20250101T000000Z.jsonl.{dead_pid()}.0123abcd.tmp", NOW - 8 * DAY)
     report = run(base)
-    assert graves.names() == ["18", f"{young:%Y%m%dT%H%M%SZ}-2"]
+    assert tombstones.names() == ["18", f"{young:%Y%m%dT%H%M%SZ}-2"]
     assert len(report.removed) == 3
 
 
@@ -425,7 +425,7 @@ def test_where_no_backup_is_whole_none_goes(base: Path, backups: Path) -> None:
 
 
 def test_what_else_lies_among_backups_stays(base: Path, backups: Path) -> None:
-    strangers = [
+    untracked = [
         "notes.txt",
         "20200101T000000Z.txt",
         "20200101T000000Z",
@@ -433,13 +433,13 @@ def test_what_else_lies_among_backups_stays(base: Path, backups: Path) -> None:
         ".backup.tmp/x",
         "2020/x",
     ]
-    for name in strangers:
+    for name in untracked:
         make(backups, name)
     (backups / at(100) / "deep").mkdir()
     age(make(backups, f"{at(50)}/mine.txt").parent)
     (backups / "20190101T000000Z").symlink_to(backups / at(40))
     run(base, now=NOW + 365 * DAY, backups=backups, keep=30)
-    assert names(backups) == {name.partition("/")[0] for name in strangers} | {
+    assert names(backups) == {name.partition("/")[0] for name in untracked} | {
         at(100),
         at(50),
         "20190101T000000Z",

@@ -311,11 +311,11 @@ def lost(base: Path) -> list[str]:
     """Return what of the reflections is neither in the document nor in a tombstone file."""
     there = {one["id"] for one in TE_DEAD["sessions"]["one"]} | {"d"} | {f"m-{n}" for n in range(20)}
     found = {one["id"] for items in read(base, TE)["sessions"].values() for one in items}
-    graves = Tombstones(base)
-    for name in graves.names():
+    tombstones = Tombstones(base)
+    for name in tombstones.names():
         found |= {
             json.loads(line["original"])["id"]
-            for line in graves.read(name)
+            for line in tombstones.read(name)
             if ".sessions.o" in line["path"] or line["path"].endswith("[0]")
         }
     return sorted(there - found)
@@ -338,7 +338,7 @@ def test_a_kill_at_any_moment_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_the_test_of_kills_has_teeth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orbsite.operations.files.compact._Grave.bury", lambda *_: None)
+    monkeypatch.setattr("orbsite.operations.files.compact._TombstoneWriter.write_tombstones", lambda *_: None)
     write(tmp_path, TE, TE_DEAD)
     run(tmp_path, TE)
     assert lost(tmp_path) == ["b", "d"]
@@ -367,10 +367,10 @@ def test_a_tombstone_file_is_named_and_never_a_path(data_dir: Path, name: str) -
 
 
 def test_tombstones_are_private_and_never_take_each_other_s_name(data_dir: Path) -> None:
-    graves = Tombstones(data_dir)
-    written = [graves.write("x", [{"domain": "te", "number": number}]) for number in range(3)]
+    tombstones = Tombstones(data_dir)
+    written = [tombstones.write("x", [{"domain": "te", "number": number}]) for number in range(3)]
     assert [path.name for path in written] == ["x.jsonl", "x-2.jsonl", "x-3.jsonl"]
-    assert [next(graves.read(name))["number"] for name in ("x", "x-2", "x-3")] == [0, 1, 2]
+    assert [next(tombstones.read(name))["number"] for name in ("x", "x-2", "x-3")] == [0, 1, 2]
     assert {path.stat().st_mode & 0o777 for path in written} == {0o600}
     assert {path.stat().st_mode & 0o777 for path in (written[0].parent, written[0].parent.parent)} == {0o700}
 

@@ -41,7 +41,7 @@ def test_an_export_expires_after_its_days_and_not_before(place: Path) -> None:
     assert list(expired(place, now + KEEP, KEEP)) == []
     assert list(expired(place, now + 2 * KEEP, None)) == []
     found = list(expired(place, now + KEEP + timedelta(days=1), KEEP))
-    assert [(path, leftover.size) for path, leftover, _ in found] == [(kept, size), (other, bytes_in(other))]
+    assert [(path, orphan.size) for path, orphan, _ in found] == [(kept, size), (other, bytes_in(other))]
     assert remove_expired(place, now + KEEP + timedelta(days=1), KEEP) == 2
     assert list(place.iterdir()) == []
 

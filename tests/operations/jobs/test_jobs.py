@@ -16,8 +16,8 @@ from orbsite.models.jobs import Job
 from orbsite.operations.jobs import catalog, jobs
 from orbsite.operations.progress import Progress, Stopped
 from orbsite.operations.report import Report
-from orbsite.operations.workers import heartbeat
-from orbsite.operations.workers.heartbeat import Watched, beating
+from orbsite.operations.workers import heartbeat as heartbeats
+from orbsite.operations.workers.heartbeat import MonitoredProgress, heartbeat
 from orbsite.operations.workers.workers import brief, fail_stale_jobs
 from orbsite.storage.errors import OrbError
 from orbsite.storage.findings import error
@@ -197,15 +197,15 @@ def test_a_row_keeps_the_first_of_many_findings() -> None:
     assert "more_findings" not in brief(report, most=30)
 
 
-def _beaten(watched: Watched, act: Callable[[], None], answers: bool = False) -> list[datetime]:
+def _beaten(watched: MonitoredProgress, act: Callable[[], None], answers: bool = False) -> list[datetime]:
     """Do something while a heart beats as fast as it can, which soon wants it to end."""
     beats: list[datetime] = []
 
-    def beat(moment: datetime, _: Watched, /) -> bool:
+    def beat(moment: datetime, _: MonitoredProgress, /) -> bool:
         beats.append(moment)
         return answers
 
-    with beating(watched, beat, now, seconds=0.001):
+    with heartbeat(watched, beat, now, seconds=0.001):
         act()
     return beats
 
@@ -222,14 +222,14 @@ def test_a_heart_beats_on_with_another_connection_once_its_own_is_lost(monkeypat
         enough.set()
         return True
 
-    monkeypatch.setattr(heartbeat, "connection", SimpleNamespace(close=lambda: closed.append(1)))
-    with beating(Watched(), beat, now, seconds=0.001):
+    monkeypatch.setattr(heartbeats, "connection", SimpleNamespace(close=lambda: closed.append(1)))
+    with heartbeat(MonitoredProgress(), beat, now, seconds=0.001):
         assert enough.wait(time_limit(10))
     assert beats[:2] == [0, 1]
 
 
 def test_an_operation_that_does_not_look_ends_at_its_next_step() -> None:
-    watched = Watched()
+    watched = MonitoredProgress()
 
     def work() -> None:
         while True:
@@ -241,7 +241,7 @@ def test_an_operation_that_does_not_look_ends_at_its_next_step() -> None:
 
 
 def test_an_operation_that_looks_is_left_to_it() -> None:
-    watched = Watched()
+    watched = MonitoredProgress()
 
     def work() -> None:
         with watched.heeded():
@@ -262,7 +262,7 @@ def test_whoever_stands_behind_is_told_and_heard() -> None:
             self.told += records
 
     under = Under()
-    watched = Watched(under)
+    watched = MonitoredProgress(under)
     watched.expect(5)
     watched(2)
     assert (under.told, watched.done, watched.expected, watched.is_stopping) == (2, 2, 5, False)

@@ -9,7 +9,7 @@ import pytest
 
 from luna.domain import DOMAIN as LUNA
 from luna.records import ActiveMode, Profile
-from orbsite.operations.migration.loader import Move
+from orbsite.operations.migration.loader import Loader
 from orbsite.operations.report import Section
 from orbsite.storage.encoding.json_printer import stringify
 from orbsite.storage.file.content import entries
@@ -29,7 +29,7 @@ COUNTED = ("read", "new", "unchanged", "replaced", "kept", "rejected")
 
 def moved(source: Any, target: MemoryStore, run: int | None = 1) -> tuple[dict[str, int], list[str]]:
     section = Section()
-    Move(target, run, section).all(source)
+    Loader(target, run, section).all(source)
     counts = {what: section.total(what) for what in COUNTED if section.total(what)}
     assert section.total("read") == sum(section.total(what) for what in COUNTED[1:])
     return counts, [finding.message for finding in section.findings]
@@ -138,8 +138,8 @@ def test_the_same_id_twice_counts_once_and_a_copy_that_differs_is_rejected() -> 
 
 def test_a_batch_is_all_or_nothing() -> None:
     class Failing(MemoryStore):
-        def insert(self, pack: Any, places: Any, run: int) -> None:
-            super().insert(pack, places, run)
+        def insert(self, batch: Any, places: Any, run: int) -> None:
+            super().insert(batch, places, run)
             raise OSError("no space")
 
     target = Failing(TE)
@@ -163,6 +163,6 @@ def test_the_hostile_strings_go_through_as_texts_and_as_ids(data_dir: Path) -> N
     store.put(records)
     target = open_sql_store(TE)
     section = Section()
-    Move(target, 1, section).all(entries(TE, (data_dir / TE.file).read_bytes()))
+    Loader(target, 1, section).all(entries(TE, (data_dir / TE.file).read_bytes()))
     assert section.total("new") == len(records) > 500
     assert sorted(map(digest, target.walk(Reflection))) == sorted(map(digest, records))

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.db import connection, connections
+from django.db import connection
 
 from luna.models import ProfileRow
 from orbsite.models.ledger import Change, Run, new_uid
 from orbsite.operations.ledger import tombstones
-from orbsite.operations.ledger.change_log import Book
+from orbsite.operations.ledger.change_log import ChangeLog
 from orbsite.operations.ledger.tombstones import undo
 from orbsite.operations.migration.migrate import migrate
 from orbsite.operations.migration.rollback import rollback
@@ -154,15 +152,15 @@ class Killed(BaseException):
 
 def killed_after(batches: int, patch: pytest.MonkeyPatch) -> None:
     """End whatever notes batches in the ledger after so many, without a word, as if it was killed."""
-    note, left = Book.note, [batches]
+    note, left = ChangeLog.note, [batches]
 
-    def counted(book: Book, *arguments: Any) -> None:
+    def counted(change_log: ChangeLog, *arguments: Any) -> None:
         if not left[0]:
             raise Killed
         left[0] -= 1
-        note(book, *arguments)
+        note(change_log, *arguments)
 
-    patch.setattr(Book, "note", counted)
+    patch.setattr(ChangeLog, "note", counted)
     patch.setattr("orbsite.operations.ledger.runs._end_early", lambda *_: None)
 
 
@@ -268,48 +266,3 @@ def test_a_uid_is_far_above_every_primary_key_and_fits_a_column() -> None:
     found = {new_uid() for _ in range(1000)}
     assert len(found) == 1000
     assert all(1 << 62 <= one < 1 << 63 for one in found)
-
-
-OLD_RUNS = "INSERT INTO orb_runs (operation, state, source, source_digest, sources, backup, cursor, started_at, counts) VALUES ('migrate', 'complete', '', '', '{}', '', '{}', '2026-01-01 00:00:00', '{}')"
-OLD_CHANGE = "INSERT INTO orb_changes (run_id, domain, kind, key, before, before_run, after, actor, reason) VALUES (2, 'te', 'reflections', '[\"%s\"]', '{}', %s, '', '', '')"
-OLD_REFLECTION = "INSERT INTO te_reflections (id, user_id, session_id, input, output, tags, created_at, run_id, digest) VALUES ('%s', 'u', 's', 'i', 'o', '[]', '2026-01-01 00:00:00', %s, '')"
-OLD_MODE = "INSERT INTO luna_active_modes (user_id, mode_id, updated_at, run_id, digest) VALUES ('%s', 'm', '2026-01-01 00:00:00', %s, '')"
-OLD_PROFILE = "INSERT INTO luna_profiles (user_id, mode_id, preferences, constraints, updated_at, run_id, digest) VALUES ('%s', 'm', '[]', '[]', '2026-01-01 00:00:00', %s, '')"
-
-
-@pytest.mark.usefixtures("unblocked")
-@pytest.mark.parametrize("vendor", ["sqlite", "postgresql"])
-def test_what_older_versions_wrote_names_the_same_runs_by_their_uids(vendor: str, tmp_path: Path) -> None:
-    if vendor not in connections.databases and vendor != "sqlite":
-        pytest.skip("there is no PostgreSQL server on this machine")
-    with database(vendor, tmp_path) as (alias, _), closing(connections[alias]) as older:
-        for app, name in (("te", "0001"), ("luna", "0002"), ("orbsite", "0013")):
-            call_command("migrate", app, name, database=alias, verbosity=0)
-        before = {"a": 1, "b": 2, "c": None, "d": 77}  # of which there is no run 77
-
-        def write() -> Iterator[str]:
-            yield from (OLD_RUNS, OLD_RUNS)
-            for key, number in before.items():
-                for statement in (OLD_CHANGE, OLD_REFLECTION, OLD_MODE, OLD_PROFILE):
-                    yield statement % (key, number or "NULL")
-
-        with older.cursor() as cursor:
-            for statement in write():
-                cursor.execute(statement)
-        call_command("migrate", database=alias, verbosity=0)
-        uids = dict(Run.objects.using(alias).values_list("pk", "uid"))
-        assert len(set(uids.values())) == 2
-        wanted = {"a": uids[1], "b": uids[2], "c": None, "d": None}
-        assert found(alias, "te_reflections", "id") == wanted
-        assert found(alias, "luna_active_modes", "user_id") == wanted
-        assert found(alias, "luna_profiles", "user_id") == wanted
-        assert found(alias, "orb_changes", "key", "before_run") == {f'["{key}"]': uid for key, uid in wanted.items()}
-        for app, name in (("te", "0001"), ("luna", "0002"), ("orbsite", "0013")):
-            call_command("migrate", app, name, database=alias, verbosity=0)
-        assert found(alias, "te_reflections", "id") == before | {"d": None}
-
-
-def found(alias: str, table: str, key: str, run: str = "run_id") -> dict[str, int | None]:
-    with connections[alias].cursor() as cursor:
-        cursor.execute(f"SELECT {key}, {run} FROM {table}")
-        return dict(cursor.fetchall())

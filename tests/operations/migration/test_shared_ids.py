@@ -11,7 +11,7 @@ import pytest
 
 from orbsite.models.ledger import Change
 from orbsite.operations.files.export import document_of, export
-from orbsite.operations.ledger.manual_changes import Hand
+from orbsite.operations.ledger.manual_changes import Actor
 from orbsite.operations.ledger.tombstones import undo
 from orbsite.operations.migration.migrate import migrate
 from orbsite.operations.migration.rollback import rollback
@@ -145,7 +145,7 @@ def test_a_migration_its_verification_and_its_rollback_go_by_user_and_id(session
 def test_the_history_of_one_is_not_the_others(django_capture_on_commit_callbacks: Any) -> None:
     store, ana, bo = SqlStore(DOMAIN), of("ana"), of("bo")
     store.put([*ana, *bo])
-    hand = Hand(actor="eve", at=utc_now())
+    hand = Actor(actor="eve", at=utc_now())
     edit(store, msgspec.structs.replace(ana[0], notes="n"), hand=hand)
     edit(store, msgspec.structs.replace(bo[0], notes="n"), hand=hand)
     report = remove(store, Reflection, [one.key for one in ana], hand=hand)

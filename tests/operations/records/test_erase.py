@@ -28,11 +28,11 @@ from orbsite.operations.files.compact import compact
 from orbsite.operations.jobs.jobs import start
 from orbsite.operations.ledger.erased_rows import rename
 from orbsite.operations.ledger.erasure_list import known
-from orbsite.operations.ledger.manual_changes import Hand
+from orbsite.operations.ledger.manual_changes import Actor
 from orbsite.operations.ledger.runs import alone
 from orbsite.operations.ledger.text_search import searched
 from orbsite.operations.ledger.tombstones import undo
-from orbsite.operations.migration.file_source import Snapshot
+from orbsite.operations.migration.file_source import DocumentsSnapshot
 from orbsite.operations.migration.migrate import import_database, migrate
 from orbsite.operations.migration.rollback import rollback
 from orbsite.operations.migration.run import Transfer
@@ -193,7 +193,7 @@ def test_a_source_with_old_and_new_data_gives_the_new_alone(base: Path) -> None:
 
 def test_what_a_migration_has_read_before_an_erasure_is_not_written_after_it(base: Path, tmp_path: Path) -> None:
     domains = registered(["luna", "te"])
-    transfer = Transfer(Snapshot(domains, base), domains, "migrate", now=now)
+    transfer = Transfer(DocumentsSnapshot(domains, base), domains, "migrate", now=now)
     erased(base)
     transfer.run(tmp_path / "kept")
     assert (in_sql("ana"), in_sql("bo")) == (0, 5)
@@ -216,15 +216,15 @@ def test_while_a_run_is_under_way_nothing_is_erased(base: Path) -> None:
 
 def test_an_interrupted_migration_is_gone_on_with_after_an_erasure(base: Path, tmp_path: Path) -> None:
     shutil.copytree(base, tmp_path / "copy")
-    run = Transfer(Snapshot([TE], tmp_path / "copy"), [TE], "migrate", now=now)
-    from orbsite.operations.migration.loader import Move
+    run = Transfer(DocumentsSnapshot([TE], tmp_path / "copy"), [TE], "migrate", now=now)
+    from orbsite.operations.migration.loader import Loader
 
     with pytest.MonkeyPatch.context() as patch:
 
         def fail(*_: Any) -> None:
             raise OrbError("a fault")
 
-        patch.setattr(Move, "_transaction", fail)
+        patch.setattr(Loader, "_transaction", fail)
         with pytest.raises(OrbError):
             run.run()
     erased(base)
@@ -324,9 +324,9 @@ def test_retention_in_memory_is_not_undone_either(base: Path) -> None:
     store = MemoryStore(TE)
     store.put([ReflectionFactory(user_id="ana"), ReflectionFactory(user_id="bo")])
     retain([store], Policy(max_per_session=0), now=now, force=True)
-    kept = {name: list(graves) for name, graves in store.buried.items()}
+    kept = {name: list(tombstones) for name, tombstones in store.recorded_rows.items()}
     erase([store], "ana", base=base, now=now)
-    store.buried.update(kept)
+    store.recorded_rows.update(kept)
     undo(next(iter(kept)), [store], now=lambda: LATER)
     assert [one.user_id for one in store.walk(Reflection)] == ["bo"]
 
@@ -515,7 +515,7 @@ def test_the_receipt_names_what_is_found_and_until_when_it_is_kept(base: Path, t
 
 def test_a_removal_by_hand_is_not_taken_back(base: Path) -> None:
     moved(base)
-    hand = Hand(actor="clerk", at=ERASED_AT)
+    hand = Actor(actor="clerk", at=ERASED_AT)
     remove(SqlStore(TE), Reflection, [("ana", "ana-reflection-0")], hand=hand)
     erased(base)
     assert not Change.objects.filter(key__contains="ana-reflection-0").exists()

@@ -21,7 +21,7 @@ ROUNDS = int(os.environ.get("ORB_ERASURES", "20"))
 
 
 def told(module: str, *arguments: str) -> Any:
-    command = [sys.executable, "-m", f"tests.{module}", *arguments]
+    command = [sys.executable, "-m", f"tests.support.{module}", *arguments]
     limit = time_limit(120 + 5 * ROUNDS)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=limit, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

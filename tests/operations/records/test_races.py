@@ -12,7 +12,7 @@ from django.db import connections
 
 from luna.domain import DOMAIN as LUNA
 from luna.records import Profile
-from orbsite.operations.migration.loader import Move
+from orbsite.operations.migration.loader import Loader
 from orbsite.operations.report import Section
 from orbsite.storage.errors import Conflict
 from orbsite.storage.records.digest import digest
@@ -101,6 +101,6 @@ def test_what_is_saved_during_a_migration_is_not_overwritten(alias: str) -> None
     section = Section()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SqlStore, "insert", insert)
-        Move(target, 1, section).all([Entry(place=(0,), record=ours, kind=Reflection)])
+        Loader(target, 1, section).all([Entry(place=(0,), record=ours, kind=Reflection)])
     assert (section.total("read"), section.total("new"), section.total("kept")) == (1, 0, 1)
     assert target.fetch(Reflection, [ours.key]) == {ours.key: theirs}

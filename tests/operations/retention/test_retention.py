@@ -445,7 +445,7 @@ def test_where_there_is_nothing_nothing_is_made(tmp_path: Path) -> None:
 def test_a_time_budget_ends_between_batches_and_the_next_run_goes_on(
     alias: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orbsite.operations.retention.bury._FIRST", 2)
+    monkeypatch.setattr("orbsite.operations.retention.removal._FIRST", 2)
     store = open_store(alias, Path(), request)
     store.put(aged(*range(1, 4), *range(100, 107)))
     report = retain([store], guides_policy(), now=now, force=True, budget=0.0)
@@ -463,7 +463,7 @@ class StopsAtOnce(Progress):
 def test_whoever_stops_it_finds_the_rest_where_it_was(
     alias: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orbsite.operations.retention.bury._FIRST", 2)
+    monkeypatch.setattr("orbsite.operations.retention.removal._FIRST", 2)
     store = open_store(alias, Path(), request)
     store.put(aged(*range(100, 110)))
     with pytest.raises(Stopped):
@@ -481,15 +481,15 @@ def test_a_row_that_was_saved_again_since_it_was_planned_stays(
     store = open_store(alias, Path(), request)
     old, other = aged(100, 100)
     store.put([old, other])
-    from orbsite.operations.retention.bury import InBatches
+    from orbsite.operations.retention.removal import BatchedRemoval
 
-    remove = InBatches.remove
+    remove = BatchedRemoval.remove
 
-    def saved_first(self: InBatches, *arguments: Any, **options: Any) -> None:
+    def saved_first(self: BatchedRemoval, *arguments: Any, **options: Any) -> None:
         store.put([msgspec.structs.replace(old, created_at=ago(days=1))])
         remove(self, *arguments, **options)
 
-    monkeypatch.setattr(InBatches, "remove", saved_first)
+    monkeypatch.setattr(BatchedRemoval, "remove", saved_first)
     report = retain([store], guides_policy(), now=now, force=True)
     assert ids(store) == {old.id}
     assert "1 stay" in report.domains["te"].findings[0].message

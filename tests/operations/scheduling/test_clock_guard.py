@@ -22,10 +22,10 @@ def test_a_clock_that_goes_on_is_trusted() -> None:
 @pytest.mark.parametrize("jump", [-3 * 365 * DAY, -DAY, -SKEW - SECOND, LEAP + SECOND, 30 * DAY, 100 * 365 * DAY])
 def test_a_clock_that_jumps_is_not(jump: timedelta) -> None:
     look(BEGIN)
-    sight = look(BEGIN + jump)
-    assert not sight.is_trusted
-    assert "--trust-clock" in sight.message
-    assert ("jumped back" in sight.message) == (jump < timedelta(0))
+    status = look(BEGIN + jump)
+    assert not status.is_trusted
+    assert "--trust-clock" in status.message
+    assert ("jumped back" in status.message) == (jump < timedelta(0))
 
 
 def test_a_clock_that_jumps_every_time_is_never_trusted() -> None:

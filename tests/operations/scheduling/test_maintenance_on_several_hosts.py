@@ -24,6 +24,6 @@ def test_each_due_moment_runs_once_though_a_host_is_killed(tmp_path: Path, kind:
             database = stack.enter_context(opened(kind, tmp_path))
         except Unavailable as problem:
             pytest.skip(str(problem))
-        scene = Scene(database, tmp_path)
-        scene.play(SECONDS)
-        check(scene)
+        dataset = Scene(database, tmp_path)
+        dataset.play(SECONDS)
+        check(dataset)

@@ -22,7 +22,7 @@ from orbsite.storage.memory.store import MemoryStore
 from orbsite.storage.records.domain import Domain
 from orbsite.storage.retention.policy import Policy
 from orbsite.storage.sql.store import SqlStore
-from orbsite.storage.statistics.counts import census
+from orbsite.storage.statistics.counts import statistics_of
 from orbsite.stores import file_store
 from te.domain import DOMAIN as TE
 from te.records import Reflection
@@ -104,7 +104,7 @@ def test_the_database_answers_from_its_indexes(alias: str, request: pytest.Fixtu
         request.getfixturevalue("postgresql_alias")
     store = SqlStore(TE, alias)
     filled(store)
-    told, connection = census(store), connections[alias]
+    told, connection = statistics_of(store), connections[alias]
     with connection.cursor() as cursor:
         if alias == "postgresql":  # of so few rows it would read all, whatever indexes there are
             cursor.execute("SET LOCAL enable_seqscan = off")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orbsite.storage.encoding.json_parser import (
-    Malformed,
+    MalformedJSON,
     check,
     count_keys,
     parse,
@@ -41,7 +41,7 @@ def suite(prefix: str, number: int) -> list[Path]:
 def refuses(reader: Callable[[bytes], Any], data: bytes) -> bool:
     try:
         reader(data)
-    except Malformed:
+    except MalformedJSON:
         return True
     return False
 
@@ -81,7 +81,7 @@ def test_of_what_the_standard_leaves_open_only_underflows_and_big_integers_are_r
     ids=lambda value: repr(value)[:30] if isinstance(value, bytes) else "",
 )
 def test_an_error_names_its_line_and_column(data: bytes, places: set[tuple[int, int]]) -> None:
-    with pytest.raises(Malformed) as raised:
+    with pytest.raises(MalformedJSON) as raised:
         parse(data)
     assert (raised.value.line, raised.value.column) in places
     assert f"line {raised.value.line}, column {raised.value.column}" in str(raised.value)
@@ -89,9 +89,9 @@ def test_an_error_names_its_line_and_column(data: bytes, places: set[tuple[int, 
 
 @pytest.mark.parametrize("data", [b"[NaN]", b"[1,]", b"\xff", b'{"a":1', b"", b"[01]", b"'a'", b"[1]]"])
 def test_the_quick_check_tells_the_place_as_the_parser_does(data: bytes) -> None:
-    with pytest.raises(Malformed) as parsed:
+    with pytest.raises(MalformedJSON) as parsed:
         parse(data)
-    with pytest.raises(Malformed) as checked:
+    with pytest.raises(MalformedJSON) as checked:
         check(data)
     assert str(checked.value) == str(parsed.value)
     assert checked.value.line == 1
@@ -113,15 +113,15 @@ def test_a_character_that_lies_across_pieces_is_valid() -> None:
 def test_a_hundred_levels_are_read_and_one_more_is_refused(opening: bytes, closing: bytes) -> None:
     levels = 100 // (opening.count(b"[") + opening.count(b"{"))
     assert parse(opening * levels + b"1" + closing * levels)
-    with pytest.raises(Malformed, match="deeper than 100"):
+    with pytest.raises(MalformedJSON, match="deeper than 100"):
         parse(opening * levels + b"[1]" + closing * levels)
 
 
 @pytest.mark.parametrize("data", [b"[" * 5000 + b"]" * 5000, b'{"a":' * 5000 + b"1" + b"}" * 5000, b"[" * 100_000])
 def test_depth_beyond_all_bounds_is_refused_without_a_stack_overflow(data: bytes) -> None:
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedJSON):
         parse(data)
-    with contextlib.suppress(Malformed):  # how deep the fast decoder goes differs between versions of Python
+    with contextlib.suppress(MalformedJSON):  # how deep the fast decoder goes differs between versions of Python
         check(data)
 
 

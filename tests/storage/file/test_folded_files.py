@@ -117,7 +117,7 @@ def _folded(base: Path) -> list[Path]:
     _save(base)
     store = FileStore(LUNA, Document(base, LUNA.file), journal_above=0)
     for number, mode in enumerate(("7", "42", "mars", "__proto__")):
-        constraint = Constraint(id="c", type="other", active=True, extra=Extra(weight=1e16, level=1.0))
+        constraint = Constraint(id="c", type="other", active=True, extra=Extra(memory_size=1e16, level=1.0))
         store.put([
             Profile(
                 user_id="42", mode_id=mode, preferences=("é",), constraints=("text", constraint),

@@ -171,7 +171,7 @@ def test_exactly_the_saves_before_the_damage_are_read(kept: Kept, damage: str) -
 
 def _sums_are_not_checked(kept: bytes, envelope: Any) -> Any:
     try:
-        return msgspec.json.decode(kept, type=journals.Line)
+        return msgspec.json.decode(kept, type=journals.JournalEntry)
     except ValueError:
         return None
 

@@ -59,18 +59,18 @@ class Scene:
 
 
 @pytest.fixture(params=MODES)
-def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Scene:
-    scene = Scene(tmp_path / "data", MODES[request.param], {})
-    store, draw = scene.open(), random.Random(SEED)
+def dataset(request: pytest.FixtureRequest, tmp_path: Path) -> Scene:
+    dataset = Scene(tmp_path / "data", MODES[request.param], {})
+    store, draw = dataset.open(), random.Random(SEED)
     records = [
         ReflectionFactory(id=f"r{number}", input=draw.choice(["é", "x", "\\"]), session_id=f"s{number % 2}", tags=())
         for number in range(3)
     ]
     store.put(records[:-1])
     store.put(records[-1:])
-    scene.files = {name: data for name, data in scene.now().items() if not name.endswith(".prev")}
-    assert ("reflections.json.journal" in scene.files) == (scene.above == 0)
-    return scene
+    dataset.files = {name: data for name, data in dataset.now().items() if not name.endswith(".prev")}
+    assert ("reflections.json.journal" in dataset.files) == (dataset.above == 0)
+    return dataset
 
 
 def damages(document: bytes) -> Iterator[bytes]:
@@ -79,53 +79,53 @@ def damages(document: bytes) -> Iterator[bytes]:
         yield from (document[:offset] + bytes([byte ^ mask]) + document[offset + 1 :] for mask in MASKS)
 
 
-def outcome(scene: Scene, damaged: bytes, caplog: pytest.LogCaptureFixture) -> str:
+def outcome(dataset: Scene, damaged: bytes, caplog: pytest.LogCaptureFixture) -> str:
     """Read and save, and return what became of it: refused, reported, or what went wrong."""
-    scene.lay(damaged)
-    before = scene.now()
+    dataset.lay(damaged)
+    before = dataset.now()
     caplog.clear()
     try:
-        scene.open().find(Reflection)
+        dataset.open().find(Reflection)
     except DocumentCorrupt:
         try:
-            scene.open().put([ReflectionFactory(id="new")])
+            dataset.open().put([ReflectionFactory(id="new")])
         except DocumentCorrupt:
-            return "refused" if scene.now() == before else "refused, and changed"
+            return "refused" if dataset.now() == before else "refused, and changed"
         return "saved over"
     if "outside_edit" not in caplog.text:
         return "silent"
-    scene.open().put([ReflectionFactory(id="new")])
-    if damaged not in scene.now().values():
+    dataset.open().put([ReflectionFactory(id="new")])
+    if damaged not in dataset.now().values():
         return "not kept"
-    (saved,) = scene.open().fetch(Reflection, [("ana", "new")]).values()
+    (saved,) = dataset.open().fetch(Reflection, [("ana", "new")]).values()
     return "reported" if saved.id == "new" else "not saved"
 
 
-def run(scene: Scene, caplog: pytest.LogCaptureFixture, step: int = 1) -> Counter[str]:
-    tried = list(damages(scene.document))[::step]
-    return Counter(outcome(scene, damaged, caplog) for damaged in tried if damaged != scene.document)
+def run(dataset: Scene, caplog: pytest.LogCaptureFixture, step: int = 1) -> Counter[str]:
+    tried = list(damages(dataset.document))[::step]
+    return Counter(outcome(dataset, damaged, caplog) for damaged in tried if damaged != dataset.document)
 
 
 @pytest.mark.slow
-def test_no_cut_and_no_flip_of_a_document_is_silent(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
-    found = run(scene, caplog)
-    sys.stdout.write(f"snapshot: seed {SEED}, {len(scene.document)} bytes, above {scene.above}: {dict(found)}\n")
-    assert found.total() == len(scene.document) * (1 + len(MASKS))
+def test_no_cut_and_no_flip_of_a_document_is_silent(dataset: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    found = run(dataset, caplog)
+    sys.stdout.write(f"snapshot: seed {SEED}, {len(dataset.document)} bytes, above {dataset.above}: {dict(found)}\n")
+    assert found.total() == len(dataset.document) * (1 + len(MASKS))
     assert set(found) == {"refused", "reported"}
 
 
-@pytest.mark.parametrize("scene", ["file"], indirect=True)
+@pytest.mark.parametrize("dataset", ["file"], indirect=True)
 def test_a_store_without_stamps_is_silent(
-    scene: Scene, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    dataset: Scene, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(OpenFile, "_stamp", lambda *_: None)
-    assert run(scene, caplog, step=7)["silent"] > 0
+    assert run(dataset, caplog, step=7)["silent"] > 0
 
 
-def test_what_was_adopted_stays_for_a_generation(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
-    scene.lay(scene.document.replace(b'"output"', b'"0utput"', 1))
-    damaged, store = scene.path.read_bytes(), scene.open()
+def test_what_was_adopted_stays_for_a_generation(dataset: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    dataset.lay(dataset.document.replace(b'"output"', b'"0utput"', 1))
+    damaged, store = dataset.path.read_bytes(), dataset.open()
     store.put([ReflectionFactory(id="new")])
-    assert scene.now()["reflections.json.prev"] == damaged
+    assert dataset.now()["reflections.json.prev"] == damaged
     assert caplog.text.count("outside_edit") == 1
-    assert b'"0utput"' in scene.path.read_bytes()
+    assert b'"0utput"' in dataset.path.read_bytes()

@@ -48,15 +48,15 @@ def some() -> list[Reflection]:
 
 def loaded(store: LedgerStore, records: list[Any], run: int = 7) -> None:
     with store.transaction():
-        store.insert(store.pack(type(records[0]), records, [None] * len(records)), range(len(records)), run)
+        store.insert(store.make_batch(type(records[0]), records, [None] * len(records)), range(len(records)), run)
 
 
 def test_what_was_inserted_is_there_and_is_the_same(make: Make) -> None:
     store, records = make(TE), some()
     loaded(store, records)
     assert store.fetch(Reflection, [one.key for one in records]) == {one.key: one for one in records}
-    standing = store.standing(store.pack(Reflection, records, [1, 2, 3, 4]))
-    assert (list(standing.free), list(standing.other)) == ([], [])
+    comparison = store.compare(store.make_batch(Reflection, records, [1, 2, 3, 4]))
+    assert (list(comparison.free), list(comparison.other)) == ([], [])
     rows = store.rows(Reflection, [one.key for one in records])
     assert all(row.run == 7 and row.as_left for row in rows.values())
 
@@ -67,16 +67,16 @@ def test_every_field_that_differs_is_seen(make: Make, field: str) -> None:
     loaded(store, records)
     other = {"tags": ("x",), "created_at": datetime(1999, 1, 1, tzinfo=UTC), "extra": Extra(x=1)}.get(field, "other")
     changed = [msgspec.structs.replace(records[0], **{field: other}), records[1], ReflectionFactory(), *records[2:]]
-    standing = store.standing(store.pack(Reflection, changed, [None] * 5))
+    comparison = store.compare(store.make_batch(Reflection, changed, [None] * 5))
     found = ([0, 2], []) if field == "user_id" else ([2], [0])  # another user's of the same id is another record
-    assert (list(standing.free), list(standing.other)) == found
+    assert (list(comparison.free), list(comparison.other)) == found
 
 
 def test_what_is_null_differs_from_what_is_empty(make: Make) -> None:
     store, records = make(TE), some()
     loaded(store, records)
     swapped = [msgspec.structs.replace(records[0], notes=""), msgspec.structs.replace(records[1], notes=None)]
-    assert list(store.standing(store.pack(Reflection, swapped, [None] * 2)).other) == [0, 1]
+    assert list(store.compare(store.make_batch(Reflection, swapped, [None] * 2)).other) == [0, 1]
 
 
 def test_an_insert_where_a_key_is_taken_is_a_conflict_and_writes_nothing(make: Make) -> None:
@@ -90,7 +90,7 @@ def test_an_insert_where_a_key_is_taken_is_a_conflict_and_writes_nothing(make: M
 def test_only_the_places_that_are_named_are_inserted(make: Make) -> None:
     store, records = make(TE), some()
     with store.transaction():
-        store.insert(store.pack(Reflection, records, [4, 5, 6, 7]), [1, 3], 2)
+        store.insert(store.make_batch(Reflection, records, [4, 5, 6, 7]), [1, 3], 2)
     rows = store.rows(Reflection, [one.key for one in records])
     assert {key: row.position for key, row in rows.items()} == {records[1].key: 5, records[3].key: 7}
 
@@ -99,8 +99,8 @@ def test_keys_of_two_fields(make: Make) -> None:
     store = make(LUNA)
     first, second = ProfileFactory(user_id="a", mode_id="b"), ProfileFactory(user_id="b", mode_id="a")
     loaded(store, [first])
-    standing = store.standing(store.pack(Profile, [second, first], [None] * 2))
-    assert (list(standing.free), list(standing.other)) == ([0], [])
+    comparison = store.compare(store.make_batch(Profile, [second, first], [None] * 2))
+    assert (list(comparison.free), list(comparison.other)) == ([0], [])
     assert store.sums(Profile, 7).records == store.count_written(Profile, 7) == 1
 
 
@@ -109,8 +109,8 @@ def test_more_rows_than_a_statement_has_room_for(make: Make) -> None:
     records = [ReflectionFactory(id=f"{number:05}", input="", output="") for number in range(6000)]
     loaded(store, records)
     assert store.count(Reflection) == 6000
-    standing = store.standing(store.pack(Reflection, [*records, ReflectionFactory()], [None] * 6001))
-    assert (list(standing.free), list(standing.other)) == ([6000], [])
+    comparison = store.compare(store.make_batch(Reflection, [*records, ReflectionFactory()], [None] * 6001))
+    assert (list(comparison.free), list(comparison.other)) == ([6000], [])
 
 
 def test_sums_are_the_same_on_every_store_and_see_every_change(make: Make) -> None:

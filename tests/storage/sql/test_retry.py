@@ -17,7 +17,7 @@ from orbsite.storage.base.store import by_kind
 from orbsite.storage.database_errors import refusal
 from orbsite.storage.errors import Conflict, LockTimeout, SaveFailed
 from orbsite.storage.records.digest import digest
-from orbsite.storage.sql.retry import RETRIES, Attempts
+from orbsite.storage.sql.retry import RETRIES, TransactionRetry
 from orbsite.storage.sql.store import SqlStore
 from te.domain import DOMAIN as TE
 from te.records import Reflection
@@ -40,8 +40,8 @@ class Pauses(list[float]):
         if len(self) == self._number:
             self._act()
 
-    def of(self, alias: str) -> Attempts:
-        return Attempts(alias, lambda _, longest: longest, self)
+    def of(self, alias: str) -> TransactionRetry:
+        return TransactionRetry(alias, lambda _, longest: longest, self)
 
 
 def _store(alias: str, pauses: Pauses | None = None) -> SqlStore:
@@ -203,7 +203,7 @@ def test_whoever_is_the_victim_of_a_deadlock_saves_in_the_end(server: str) -> No
 
         try:
             execute(server, "SET deadlock_timeout = '20ms'")
-            Attempts(server, lambda low, high: low, pauses).run(act)
+            TransactionRetry(server, lambda low, high: low, pauses).run(act)
         finally:
             connections[server].close()
 

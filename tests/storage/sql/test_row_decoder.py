@@ -35,7 +35,7 @@ def _one_by_one(store: SqlStore) -> list[Any]:
 
 
 def _reads_fast(store: SqlStore) -> bool:
-    page = compiled_query.Page(ReflectionRow, store.using, ("user_id", "id"), True, 100)
+    page = compiled_query.PageQuery(ReflectionRow, store.using, ("user_id", "id"), True, 100)
     reader: Any = reader_of(ReflectionRow, connections[store.using].vendor)
     return reader.read(compiled_query.fetch(page, {}, None)) is not None
 

@@ -20,11 +20,11 @@ from orbsite.storage.findings import printable
 from orbsite.storage.records.record import Key, columns
 from orbsite.storage.retention.future_records import NEWEST, Dated, Future, future
 from orbsite.storage.retention.policy import Policy
-from orbsite.storage.sql.models import Row, key_of, read_cells
+from orbsite.storage.sql.models import RecordRow, key_of, read_cells
 from orbsite.storage.sql.raw_columns import be_lenient
 from orbsite.storage.sql.retention.dialects import Dialect, Postgresql, Sqlite
-from orbsite.storage.sql.retention.selection import Choice
-from orbsite.storage.sql.retention.tombstones import Burial, Ledger
+from orbsite.storage.sql.retention.selection import RetentionSelection
+from orbsite.storage.sql.retention.tombstones import LedgerTable, TombstoneColumns
 
 _PAGE = 1000
 _SLICE = 50_000
@@ -33,19 +33,21 @@ _MEMORY = "64MB"
 """What PostgreSQL may sort in."""
 
 
-def condemned(model: type[Row], using: str, policy: Policy, now: datetime) -> Condemned:
+def retention_deletion(model: type[RecordRow], using: str, policy: Policy, now: datetime) -> RetentionDeletion:
     """Return what a policy condemns in a model's table; nothing is looked at before `plan`."""
     vendor = connections[using].vendor
-    return (PostgresqlCondemned if vendor == "postgresql" else SqliteCondemned)(model, using, policy, now)
+    return (PostgresqlRetentionDeletion if vendor == "postgresql" else SqliteRetentionDeletion)(
+        model, using, policy, now
+    )
 
 
-class Condemned(ABC):
+class RetentionDeletion(ABC):
     """What goes from one table. Temporary notes are kept from `plan` to `forget`."""
 
     rest: float
     """Seconds between batches, at most, in which whoever waits for the table can have it."""
 
-    def __init__(self, model: type[Row], using: str, dialect: Dialect, policy: Policy, now: datetime) -> None:
+    def __init__(self, model: type[RecordRow], using: str, dialect: Dialect, policy: Policy, now: datetime) -> None:
         self.kind = model.kind
         self.total = self.number = self.unreadable = 0
         """How many rows there are, how many of them go, and how many have no time that can be read."""
@@ -53,8 +55,8 @@ class Condemned(ABC):
         self._ahead = policy.ahead(now)
         self._connection = connections[using]
         be_lenient(self._connection)
-        self._choice = Choice(model, self._connection, dialect, policy, now)
-        self._burial = Burial(model, self._connection, dialect)
+        self._choice = RetentionSelection(model, self._connection, dialect, policy, now)
+        self._columns_of_tombstones = TombstoneColumns(model, self._connection, dialect)
         self._words = self._choice.reasons()
         self._at = 0
         self._struck: list[Key] = []
@@ -119,15 +121,19 @@ class Condemned(ABC):
         """Return the keys of some of the noted rows that do not decode, and so could not be brought back."""
         keys = ", ".join(f"r.{name}" for name in self._choice.keys)
         rows = f"{self.notes} c JOIN {self._choice.table} r ON {self._is_the_row}"
-        statement = f"SELECT {keys} FROM {rows} WHERE ({self._burial.decodes()}) IS NOT TRUE LIMIT {_PAGE}"
+        statement = (
+            f"SELECT {keys} FROM {rows} WHERE ({self._columns_of_tombstones.decodes()}) IS NOT TRUE LIMIT {_PAGE}"
+        )
         return self._struck + [tuple(map(printable, key)) for key in self._rows(statement)]
 
     def _leave_out(self) -> None:
         """Strike out the rows of which the database cannot tell that they do not decode, and a reader can."""
         self._struck, after, names = [], 0, columns(self.kind)
         rows = f"{self.notes} c JOIN {self._choice.table} r ON {self._is_the_row}"
-        where = f"c.n > %s AND ({self._burial.needs_a_look()})"
-        statement = f"SELECT c.n, {self._burial.cells()} FROM {rows} WHERE {where} ORDER BY c.n LIMIT {_PAGE}"
+        where = f"c.n > %s AND ({self._columns_of_tombstones.needs_a_look()})"
+        statement = (
+            f"SELECT c.n, {self._columns_of_tombstones.cells()} FROM {rows} WHERE {where} ORDER BY c.n LIMIT {_PAGE}"
+        )
         while page := self._rows(statement, [after]):
             cells = [(number, dict(zip(names, row, strict=True))) for number, *row in page]
             bad = [(number, one) for number, one in cells if read_cells(self.kind, one).record is None]
@@ -143,14 +149,14 @@ class Condemned(ABC):
         )
         return int(self._rows(statement, [self._at])[0][0])
 
-    def remove(self, to: int, ledger: Ledger) -> int:
+    def remove(self, to: int, ledger: LedgerTable) -> int:
         """Remove a batch, up to this end, and return how many rows were still as they were noted.
 
         To be called in a transaction, and to be followed by `done`. Raises Conflict, and the transaction has to be
         given up then.
         """
         same = " AND ".join(f"r.{name} = c.{name}" for name in self._choice.noted)
-        return self._remove(self._at, to, ledger, f"{same} AND {self._burial.decodes()}")
+        return self._remove(self._at, to, ledger, f"{same} AND {self._columns_of_tombstones.decodes()}")
 
     def done(self, to: int) -> None:
         """Note that a batch is committed."""
@@ -181,7 +187,7 @@ class Condemned(ABC):
         """Make the notes, numbered `n` from 1 or more on, and count."""
 
     @abstractmethod
-    def _remove(self, after: int, to: int, ledger: Ledger, is_same: str) -> int:
+    def _remove(self, after: int, to: int, ledger: LedgerTable, is_same: str) -> int:
         """Remove a batch, and return how many rows it was."""
 
     def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
@@ -195,7 +201,7 @@ class Condemned(ABC):
             return int(cursor.rowcount)
 
 
-class SqliteCondemned(Condemned):
+class SqliteRetentionDeletion(RetentionDeletion):
     """In SQLite, by row numbers. Whoever reads keeps writers waiting: it is planned some sessions at a time."""
 
     rest = 0.11  # whoever waits for a batch sleeps for a tenth of a second before it looks again
@@ -203,7 +209,7 @@ class SqliteCondemned(Condemned):
     _is_the_row = "r.rowid = c.n"
     _version = 0
 
-    def __init__(self, model: type[Row], using: str, policy: Policy, now: datetime) -> None:
+    def __init__(self, model: type[RecordRow], using: str, policy: Policy, now: datetime) -> None:
         super().__init__(model, using, Sqlite(), policy, now)
         self._slices = _SLICE if policy.keep_last_of_user is None else None
 
@@ -250,34 +256,34 @@ class SqliteCondemned(Condemned):
         )
         return [row[0] for row in self._rows(statement, after)]
 
-    def _remove(self, after: int, to: int, ledger: Ledger, is_same: str) -> int:
-        columns, expressions, values = self._burial.columns(ledger, self._words)
+    def _remove(self, after: int, to: int, ledger: LedgerTable, is_same: str) -> int:
+        columns, expressions, values = self._columns_of_tombstones.columns(ledger, self._words)
         table, target = self._choice.table, self._connection.ops.quote_name(ledger.model._meta.db_table)
         rows = (
             f"FROM {self._temporary} c CROSS JOIN {table} r ON r.rowid = c.n WHERE c.n > %s AND c.n <= %s AND {is_same}"
         )
-        buried = self._run(f"INSERT INTO {target} ({columns}) SELECT {expressions} {rows}", [*values, after, to])
+        recorded_rows = self._run(f"INSERT INTO {target} ({columns}) SELECT {expressions} {rows}", [*values, after, to])
         noted = f"FROM {self._temporary} WHERE n > %s AND n <= %s"
-        if buried == self._rows(f"SELECT count(*) {noted}", [after, to])[0][0]:  # nobody has changed any of them
+        if recorded_rows == self._rows(f"SELECT count(*) {noted}", [after, to])[0][0]:  # nobody has changed any of them
             rows, place = noted, "n"
         else:
             place = "r.rowid"
         removed = self._run(f"DELETE FROM {table} WHERE rowid IN (SELECT {place} {rows})", [after, to])
-        if buried != removed:
+        if recorded_rows != removed:
             raise Conflict(
-                f"{removed} rows would go and {buried} be kept as tombstones; nothing was written. Run it again"
+                f"{removed} rows would go and {recorded_rows} be kept as tombstones; nothing was written. Run it again"
             )
         return removed
 
 
-class PostgresqlCondemned(Condemned):
+class PostgresqlRetentionDeletion(RetentionDeletion):
     """In PostgreSQL, by where rows lie, in one statement a batch; a row that was updated lies elsewhere, and stays."""
 
     rest = 0.0
     _schema = "pg_temp"
     _is_the_row = "r.ctid = c.place"
 
-    def __init__(self, model: type[Row], using: str, policy: Policy, now: datetime) -> None:
+    def __init__(self, model: type[RecordRow], using: str, policy: Policy, now: datetime) -> None:
         super().__init__(model, using, Postgresql(), policy, now)
         self._using = using
 
@@ -309,8 +315,8 @@ class PostgresqlCondemned(Condemned):
             unread = f"SELECT count(*), count(*) FILTER (WHERE NOT ({choice.is_readable})) FROM {choice.table}"
             self.total, self.unreadable = self._rows(unread)[0]
 
-    def _remove(self, after: int, to: int, ledger: Ledger, is_same: str) -> int:
-        columns, expressions, values = self._burial.columns(ledger, self._words)
+    def _remove(self, after: int, to: int, ledger: LedgerTable, is_same: str) -> int:
+        columns, expressions, values = self._columns_of_tombstones.columns(ledger, self._words)
         table, target = self._choice.table, self._connection.ops.quote_name(ledger.model._meta.db_table)
         statement = (
             f"WITH gone AS (DELETE FROM {table} r USING {self._temporary} c "

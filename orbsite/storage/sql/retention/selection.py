@@ -7,17 +7,19 @@ from datetime import datetime
 from typing import Any
 
 from orbsite.storage.retention.policy import Policy, Reasons
-from orbsite.storage.sql.models import Row, column_of
+from orbsite.storage.sql.models import RecordRow, column_of
 from orbsite.storage.sql.retention.dialects import Dialect
 
 OLD, BEYOND, UNKEPT = 1, 2, 4
 """Why a row goes, as bits."""
 
 
-class Choice:
+class RetentionSelection:
     """Chooses rows of one table."""
 
-    def __init__(self, model: type[Row], connection: Any, dialect: Dialect, policy: Policy, now: datetime) -> None:
+    def __init__(
+        self, model: type[RecordRow], connection: Any, dialect: Dialect, policy: Policy, now: datetime
+    ) -> None:
         self._kind, self._model, self._dialect = model.kind, model, dialect
         self._policy, self._now, self._quote = policy, now, connection.ops.quote_name
         self.table: str = self._quote(model._meta.db_table)
@@ -49,8 +51,8 @@ class Choice:
         if ahead is not None:
             why, reasons = f"CASE WHEN {self.time} > %s THEN 0 ELSE {why} END", [self._dialect.instant(ahead), *reasons]
         names = ", ".join(["place", *self.noted])
-        weighed = f"SELECT {names}, {why} AS why FROM ({inner}) AS ranked"
-        return f"SELECT {names}, why FROM ({weighed}) AS weighed WHERE why > 0", [*reasons, *given, *values]
+        removals = f"SELECT {names}, {why} AS why FROM ({inner}) AS ranked"
+        return f"SELECT {names}, why FROM ({removals}) AS weighed WHERE why > 0", [*reasons, *given, *values]
 
     def _shown(self) -> tuple[list[str], list[Any]]:
         policy, shown, values = self._policy, [f"{self._dialect.place} AS place", *self.noted], list[Any]()

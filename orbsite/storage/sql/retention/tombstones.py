@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Any
 
 from orbsite.storage.records.record import declared, field_names
-from orbsite.storage.sql.models import Row, column_of
+from orbsite.storage.sql.models import RecordRow, column_of
 from orbsite.storage.sql.retention.dialects import Dialect
 
 
 @dataclass(frozen=True, slots=True)
-class Ledger:
+class LedgerTable:
     """Where tombstones go, and what they say of who removed what."""
 
     model: Any
@@ -23,15 +23,15 @@ class Ledger:
     at: datetime
 
 
-class Burial:
+class TombstoneColumns:
     """Makes tombstones of the rows of one table; `r` is the row, `c` the note of why it goes."""
 
-    def __init__(self, model: type[Row], connection: Any, dialect: Dialect) -> None:
+    def __init__(self, model: type[RecordRow], connection: Any, dialect: Dialect) -> None:
         self._model, self._dialect, self._quote = model, dialect, connection.ops.quote_name
         self._declared = declared(model.kind)
         self._fields = field_names(model.kind)
 
-    def columns(self, ledger: Ledger, reasons: Mapping[int, str]) -> tuple[str, str, list[Any]]:
+    def columns(self, ledger: LedgerTable, reasons: Mapping[int, str]) -> tuple[str, str, list[Any]]:
         """Return the ledger's columns, the expressions for them, and their values."""
         reason = " ".join(f"WHEN {bits} THEN %s" for bits in reasons)
         parts: list[tuple[str, str, list[Any]]] = [
