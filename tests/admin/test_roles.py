@@ -12,7 +12,7 @@ from django.db.models.signals import post_migrate
 from django.test import Client
 from django.urls import reverse
 
-from orbsite.admin.base.permissions import is_weighty
+from orbsite.admin.base.permissions import needs_confirmation
 from orbsite.models.api_tokens import Token, issue
 from orbsite.models.audit_log import Event
 from orbsite.models.jobs import OPERATIONS, Job
@@ -213,9 +213,9 @@ def test_who_starts_what_changes_much_is_noted_with_its_arguments(operation: str
 
 
 def test_only_what_takes_everything_or_somebody_for_ever_asks_again() -> None:
-    asked = [name for name in OPERATIONS if is_weighty(name, {})]
+    asked = [name for name in OPERATIONS if needs_confirmation(name, {})]
     assert asked == ["export", "erase"]
-    assert not is_weighty("export", {"user": "ana"})
+    assert not needs_confirmation("export", {"user": "ana"})
 
 
 @pytest.mark.parametrize(("kind", "seen"), [("reflections", True), ("profiles", False), ("unheard of", False)])

@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 from django import forms
 from django.core.exceptions import ValidationError
-from django.utils.text import capfirst
 
 from orbsite.admin.forms.fields import ExactTextField
 from orbsite.conf import app_settings
@@ -16,36 +15,13 @@ from orbsite.models.ledger import Run
 from orbsite.models.retention import RetentionPolicy, domains_with_retention
 from orbsite.operations.backup import uploads
 from orbsite.operations.jobs import catalog
-from orbsite.operations.jobs.parameters import Request
+from orbsite.operations.jobs.parameters import Request, type_of
 from orbsite.operations.migration.rollback import REVERSIBLE
 from orbsite.storage.errors import OrbError
 from orbsite.storage.records.domain import registered
 
 _MOST = 100
 """So many there are to choose from; older ones are started by their number, from their own page."""
-
-SAID = {
-    "only": ("Domains", "What it is about."),
-    "incremental": ("Only files that have changed", "Leave out a file that is as the last complete run read it."),
-    "only_rejected": ("Only what was rejected", "Try again only what earlier runs had to leave."),
-    "resume": ("Only go on", "Go on with a run that stopped half way, and do nothing where there is none."),
-    "backup": ("Back up first", "Keep files and database under ORB_BACKUP_DIR before anything is written."),
-    "backups": ("Backups too", "Also those that have expired, as ORB_KEEP_BACKUPS_DAYS says."),
-    "run": ("Run", "What is to be undone."),
-    "force": ("Force", "Also rows that were changed since, or more than a fifth."),
-    "trust_clock": ("Trust the clock", "Also where the clock seems to have jumped; it is right now."),
-    "user": ("User", "The whole id, as it is spelled in the records."),
-    "label": ("Label", "Why it is made; it stands in the backup."),
-    "policy": ("Policy", "The retention policy by which to decide."),
-    "grace_days": ("Days of grace", "Leave what is younger."),
-    "remove": ("Unknown files to remove", "Names as an earlier run listed them, one on each line; none by default."),
-    "restore_previous": ("Go back a generation", "Where a file is lost or cannot be read; a backup may be newer."),
-    "kind": ("Kind of record", ""),
-    "keys": ("Keys", "JSON lists of texts, one on each line; empty for all rows."),
-    "anew": ("All words again", "Also of records that have not changed, as where an update says so."),
-    "upload": ("Database", "One that is under ORB_BACKUP_DIR/uploads already."),
-}
-"""What each argument is called, and what to know about it."""
 
 
 class ArgumentsForm(forms.Form):
@@ -56,10 +32,10 @@ class ArgumentsForm(forms.Form):
     ) -> None:
         super().__init__(data, files, label_suffix="")
         self.kind = kind
-        for field in msgspec.structs.fields(kind):
+        for field, told in kind.arguments().values():
             made = _field(kind, field)
             if made is not None:
-                made.label, made.help_text = SAID.get(field.encode_name, (capfirst(field.name), ""))
+                made.label, made.help_text = told.label, told.help
                 self.fields[field.encode_name] = made
         self.order_fields([*(self.field_order or ()), *(name for name in self.fields if name != "only")])
         for name, value in (given or {}).items():
@@ -108,9 +84,9 @@ def _field(kind: type[Request], field: msgspec.structs.FieldInfo) -> forms.Field
 def _plainly(field: msgspec.structs.FieldInfo) -> forms.Field:
     """Return the field for an argument that is asked for as its type says."""
     default = None if field.default is msgspec.NODEFAULT else field.default
-    if field.type is bool:
+    if type_of(field) is bool:
         return forms.BooleanField(required=False, initial=default)
-    if field.type is float:
+    if type_of(field) is float:
         return forms.FloatField(min_value=0, initial=default)
     return ExactTextField(required=field.required, initial=default, max_length=255)
 

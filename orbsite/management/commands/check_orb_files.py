@@ -1,25 +1,17 @@
-"""manage.py check_orb_files: look for damage."""
+"""manage.py check_orb_files: look for damaged files."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from orbsite.management.base import OrbCommand
-from orbsite.management.progress_bar import Meter
-from orbsite.operations.files.check import check
-from orbsite.operations.report import Report
-from orbsite.storage.records.domain import Domain
+from orbsite.management.operation_command import OperationCommand
+from orbsite.operations.jobs.catalog import Check
 
 
-class Command(OrbCommand):
-    """Look for damage in the files."""
+class Command(OperationCommand):
+    """Look for damaged files."""
 
     help = (
-        "Look for damage in the files, their journals, and what lies beside them; nothing is written. "
-        "What is wrong with single records, validate_orb_files tells."
+        "Look for damage in the files, their journals, and the files beside them; nothing is written. "
+        "validate_orb_files lists the problems of single records."
     )
+    operation = Check
     unit = "files"
-
-    def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:  # noqa: ARG002
-        """Check."""
-        return check(domains, self.base(options))

@@ -1,21 +1,13 @@
-"""manage.py validate_orb_files: check the files."""
+"""manage.py validate_orb_files: check every record of the files."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from orbsite.management.base import OrbCommand
-from orbsite.management.progress_bar import Meter
-from orbsite.operations.files.validate import validate
-from orbsite.operations.report import Report
-from orbsite.storage.records.domain import Domain
+from orbsite.management.operation_command import OperationCommand
+from orbsite.operations.jobs.catalog import Validate
 
 
-class Command(OrbCommand):
+class Command(OperationCommand):
     """Check every record of the files."""
 
-    help = "Check every record of the files, and list what is wrong with its path; nothing is written."
-
-    def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:
-        """Validate."""
-        return validate(domains, self.base(options), progress=progress)
+    help = "Check every record of the files, and list each problem with its path; nothing is written."
+    operation = Validate

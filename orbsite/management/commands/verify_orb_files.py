@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from orbsite.management.base import OrbCommand
-from orbsite.management.progress_bar import Meter
-from orbsite.operations.migration.verify import verify
-from orbsite.operations.report import Report
-from orbsite.storage.clock import utc_now
-from orbsite.storage.records.domain import Domain
+from orbsite.management.operation_command import OperationCommand
+from orbsite.operations.jobs.catalog import Verify
 
 
-class Command(OrbCommand):
+class Command(OperationCommand):
     """Compare the files with SQL."""
 
-    help = "Compare the files with SQL, record by record, and list every difference; the ledger alone is written to."
-
-    def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:
-        """Verify."""
-        return verify(domains, self.base(options), now=utc_now, progress=progress)
+    help = "Compare the files with SQL, record by record, and list every difference; only the ledger is written to."
+    operation = Verify

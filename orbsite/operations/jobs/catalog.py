@@ -6,9 +6,10 @@ Paths are none of them: a job reads and writes where the settings say.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
+from typing_extensions import override
 
 from orbsite.conf import app_settings
 from orbsite.models.retention import RetentionPolicy
@@ -19,11 +20,10 @@ from orbsite.operations.files.check import check, repair
 from orbsite.operations.files.compact import compact
 from orbsite.operations.files.export import export
 from orbsite.operations.files.validate import validate
-from orbsite.operations.jobs.parameters import Now, Request, RowNumber
+from orbsite.operations.jobs.parameters import Place, Request, RowNumber, about
 from orbsite.operations.migration.migrate import import_database, migrate
 from orbsite.operations.migration.rollback import rollback
 from orbsite.operations.migration.verify import verify
-from orbsite.operations.progress import Progress
 from orbsite.operations.records.erase import erase
 from orbsite.operations.records.sanitize import sanitize
 from orbsite.operations.report import Report
@@ -39,30 +39,52 @@ from orbsite.stores import open_store, store_named
 _GRACE_DAYS = cleaning.GRACE / timedelta(days=1)
 
 
+DryRun: TypeAlias = Annotated[bool, about("Dry run", "Report what would happen, and write nothing.")]
+Apply: TypeAlias = Annotated[bool, about("Apply", "Carry out the changes; without it they are only reported.")]
+BackupFirst: TypeAlias = Annotated[
+    bool,
+    about(
+        "Back up first",
+        "Back up files and database under ORB_BACKUP_DIR before anything is written.",
+        off="Make no backup first.",
+    ),
+]
+TrustClock: TypeAlias = Annotated[
+    bool, about("Trust the clock", "Accept the time of this machine even where its clock seems to have jumped.")
+]
+
+
 class Migrate(Request, frozen=True, kw_only=True):
     """Moves the files' records into SQL."""
 
     name = "migrate"
     scope = "admin"
     keeps_files = True
-    dry_run: bool = False
-    incremental: bool = False
-    only_rejected: bool = False
-    resume: bool = False
-    backup: bool = True
+    dry_run: DryRun = False
+    incremental: Annotated[
+        bool, about("Only files that have changed", "Skip files that are unchanged since the last complete run.")
+    ] = False
+    only_rejected: Annotated[
+        bool,
+        about("Only what was rejected", "Retry only what earlier runs rejected.", option="--retry-rejected"),
+    ] = False
+    resume: Annotated[bool, about("Only resume", "Resume an interrupted run, and do nothing where there is none.")] = (
+        False
+    )
+    backup: BackupFirst = True
 
-    def run(self, now: Now, progress: Progress) -> Report:
-        """Migrate."""
+    @override
+    def run(self, place: Place) -> Report:
         return migrate(
             self.domains,
-            app_settings.data_directory(),
-            now=now,
-            backup_to=app_settings.backup_directory() if self.backup else None,
+            place.data_directory,
+            now=place.now,
+            backup_to=place.backup_directory if self.backup else None,
             dry_run=self.dry_run,
             incremental=self.incremental,
             only_rejected=self.only_rejected,
             resume=self.resume,
-            progress=progress,
+            progress=place.progress,
         )
 
 
@@ -71,9 +93,9 @@ class Verify(Request, frozen=True, kw_only=True):
 
     name = "verify"
 
-    def run(self, now: Now, progress: Progress) -> Report:
-        """Verify."""
-        return verify(self.domains, app_settings.data_directory(), now=now, progress=progress)
+    @override
+    def run(self, place: Place) -> Report:
+        return verify(self.domains, place.data_directory, now=place.now, progress=place.progress)
 
 
 class Rollback(Request, frozen=True, kw_only=True):
@@ -81,13 +103,17 @@ class Rollback(Request, frozen=True, kw_only=True):
 
     name = "rollback"
     scope = "admin"
-    run_id: RowNumber = msgspec.field(name="run")
-    dry_run: bool = False
-    force: bool = False
+    run_id: Annotated[RowNumber, about("Run", "The number of the run to undo.", option="run", metavar="RUN")] = (
+        msgspec.field(name="run")
+    )
+    dry_run: DryRun = False
+    force: Annotated[bool, about("Force", "Undo rows too that were changed since the run.")] = False
 
-    def run(self, now: Now, progress: Progress) -> Report:
-        """Roll back."""
-        return rollback(self.run_id, self.domains, now=now, dry_run=self.dry_run, force=self.force, progress=progress)
+    @override
+    def run(self, place: Place) -> Report:
+        return rollback(
+            self.run_id, self.domains, now=place.now, dry_run=self.dry_run, force=self.force, progress=place.progress
+        )
 
 
 class Validate(Request, frozen=True, kw_only=True):
@@ -95,9 +121,9 @@ class Validate(Request, frozen=True, kw_only=True):
 
     name = "validate"
 
-    def run(self, now: Now, progress: Progress) -> Report:  # noqa: ARG002 -- it depends on no clock
-        """Validate."""
-        return validate(self.domains, app_settings.data_directory(), progress=progress)
+    @override
+    def run(self, place: Place) -> Report:
+        return validate(self.domains, place.data_directory, progress=place.progress)
 
 
 class Check(Request, frozen=True, kw_only=True):
@@ -105,9 +131,9 @@ class Check(Request, frozen=True, kw_only=True):
 
     name = "check"
 
-    def run(self, now: Now, progress: Progress) -> Report:  # noqa: ARG002 -- it takes neither
-        """Check."""
-        return check(self.domains, app_settings.data_directory())
+    @override
+    def run(self, place: Place) -> Report:
+        return check(self.domains, place.data_directory)
 
 
 class Compact(Request, frozen=True, kw_only=True):
@@ -116,21 +142,26 @@ class Compact(Request, frozen=True, kw_only=True):
     name = "compact"
     admin_when = ("force",)
     takes_one_user = True
-    policy: RowNumber | None = None
-    user: str | None = None
-    dry_run: bool = False
-    force: bool = False
-    trust_clock: bool = False
+    policy: Annotated[RowNumber | None, about("Policy", "The retention policy to apply to one user.")] = None
+    user: Annotated[str | None, about("User", "The whole id, as the records spell it.")] = None
+    dry_run: DryRun = False
+    force: Annotated[bool, about("Force", "Remove records even where they are more than a fifth of a store.")] = False
+    trust_clock: TrustClock = False
 
     def __post_init__(self) -> None:
         if (self.policy is None) != (self.user is None):
             raise ValueError("a policy and a user go together")
 
-    def run(self, now: Now, progress: Progress) -> Report:
-        """Compact."""
-        how: dict[str, Any] = {"now": now, "dry_run": self.dry_run, "force": self.force, "progress": progress}
+    @override
+    def run(self, place: Place) -> Report:
+        how: dict[str, Any] = {
+            "now": place.now,
+            "dry_run": self.dry_run,
+            "force": self.force,
+            "progress": place.progress,
+        }
         if self.policy is None or self.user is None:
-            return compact(self.domains, app_settings.data_directory(), **how)
+            return compact(self.domains, place.data_directory, **how)
         policy = _policy(self.policy)
         store = store_named(policy.store, policy.domain)
         if not isinstance(store, SqlStore):
@@ -144,12 +175,12 @@ class Export(Request, frozen=True, kw_only=True):
     name = "export"
     takes_one_user = True
     keeps_files = True
-    user: str | None = None
+    user: Annotated[str | None, about("User", "The whole id, as the records spell it.")] = None
 
-    def run(self, now: Now, progress: Progress) -> Report:
-        """Export."""
-        to = app_settings.backup_directory() / f"export-{now():%Y%m%dT%H%M%S%f}Z"
-        report = export([open_store(domain) for domain in self.domains], to, user=self.user, progress=progress)
+    @override
+    def run(self, place: Place) -> Report:
+        to = place.backup_directory / f"export-{place.now():%Y%m%dT%H%M%S%f}Z"
+        report = export([open_store(domain) for domain in self.domains], to, user=self.user, progress=place.progress)
         report.directory = to.name
         return report
 
@@ -159,13 +190,13 @@ class Backup(Request, frozen=True, kw_only=True):
 
     name = "backup"
     keeps_files = True
-    label: str = ""
+    label: Annotated[str, about("Label", "Why the backup is made; the manifest keeps it.", metavar="TEXT")] = ""
 
-    def run(self, now: Now, progress: Progress) -> Report:  # noqa: ARG002 -- it cannot tell how far it is
-        """Back up."""
-        base = app_settings.data_directory()
+    @override
+    def run(self, place: Place) -> Report:
+        base = place.data_directory
         return backup.backup(
-            self.domains, base, app_settings.backup_directory(), now=now, files=base.is_dir(), label=self.label
+            self.domains, base, place.backup_directory, now=place.now, files=base.is_dir(), label=self.label
         )
 
 
@@ -173,13 +204,17 @@ class Preview(Request, frozen=True, kw_only=True):
     """Tells what a retention policy would remove, and removes nothing."""
 
     name = "preview"
-    policy: RowNumber
+    policy: Annotated[RowNumber, about("Policy", "The retention policy to preview.")]
 
-    def run(self, now: Now, progress: Progress) -> Report:
-        """Retain, without removing anything."""
+    @override
+    def run(self, place: Place) -> Report:
         policy = _policy(self.policy)
         return retain(
-            [store_named(policy.store, policy.domain)], policy.policy, now=now, dry_run=True, progress=progress
+            [store_named(policy.store, policy.domain)],
+            policy.policy,
+            now=place.now,
+            dry_run=True,
+            progress=place.progress,
         )
 
 
@@ -188,11 +223,11 @@ class Maintain(Request, frozen=True, kw_only=True):
 
     name = "maintain"
     admin_when = ("trust_clock",)
-    trust_clock: bool = False
+    trust_clock: TrustClock = False
 
-    def run(self, now: Now, progress: Progress) -> Report:
-        """Maintain."""
-        return maintain(now=now, only=self.only, trust_clock=self.trust_clock, progress=progress)
+    @override
+    def run(self, place: Place) -> Report:
+        return maintain(now=place.now, only=self.only, trust_clock=self.trust_clock, progress=place.progress)
 
 
 class Measure(Request, frozen=True, kw_only=True):
@@ -200,10 +235,10 @@ class Measure(Request, frozen=True, kw_only=True):
 
     name = "measure"
 
-    def run(self, now: Now, progress: Progress) -> Report:
-        """Count everything, whatever it takes."""
+    @override
+    def run(self, place: Place) -> Report:
         report = Report()
-        report.section("growth", ()).facts["noted"] = note_growth(now, self.domains, progress)
+        report.section("growth", ()).facts["noted"] = note_growth(place.now, self.domains, place.progress)
         return report
 
 
@@ -212,12 +247,18 @@ class Repair(Request, frozen=True, kw_only=True):
 
     name = "repair"
     admin_when = ("apply",)
-    restore_previous: bool = False
-    apply: bool = False
+    restore_previous: Annotated[
+        bool,
+        about(
+            "Restore the previous generation",
+            "Where a document is lost or cannot be read, restore the generation before it; a backup may be newer.",
+        ),
+    ] = False
+    apply: Apply = False
 
-    def run(self, now: Now, progress: Progress) -> Report:  # noqa: ARG002 -- it takes neither
-        """Repair."""
-        return repair(self.domains, app_settings.data_directory(), apply=self.apply, restore=self.restore_previous)
+    @override
+    def run(self, place: Place) -> Report:
+        return repair(self.domains, place.data_directory, apply=self.apply, restore=self.restore_previous)
 
 
 class Cleanup(Request, frozen=True, kw_only=True):
@@ -225,18 +266,27 @@ class Cleanup(Request, frozen=True, kw_only=True):
 
     name = "cleanup"
     admin_when = ("apply",)
-    grace_days: float = _GRACE_DAYS
-    backups: bool = True
-    remove: tuple[str, ...] = ()
-    apply: bool = False
+    grace_days: Annotated[
+        float,
+        about("Days of grace", "Keep younger files, by their last change or their name.", metavar="DAYS"),
+    ] = _GRACE_DAYS
+    backups: Annotated[
+        bool,
+        about("Backups too", "Remove expired backups too, as ORB_KEEP_BACKUPS_DAYS says.", off="Keep all backups."),
+    ] = True
+    remove: Annotated[
+        tuple[str, ...],
+        about("Unknown files to remove", "An unknown file to remove, as an earlier run listed it.", metavar="NAME"),
+    ] = ()
+    apply: Apply = False
 
-    def run(self, now: Now, progress: Progress) -> Report:
-        """Clean up."""
+    @override
+    def run(self, place: Place) -> Report:
         return cleaning.cleanup(
             self.domains,
-            app_settings.data_directory(),
+            place.data_directory,
             times=cleaning.Times.of(
-                now(),
+                place.now(),
                 self.grace_days,
                 app_settings.undo_days(),
                 app_settings.keep_backups_days(),
@@ -244,8 +294,8 @@ class Cleanup(Request, frozen=True, kw_only=True):
             ),
             apply=self.apply,
             unknown=self.remove,
-            backups=app_settings.backup_directory() if self.backups else None,
-            progress=progress,
+            backups=place.backup_directory if self.backups else None,
+            progress=place.progress,
         )
 
 
@@ -254,13 +304,18 @@ class Sanitize(Request, frozen=True, kw_only=True):
 
     name = "sanitize"
     admin_when = ("apply",)
-    kind: str | None = None
-    keys: tuple[str, ...] | None = None
-    apply: bool = False
+    kind: Annotated[str | None, about("Kind of record", "The kind of the rows; all kinds by default.")] = None
+    keys: Annotated[
+        tuple[str, ...] | None,
+        about("Keys", "The keys of the rows to check, as JSON lists; all by default."),
+    ] = None
+    apply: Apply = False
 
-    def run(self, now: Now, progress: Progress) -> Report:
-        """Sanitize."""
-        return sanitize(self.domains, now=now, kind=self.kind, keys=self.keys, apply=self.apply, progress=progress)
+    @override
+    def run(self, place: Place) -> Report:
+        return sanitize(
+            self.domains, now=place.now, kind=self.kind, keys=self.keys, apply=self.apply, progress=place.progress
+        )
 
 
 class Import(Request, frozen=True, kw_only=True):
@@ -269,19 +324,19 @@ class Import(Request, frozen=True, kw_only=True):
     name = "import"
     scope = "admin"
     keeps_files = True
-    upload: str
-    dry_run: bool = False
-    backup: bool = True
+    upload: Annotated[str, about("Database", "The name of a database under ORB_BACKUP_DIR/uploads.")]
+    dry_run: DryRun = False
+    backup: BackupFirst = True
 
-    def run(self, now: Now, progress: Progress) -> Report:
-        """Import."""
+    @override
+    def run(self, place: Place) -> Report:
         return import_database(
             self.domains,
-            str(path_of(app_settings.backup_directory(), self.upload)),
-            now=now,
-            backup_to=app_settings.backup_directory() if self.backup else None,
+            str(path_of(place.backup_directory, self.upload)),
+            now=place.now,
+            backup_to=place.backup_directory if self.backup else None,
             dry_run=self.dry_run,
-            progress=progress,
+            progress=place.progress,
         )
 
 
@@ -291,25 +346,25 @@ class Erase(Request, frozen=True, kw_only=True):
     name = "erase"
     scope = "admin"
     takes_one_user = True
-    user: str = msgspec.field()
+    user: Annotated[str, about("User", "The whole id, as the records spell it.")] = msgspec.field()
 
-    def run(self, now: Now, progress: Progress) -> Report:  # noqa: ARG002 -- it cannot tell how far it is
-        """Erase."""
+    @override
+    def run(self, place: Place) -> Report:
         stores = [open_store(domain) for domain in self.domains]
-        return erase(
-            stores, self.user, base=app_settings.data_directory(), backups=app_settings.backup_directory(), now=now
-        )
+        return erase(stores, self.user, base=place.data_directory, backups=place.backup_directory, now=place.now)
 
 
 class Index(Request, frozen=True, kw_only=True):
     """Brings the words by which records are searched into step with the records in SQL."""
 
     name = "index"
-    anew: bool = False
+    anew: Annotated[
+        bool, about("Index everything again", "Index records again that have not changed, as after some updates.")
+    ] = False
 
-    def run(self, now: Now, progress: Progress) -> Report:
-        """Index."""
-        return index(self.domains, now=now, anew=self.anew, progress=progress)
+    @override
+    def run(self, place: Place) -> Report:
+        return index(self.domains, now=place.now, anew=self.anew, progress=place.progress)
 
 
 OPERATIONS: dict[str, type[Request]] = {

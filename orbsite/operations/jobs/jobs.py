@@ -19,7 +19,7 @@ from orbsite.models.api_tokens import Token
 from orbsite.models.jobs import Job
 from orbsite.operations.jobs import quota
 from orbsite.operations.jobs.catalog import read
-from orbsite.operations.jobs.parameters import Request
+from orbsite.operations.jobs.parameters import Place, Request
 from orbsite.operations.progress import Stopped
 from orbsite.operations.workers.heartbeat import SECONDS, MonitoredProgress, heartbeat
 from orbsite.operations.workers.queue import hand_over
@@ -181,7 +181,7 @@ def execute(number: int, *, now: Callable[[], datetime], beat: float = SECONDS) 
             request = read(job.operation, job.arguments)
             if job.token is not None:
                 quota.check_bytes(job.token, request)
-            report = request.run(now, watched)
+            report = request.run(Place.of_settings(now, watched))
     except BaseException as problem:
         end(*_ending(problem))
         if not isinstance(problem, Stopped | Exception):

@@ -1,21 +1,64 @@
-"""What can be asked of a worker: an operation and its arguments, strictly read from JSON."""
+"""The declaration of an operation: its arguments with types, defaults and help, and what a caller needs to start it.
+
+The command's options, the form of the admin, the schema of the API and the arguments of a job come from it. Paths are
+no arguments: the `Place` of an operation says where it reads and writes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, TypeAlias
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeAlias, get_args
 
 import msgspec
 
+from orbsite.conf import app_settings
 from orbsite.operations.progress import Progress
 from orbsite.operations.report import Report
 from orbsite.storage.errors import OrbError
 from orbsite.storage.records.domain import Domain, registered
 
 Now = Callable[[], datetime]
-RowNumber: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
-"""A primary key of Django's."""
+RowNumber: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)]
+"""A primary key, in the range of integers that a JSON number holds exactly."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an operation runs: its clock and its progress, and the directories that it reads and writes."""
+
+    now: Now
+    progress: Progress
+    data_directory: Path
+    backup_directory: Path
+
+    @classmethod
+    def of_settings(cls, now: Now, progress: Progress) -> Place:
+        """Return the place that the settings name."""
+        return cls(now, progress, app_settings.data_directory(), app_settings.backup_directory())
+
+
+@dataclass(frozen=True)
+class Argument:
+    """What people read about an argument, and how a command spells it."""
+
+    label: str
+    """Its name in a form."""
+    help: str
+    """One sentence for the form, the command and the API."""
+    option: str
+    """The command's option; empty where it is the argument's own name."""
+    metavar: str
+    """What stands for the value in the command's help."""
+    off: str
+    """The help of the option that turns it off, where it is on by default."""
+
+
+def about(label: str, text: str, *, option: str = "", metavar: str = "", off: str = "") -> msgspec.Meta:
+    """Return the annotation of an argument: its label, its help text and its spelling in a command."""
+    return msgspec.Meta(description=text, extra={"argument": Argument(label, text, option, metavar, off)})
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -30,8 +73,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Whether its argument `user` limits it to the data of that user."""
     keeps_files: ClassVar[bool] = False
     """Whether it leaves files under ORB_BACKUP_DIR, which count towards the quota of a token."""
-    only: tuple[str, ...] | None = None
-    """The domains that it is about; all by default."""
+    only: Annotated[tuple[str, ...] | None, about("Domains", "The domains that it is about.")] = None
 
     @property
     def domains(self) -> list[Domain]:
@@ -52,9 +94,27 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         """The one user whose data it reads and writes; None: the data of every user."""
         return getattr(self, "user", None) if self.takes_one_user else None
 
-    def run(self, now: Now, progress: Progress) -> Report:
-        """Call the operation."""
+    def run(self, place: Place) -> Report:
+        """Call the operation with these arguments."""
         raise NotImplementedError
+
+    @classmethod
+    def arguments(cls) -> dict[str, tuple[msgspec.structs.FieldInfo, Argument]]:
+        """Return each argument by its name in JSON, with what people read about it."""
+        return {field.encode_name: (field, _argument_of(field)) for field in msgspec.structs.fields(cls)}
+
+
+def _argument_of(field: msgspec.structs.FieldInfo) -> Argument:
+    found = [meta.extra["argument"] for meta in get_args(field.type)[1:] if meta.extra and "argument" in meta.extra]
+    if len(found) != 1:
+        raise TypeError(f"the argument {field.name} says nothing about itself: annotate it with about()")
+    argument: Argument = found[0]
+    return argument
+
+
+def type_of(field: msgspec.structs.FieldInfo) -> Any:
+    """Return the plain type of an argument, such as bool, without its annotations."""
+    return get_args(field.type)[0]
 
 
 _LOOKS, _ACTS = "dry_run", "apply"

@@ -227,7 +227,8 @@ def test_an_operation_that_is_no_more_is_shown_and_not_started(admin_client: Cli
 def test_what_is_found_is_told_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
 
-    def run(self: Any, now: Any, progress: Progress) -> Report:
+    def run(self: Any, place: Any) -> Report:
+        progress: Progress = place.progress
         report = Report(columns=("read",))
         progress.tells_of(report)
         section = report.section("te", ["reflections"])

@@ -45,8 +45,8 @@ def doing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Progress], Non
     """Let the operation "validate" do what a test wants."""
 
     def choose(act: Callable[[Progress], None]) -> None:
-        def run(self: Any, now: Any, progress: Progress) -> Report:
-            act(progress)
+        def run(self: Any, place: Any) -> Report:
+            act(place.progress)
             return Report()
 
         monkeypatch.setattr(catalog.Validate, "run", run)
