@@ -6,10 +6,10 @@ MANAGE := $(BIN)/python manage.py
 BASE := $(VENV)/installed-base
 DEV := $(VENV)/installed-dev
 
-.PHONY: run serve test check torture bench install lock openapi permissions sbom audit clean
+.PHONY: run serve test test-fast check torture bench install lock openapi permissions sbom audit clean
 
-# Prepare the database, load the sample by the real migration, and serve, with a worker for long work and maintenance
-# for what is due beside the server; they end with it.
+# Prepare the database, migrate the sample, and start the server, a worker for jobs and scheduled maintenance. Ctrl-C
+# ends all of them.
 run: export ORB_PERSISTENCE := sql
 run: $(BASE) .env
 	$(MANAGE) migrate --verbosity 0
@@ -23,7 +23,7 @@ run: $(BASE) .env
 	$(MANAGE) runserver 127.0.0.1:$(PORT) & server=$$!; \
 	wait $$server
 
-# Serve as in production, by what the environment says: see "Run it in production" in the README.
+# Serve as in production, with settings from the environment: see "Run it in production" in the README.
 serve: export DEBUG := false
 serve: $(BASE) .env
 	$(MANAGE) check --deploy --database default --fail-level WARNING
@@ -31,11 +31,15 @@ serve: $(BASE) .env
 	$(MANAGE) collectstatic --no-input --verbosity 0
 	exec $(BIN)/gunicorn --config python:orbsite.runtime.gunicorn orbsite.wsgi
 
-# The whole suite, on up to four cores; the tests that need PostgreSQL start their own.
+# Run the whole test suite on up to four cores. Tests that need PostgreSQL start their own server.
 test: install
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
-# Pins that are complete, lint, types, architecture, migrations that were forgotten.
+# Run the tests that are not marked slow: no browser, no server, no killed processes.
+test-fast: install
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal -m "not slow and not torture"
+
+# Check the pins, lint, types, architecture, and for missing migrations.
 check: install
 	$(BIN)/python requirements/check.py
 	$(BIN)/python requirements/sbom.py --check
@@ -46,14 +50,14 @@ check: install
 	DEBUG=true $(MANAGE) makemigrations --check --dry-run
 	DEBUG=true $(MANAGE) check
 
-# Harnesses that need root or system packages, which are installed first; nothing is skipped.
+# Run the tests that need root or system packages, which are installed first. No test is skipped.
 torture: install
 	tests/torture/prepare
 	$(BIN)/python -m pytest -s -m torture --ignore tests/torture/test_api_fuzz.py
 	$(BIN)/python -m pytest -m torture --numprocesses 2 tests/torture/test_api_fuzz.py
 	ORB_ROUNDS=500 $(BIN)/python -m pytest -s tests/storage/file/test_kill.py
 
-# Figures, as ratios within one run.
+# Run the benchmarks, which report ratios within one run.
 bench: install
 	$(BIN)/python -m benchmarks.decode
 	$(BIN)/python -m benchmarks.file_store
@@ -65,10 +69,10 @@ bench: install
 	$(BIN)/python -m benchmarks.refusals
 	$(BIN)/python -m benchmarks.compaction
 
-# The virtual environment with what tests and checks need, and settings for development.
+# Create the virtual environment with the packages for tests and checks, and settings for development.
 install: $(DEV) .env
 
-# What the project runs on. dev.txt has all of it, so nothing is installed anew where tests have run before.
+# The packages of the running project. dev.txt includes them, so they are not installed again after the tests.
 $(BASE): requirements/base.txt
 	$(PYTHON) requirements/install.py $(VENV) $<
 	@touch $@
@@ -80,26 +84,26 @@ $(DEV): requirements/dev.txt $(BASE)
 .env:
 	@umask 077 && printf 'DEBUG=true\nSECRET_KEY=%s\n' "$$($(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(48))')" > .env
 
-# The OpenAPI document, from the code; a test fails where it is not what the code says.
+# Generate the OpenAPI document. A test fails if it does not match the code.
 openapi: install
 	DEBUG=true $(MANAGE) spectacular --format openapi-json --fail-on-warn --file docs/openapi.json
 
-# The page of who may do what, from the code and the OpenAPI document; a test fails where it is not what the code says.
+# Generate the table of permissions from the code and the OpenAPI document. A test fails if it does not match the code.
 permissions: install
 	DEBUG=true DJANGO_SETTINGS_MODULE=orbsite.settings $(BIN)/python -m tests.api.permission_table
 
-# Renew the pinned requirements; asks for uv.
+# Renew the pinned requirements. Needs uv.
 lock:
 	uv pip compile --no-config --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" requirements/base.in --output-file requirements/base.txt
 	uv pip compile --no-config --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" requirements/dev.in --output-file requirements/dev.txt
 	uv run --no-config --no-project --quiet --python 3.11 --with pip --with packaging python requirements/check.py --renew
 	uv run --no-config --no-project --quiet --python 3.11 --with packaging python requirements/sbom.py
 
-# The bill of materials, from the pins; a test fails where it is not what they say.
+# Generate the bill of materials from the pins. A test fails if it does not match them.
 sbom: install
 	$(BIN)/python requirements/sbom.py
 
-# Ask the advisories about the pinned releases; where they cannot be reached, that is said.
+# Check the pinned releases for known vulnerabilities. Says UNVERIFIED if the advisory services are unavailable.
 audit:
 	$(PYTHON) requirements/audit.py
 

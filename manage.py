@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Run a command of the project."""
+"""Run a management command of the project."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from orbsite.storage.errors import OrbError
 
 
 def main() -> None:
-    """Run the command that the arguments name. What a person can mend ends it with one line and exit code 2."""
+    """Run the command in the arguments. Errors that a user can resolve print one line and exit with code 2."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orbsite.settings")
     tracebacks.install()
     with guarded_streams():
         try:
             execute_from_command_line(sys.argv)
         except ImproperlyConfigured as problem:
-            sys.exit(_refuse(f"The settings do not add up: {problem}"))
+            sys.exit(_refuse(f"The settings are invalid: {problem}"))
         except KeyboardInterrupt:
             sys.exit(130)
         except OutputLost:

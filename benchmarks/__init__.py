@@ -1,1 +1,1 @@
-"""Figures, as ratios within one run."""
+"""Benchmarks, which report ratios within one run."""

@@ -1,6 +1,8 @@
-"""python -m benchmarks.admin [ROWS] [postgresql]: what a page of a list costs on a large table, beside a small one.
+"""Measures the response time of list pages in the admin on a large and on a small table.
 
-Each table is in a database of its own; pages are asked for in one process, as a browser would, without the network.
+python -m benchmarks.admin [ROWS] [postgresql]
+
+Each table is in its own database. The pages are requested in one process, without the network.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ PAGES = {
 
 
 def main() -> None:
-    """Measure both, which take turns, and print the figures with their ratio."""
+    """Measure both tables in turns, and print the times with their ratio."""
     large = int(sys.argv[1]) if len(sys.argv) > 1 else LARGE
     kind = sys.argv[2] if len(sys.argv) > 2 else "sqlite"  # noqa: PLR2004
     with ExitStack() as stack:
@@ -42,7 +44,7 @@ def main() -> None:
 
 
 class _Table:
-    """A process with a table of so many reflections, which tells how long a page takes."""
+    """A process with a table of a given number of reflections, which measures pages."""
 
     def __init__(self, stack: ExitStack, kind: str, number: int) -> None:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -63,7 +65,7 @@ class _Table:
         self._answer()
 
     def ask(self, page: str) -> float:
-        """Return the seconds that a page takes."""
+        """Return the response time of a page in seconds."""
         if self._process.stdin is not None:
             self._process.stdin.write(f"{page}\n")
         return self._answer()
@@ -73,7 +75,7 @@ class _Table:
 
 
 def answer(number: int) -> None:
-    """Fill the table, then print the seconds that each page takes whose name is read."""
+    """Fill the table, then print the seconds of each page whose name is read from standard input."""
     import django
 
     django.setup()

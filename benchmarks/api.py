@@ -1,7 +1,9 @@
-"""python -m benchmarks.api [ROWS] [postgresql]: requests a second of the API, and of what it is compared with.
+"""Measures the requests per second of the API and of comparable servers.
 
-gunicorn with 2 sync workers, 8 connections at a time, all servers in turn within one run, each over the same table.
-Sync workers close after each answer, so that each request connects anew.
+python -m benchmarks.api [ROWS] [postgresql]
+
+gunicorn with 2 sync workers, 8 concurrent connections, all servers in turns within one run, each with the same table.
+Sync workers close the connection after each response, so that each request connects anew.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ BODY = {"input": "plan the listing " * 8, "output": "a summary of the kitchen " 
 
 
 def main() -> None:
-    """Fill a table, serve it in each way, and print the figures."""
+    """Fill a table, serve it with each server, and print the rates."""
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     kind = sys.argv[2] if len(sys.argv) > 2 else "sqlite"  # noqa: PLR2004
     with ExitStack() as stack:
@@ -62,7 +64,7 @@ def main() -> None:
 
 
 def fill(rows: int) -> None:
-    """Have so many reflections of a thousand users."""
+    """Create reflections of a thousand users."""
     import django
 
     django.setup()
@@ -102,7 +104,7 @@ def _environment(work: Path, database: Database) -> dict[str, str]:
 
 @contextmanager
 def _server(work: Path, name: str, environment: dict[str, str]) -> Iterator[int]:
-    """Serve, and tell the port."""
+    """Start a server, and return its port."""
     log = work / f"{name}.log"
     command = [sys.executable, "-m", "gunicorn", "--config", "python:orbsite.runtime.gunicorn", "--log-level", "info"]
     with log.open("w") as stream:
@@ -121,7 +123,7 @@ def _server(work: Path, name: str, environment: dict[str, str]) -> Iterator[int]
 
 
 def _measured(port: int, what: str, head: str, wanted: int) -> float:
-    """Return how many requests a second are answered; raises where one is not answered as it should be."""
+    """Return the number of responses per second. Raises an error for an unexpected response."""
     body = json.dumps(BODY).encode() if what.startswith("POST") else b""
     more = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
     deadline = time.perf_counter() + SECONDS

@@ -1,4 +1,4 @@
-"""What retention costs, beside the one SQL statement that deletes the same rows, while somebody else goes on writing.
+"""Measures retention, compared with one SQL statement that deletes the same rows, also during concurrent writes.
 
 python -m benchmarks.compaction [NUMBER OF REFLECTIONS ...]
 """
@@ -39,7 +39,7 @@ _BETWEEN = 0.01
 
 
 def some(number: int) -> Any:
-    """Yield lists of reflections, two thousand a session, over 120 days: half of them go."""
+    """Yield lists of reflections, two thousand per session, over 120 days. Retention removes half of them."""
     from te.records import Reflection
 
     draw, step, sessions = random.Random(SEED), timedelta(days=DAYS) / number, max(1, number // SESSION)
@@ -74,7 +74,7 @@ def fill(number: int) -> dict[str, float]:
 
 
 def _settled() -> None:
-    """Have PostgreSQL count what is there, as it does by itself after a while."""
+    """Update the statistics of PostgreSQL, as autovacuum would do later."""
     from django.db import connection
 
     if connection.vendor == "postgresql":
@@ -84,7 +84,7 @@ def _settled() -> None:
 
 
 def raw(_: int) -> dict[str, float]:
-    """Delete the rows by one statement: the limit."""
+    """Delete the rows by one statement, as the lower limit."""
     from django.db import connection
 
     limit: Any = NOW - timedelta(days=90)
@@ -101,7 +101,7 @@ def raw(_: int) -> dict[str, float]:
 
 
 def ours(_: int, *, writes: bool = False) -> dict[str, float]:
-    """Retain by the guide's policy, alone or while another process saves."""
+    """Apply the guide's retention policy, alone or while another process saves."""
     from orbsite.operations.retention.apply import retain
     from orbsite.stores import open_sql_store
     from te.domain import DOMAIN
@@ -120,12 +120,12 @@ def ours(_: int, *, writes: bool = False) -> dict[str, float]:
 
 
 def beside(number: int) -> dict[str, float]:
-    """Retain while another process saves."""
+    """Apply retention while another process saves."""
     return ours(number, writes=True)
 
 
 class _Writer:
-    """Another process that saves, one reflection after the other."""
+    """A process that saves one reflection after the other."""
 
     def start(self) -> None:
         command = [sys.executable, "-m", "benchmarks.compaction", "write", "0"]
@@ -140,7 +140,7 @@ class _Writer:
 
 
 def write(_: int) -> dict[str, float]:
-    """Save until somebody says stop, and tell the longest wait."""
+    """Save until the parent process sends stop, and print the longest wait."""
     from orbsite.stores import open_sql_store
     from te.domain import DOMAIN
     from te.records import Reflection
@@ -159,7 +159,7 @@ def write(_: int) -> dict[str, float]:
 
 
 def timed_alone(act: Callable[[], object]) -> float:
-    """Return the seconds that something takes."""
+    """Return the seconds that a call takes."""
     begin = time.perf_counter()
     act()
     return time.perf_counter() - begin
@@ -177,7 +177,7 @@ def make_file(number: int) -> dict[str, float]:
 
 
 def codec(_: int) -> dict[str, float]:
-    """Decode and encode the file with msgspec, typed and then untyped: the limit."""
+    """Decode and encode the file with msgspec, typed and untyped, as the lower limit."""
     import msgspec
 
     from orbsite.conf import app_settings
@@ -194,7 +194,7 @@ def codec(_: int) -> dict[str, float]:
 
 
 def file(_: int) -> dict[str, float]:
-    """Retain in the file, as the command does: read, bury, remove, write, sync."""
+    """Apply retention to the file, as the command does: read, write tombstones, remove, write, sync."""
     from orbsite.operations.retention.apply import retain
     from orbsite.stores import open_file_store
     from te.domain import DOMAIN
@@ -220,7 +220,7 @@ STEPS: dict[str, Callable[[int], dict[str, float]]] = {
 
 
 def step(name: str, number: int, **environment: str) -> dict[str, float]:
-    """Run a step in a process of its own."""
+    """Run a step in a new process."""
     usual = {"DJANGO_SETTINGS_MODULE": "orbsite.settings", **PRODUCTION}
     command = [sys.executable, "-m", "benchmarks.compaction", name, str(number)]
     printed = subprocess.run(
@@ -233,7 +233,7 @@ def step(name: str, number: int, **environment: str) -> dict[str, float]:
 
 
 def tables(vendor: str, number: int, urls: list[str]) -> None:
-    """Print seconds and ratios over tables: the same rows for each of three databases."""
+    """Print seconds and ratios for tables, with the same rows in each of three databases."""
     for url in urls:
         fresh(url)
         step("fill", number, DATABASE_URL=url)
@@ -250,7 +250,7 @@ def tables(vendor: str, number: int, urls: list[str]) -> None:
 
 
 def files(number: int, base: Path) -> None:
-    """Print seconds and ratios over a file."""
+    """Print seconds and ratios for a file."""
     place = {"ORB_DATA_DIR": str(base), "ORB_PERSISTENCE": "file"}
     step("make_file", number, **place)
     limits, found = step("codec", number, **place), step("file", number, **place)
@@ -262,7 +262,7 @@ def files(number: int, base: Path) -> None:
 
 
 def main() -> None:
-    """Print the figures and their ratios."""
+    """Measure all sizes, and print seconds and ratios."""
     if sys.argv[1:2] and sys.argv[1] in STEPS:
         import django
 

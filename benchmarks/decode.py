@@ -1,4 +1,4 @@
-"""How fast a file of reflections becomes checked records, beside msgspec's own decoding of the same bytes.
+"""Measures the decoding of a file of reflections into checked records, compared with msgspec alone on the same bytes.
 
 python -m benchmarks.decode [NUMBER OF REFLECTIONS]
 """
@@ -21,7 +21,7 @@ from benchmarks.reflections import SEED, make
 
 
 class Item(msgspec.Struct, gc=False):
-    """A reflection as msgspec alone would decode it."""
+    """A reflection, as msgspec alone decodes it."""
 
     id: str
     input: str
@@ -32,14 +32,14 @@ class Item(msgspec.Struct, gc=False):
 
 
 class File(msgspec.Struct):
-    """The file as msgspec alone would decode it."""
+    """The file, as msgspec alone decodes it."""
 
     sessions: dict[str, list[Item]]
     userSessions: dict[str, list[str]]  # noqa: N815
 
 
 def best(call: Callable[[], object]) -> float:
-    """Return the shortest of three times, in seconds."""
+    """Return the shortest of three measured times, in seconds."""
     times = []
     for _ in range(3):
         begin = time.perf_counter()
@@ -49,7 +49,7 @@ def best(call: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    """Print the ratios."""
+    """Measure the decoders, and print the ratios."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
     django.setup()
     from orbsite.storage.file.content import Content, entries

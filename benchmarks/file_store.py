@@ -1,4 +1,4 @@
-"""What the file store costs, beside TinyDB and beside the disk itself, all in one run.
+"""Measures the file store, compared with TinyDB and with plain disk writes, in one run.
 
 python -m benchmarks.file_store [NUMBER OF REFLECTIONS ...]
 """
@@ -36,7 +36,7 @@ TINYDB_FROM_SIZE = {1_000: 20, 10_000: 7, 100_000: 3}
 
 
 def times(calls: Iterable[Callable[[], object]]) -> list[float]:
-    """Return how long each call took, in seconds."""
+    """Return the duration of each call, in seconds."""
     found = []
     for call in calls:
         begin = time.perf_counter()
@@ -46,7 +46,7 @@ def times(calls: Iterable[Callable[[], object]]) -> list[float]:
 
 
 def fresh(index: int) -> Any:
-    """Return a reflection of the usual size."""
+    """Return a new reflection of the usual size."""
     from orbsite.storage.clock import utc_now
     from te.records import Reflection
 
@@ -63,7 +63,7 @@ def fresh(index: int) -> Any:
 
 
 def open_store(base: Path) -> FileStore:
-    """Return the store with nothing in memory."""
+    """Return the store without cached content."""
     from orbsite.storage.file.document import Document
     from orbsite.storage.file.store import FileStore
     from te.domain import DOMAIN
@@ -72,7 +72,7 @@ def open_store(base: Path) -> FileStore:
 
 
 def appends(base: Path, line: bytes, number: int) -> list[float]:
-    """Return what the disk itself takes for a line, appended and synced."""
+    """Return the times of appending and syncing a line."""
     descriptor = os.open(base / "limit", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def append() -> None:
@@ -86,7 +86,7 @@ def appends(base: Path, line: bytes, number: int) -> list[float]:
 
 
 def tiny(base: Path, data: bytes, number: int) -> float:
-    """Return what TinyDB takes for a save."""
+    """Return the times of saves in TinyDB."""
     import tinydb
 
     path = base / "tiny.json"
@@ -99,7 +99,7 @@ def tiny(base: Path, data: bytes, number: int) -> float:
 
 
 def together(store: FileStore, threads: int, number: int) -> float:
-    """Return the time for a save while threads save at the same time, and so share waits for the disk."""
+    """Return the time per save while several threads save, which share syncs."""
     jobs = [
         threading.Thread(target=lambda start=start: [store.put([fresh(start + index)]) for index in range(number)])
         for start in range(0, threads * number, number)
@@ -113,18 +113,18 @@ def together(store: FileStore, threads: int, number: int) -> float:
 
 
 def peak() -> int:
-    """Return the most bytes that this process has had in memory."""
+    """Return the peak memory of this process, in bytes."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def resident() -> int:
-    """Return the bytes that this process has in memory."""
+    """Return the resident memory of this process, in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def memory(base: Path) -> None:
-    """Print what an open store takes, in a process of its own, over what the process took before."""
+    """Print the memory of an open store in a new process, without the memory of the process itself."""
     store = open_store(base)
     from te.records import Reflection
 
@@ -136,7 +136,7 @@ def memory(base: Path) -> None:
 
 
 def measure(size: int, base: Path) -> dict[str, float]:
-    """Measure one size."""
+    """Measure one file size, and print the results."""
     from te.records import Reflection
 
     data = make(size)
@@ -182,7 +182,7 @@ def measure(size: int, base: Path) -> dict[str, float]:
 
 
 def many_saves(base: Path, size: int) -> None:
-    """Print how 10,000 saves one after the other spread, with a fold among them."""
+    """Print the distribution of 10,000 consecutive saves, including one fold."""
     store = open_store(base)
     journal, limit = base / "te/reflections.json.journal", (base / "te/reflections.json").stat().st_size // 4
     store.put([fresh(0)])
@@ -195,7 +195,7 @@ def many_saves(base: Path, size: int) -> None:
 
 
 def main() -> None:
-    """Print the figures and their ratios."""
+    """Measure all sizes, and print times and ratios."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
     django.setup()
     if sys.argv[1:2] == ["memory"]:

@@ -1,4 +1,4 @@
-"""What importing a database of the earlier system costs, beside migrating the same records from files.
+"""Measures imports of a database of the earlier system, compared with migrating the same records from files.
 
 python -m benchmarks.imports [NUMBER OF REFLECTIONS ...]
 """
@@ -23,7 +23,7 @@ ROUNDS = 3
 
 
 def generate(base: Path, number: int) -> None:
-    """Write a file of reflections, and a database of the earlier system with the same ones."""
+    """Write a file of reflections, and a database of the earlier system with the same reflections."""
     (base / "te").mkdir(mode=0o700)
     (base / FILE).write_bytes(make(number))
     (base / FILE).chmod(0o600)
@@ -51,7 +51,7 @@ def generate(base: Path, number: int) -> None:
 
 
 def migrated(base: Path) -> dict[str, float]:
-    """Migrate the file."""
+    """Migrate the file of the benchmark."""
     from orbsite.operations.migration.migrate import migrate
     from orbsite.storage.clock import utc_now
     from te.domain import DOMAIN
@@ -62,7 +62,7 @@ def migrated(base: Path) -> dict[str, float]:
 
 
 def imported(base: Path) -> dict[str, float]:
-    """Import the database."""
+    """Import the database of the benchmark."""
     from orbsite.operations.migration.migrate import import_database
     from orbsite.storage.clock import utc_now
     from te.domain import DOMAIN
@@ -76,7 +76,7 @@ STEPS = {"migrated": migrated, "imported": imported}
 
 
 def step(name: str, base: Path) -> dict[str, float]:
-    """Run a step in a process of its own, into a new database."""
+    """Run a step in a new process, into a new database."""
     target = base / f"{name}.sqlite3"
     target.unlink(missing_ok=True)
     url = f"sqlite:///{target}"
@@ -91,7 +91,7 @@ def step(name: str, base: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print the seconds of CPU and their ratio: the best of some rounds, in turn."""
+    """Print the seconds of CPU and their ratio: the best of several rounds, in turns."""
     if sys.argv[1:2] and sys.argv[1] in STEPS:
         import django
 

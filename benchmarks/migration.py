@@ -1,4 +1,4 @@
-"""What moving a file into SQL costs, beside what the databases themselves take for the same rows, all in one run.
+"""Measures the migration of a file into SQL, compared with the database drivers on the same rows, in one run.
 
 python -m benchmarks.migration [NUMBER OF REFLECTIONS ...]
 """
@@ -42,7 +42,7 @@ PEER_INDEXES = ("user_id, created_at, id", "session_id, created_at, id", "create
 
 
 def timed(act: Callable[[], object]) -> float:
-    """Return the seconds that something takes, with nothing else to be collected."""
+    """Return the seconds that a call takes, after a garbage collection."""
     gc.collect()
     gc.freeze()
     begin = time.perf_counter()
@@ -51,7 +51,7 @@ def timed(act: Callable[[], object]) -> float:
 
 
 def prepared(base: Path) -> tuple[Any, list[tuple[Any, ...]]]:
-    """Return the bulk interface of the table, and the very rows that a migration writes."""
+    """Return the bulk interface of the table, and the rows that a migration writes."""
     from django.db import connection
 
     from orbsite.storage.file.content import entries
@@ -71,7 +71,7 @@ def prepared(base: Path) -> tuple[Any, list[tuple[Any, ...]]]:
 
 
 def raw(base: Path) -> dict[str, float]:
-    """Write prepared rows as the database's own driver does: the limit."""
+    """Write prepared rows with the database's own driver, as the lower limit."""
     from django.db import connection
 
     bulk, rows = prepared(base)
@@ -140,7 +140,7 @@ def sqlite_utils(base: Path) -> dict[str, float]:
 
 
 def ours(base: Path) -> dict[str, float]:
-    """Migrate, as the command does, and tell the part that is verification."""
+    """Migrate as the command does, and return the times, the counts and the peak memory of the run."""
     from orbsite.operations.migration.migrate import migrate
     from orbsite.operations.migration.run import Transfer
     from orbsite.storage.clock import utc_now
@@ -175,13 +175,13 @@ STEPS = {"raw": raw, "sqlite_utils": sqlite_utils, "ours": ours, "verified": ver
 
 
 def peak() -> int:
-    """Return the most bytes that this process has had in memory."""
+    """Return the peak memory of this process, in bytes."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def step(name: str, base: Path, url: str) -> dict[str, float]:
-    """Run a step in a process of its own."""
+    """Run a step in a new process."""
     environment = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "orbsite.settings",
@@ -197,7 +197,7 @@ def step(name: str, base: Path, url: str) -> dict[str, float]:
 
 
 def fresh(url: str) -> None:
-    """Make a new database's tables."""
+    """Create the tables of a new database."""
     environment = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "orbsite.settings",
@@ -208,7 +208,7 @@ def fresh(url: str) -> None:
 
 
 def database(server: Any, name: str) -> str:
-    """Make a database on a server, and return its address."""
+    """Create a database on a server, and return its address."""
     import psycopg
 
     with psycopg.connect(
@@ -219,7 +219,7 @@ def database(server: Any, name: str) -> str:
 
 
 def measure(base: Path, urls: list[str], vendor: str) -> dict[str, dict[str, float]]:
-    """Measure one vendor: two databases, for the driver alone and for us."""
+    """Measure one vendor with two databases: one for the driver alone, one for the migration."""
     for url in urls:
         fresh(url)
     found = {"raw": step("raw", base, urls[0])}
@@ -231,8 +231,8 @@ def measure(base: Path, urls: list[str], vendor: str) -> dict[str, dict[str, flo
     return found
 
 
-def told(vendor: str, size: int, data: int, found: dict[str, dict[str, float]]) -> None:
-    """Print seconds and ratios."""
+def print_results(vendor: str, size: int, data: int, found: dict[str, dict[str, float]]) -> None:
+    """Print seconds and ratios of a measurement."""
     limit, first, repeat = found["raw"]["seconds"], found["first"]["seconds"], found["repeat"]["seconds"]
     print(f"{vendor}, {size:,} reflections, {data / 1e6:,.0f} MB")
     print(f"  the driver alone        {limit:8.2f} s")
@@ -251,7 +251,7 @@ def told(vendor: str, size: int, data: int, found: dict[str, dict[str, float]]) 
 
 
 def main() -> None:
-    """Print the figures and their ratios."""
+    """Measure all sizes, and print seconds and ratios."""
     if sys.argv[1:2] and sys.argv[1] in STEPS:
         import django
 
@@ -278,7 +278,7 @@ def main() -> None:
                 if vendor == "postgresql":
                     urls = [database(server, f"{name}_{size}") for name in ("raw", "ours")]
                 found = measure(base, urls, vendor)
-                told(vendor, size, data, found)
+                print_results(vendor, size, data, found)
                 per_record.setdefault(vendor, []).append(found["first"]["seconds"] / size)
     for vendor, times in per_record.items():
         if len(times) > 1:

@@ -1,7 +1,7 @@
-"""What the API is compared with: settings, addresses and views of their own, without tokens, middleware or checks.
+"""Servers for comparison with the API: settings, URLs and views, without tokens, middleware or checks.
 
-Peers know the user's reflections in the same table: a DRF ListAPIView with a ModelSerializer, a bare Django view with
-raw SQL, and a bare Django view that inserts the row that a save does.
+They return the user's reflections from the same table: a DRF ListAPIView with a ModelSerializer, a plain Django view
+with raw SQL, and a plain Django view that inserts the same row as a save.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _views() -> list[Any]:
 
 
 def __getattr__(name: str) -> Any:
-    """Return the addresses, which need the apps to be ready."""
+    """Return the URL patterns, which need the apps to be loaded."""
     if name == "urlpatterns":
         return _views()
     raise AttributeError(name)

@@ -1,4 +1,4 @@
-"""Files of reflections of the size and the kind of real ones."""
+"""Generates files of reflections with the size and the structure of real ones."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _ELSEWHERE = ["création", "予約", "заказ", "résumé", "🚀"]
 
 
 def make(number: int) -> bytes:
-    """Return a file with so many reflections: fifty a session, ten sessions a user, one text in ten not ASCII."""
+    """Return a file of reflections: fifty per session, ten sessions per user, one text in ten not ASCII."""
     from orbsite.storage.clock import utc_now
     from orbsite.storage.encoding.json_printer import stringify
     from orbsite.storage.encoding.timestamps import spell
@@ -66,6 +66,6 @@ def make(number: int) -> bytes:
 
 
 def a_text(draw: random.Random, words: int) -> str:
-    """Return a text of so many words."""
+    """Return a text with a number of random words."""
     text = " ".join(draw.choices(_WORDS, k=words))
     return text if draw.randrange(10) else f"{text} {draw.choice(_ELSEWHERE)}"

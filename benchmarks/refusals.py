@@ -1,7 +1,9 @@
-"""python -m benchmarks.refusals [ROUNDS]: how long a refusal takes, by what is wrong, so that its time tells nothing.
+"""Measures how long refusals of tokens and passwords take, which must not reveal the reason.
 
-One gunicorn, one connection at a time, each from an address of its own; all kinds take turns within one run. The bar is
-a difference of less than 10 % between medians.
+python -m benchmarks.refusals [ROUNDS]
+
+One gunicorn, one connection at a time, each from its own address; all kinds in turns within one run. The medians may
+differ by less than 10 %.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ Token.objects.filter(name="expired").update(expires_at=datetime(2020, 1, 1, tzin
 
 
 def main() -> None:
-    """Serve, ask, and print the medians."""
+    """Serve, send the requests, and print the medians."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     with tempfile.TemporaryDirectory() as place:
         work = Path(place)

@@ -1,4 +1,4 @@
-"""What a user with many sessions costs: exports, undo and erasure, whose cost per session must stay the same.
+"""Measures exports, undo and erasure of a user with many sessions. The cost per session must stay constant.
 
 python -m benchmarks.sessions [NUMBER OF SESSIONS ...]
 """
@@ -25,7 +25,7 @@ ROUNDS = 3
 
 
 def reflections(number: int) -> list[Any]:
-    """Return two reflections for each of so many sessions of one user."""
+    """Return two reflections for each session of one user."""
     from orbsite.storage.clock import utc_now
     from te.records import Reflection
 
@@ -45,7 +45,7 @@ def reflections(number: int) -> list[Any]:
 
 
 def exported(number: int, _: Path) -> Callable[[], object]:
-    """Export them from memory."""
+    """Export the reflections from a memory store."""
     from orbsite.operations.files.export import document_of
     from orbsite.storage.base.snapshot import snapshots
     from orbsite.storage.memory.store import MemoryStore
@@ -72,12 +72,12 @@ def _stored(number: int, base: Path) -> Any:
 
 
 def saved(number: int, base: Path) -> Callable[[], object]:
-    """Save them in a file at once."""
+    """Save the reflections in a file at once."""
     return lambda: _stored(number, base)
 
 
 def undone(number: int, base: Path) -> Callable[[], object]:
-    """Bring back what retention removed from a file: all but one of them."""
+    """Restore in a file what retention removed: all reflections but one."""
     from orbsite.operations.ledger.tombstones import undo
     from orbsite.operations.retention.apply import retain
     from orbsite.storage.clock import utc_now
@@ -89,7 +89,7 @@ def undone(number: int, base: Path) -> Callable[[], object]:
 
 
 def erased(number: int, base: Path) -> Callable[[], object]:
-    """Delete all of a user from a file."""
+    """Delete all reflections of a user from a file."""
     from te.records import Reflection
 
     store = _stored(number, base)
@@ -100,7 +100,7 @@ STEPS = {"export": exported, "save": saved, "undo": undone, "erase": erased}
 
 
 def seconds(make: Callable[[int, Path], Callable[[], object]], size: int, work: Path) -> float:
-    """Return the least seconds of CPU that a step takes."""
+    """Return the least CPU time of a step, in seconds."""
     found = []
     for at in range(ROUNDS):
         act = make(size, work / f"{make.__name__}-{size}-{at}")
@@ -113,7 +113,7 @@ def seconds(make: Callable[[int, Path], Callable[[], object]], size: int, work: 
 
 
 def main() -> None:
-    """Print the seconds of CPU by number of sessions, and by how much they grow."""
+    """Print the CPU time by number of sessions, and its growth."""
     import django
 
     os.environ |= {"DJANGO_SETTINGS_MODULE": "orbsite.settings", "DATABASE_URL": "sqlite:///:memory:", **PRODUCTION}
@@ -124,8 +124,8 @@ def main() -> None:
         for name, make in STEPS.items():
             times = [seconds(make, size, Path(work).resolve()) for size in sizes]
             growth = [after / before for before, after in pairwise(times)]
-            told = ", ".join(f"{size:,} sessions {took:.2f} s" for size, took in zip(sizes, times, strict=True))
-            print(f"{name}: {told}; x {', x '.join(f'{one:.2f}' for one in growth)}")
+            figures = ", ".join(f"{size:,} sessions {took:.2f} s" for size, took in zip(sizes, times, strict=True))
+            print(f"{name}: {figures}; x {', x '.join(f'{one:.2f}' for one in growth)}")
             slow += [name for one in growth if one > LARGEST_GROWTH]
     if slow:
         raise SystemExit(f"grows by more than {LARGEST_GROWTH} per doubling: {', '.join(dict.fromkeys(slow))}")

@@ -1,1 +1,1 @@
-"""Luna: what a user wants, per mode."""
+"""Luna stores the preferences and constraints of users per mode, and their active modes."""

@@ -1,4 +1,4 @@
-"""Luna's resources: profiles, the active mode, and the modes that a user has."""
+"""The REST resources of Luna: profiles, the active mode, and the list of a user's modes."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from orbsite.storage.clock import utc_now
 from orbsite.storage.encoding.timestamps import spell
 from orbsite.storage.findings import ROOT, Finding, step
 
-_OF_THE_ADDRESS = ("userId", "modeId")
+_FROM_ADDRESS = ("userId", "modeId")
 
 
 class LunaView(OrbView):
-    """A resource of Luna."""
+    """The base class of Luna's resources."""
 
     domain = DOMAIN
 
-    def page_of_profiles(self, asked: PageRequest, user: str) -> tuple[list[Profile], list[Finding]]:
-        """Return a user's profiles by mode, one more than a page has, and what of them does not decode."""
+    def page_of_profiles(self, wanted: PageRequest, user: str) -> tuple[list[Profile], list[Finding]]:
+        """Return a user's profiles by mode, one more than the page shows, and the findings for undecodable ones."""
         unreadable = list[Finding]()
         where = {"user_id": user}
-        listed = self.store.find(Profile, where, **asked.bounds, oldest_first=True, findings=unreadable)
+        listed = self.store.find(Profile, where, **wanted.bounds, oldest_first=True, findings=unreadable)
         return listed, unreadable
 
     def profile(self, user: str, mode: str) -> Profile | None:
-        """Return a user's profile, or None. Raises RecordUnreadable where its place holds what does not decode."""
+        """Return a user's profile, or None. Raises RecordUnreadable if the stored profile cannot be decoded."""
         return fetched(self.store, Profile, (user, mode), user)
 
 
@@ -47,10 +47,10 @@ class Profiles(LunaView):
 
     @extend_schema(operation_id="listProfiles", parameters=[*PAGED, IF_NONE_MATCH], responses={200: page_of(Profile)})
     def get(self, request: Request, user: str) -> Any:
-        """List a user's profiles by mode."""
-        asked = PageRequest.of(request, Profile, {"user": user})
-        profiles, unreadable = self.page_of_profiles(asked, user)
-        return asked.page(profiles, unreadable=unreadable)
+        """List the profiles of a user, ordered by mode."""
+        wanted = PageRequest.of(request, Profile, {"user": user})
+        profiles, unreadable = self.page_of_profiles(wanted, user)
+        return wanted.page(profiles, unreadable=unreadable)
 
     @extend_schema(
         operation_id="createProfile",
@@ -59,7 +59,7 @@ class Profiles(LunaView):
         responses={201: shape(Profile)},
     )
     def post(self, request: Request, user: str) -> Any:
-        """Create a profile, from the mode's preset but for what is given. One that is there already stays (409)."""
+        """Create a profile from the mode's preset and the given fields. An existing profile is not changed (409)."""
         return once(self, lambda attempt: self._create(attempt, user), can_replay=True)
 
     def _create(self, attempt: IdempotentRequest, user: str) -> Any:
@@ -67,28 +67,28 @@ class Profiles(LunaView):
         mode = given.get("modeId")
         if not isinstance(mode, str):
             raise Problem(BAD, errors=[(step(ROOT, "modeId"), "is missing, or no text")])
-        start = new_profile(user, mode, attempt.moment).as_json()
-        profile = self.record(Profile, start | given | {"userId": self.owner_of(given, user)})
-        taken = "The user has a profile in this mode already."
+        preset = new_profile(user, mode, attempt.moment).as_json()
+        profile = self.record(Profile, preset | given | {"userId": self.owner_of(given, user)})
+        taken = "The user already has a profile in this mode. Change it with PUT or PATCH."
         return self.created(profile, taken=taken, is_replay=attempt.is_replay)
 
 
 class OneProfile(LunaView):
-    """A user's profile in a mode."""
+    """The profile of a user in one mode."""
 
     @extend_schema(operation_id="getProfile", parameters=[IF_NONE_MATCH], responses={200: shape(Profile)})
     def get(self, request: Request, user: str, mode: str) -> Any:
-        """Return a profile."""
+        """Return the profile of a user in one mode."""
         return self.shown(found(self.profile(user, mode)))
 
     @extend_schema(
         operation_id="saveProfile",
         parameters=[IF_MATCH],
-        request={"application/json": fields_of(Profile, ("preferences", "constraints"), _OF_THE_ADDRESS)},
+        request={"application/json": fields_of(Profile, ("preferences", "constraints"), _FROM_ADDRESS)},
         responses={200: shape(Profile), 201: shape(Profile)},
     )
     def put(self, request: Request, user: str, mode: str) -> Any:
-        """Save a profile as a whole. `updatedAt` is now where it is not given."""
+        """Create a profile or replace it completely. `updatedAt` defaults to the current time."""
         given = self.object_of(self.body())
         whole = {"updatedAt": spell(utc_now())} | given | {"userId": self.owner_of(given, user)}
         profile = self.record(Profile, whole | {"modeId": self.same(given, "modeId", mode)})
@@ -97,11 +97,11 @@ class OneProfile(LunaView):
     @extend_schema(
         operation_id="changeProfile",
         parameters=[IF_MATCH],
-        request={"application/merge-patch+json": fields_of(Profile, without=_OF_THE_ADDRESS)},
+        request={"application/merge-patch+json": fields_of(Profile, without=_FROM_ADDRESS)},
         responses={200: shape(Profile)},
     )
     def patch(self, request: Request, user: str, mode: str) -> Any:
-        """Change parts of a profile (JSON Merge Patch). `updatedAt` is now where it is not given."""
+        """Change parts of a profile (JSON Merge Patch). `updatedAt` defaults to the current time."""
         return self.shown(
             patched(
                 self,
@@ -114,16 +114,16 @@ class OneProfile(LunaView):
 
     @extend_schema(operation_id="deleteProfile", parameters=[IF_MATCH], responses={204: None})
     def delete(self, request: Request, user: str, mode: str) -> Any:
-        """Delete a profile; the active mode stays."""
+        """Delete a profile. The user's active mode does not change."""
         return self.removed(self.profile(user, mode))
 
 
 class TheActiveMode(LunaView):
-    """The mode that a user is in."""
+    """The active mode of a user."""
 
     @extend_schema(operation_id="getActiveMode", parameters=[IF_NONE_MATCH], responses={200: shape(ActiveMode)})
     def get(self, request: Request, user: str) -> Any:
-        """Return the mode that a user is in."""
+        """Return the active mode of a user."""
         return self.shown(found(self._current(user)))
 
     @extend_schema(
@@ -133,7 +133,7 @@ class TheActiveMode(LunaView):
         responses={200: shape(ActiveMode)},
     )
     def put(self, request: Request, user: str) -> Any:
-        """Put a user into a mode; the mode needs no profile."""
+        """Set the active mode of a user. The user needs no profile in that mode."""
         given = self.object_of(self.body())
         whole = given | {"userId": self.owner_of(given, user), "updatedAt": spell(utc_now())}
         return self.saved(self.record(ActiveMode, whole), self._current(user), new=200)
@@ -150,6 +150,6 @@ class Modes(LunaView):
     @extend_schema(operation_id="listModes", parameters=[*PAGED, IF_NONE_MATCH], responses={200: page_of("Id")})
     def get(self, request: Request, user: str) -> Any:
         """List the modes in which a user has a profile."""
-        asked = PageRequest.of(request, Profile, {"user": user, "modes": True})
-        profiles, unreadable = self.page_of_profiles(asked, user)
-        return asked.page(profiles, [profile.mode_id for profile in profiles], unreadable=unreadable)
+        wanted = PageRequest.of(request, Profile, {"user": user, "modes": True})
+        profiles, unreadable = self.page_of_profiles(wanted, user)
+        return wanted.page(profiles, [profile.mode_id for profile in profiles], unreadable=unreadable)

@@ -1,4 +1,4 @@
-"""Luna as an app."""
+"""The Django app configuration of Luna."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.apps import AppConfig
 
 
 class LunaConfig(AppConfig):
-    """What a user wants."""
+    """The app for preferences of users."""
 
     name = "luna"
     verbose_name = "Luna: preferences"

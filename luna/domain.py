@@ -1,4 +1,4 @@
-"""What Luna tells the kernel."""
+"""Registers the domain of Luna: its records, its data file, its tables and its statistics."""
 
 from __future__ import annotations
 

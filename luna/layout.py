@@ -1,4 +1,4 @@
-"""The layout of `luna/profiles.json`: users, their profiles by mode, and which mode is active."""
+"""The layout of `luna/profiles.json`: users, their profiles by mode, and their active modes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+from typing_extensions import override
 
 from luna.records import ActiveMode, Profile
 from orbsite.storage.encoding.json_parser import repeated_keys
@@ -27,7 +28,7 @@ class ProfilesLayout(Layout):
         self._reader = Reader(Profile)
 
     def decode(self, data: bytes) -> Iterator[Entry]:
-        """Yield each user, and in it the active mode, the profiles, and whatever else stands there."""
+        """Yield an entry for each user, followed by the active mode, the profiles and the unknown keys of the user."""
         users = members(msgspec.Raw(data))
         if users is None:
             raise DocumentCorrupt("expected an object with one member per user", ROOT)
@@ -39,7 +40,7 @@ class ProfilesLayout(Layout):
         yield Entry(place=(), findings=tuple(repeated_keys(data, keys)))
 
     def admit(self, tree: Tree, record: Record) -> None:
-        """Refuse where the user, or the user's profiles, are no object."""
+        """Raise RecordUnreadable if the user or the user's profiles are not an object."""
         user = tree.get(record.owner, {})
         if not isinstance(user, dict):
             raise _unreadable((record.owner,))
@@ -47,7 +48,7 @@ class ProfilesLayout(Layout):
             raise _unreadable((record.owner, _PROFILES))
 
     def put(self, tree: Tree, record: Record, old: Record | None) -> None:
-        """Put a profile or an active mode at the place that its key names."""
+        """Insert or replace a profile or an active mode."""
         user = tree.setdefault(record.owner, {})
         profiles = user.setdefault(_PROFILES, {})
         if isinstance(record, ActiveMode):
@@ -56,7 +57,7 @@ class ProfilesLayout(Layout):
             profiles[record.mode_id] = record
 
     def drop(self, tree: Tree, record: Record) -> None:
-        """Take a profile or an active mode out; a user of whom nothing is left goes too."""
+        """Remove a profile or an active mode, and the user if no data remains."""
         user = tree[record.owner]
         if isinstance(record, ActiveMode):
             del user[_ACTIVE]
@@ -66,19 +67,19 @@ class ProfilesLayout(Layout):
             del tree[record.owner]
 
     def prune(self, tree: Tree) -> Iterator[tuple[Place, Any, str]]:
-        """Take out users who have neither a profile nor an active mode."""
+        """Remove users who have neither a profile nor an active mode."""
         for user, part in list(tree.items()):
             if not part.get(_PROFILES) and not isinstance(part.get(_ACTIVE), ActiveMode):
                 del tree[user]
                 yield (user,), part, "the user has no profile and no active mode"
 
     def owner_of(self, entry: Entry) -> str | None:
-        """Return the user under whose id an entry stands."""
-        found = super().owner_of(entry)
-        return found if found is not None or not entry.place else str(entry.place[0])
+        """Return the user of an entry: the first key of its place, even if the entry cannot be decoded."""
+        owner = super().owner_of(entry)
+        return owner if owner is not None or not entry.place else str(entry.place[0])
 
+    @override
     def encode(self, tree: Tree) -> Any:
-        """Return the tree as it stands in the file."""
         return {user: _user_as_json(part) if isinstance(part, dict) else part for user, part in tree.items()}
 
     def _user(self, user: str, piece: Piece) -> Iterator[tuple[Entry, int]]:
@@ -146,8 +147,8 @@ def _refused(place: tuple[str, ...], piece: Piece, key: tuple[str, ...] | None, 
 
 def _unreadable(place: tuple[str, ...]) -> RecordUnreadable:
     return RecordUnreadable(
-        f"{path_to(place)} is no object, so nothing can be saved there; "
-        "run validate_orb_files, and mend the file by hand"
+        f"{path_to(place)} is not an object, so nothing can be saved there; "
+        "run validate_orb_files, then correct the file by hand"
     )
 
 

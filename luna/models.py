@@ -1,4 +1,4 @@
-"""The tables of profiles and active modes, with the earlier system's column names."""
+"""The tables of profiles and active modes, with the column names of the earlier system."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orbsite.storage.sql.models import JSONColumn, KeyField, RecordRow
 
 
 class ProfileRow(RecordRow):
-    """A profile in SQL. Its indexes answer: one by user and mode, all in a mode."""
+    """A profile in SQL. Indexed queries: one profile by user and mode, and all profiles in a mode."""
 
     kind: ClassVar[type[Record]] = Profile
 
@@ -39,7 +39,7 @@ class ProfileRow(RecordRow):
 
 
 class ActiveModeRow(RecordRow):
-    """An active mode in SQL. Its indexes answer: a user's, all users in a mode."""
+    """An active mode in SQL. Indexed queries: the active mode of a user, and all users in a mode."""
 
     kind: ClassVar[type[Record]] = ActiveMode
 

@@ -1,4 +1,4 @@
-"""What Luna does, over any store."""
+"""The operations of Luna on profiles and active modes, for any store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orbsite.storage.clock import utc_now
 
 
 class Preferences:
-    """The profiles and active modes of all users."""
+    """Reads and writes profiles and active modes in a store."""
 
     def __init__(self, store: Store, now: Callable[[], datetime] = utc_now) -> None:
         self._store = store
@@ -23,31 +23,31 @@ class Preferences:
         return self._store.fetch(Profile, [(user_id, mode_id)], user_id=user_id).get((user_id, mode_id))
 
     def get_or_create_profile(self, user_id: str, mode_id: str) -> Profile:
-        """Return a user's profile in a mode, made from the mode's preset where there is none; never made twice."""
-        found = self.get_profile(user_id, mode_id)
-        return found or self._store.add(new_profile(user_id, mode_id, self._now()))[0]
+        """Return a user's profile in a mode. A missing profile is created from the mode's preset, exactly once."""
+        existing = self.get_profile(user_id, mode_id)
+        return existing or self._store.add(new_profile(user_id, mode_id, self._now()))[0]
 
     def save_profile(self, profile: Profile, *, expect: str | None = None) -> None:
-        """Save a profile as it is, its `updated_at` included; see `Store.put` for `expect`."""
+        """Save a profile unchanged, including its `updated_at`. See `Store.put` for `expect`."""
         self._store.put([profile], expect=expect)
 
     def get_active_mode(self, user_id: str) -> str | None:
-        """Return the mode that a user is in, or None."""
-        found = self._store.fetch(ActiveMode, [(user_id,)], user_id=user_id).get((user_id,))
-        return None if found is None else found.mode_id
+        """Return the id of a user's active mode, or None."""
+        active = self._store.fetch(ActiveMode, [(user_id,)], user_id=user_id).get((user_id,))
+        return None if active is None else active.mode_id
 
     def set_active_mode(self, user_id: str, mode_id: str) -> None:
-        """Put a user into a mode; the mode needs no profile."""
+        """Set the active mode of a user. The user needs no profile in that mode."""
         self._store.put([ActiveMode(user_id=user_id, mode_id=mode_id, updated_at=self._now())])
 
     def list_modes(self, user_id: str) -> list[str]:
-        """Return the modes in which a user has a profile, by code point."""
+        """Return the modes in which a user has a profile, ordered by code point."""
         return [profile.mode_id for profile in self._store.find(Profile, {"user_id": user_id}, oldest_first=True)]
 
     def delete_profile(self, user_id: str, mode_id: str) -> bool:
-        """Delete a profile, and tell whether there was one; the active mode stays."""
+        """Delete a profile, and tell whether it existed. The active mode does not change."""
         return bool(self._store.delete(Profile, [(user_id, mode_id)], user_id=user_id))
 
     def delete_user(self, user_id: str) -> int:
-        """Delete a user's profiles and active mode, and return how many records that was."""
+        """Delete a user's profiles and active mode, and return the number of deleted records."""
         return sum(self._store.delete_where(kind, {"user_id": user_id}) for kind in (Profile, ActiveMode))

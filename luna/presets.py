@@ -1,4 +1,4 @@
-"""What a new profile starts with, mode by mode, as in the earlier system."""
+"""The presets of the modes: the initial preferences and constraints of new profiles, as in the earlier system."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FILE = Path(__file__).with_name("mode_presets.json")
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A mode's defaults."""
+    """The label and the defaults of a mode."""
 
     label: str
     preferences: tuple[str, ...]
@@ -24,7 +24,7 @@ class Preset:
 
 @cache
 def presets() -> dict[str, Preset]:
-    """Return the presets of all modes by the mode's id; an empty list of defaults stands filled in."""
+    """Return the presets of all modes by mode id. Empty lists of defaults are replaced by the fallback."""
     content = json.loads(_FILE.read_text("utf-8"))
     fallback = content["fallback"]
     return {
@@ -38,7 +38,7 @@ def presets() -> dict[str, Preset]:
 
 
 def new_profile(user_id: str, mode_id: str, moment: datetime) -> Profile:
-    """Return the profile that a user starts with in a mode; an unknown mode starts as `default` does."""
+    """Return a new profile with the preset of a mode. An unknown mode uses the preset of `default`."""
     preset = presets().get(mode_id) or presets()["default"]
     constraints = tuple(
         Constraint(id=f"constraint-{mode_id}-{index}", type="other", active=True, description=description)

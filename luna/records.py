@@ -1,4 +1,4 @@
-"""What a user wants: preferences and constraints per mode, and which mode is active."""
+"""The records of Luna: profiles with preferences and constraints per mode, and active modes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from orbsite.storage.records.record import Id, Instant, JSONObject, Maybe, Recor
 
 
 class Constraint(Value, frozen=True, kw_only=True):
-    """A rule that the assistant keeps to in a mode; older files hold its description alone, as text."""
+    """A rule for the assistant in a mode. In older files a constraint is only its description, as a text."""
 
     when_missing: ClassVar[dict[str, Any]] = {"type": "other", "active": True}
 
@@ -25,7 +25,7 @@ AnyConstraint: TypeAlias = Text | Constraint
 
 
 class Profile(Record, frozen=True, kw_only=True):
-    """What one user wants in one mode: lists, or, as another line of the earlier system has it, a JSON object each."""
+    """The preferences and constraints of a user in a mode: lists, or JSON objects from the earlier hosted system."""
 
     plural: ClassVar[str] = "profiles"
     key_fields: ClassVar[tuple[str, ...]] = ("user_id", "mode_id")
@@ -43,7 +43,7 @@ class Profile(Record, frozen=True, kw_only=True):
     updated_at: Instant
 
     def remarks(self) -> list[tuple[str, str]]:
-        """Return a remark where constraints of both forms stand side by side."""
+        """Return a remark if the profile has constraints of both forms, texts and objects."""
         if isinstance(self.constraints, dict):
             return []
         forms = {isinstance(constraint, str) for constraint in self.constraints}
@@ -51,7 +51,7 @@ class Profile(Record, frozen=True, kw_only=True):
 
 
 class ActiveMode(Record, frozen=True, kw_only=True):
-    """Which mode a user is in. Files do not carry its time."""
+    """The active mode of a user. Data files do not contain its `updated_at`."""
 
     plural: ClassVar[str] = "active_modes"
     key_fields: ClassVar[tuple[str, ...]] = ("user_id",)

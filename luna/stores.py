@@ -1,4 +1,4 @@
-"""The guide's stores of preferences: the same behaviour over memory, files and SQL."""
+"""The preference stores of the guide, with the same behaviour in memory, in files and in SQL."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from orbsite.stores import open_file_store, open_sql_store, open_store
 
 
 class InMemoryLunaPreferencesStore(Preferences):
-    """Keeps preferences in memory, each instance its own."""
+    """Stores preferences in memory, separately for each instance."""
 
     def __init__(self) -> None:
         super().__init__(MemoryStore(DOMAIN))
 
 
 class FileLunaPreferencesStore(Preferences):
-    """Keeps preferences in `luna/profiles.json` under a data directory, the configured one by default."""
+    """Stores preferences in `luna/profiles.json` in a data directory, by default the configured one."""
 
     def __init__(self, data_dir: Path | None = None) -> None:
         super().__init__(open_file_store(DOMAIN, data_dir))
 
 
 class SqlLunaPreferencesStore(Preferences):
-    """Keeps preferences in the configured database. Raises StoreUnavailable."""
+    """Stores preferences in the configured database. Raises StoreUnavailable."""
 
     def __init__(self) -> None:
         super().__init__(open_sql_store(DOMAIN))
 
 
 def create_default_luna_store() -> Preferences:
-    """Return the store that ORB_PERSISTENCE asks for. Raises StoreUnavailable, and never falls back to another."""
+    """Return the store that ORB_PERSISTENCE selects. Raises StoreUnavailable; it never falls back to another store."""
     return Preferences(open_store(DOMAIN))

@@ -1,4 +1,4 @@
-"""Where Luna's resources are, under /api/v1/."""
+"""The URLs of Luna's resources, under /api/v1/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The project as an app."""
+"""The Django app configurations of the project and of its admin site."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from django.utils.module_loading import autodiscover_modules
 
 
 class OrbsiteConfig(AppConfig):
-    """Finds each app's domain."""
+    """The project's main app. It discovers the domains of the other apps."""
 
     name = "orbsite"
     verbose_name = "Orb persistence"
 
     def ready(self) -> None:
-        """Import each app's `domain.py`, which registers what the app keeps, and the checks; watch for connections."""
+        """Import each app's `domain.py`, which registers its domain, and the checks; connect the database signals."""
         lenient = import_module("orbsite.storage.sql.lenient_connections").be_lenient_from_now_on
         connection_created.connect(lenient, dispatch_uid="orb_lenient_connections")
         autodiscover_modules("domain")
@@ -27,12 +27,12 @@ class OrbsiteConfig(AppConfig):
 
 
 class ConsoleConfig(AdminConfig):
-    """Django's admin, with our site."""
+    """Django's admin with the site of this project."""
 
     default_site = "orbsite.admin.site.Console"
 
     def ready(self) -> None:
-        """Find the pages of what runs on its own too."""
+        """Import the admin pages that autodiscovery does not find, and connect the signals of sign-ins and roles."""
         super().ready()
         import_module("orbsite.admin.registrations.retention")
         import_module("orbsite.admin.registrations.tokens")

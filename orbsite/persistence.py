@@ -1,4 +1,4 @@
-"""The public face: everything that the persistence guide names, in one import.
+"""The public interface: all names of the persistence guide, in one module.
 
 from orbsite.persistence import create_default_luna_store, migrate_all_file_to_sql
 """
@@ -92,62 +92,62 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """What became of one domain: how many of its main records were written, and what was left out."""
+    """The result of a migration of one domain: the number of main records written, and the errors."""
 
     migrated: int
     errors: list[str]
 
     @property
     def success(self) -> bool:
-        """Whether nothing was left out."""
+        """Whether no item was left out."""
         return not self.errors
 
 
 @dataclass(frozen=True, slots=True)
 class MigrationOfAll:
-    """What became of both domains."""
+    """The results of a migration of both domains."""
 
     luna: Migration
     te: Migration
 
     @property
     def migrated(self) -> int:
-        """How many profiles and reflections were written."""
+        """The number of profiles and reflections written."""
         return self.luna.migrated + self.te.migrated
 
     @property
     def errors(self) -> list[str]:
-        """What was left out."""
+        """The errors of both domains."""
         return self.luna.errors + self.te.errors
 
     @property
     def success(self) -> bool:
-        """Whether nothing was left out."""
+        """Whether no item was left out."""
         return not self.errors
 
 
 def migrate_luna_file_to_sql(data_dir: Path | None = None, *, backup: bool = True) -> Migration:
-    """Move the profiles and active modes of a data directory into SQL. Raises DocumentError and StoreUnavailable.
+    """Migrate the profiles and active modes of a data directory into SQL. Raises DocumentError and StoreUnavailable.
 
-    Files and database are kept under ORB_BACKUP_DIR first, unless `backup` is false.
+    Files and database are first backed up under ORB_BACKUP_DIR, unless `backup` is false.
     """
     return _outcome(_migrate([LUNA], data_dir, backup=backup), LUNA)
 
 
 def migrate_te_file_to_sql(data_dir: Path | None = None, *, backup: bool = True) -> Migration:
-    """Move the reflections of a data directory into SQL, as `migrate_luna_file_to_sql` does with the profiles."""
+    """Migrate the reflections of a data directory into SQL, as `migrate_luna_file_to_sql` does with the profiles."""
     return _outcome(_migrate([TE], data_dir, backup=backup), TE)
 
 
 def migrate_all_file_to_sql(data_dir: Path | None = None, *, backup: bool = True) -> MigrationOfAll:
-    """Move everything under a data directory into SQL, in one run, as `migrate_luna_file_to_sql` does."""
+    """Migrate all files of a data directory into SQL, in one run, as `migrate_luna_file_to_sql` does."""
     report = _migrate([LUNA, TE], data_dir, backup=backup)
     return MigrationOfAll(luna=_outcome(report, LUNA), te=_outcome(report, TE))
 
 
 @dataclass(frozen=True, slots=True)
 class Compaction:
-    """What a compaction has removed, the bytes before and after, and what it had to leave."""
+    """The number of items that a compaction removed, the bytes before and after, and the items that it left."""
 
     removed: int
     before_size: int
@@ -156,10 +156,10 @@ class Compaction:
 
 
 def compact_luna_profiles() -> Compaction:
-    """Take out of `luna/profiles.json` what is dead: profiles that break the rules, and users who have nothing.
+    """Remove invalid profiles, and users without data, from `luna/profiles.json`.
 
-    What goes is kept under `.orb/tombstones` first; what validation accepts is never touched. In memory and in SQL no
-    profile can break the rules, and nothing goes. Raises DocumentError.
+    Removed items are first kept under `.orb/tombstones`; valid profiles are never removed. In memory and in SQL no
+    profile can be invalid, and nothing is removed. Raises DocumentError.
     """
     if persistence() is not Persistence.FILE:
         size = open_store(LUNA).size()
@@ -171,9 +171,9 @@ def compact_luna_profiles() -> Compaction:
 
 
 def cleanup_orphaned_files() -> list[Path]:
-    """Remove our own leftovers under the data directory, and backups that have expired; return what was removed.
+    """Remove our own leftover files under the data directory, and expired backups; return the removed paths.
 
-    Nothing younger than a week goes, nor anything of other layers, nor anything unknown.
+    Files younger than a week, files of other layers and unknown files are never removed.
     """
     if not get_data_directory().is_dir():
         return []
@@ -188,10 +188,11 @@ def compact_te_reflections(
     *,
     trust_clock: bool = False,
 ) -> Compaction:
-    """Remove from the configured store reflections that are older, or beyond the newest so many of their session.
+    """Remove reflections from the configured store that are too old, or beyond the newest ones of their session.
 
-    However many they are; each is kept as a tombstone first. What does not decode or is from the future is left, and
-    told as an error. Raises ClockJumped where the clock seems to have jumped back, unless `trust_clock`.
+    There is no limit to their number; each is kept as a tombstone first. Reflections that do not decode or are from the
+    future stay, and are listed as errors. Raises ClockJumped where the clock seems to have jumped back, unless
+    `trust_clock`.
     """
     policy = guides_policy(max_age_days, max_reflections_per_session)
     section = retain([open_store(TE)], policy, now=utc_now, force=True, trust_clock=trust_clock).domains[TE.name]
@@ -200,22 +201,22 @@ def compact_te_reflections(
 
 
 def export_luna_data(user_id: str | None = None) -> Any:
-    """Return what the configured store holds, of everybody or of one user, as `luna/profiles.json` has it, parsed."""
+    """Return the data of the configured store, of all users or of one, as parsed JSON like `luna/profiles.json`."""
     return _exported(LUNA, user_id)
 
 
 def export_te_data(user_id: str | None = None) -> Any:
-    """Return what the configured store holds, of everybody or of one user, as `te/reflections.json` has it, parsed."""
+    """Return the data of the configured store, of all users or of one, as parsed JSON like `te/reflections.json`."""
     return _exported(TE, user_id)
 
 
 def validate_luna_profile(value: Any) -> Validation:
-    """Check a profile, given as parsed JSON or as a record; the verdict has `.valid` and `.errors`."""
+    """Check a profile, given as parsed JSON or as a record. The result has `.valid` and `.errors`."""
     return validate_record(Profile, value)
 
 
 def validate_te_reflection(value: Any) -> Validation:
-    """Check a reflection, given as parsed JSON or as a record; the verdict has `.valid` and `.errors`."""
+    """Check a reflection, given as parsed JSON or as a record. The result has `.valid` and `.errors`."""
     return validate_record(Reflection, value)
 
 
@@ -236,7 +237,7 @@ def sanitize_luna_profile(
     now: Callable[[], datetime] | None = utc_now,
     changes: list[Finding] | None = None,
 ) -> Profile | None:
-    """Return a clean profile made of a value, or None where no user can be told; lists what it changed in `changes`."""
+    """Return a clean profile made from a value, or None where it names no user. Changes are appended to `changes`."""
     return sanitize_record(Profile, value, new_id=new_id, now=now, changes=changes)
 
 
@@ -247,14 +248,14 @@ def sanitize_te_reflection(
     now: Callable[[], datetime] | None = utc_now,
     changes: list[Finding] | None = None,
 ) -> Reflection | None:
-    """Return a clean reflection made of a value, or None where it cannot be one; lists what it changed in `changes`."""
+    """Return a clean reflection made from a value, or None where that fails. The changes are appended to `changes`."""
     return sanitize_record(Reflection, value, new_id=new_id, now=now, changes=changes)
 
 
 def get_storage_stats() -> SimpleNamespace:
-    """Return counts and bytes of the configured stores, as `.luna.users`, `.te.sessions`, `.te.size` and so on."""
+    """Return the counts and sizes of the configured stores, as `.luna.users`, `.te.sessions`, `.te.size` and so on."""
     found = {domain.name: measure(open_store(domain), utc_now) for domain in (LUNA, TE)}
-    return SimpleNamespace(**{name: SimpleNamespace(**told) for name, told in found.items()})
+    return SimpleNamespace(**{name: SimpleNamespace(**values) for name, values in found.items()})
 
 
 def _exported(domain: Domain, user_id: str | None) -> Any:

@@ -1,4 +1,4 @@
-"""Django's settings, from the environment or from `.env` beside manage.py."""
+"""Django's settings, read from the environment or from `.env` beside manage.py."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if not SECRET_KEY:
     )
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
 
-# An empty variable is one that is not set.
+# An empty variable counts as unset.
 ORB_PERSISTENCE = env.str("ORB_PERSISTENCE", default="") or ("sql" if env.str("DATABASE_URL", default="") else "file")
 ORB_DATA_DIR = _path("ORB_DATA_DIR", ".orb-data")
 ORB_BACKUP_DIR = _path("ORB_BACKUP_DIR", ".orb-backups")
@@ -81,7 +81,7 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000  # a list of 500 objects, row by row
 MIDDLEWARE = [
     "orbsite.web.middleware.tracked",
     "django.middleware.security.SecurityMiddleware",
-    *([] if DEBUG else ["whitenoise.middleware.WhiteNoiseMiddleware"]),  # runserver has its own way
+    *([] if DEBUG else ["whitenoise.middleware.WhiteNoiseMiddleware"]),  # runserver serves static files itself
     "orbsite.web.middleware.ContentSecurityPolicy",
     "orbsite.web.middleware.strict",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -119,48 +119,48 @@ try:
     DATABASES["default"]["ENGINE"]
 except (KeyError, ValueError) as problem:
     raise ImproperlyConfigured(
-        "DATABASE_URL is no address of a database; write it as postgres://user:password@host:5432/name "
+        "DATABASE_URL is not a valid database URL; write it as postgres://user:password@host:5432/name "
         "or sqlite:////path/to/file"
     ) from problem
 match DATABASES["default"]["ENGINE"]:
     case "django.db.backends.sqlite3":
-        # Django's own choice loses acknowledged commits when the power goes; EXTRA syncs the directory too.
+        # Django's default loses acknowledged commits at a power failure; EXTRA also syncs the directory.
         DATABASES["default"]["ENGINE"] = "orbsite.runtime.sqlite"
         if DATABASES["default"]["NAME"].startswith("~"):
             DATABASES["default"]["NAME"] = str(path_setting("DATABASE_URL", DATABASES["default"]["NAME"], BASE_DIR))
-        DATABASES["default"]["CREATES_FILE"] = False  # `manage.py migrate` alone does
+        DATABASES["default"]["CREATES_FILE"] = False  # only `manage.py migrate` does
         DATABASES["default"].setdefault("CONN_HEALTH_CHECKS", True)
-        DATABASES["default"].setdefault("CONN_MAX_AGE", 600)  # to connect takes longer than to read a page
+        DATABASES["default"].setdefault("CONN_MAX_AGE", 600)  # connecting takes longer than reading a page
         DATABASES["default"]["OPTIONS"] = {
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
             "init_command": "PRAGMA journal_mode=DELETE; PRAGMA synchronous=EXTRA;",
         }
     case "django.db.backends.postgresql":
-        # Nobody waits for ever; what DATABASE_URL says after its question mark comes first.
+        # Limits for waiting. Options in the query string of DATABASE_URL take precedence.
         limits = {
             "lock_timeout": "10s",
-            "idle_in_transaction_session_timeout": "10min",  # a migration reads files within its transactions
+            "idle_in_transaction_session_timeout": "10min",  # a migration run reads files within its transactions
             "statement_timeout": env.str("ORB_STATEMENT_TIMEOUT", default="") or "0",
         }
         DATABASES["default"].setdefault("CONN_HEALTH_CHECKS", True)
-        DATABASES["default"].setdefault("CONN_MAX_AGE", 600)  # a server's threads keep theirs from request to request
+        DATABASES["default"].setdefault("CONN_MAX_AGE", 600)  # server threads reuse connections between requests
         DATABASES["default"]["OPTIONS"] = {
             "connect_timeout": 10,
             "options": " ".join(f"-c {name}={value}" for name, value in limits.items()),
             **DATABASES["default"].get("OPTIONS", {}),
         }
 
-# Who carries long work to the workers: our own database, or whatever queue a fleet has, named by its class.
-_OF_DJANGO = "django.tasks" if django.VERSION >= (6, 0) else "django_tasks"
-_CARRIERS = {
+# The queue of background tasks: the database, or another backend, given by its class path.
+_TASKS_PACKAGE = "django.tasks" if django.VERSION >= (6, 0) else "django_tasks"
+_TASK_BACKENDS = {
     "db": "django_tasks_db.DatabaseBackend",
-    "immediate": f"{_OF_DJANGO}.backends.immediate.ImmediateBackend",
+    "immediate": f"{_TASKS_PACKAGE}.backends.immediate.ImmediateBackend",
 }
-_carrier = env.str("ORB_TASKS_BACKEND", default="") or "db"
+_task_backend = env.str("ORB_TASKS_BACKEND", default="") or "db"
 TASKS = {
     "default": {
-        "BACKEND": _CARRIERS.get(_carrier, _carrier),
+        "BACKEND": _TASK_BACKENDS.get(_task_backend, _task_backend),
         "OPTIONS": env.json("ORB_TASKS_OPTIONS", default={}),
     }
 }
@@ -201,7 +201,7 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Orb persistence",
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
-    "DESCRIPTION": "What a personal assistant remembers of its users, and the work on it.",
+    "DESCRIPTION": "Preferences and reflections of a personal assistant's users, and operations on them.",
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
@@ -210,43 +210,43 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": ["orbsite.api.schema.finish"],
 }
 
-# Who guesses passwords waits; `orbsite.admin.auth.login_throttling` has the rules.
+# Failed logins are throttled; `orbsite.admin.auth.login_throttling` has the rules.
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 AXES_HANDLER = "orbsite.admin.auth.login_throttling.Handler"
-AXES_FAILURE_LIMIT = 10  # of one name from one network
-AXES_COOLOFF_TIME = 24  # hours, after which guesses are forgotten
+AXES_FAILURE_LIMIT = 10  # per user name and network
+AXES_COOLOFF_TIME = 24  # hours, after which failed logins are forgotten
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
-AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # every wait ends
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # attempts while locked out must not extend the lockout
 AXES_CLIENT_IP_CALLABLE = "orbsite.runtime.client_ip.network_of"
 AXES_VERBOSE = False
 
-# Whether the admin asks for a code too, and what authenticators call it.
+# Two-factor authentication of the admin, and its name in authenticator apps.
 ORB_ADMIN_2FA = env.bool("ORB_ADMIN_2FA", default=False)
 OTP_TOTP_ISSUER = "Orb persistence"
 
-# What the answers say to browsers; over HTTPS alone, unless it is switched off.
+# Security headers and cookies. HTTPS is required unless ORB_HTTPS is false.
 _YEAR = 31_536_000
 _HTTPS = env.bool("ORB_HTTPS", default=not DEBUG)
 _HSTS = env.int("ORB_HSTS_SECONDS", default=_YEAR)
 SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _HTTPS
 SECURE_REDIRECT_EXEMPT = ["^livez$", "^readyz$"]
 SECURE_HSTS_SECONDS = _HSTS if _HTTPS else 0
-# Both speak for other hosts than this one, and preload cannot be taken back for months: for those alone who ask.
+# Both affect other hosts than this one, and preload cannot be undone for months, so they are off by default.
 SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("ORB_HSTS_SUBDOMAINS", default=False) and SECURE_HSTS_SECONDS > 0
 SECURE_HSTS_PRELOAD = env.bool("ORB_HSTS_PRELOAD", default=False) and SECURE_HSTS_SECONDS > 0
 if SECURE_HSTS_PRELOAD and not (SECURE_HSTS_INCLUDE_SUBDOMAINS and SECURE_HSTS_SECONDS >= _YEAR):
     raise ImproperlyConfigured(
-        "ORB_HSTS_PRELOAD asks for ORB_HSTS_SUBDOMAINS=true and ORB_HSTS_SECONDS of a year or more: browsers take no "
-        "other into their lists"
+        f"ORB_HSTS_PRELOAD requires ORB_HSTS_SUBDOMAINS=true and ORB_HSTS_SECONDS={_YEAR} (a year) or more, because "
+        "browsers accept no other sites into their preload lists"
     )
-SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]  # they ask for the two
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]  # they demand both settings
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.int("ORB_PROXIES", default=0) else None
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
-SESSION_COOKIE_AGE = 8 * 60 * 60  # and nobody stays longer without telling the password again, whatever they do
+SESSION_COOKIE_AGE = 8 * 60 * 60  # seconds, after which the password is needed again, regardless of activity
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {

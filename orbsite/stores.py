@@ -1,4 +1,4 @@
-"""Opens the store that the settings ask for: the one place where they meet the kernel."""
+"""Opens the stores that the settings select. Only this module connects settings and storage."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _files: dict[tuple[object, ...], FileStore] = {}
 
 
 def open_store(domain: Domain) -> Store:
-    """Return the store that the settings ask for, never another one. Raises StoreUnavailable."""
+    """Return the store that the settings select, and never another one. Raises StoreUnavailable."""
     match app_settings.persistence():
         case Persistence.MEMORY:
             return _of_this_process.setdefault(domain.name, MemoryStore(domain))
@@ -43,10 +43,10 @@ def memory_stores() -> list[MemoryStore]:
 
 
 def store_named(kind: str, name: str) -> Store:
-    """Return the store of a kind, "sql" or "file", over the domain of a name. Raises OrbError."""
+    """Return the store of a kind, "sql" or "file", over the named domain. Raises OrbError."""
     domain = next((one for one in registered() if one.name == name), None)
     if domain is None:
-        raise OrbError(f"there is no domain {name!r}; its app is not among INSTALLED_APPS any more")
+        raise OrbError(f"there is no domain {name!r}; its app is no longer in INSTALLED_APPS")
     return open_file_store(domain) if kind == Persistence.FILE else open_sql_store(domain)
 
 
@@ -58,7 +58,7 @@ def open_file_store(domain: Domain, base: Path | None = None) -> FileStore:
 
 
 def file_store(domain: Domain, base: Path) -> FileStore:
-    """Return a store over a domain's document for one use, whoever keeps it."""
+    """Return a new store over a domain's document. The caller keeps it."""
     return FileStore(domain, open_document(domain, base), journal_above=app_settings.journal_above())
 
 
@@ -68,12 +68,12 @@ def open_document(domain: Domain, base: Path) -> Document:
 
 
 def close_file_stores() -> None:
-    """Fold the journals that have grown, and let go of what is in memory."""
+    """Fold the journals that have grown, and release the memory of the file stores."""
     for store in _files.values():
         try:
             store.close()
-        except (OrbError, OSError) as problem:  # everything is saved; the journal stays for the next process
-            logger.warning("a journal was not folded at the end: %s", problem)
+        except (OrbError, OSError) as problem:  # all data is saved; the next process folds the journal
+            logger.warning("a journal was not folded at exit: %s", problem)
 
 
 atexit.register(close_file_stores)

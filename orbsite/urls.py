@@ -1,4 +1,4 @@
-"""Where the API, the admin and the health checks are."""
+"""The URLs of the API, the admin, the health checks and the metrics."""
 
 from __future__ import annotations
 

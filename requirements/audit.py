@@ -1,8 +1,8 @@
-"""Asks the advisories whether a release that is pinned has a known vulnerability: python audit.py.
+"""Checks the pinned releases for known vulnerabilities: python audit.py.
 
-pip-audit is installed into an environment of its own, which is thrown away. Where it or the advisories cannot be
-reached, nothing is known, and the last line says so: UNVERIFIED. Exit code 1: there is a vulnerability; 0: there is
-none that is known, or nothing is known; 2 instead of that with --required.
+pip-audit is installed into a temporary environment. If it or the advisory services are unavailable, the result is
+unknown, and the last line says so: UNVERIFIED. Exit code 1: there is a known vulnerability; 0: there is none, or the
+result is unknown; 2 instead of 0 for an unknown result with --required.
 """
 
 import argparse
@@ -36,15 +36,15 @@ FLOORS = {
     "urllib3": "2.6.3",
     "werkzeug": "3.1.4",
 }
-"""Kept by hand: the first release without the vulnerabilities that were known when the entry was written."""
+"""A manual list of minimum releases: the first one without the vulnerabilities known at the time of the entry."""
 
 
 class Unverified(Exception):
-    """Nothing is known; the message says why."""
+    """The result is unknown; the message has the reason."""
 
 
 def audit(files: list[Path], python: Path) -> list[str]:
-    """Return the known vulnerabilities of what is pinned. Raises Unverified."""
+    """Return the known vulnerabilities of the pinned releases. Raises Unverified."""
     found: dict[str, None] = {}
     for file in files:
         found |= dict.fromkeys(vulnerabilities(_reports(file, python)))
@@ -52,37 +52,37 @@ def audit(files: list[Path], python: Path) -> list[str]:
 
 
 def vulnerabilities(report: dict[str, Any]) -> list[str]:
-    """Return a line for each vulnerability that a report of pip-audit has. Raises Unverified where it skipped any."""
-    told = []
+    """Return a line for each vulnerability in a report of pip-audit. Raises Unverified for a skipped package."""
+    lines = []
     for one in report["dependencies"]:
         if "skip_reason" in one:
             raise Unverified(f"{one['name']} was skipped: {one['skip_reason']}")
         for known in one["vulns"]:
-            mended = ", ".join(known["fix_versions"]) or "no release"
-            told.append(f"{one['name']} {one['version']} has {known['id']}; it is mended in {mended}")
-    return told
+            fixed = ", ".join(known["fix_versions"]) or "no release"
+            lines.append(f"{one['name']} {one['version']} has {known['id']}; it is fixed in {fixed}")
+    return lines
 
 
 def _reports(file: Path, python: Path) -> dict[str, Any]:
-    """Return what one of the services says, the first that answers."""
-    why: list[str] = []
+    """Return the report of the first service that responds. Raises Unverified."""
+    reasons: list[str] = []
     for service in SERVICES:
         command = [str(python), "-m", "pip_audit", *OPTIONS, f"--vulnerability-service={service}", "-r", str(file)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
             report: dict[str, Any] = json.loads(done.stdout)
         except subprocess.TimeoutExpired:
-            why.append(f"{service} did not answer in {SECONDS} seconds")
+            reasons.append(f"{service} did not respond in {SECONDS} seconds")
         except ValueError:
-            lines = [line for line in done.stderr.splitlines() if line.strip()] or ["pip-audit said nothing"]
-            why.append(f"{service} gave no answer ({lines[-1].strip()[:_LONGEST]})")
+            lines = [line for line in done.stderr.splitlines() if line.strip()] or ["pip-audit printed nothing"]
+            reasons.append(f"{service} returned no report ({lines[-1].strip()[:_LONGEST]})")
         else:
             return report
-    raise Unverified("; ".join(why))
+    raise Unverified("; ".join(reasons))
 
 
 def _installed(place: Path) -> Path:
-    """Make an environment with pip-audit and return its Python. Raises Unverified."""
+    """Create an environment with pip-audit, and return its Python. Raises Unverified."""
     venv.create(place, with_pip=True)
     python = place / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "pip-audit"]
@@ -96,15 +96,15 @@ def _installed(place: Path) -> Path:
 
 
 def main() -> int:
-    """Audit; see the top of this file for the exit codes."""
-    parser = argparse.ArgumentParser(description="Ask the advisories about the pinned releases.")
-    parser.add_argument("--required", action="store_true", help="fail where nothing is known")
+    """Run the audit, and return the exit code that the module's docstring describes."""
+    parser = argparse.ArgumentParser(description="Check the pinned releases for known vulnerabilities.")
+    parser.add_argument("--required", action="store_true", help="fail if the result is unknown")
     required = parser.parse_args().required
     try:
         with tempfile.TemporaryDirectory() as place:
             found = audit([FOLDER / name for name in FILES], _installed(Path(place)))
-    except Unverified as why:
-        sys.stderr.write(f"UNVERIFIED: no advisory was asked about the pinned releases: {why}.\n")
+    except Unverified as problem:
+        sys.stderr.write(f"UNVERIFIED: the pinned releases were not checked for vulnerabilities: {problem}.\n")
         return 2 if required else 0
     for line in found:
         sys.stderr.write(f"{line}\n")

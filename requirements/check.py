@@ -1,11 +1,11 @@
 """Checks that the pins are complete: every requirement of every pinned package is satisfied by the pins.
 
-They are installed with `pip install --no-deps`, so that pip adds nothing to them and replaces nothing in them; what is
-missing would be missed when the project runs. Extras and environment markers count, on each supported Python and
-system.
+The pins are installed with `pip install --no-deps`, so that pip neither adds nor replaces a package. Without this
+check, a missing package would only be noticed when the project runs. The check covers extras and environment markers on
+each supported Python and system.
 
-Nothing is asked of a network: what each package requires is in metadata.json, which `make lock` makes, with a digest of
-the package's hashes, so that it cannot be of other pins.
+It needs no network: metadata.json has the requirements of each package. `make lock` writes that file, with a digest of
+each package's hashes, so that an entry always belongs to its pin.
 """
 
 import argparse
@@ -53,26 +53,26 @@ class Pin(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Return the release that is pinned."""
+        """The pinned release, as name==version."""
         return f"{self.name}=={self.version}"
 
     @property
     def digest(self) -> str:
-        """Return what changes where any of the hashes does."""
+        """A digest of the hashes of the release."""
         return hashlib.sha256("\n".join(sorted(self.hashes)).encode()).hexdigest()
 
     def line(self) -> str:
-        """Return a line that pins the release on every system."""
+        """Return the line of a requirements file that pins the release on every system."""
         return " ".join([self.key, *(f"--hash={one}" for one in self.hashes)])
 
 
 def check(folder: Path = FOLDER) -> list[str]:
-    """Return what is wrong with base.txt and dev.txt, given base.in, dev.in and metadata.json."""
+    """Return the errors in base.txt and dev.txt, compared with base.in, dev.in and metadata.json."""
     found: dict[str, list[str]] = defaultdict(list)
     base, dev = read_pins(folder / "base.txt"), read_pins(folder / "dev.txt")
     metadata: Metadata = json.loads((folder / "metadata.json").read_text())
     if stale := stale_entries([*base, *dev], metadata):
-        return [f"metadata.json does not tell of {key} as it is pinned; run `make lock`" for key in stale]
+        return [f"metadata.json has no entry for the pin {key}; run `make lock`" for key in stale]
     direct = {name: list(read_direct(folder / f"{name}.in")) for name in ("base", "dev")}
     for place, environment in environments():
         for name, pins in (("base", base), ("dev", dev)):
@@ -88,7 +88,7 @@ def check(folder: Path = FOLDER) -> list[str]:
 def unsatisfied(
     pins: list[Pin], direct: list[Requirement], metadata: Metadata, environment: Environment
 ) -> Iterator[str]:
-    """Yield what the pins lack in one environment, given what is required directly."""
+    """Yield the errors of the pins in one environment, given the direct requirements."""
     here: dict[str, Pin] = {}
     for pin in chosen(pins, environment):
         if pin.name in here:
@@ -121,7 +121,7 @@ def _lack(requirement: Requirement, pin: Pin | None) -> str:
     if pin is None:
         return "it is not pinned"
     if requirement.url:
-        return "an address cannot be checked"
+        return "a URL cannot be checked"
     if not requirement.specifier.contains(pin.version, prereleases=True):
         return f"{pin.key} is pinned"
     return ""
@@ -134,7 +134,7 @@ def _wrong_python(pin: Pin, metadata: Metadata, environment: Environment) -> Ite
 
 
 def required_by(pin: Pin, metadata: Metadata, environment: Environment, extra: str = "") -> list[Requirement]:
-    """Return what a pinned package, or an extra of it, requires in one environment."""
+    """Return the requirements of a pinned package, or of one of its extras, in one environment."""
     requirements = map(_parsed, metadata[pin.key]["requires"])
     return [one for one in requirements if _applies(one, environment, extra)]
 
@@ -149,7 +149,7 @@ def _applies(requirement: Requirement, environment: Environment, extra: str = ""
 
 
 def environments() -> Iterator[tuple[str, Environment]]:
-    """Yield every environment that is supported, with its name."""
+    """Yield the name and the markers of every supported environment."""
     for python, patch, (platform, system, os_name, machine) in itertools.product(PYTHONS, PATCHES, SYSTEMS):
         version = f"{python}.{patch}"
         environment = {
@@ -174,7 +174,7 @@ def _places(places: list[str]) -> str:
 
 
 def read_pins(path: Path) -> list[Pin]:
-    """Return the pins of a file; each is of one exact version, and has hashes."""
+    """Return the pins of a file. Raises ValueError for a pin without an exact version or a hash."""
     return [_pin(line, path) for line in _lines(path)]
 
 
@@ -189,7 +189,7 @@ def _pin(line: str, path: Path) -> Pin:
 
 
 def read_direct(path: Path) -> Iterator[Requirement]:
-    """Yield what a file of direct requirements asks for, with the files that it includes."""
+    """Yield the requirements of a .in file, and of the files that it includes."""
     for line in _lines(path):
         if line.startswith("-r "):
             yield from read_direct(path.parent / line[3:].strip())
@@ -205,20 +205,20 @@ def _requirement(text: str, path: Path) -> Requirement:
 
 
 def _lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a file of requirements without comments, each with those that go on with it."""
+    """Yield the lines of a requirements file without comments, joined with their continuation lines."""
     kept = [line for line in path.read_text().splitlines() if not line.lstrip().startswith("#")]
     joined = "\n".join(kept).replace("\\\n", " ")
     yield from (" ".join(line.split()) for line in joined.splitlines() if line.strip())
 
 
 def stale_entries(pins: Iterable[Pin], metadata: Metadata) -> list[str]:
-    """Return the releases whose entry is missing, of other files, or of no pin."""
+    """Return the releases whose metadata is missing, belongs to other hashes, or has no pin."""
     pinned = {(pin.key, pin.digest) for pin in pins}
     return sorted({key for key, _ in pinned ^ {(key, entry["digest"]) for key, entry in metadata.items()}})
 
 
 def renew(folder: Path = FOLDER) -> None:
-    """Ask the index for the metadata of every pin that metadata.json does not know, and write that file."""
+    """Fetch the metadata of every pin without an entry from the package index, and write metadata.json."""
     path = folder / "metadata.json"
     pins = {pin.key: pin for name in ("base.txt", "dev.txt") for pin in read_pins(folder / name)}
     old: Metadata = json.loads(path.read_text()) if path.exists() else {}
@@ -233,31 +233,31 @@ def renew(folder: Path = FOLDER) -> None:
 
 
 def _entries(pins: list[Pin]) -> Metadata:
-    """Return the entries of pins by what pip reports of them; it installs nothing."""
+    """Return the metadata entries of pins from the report of pip, which installs nothing."""
     options = ["--dry-run", "--ignore-installed", "--ignore-requires-python", "--no-deps", "--require-hashes"]
     with tempfile.TemporaryDirectory() as folder:
         wanted, report = Path(folder, "pins.txt"), Path(folder, "report.json")
         wanted.write_text("".join(f"{pin.line()}\n" for pin in pins))
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *options]
         subprocess.run([*command, "--report", str(report), "-r", str(wanted)], check=True)
-        told = [one["metadata"] for one in json.loads(report.read_text())["install"]]
-    by_name = {str(canonicalize_name(one["name"])): one for one in told}
+        packages = [one["metadata"] for one in json.loads(report.read_text())["install"]]
+    by_name = {str(canonicalize_name(one["name"])): one for one in packages}
     return {pin.key: _entry(pin, by_name[pin.name]) for pin in pins}
 
 
-def _entry(pin: Pin, told: dict[str, Any]) -> dict[str, Any]:
+def _entry(pin: Pin, package: dict[str, Any]) -> dict[str, Any]:
     return {
         "digest": pin.digest,
-        "python": told.get("requires_python", ""),
-        "extras": sorted(told.get("provides_extra", [])),
-        "requires": told.get("requires_dist", []),
+        "python": package.get("requires_python", ""),
+        "extras": sorted(package.get("provides_extra", [])),
+        "requires": package.get("requires_dist", []),
     }
 
 
 def main() -> int:
-    """Check, or renew metadata.json first; the exit code is 1 where something is wrong."""
+    """Check the pins, after renewing metadata.json with --renew. Returns 1 if there are errors."""
     parser = argparse.ArgumentParser(description="Check that the pinned requirements are complete.")
-    parser.add_argument("--renew", action="store_true", help="ask the index for metadata of new pins first")
+    parser.add_argument("--renew", action="store_true", help="first fetch the metadata of new pins from the index")
     arguments = parser.parse_args()
     try:
         if arguments.renew:

@@ -1,8 +1,8 @@
-"""Installs pinned requirements into a virtual environment, which is made first: python install.py VENV FILE.
+"""Creates a virtual environment and installs pinned requirements into it: python install.py VENV FILE.
 
-Exactly what the file pins is installed, whatever else an index offers: pip is told to follow no requirement of a
-package (`--no-deps`) and to take no file whose hash is not pinned. `pip check` then says whether what is there fits
-together; check.py says whether the pins are complete.
+It installs exactly the pinned files: pip ignores the requirements of packages (`--no-deps`) and refuses files without a
+pinned hash. `pip check` then verifies that the installed packages are consistent. check.py verifies that the pins are
+complete.
 """
 
 import subprocess
@@ -14,12 +14,12 @@ PIP = ("-m", "pip", "--disable-pip-version-check")
 
 
 def install(venv: Path, pins: Path) -> None:
-    """Make the environment where it is not there, and install; a failure is a RuntimeError that says what to do."""
+    """Create the environment if it does not exist, and install the pins. Raises RuntimeError with the next step."""
     _make(venv)
     python = _python(venv)
     if _run(python, *PIP, "install", "--quiet", "--require-hashes", "--no-deps", "-r", pins):
         raise RuntimeError(
-            f"{pins} was not installed; pip says why above.\n"
+            f"{pins} was not installed; see the message of pip above.\n"
             "- If the package index was not reached: check the network, and the settings of pip for a proxy or another"
             " index (`pip config list`), and run the same command again.\n"
             "- If a release or a hash was not found: the index that pip uses lacks the pinned file for Python"
@@ -28,30 +28,30 @@ def install(venv: Path, pins: Path) -> None:
         )
     if _run(python, *PIP, "check"):
         raise RuntimeError(
-            f"What is installed in {venv} does not fit together; pip says why above. Run `make clean` and try again, so"
-            " that nothing older is left there. If it says the same then, the pins are not complete: run `make lock`."
+            f"The packages in {venv} are inconsistent; see the message of pip above. Run `make clean` and try again, to"
+            " remove older packages. If the message stays the same, the pins are incomplete: run `make lock`."
         )
 
 
 def _make(venv: Path) -> None:
     if sys.version_info < OLDEST:
         raise RuntimeError(
-            f"This is Python {_version()} ({sys.executable}), and the project needs Python 3.11 or newer. Install one,"
-            " and name it: `make PYTHON=python3.12 ...`, after `make clean`."
+            f"This is Python {_version()} ({sys.executable}), but the project needs Python 3.11 or newer. Install one,"
+            " run `make clean`, then `make PYTHON=python3.12 ...`."
         )
     if _is_usable(_python(venv)):
         return
     if _run(sys.executable, "-m", "venv", "--clear", venv):
         raise RuntimeError(
-            f"The virtual environment {venv} was not made; Python says why above. On Debian and Ubuntu, install the"
-            " package python3-venv. If the directory is in the way, run `make clean` and try again."
+            f"The virtual environment {venv} was not created; see the message of Python above. On Debian and Ubuntu,"
+            " install the package python3-venv. If the directory exists already, run `make clean` and try again."
         )
 
 
 def _is_usable(python: Path) -> bool:
-    """Tell whether an environment works, has pip, and is of the Python that runs this; it may have been moved."""
-    tell = "import sys, pip; raise SystemExit(sys.version_info[:2] != tuple(map(int, sys.argv[1:])))"
-    command = [str(python), "-c", tell, *map(str, sys.version_info[:2])]
+    """Tell whether an environment works, has pip, and has the version of this Python. It may have been moved."""
+    script = "import sys, pip; raise SystemExit(sys.version_info[:2] != tuple(map(int, sys.argv[1:])))"
+    command = [str(python), "-c", script, *map(str, sys.version_info[:2])]
     try:
         return subprocess.run(command, check=False, capture_output=True).returncode == 0
     except OSError:
@@ -71,7 +71,7 @@ def _run(*command: object) -> int:
 
 
 def main() -> int:
-    """Install, and return 1 where that failed, with what to do on standard error."""
+    """Install the pins. On a failure, print the next step on standard error and return 1."""
     venv, pins = map(Path, sys.argv[1:])
     try:
         install(venv, pins)

@@ -1,7 +1,7 @@
-"""Makes the bill of materials of the running project, sbom.json (CycloneDX 1.6), from the pins of base.txt.
+"""Generates the bill of materials of the running project, sbom.json (CycloneDX 1.6), from the pins of base.txt.
 
-python sbom.py writes it; with --check the exit code is 1 where it is not what the pins say. It has no time and no
-random number, so that equal pins are equal bytes. What requires what is in metadata.json, as check.py reads it.
+python sbom.py writes it; with --check the exit code is 1 if it does not match the pins. It has no time and no random
+number, so that equal pins give equal bytes. The requirements of packages come from metadata.json, as in check.py.
 """
 
 import argparse
@@ -23,7 +23,7 @@ _PROJECT = "orb-persistence"
 
 
 def made(folder: Path = FOLDER) -> str:
-    """Return the document."""
+    """Return the CycloneDX document."""
     pins = read_pins(folder / "base.txt")
     metadata: Metadata = json.loads((folder / "metadata.json").read_text())
     direct = list(read_direct(folder / "base.in"))
@@ -60,7 +60,7 @@ def _component(pin: Pin) -> dict[str, Any]:
 
 
 def _needed(pins: list[Pin], metadata: Metadata, direct: list[Requirement]) -> dict[str, list[str]]:
-    """Return what each release requires, on any system, with the extras that the project asks for."""
+    """Return the requirements of each release on any system, including the extras that the project uses."""
     found: dict[str, set[str]] = {pin.key: set() for pin in pins}
     extras = {(canonicalize_name(one.name), extra) for one in direct for extra in one.extras}
     for _, environment in environments():
@@ -83,14 +83,14 @@ def _ref(pin: Pin) -> str:
 
 
 def main() -> int:
-    """Write, or check; the exit code is 1 where sbom.json is not what the pins say."""
-    parser = argparse.ArgumentParser(description="Make the bill of materials.")
-    parser.add_argument("--check", action="store_true", help="only say whether it is what the pins say")
+    """Write sbom.json, or check it with --check. Returns 1 if it does not match the pins."""
+    parser = argparse.ArgumentParser(description="Generate the bill of materials.")
+    parser.add_argument("--check", action="store_true", help="only check whether it matches the pins")
     path = FOLDER / FILE
     if not parser.parse_args().check:
         path.write_text(made())
     elif not path.exists() or path.read_text() != made():
-        sys.stderr.write(f"{path.name} is not what the pins say; run `make sbom`\n")
+        sys.stderr.write(f"{path.name} does not match the pins; run `make sbom`\n")
         return 1
     return 0
 

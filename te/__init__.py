@@ -1,1 +1,1 @@
-"""Te: what the assistant reflected on."""
+"""Te stores the reflections of the assistant per session."""

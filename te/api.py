@@ -1,4 +1,4 @@
-"""Te's resources: reflections, and the sessions that they belong to."""
+"""The REST resources of Te: reflections and sessions."""
 
 from __future__ import annotations
 
@@ -22,17 +22,16 @@ from orbsite.storage.base.store import Store
 from orbsite.storage.clock import utc_now
 from orbsite.storage.encoding.timestamps import spell
 from orbsite.storage.findings import ROOT, Finding, step
-from orbsite.storage.sql.store import SqlStore
 from orbsite.storage.statistics.sessions import Group, groups
 from te.domain import DOMAIN
 from te.records import Reflection
 from te.reflection_log import DEFAULT_SESSION, ReflectionLog
 
 MOST_AT_ONCE = 1000
-"""How many reflections one request creates at most."""
-_TAKEN = "The user has a reflection of this id already."
+"""The maximum number of reflections that one request creates."""
+_TAKEN = "The user already has a reflection with this id. Choose another id, or change it with PUT or PATCH."
 _NEW = fields_of(Reflection, ("input", "output"), without=("userId",))
-_OF_THE_ADDRESS = ("userId", "id")
+_FROM_ADDRESS = ("userId", "id")
 _TIME = {"type": "string", "format": "date-time"}
 described(
     "Session",
@@ -44,42 +43,42 @@ described(
     },
 )
 _FILTERS = [
-    OpenApiParameter("session", str, description="Those of one session."),
-    OpenApiParameter("tag", str, description="Those that have a tag."),
-    OpenApiParameter("from", _TIME, description="From this moment on."),
-    OpenApiParameter("to", _TIME, description="Before this moment."),
-    OpenApiParameter("text", str, description="Those whose texts hold this, in whatever case."),
+    OpenApiParameter("session", str, description="Only reflections of this session."),
+    OpenApiParameter("tag", str, description="Only reflections with this tag."),
+    OpenApiParameter("from", _TIME, description="Only reflections created at this time or later."),
+    OpenApiParameter("to", _TIME, description="Only reflections created before this time."),
+    OpenApiParameter("text", str, description="Only reflections whose texts contain this text, ignoring case."),
 ]
 _SEARCH = OpenApiParameter(
     "search",
     str,
-    description='Those in which all these words are, "a phrase" too, and -without this one; case and accents do not '
-    "matter, and the last word may be the beginning of one. For SQL alone; of another store it is refused (400).",
+    description='Only reflections that contain all these words. Quote a "phrase"; put - before a word to exclude it. '
+    "Case and accents are ignored, and the last word matches as a prefix. Only the SQL store supports it (else 400).",
 )
 
 
 class TeView(OrbView):
-    """A resource of Te."""
+    """The base class of Te's resources."""
 
     domain = DOMAIN
 
     @property
     def log(self) -> ReflectionLog:
-        """What Te does, over the configured store."""
+        """The reflection log in the configured store."""
         return ReflectionLog(self.store)
 
     def current(self, user: str, reflection: str) -> Reflection | None:
-        """Return a user's reflection, or None. Raises RecordUnreadable where its place holds what does not decode."""
+        """Return a user's reflection, or None. Raises RecordUnreadable if the stored item cannot be decoded."""
         return fetched(self.store, Reflection, (user, reflection), user)
 
     def page_of_reflections(self, request: Request, where: dict[str, str]) -> Any:
-        """Return a page of the reflections that have these fields and match the query, newest first."""
+        """Return a page of reflections with these field values that match the query, newest first."""
         query = request.query_params
         since, until = self.instant("from"), self.instant("to")
         tag, text, search = query.get("tag"), query.get("text"), query.get("search")
         times = [one and spell(one) for one in (since, until)]
-        sought = {} if search is None else {"search": search}
-        asked = PageRequest.of(request, Reflection, {**where, "tag": tag, "text": text, "times": times, **sought})
+        words = {} if search is None else {"search": search}
+        wanted = PageRequest.of(request, Reflection, {**where, "tag": tag, "text": text, "times": times, **words})
         store = self.store if search is None else self._searched(search, where)
         unreadable = list[Finding]()
         listed = store.find(
@@ -89,20 +88,20 @@ class TeView(OrbView):
             until=until,
             tag=tag,
             text=text,
-            **asked.bounds,
+            **wanted.bounds,
             findings=unreadable,
         )
-        return asked.page(listed, unreadable=unreadable)
+        return wanted.page(listed, unreadable=unreadable)
 
     def _searched(self, search: str, where: dict[str, str]) -> Store:
-        """Return a store of what a search finds among some reflections. Raises Problem where that is not in SQL."""
-        if not isinstance(self.store, SqlStore):
-            why = "is for reflections in SQL, and they are kept elsewhere here; use text, which looks through them all"
-            raise Problem(BAD, errors=[("search", why)])
-        return Searched(self.store, Reflection, read(search), where)
+        """Return a store that contains only the results of a search. Raises Problem if the store is not SQL."""
+        if self.store.database is None:
+            message = "is supported by the SQL store only, and another store is configured; use the parameter text"
+            raise Problem(BAD, errors=[("search", message)])
+        return Searched(self.store.domain, self.store.database, Reflection, read(search), where)
 
     def instant(self, name: str) -> datetime | None:
-        """Return the moment that a parameter of the query names. Raises Problem."""
+        """Return the timestamp of a query parameter, or None if it is missing. Raises Problem."""
         text = self.request.query_params.get(name)
         return None if text is None else self.moment_of_query(text, name)
 
@@ -118,7 +117,7 @@ class Reflections(TeView):
         responses={200: page_of(Reflection)},
     )
     def get(self, request: Request, user: str) -> Any:
-        """List a user's reflections, newest first."""
+        """List the reflections of a user, newest first."""
         session = request.query_params.get("session")
         return self.page_of_reflections(
             request, {"user_id": user} | ({} if session is None else {"session_id": session})
@@ -131,9 +130,9 @@ class Reflections(TeView):
         responses={201: {"oneOf": [shape(Reflection), list_of(Reflection, MOST_AT_ONCE)]}},
     )
     def post(self, request: Request, user: str) -> Any:
-        """Create a reflection, or a list of them, all or nothing. One that is there already stays (409).
+        """Create one reflection or a list of reflections, all or nothing. Existing ones are not changed (409).
 
-        Where they are not given, `id` is a new one, `sessionId` is "default", `tags` are none, and `createdAt` is now.
+        Defaults: a new `id`, the `sessionId` "default", no `tags`, and the current time as `createdAt`.
         """
         return once(self, lambda attempt: self._create(attempt, user), can_replay=True)
 
@@ -157,36 +156,36 @@ class Reflections(TeView):
         return self.record(Reflection, {**missing, "sessionId": DEFAULT_SESSION, **given, **where}, path)
 
     def _refuse_taken(self, created: list[Reflection]) -> None:
-        """Refuse ids that stand in the list twice, or that something else has already."""
+        """Raise Problem for ids that occur twice in the list, or that another reflection of the user has."""
         keys = [one.key for one in created]
         places = {key: number for number, key in reversed(list(enumerate(keys)))}
         twice = [number for number, key in enumerate(keys) if places[key] != number]
         if twice:
-            wrong = [(_place_of_id(number), "stands in the list twice") for number in twice]
-            raise Problem(CONFLICT, "Some of the ids stand in the list twice; nothing was created.", errors=wrong)
-        there = self.store.fetch(Reflection, keys)
-        taken = [places[one.key] for one in created if there.get(one.key, one) != one]
+            wrong = [(_path_of_id(number), "stands in the list twice") for number in twice]
+            raise Problem(CONFLICT, "Some ids occur more than once in the list; nothing was created.", errors=wrong)
+        stored = self.store.fetch(Reflection, keys)
+        taken = [places[one.key] for one in created if stored.get(one.key, one) != one]
         if taken:
-            wrong = [(_place_of_id(number), "is taken") for number in taken]
-            raise Problem(CONFLICT, "Some of the ids are taken; nothing was created.", errors=wrong)
+            wrong = [(_path_of_id(number), "is taken") for number in taken]
+            raise Problem(CONFLICT, "Some ids belong to existing reflections; nothing was created.", errors=wrong)
 
 
 class OneReflection(TeView):
-    """A reflection of a user."""
+    """One reflection of a user."""
 
     @extend_schema(operation_id="getReflection", parameters=[IF_NONE_MATCH], responses={200: shape(Reflection)})
     def get(self, request: Request, user: str, reflection: str) -> Any:
-        """Return a reflection."""
+        """Return one reflection of a user."""
         return self.shown(found(self.current(user, reflection)))
 
     @extend_schema(
         operation_id="saveReflection",
         parameters=[IF_MATCH],
-        request={"application/json": fields_of(Reflection, ("input", "output"), _OF_THE_ADDRESS)},
+        request={"application/json": fields_of(Reflection, ("input", "output"), _FROM_ADDRESS)},
         responses={200: shape(Reflection), 201: shape(Reflection)},
     )
     def put(self, request: Request, user: str, reflection: str) -> Any:
-        """Save a reflection as a whole. Where they are not given, `sessionId` and `createdAt` stay as they are."""
+        """Create a reflection or replace it completely. A replacement without `sessionId` or `createdAt` keeps them."""
         given = self.object_of(self.body())
         current = self.current(user, reflection)
         session = DEFAULT_SESSION if current is None else current.session_id
@@ -198,7 +197,7 @@ class OneReflection(TeView):
     @extend_schema(
         operation_id="changeReflection",
         parameters=[IF_MATCH],
-        request={"application/merge-patch+json": fields_of(Reflection, without=_OF_THE_ADDRESS)},
+        request={"application/merge-patch+json": fields_of(Reflection, without=_FROM_ADDRESS)},
         responses={200: shape(Reflection)},
     )
     def patch(self, request: Request, user: str, reflection: str) -> Any:
@@ -208,7 +207,7 @@ class OneReflection(TeView):
 
     @extend_schema(operation_id="deleteReflection", parameters=[IF_MATCH], responses={204: None})
     def delete(self, request: Request, user: str, reflection: str) -> Any:
-        """Delete a reflection."""
+        """Delete one reflection of a user."""
         return self.removed(self.current(user, reflection))
 
 
@@ -219,11 +218,11 @@ class Sessions(TeView):
 
     @extend_schema(operation_id="listSessions", parameters=[*PAGED, IF_NONE_MATCH], responses={200: page_of("Session")})
     def get(self, request: Request, user: str) -> Any:
-        """List a user's sessions by id: how many reflections each has, and when the newest was made."""
-        asked = PageRequest.of(request, Group, {"user": user, "sessions": True})
+        """List the sessions of a user by id, with the number of reflections and the time of the newest one."""
+        wanted = PageRequest.of(request, Group, {"user": user, "sessions": True})
         unreadable = list[Finding]()
-        listed = groups(self.store, Reflection, user, after=asked.after, limit=asked.limit + 1, findings=unreadable)
-        return asked.page(listed, [_session(one) for one in listed], unreadable=unreadable)
+        listed = groups(self.store, Reflection, user, after=wanted.after, limit=wanted.limit + 1, findings=unreadable)
+        return wanted.page(listed, [_session(one) for one in listed], unreadable=unreadable)
 
 
 class OneSession(TeView):
@@ -237,12 +236,12 @@ class OneSession(TeView):
         responses={200: page_of(Reflection)},
     )
     def get(self, request: Request, user: str, session: str) -> Any:
-        """List a user's reflections in a session, newest first."""
+        """List the reflections of a user in a session, newest first."""
         return self.page_of_reflections(request, {"user_id": user, "session_id": session})
 
     @extend_schema(operation_id="deleteSessionReflections", responses={204: None})
     def delete(self, request: Request, user: str, session: str) -> Any:
-        """Delete a user's reflections in a session; other users' stay."""
+        """Delete the reflections of a user in a session. Those of other users are not changed."""
         if not self.log.delete_session(session, user):
             raise Http404
         return Response(status=204)
@@ -252,5 +251,5 @@ def _session(group: Group) -> dict[str, Any]:
     return {"sessionId": group.name, "reflections": group.number, "newest": spell(group.newest)}
 
 
-def _place_of_id(number: int) -> str:
+def _path_of_id(number: int) -> str:
     return step(step(ROOT, number), "id")

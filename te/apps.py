@@ -1,4 +1,4 @@
-"""Te as an app."""
+"""The Django app configuration of Te."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.apps import AppConfig
 
 
 class TeConfig(AppConfig):
-    """What the assistant reflected on."""
+    """The app for reflections of the assistant."""
 
     name = "te"
     verbose_name = "Te: reflections"

@@ -1,4 +1,4 @@
-"""What Te tells the kernel."""
+"""Registers the domain of Te: its records, its data file, its table and its statistics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reflections as they stand in the file: a session at a time where they say nothing that their place does not say."""
+"""Encodes the reflections of a session for the data file, without the user and session that their position implies."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import msgspec
 
 from orbsite.storage.encoding.timestamps import spell
 from orbsite.storage.records.domain import Tree
-from te.ownership import NOBODY
+from te.ownership import DEFAULT_OWNER
 from te.records import Reflection
 
 _encode = msgspec.json.Encoder().encode
 
 
 def items_as_json(content: list[Any], users: list[str]) -> list[Any] | msgspec.Raw:
-    """Return the items of a session that these users are listed for."""
-    implied = users[0] if users else NOBODY
-    if len(users) <= 1 and _say_no_more(content, implied):
+    """Return the JSON items of a session. `users` are the users for whom the session is listed."""
+    implied = users[0] if users else DEFAULT_OWNER
+    if len(users) <= 1 and _are_plain(content, implied):
         return msgspec.Raw(_encode([_item(item) for item in content]))
     return [
-        _item_as_json(item, says_user=len(users) > 1 or item.user_id != implied)
+        _item_as_json(item, with_user=len(users) > 1 or item.user_id != implied)
         if isinstance(item, Reflection)
         else item
         for item in content
@@ -28,7 +28,7 @@ def items_as_json(content: list[Any], users: list[str]) -> list[Any] | msgspec.R
 
 
 class _Item(msgspec.Struct, rename="camel", omit_defaults=True, gc=False):
-    """A reflection that says nothing that its place does not say too: texts alone, which every printer spells alike."""
+    """A reflection without user, session and unknown keys. All its fields are texts, so any JSON encoder suffices."""
 
     id: str
     input: str
@@ -42,18 +42,18 @@ def _item(record: Reflection) -> _Item:
     return _Item(record.id, record.input, record.output, record.tags, record.notes, spell(record.created_at))
 
 
-def _say_no_more(content: list[Any], owner: str) -> bool:
-    """Tell whether these are reflections, all of one owner and without unknown keys."""
+def _are_plain(content: list[Any], owner: str) -> bool:
+    """Tell whether all items are reflections of one owner without unknown keys."""
     return set(map(type, content)) == {Reflection} and all(
         item.user_id == owner and item.extra is None for item in content
     )
 
 
-def _item_as_json(record: Reflection, *, says_user: bool) -> Tree | msgspec.Raw:
-    if record.extra is None and not says_user:
+def _item_as_json(record: Reflection, *, with_user: bool) -> Tree | msgspec.Raw:
+    if record.extra is None and not with_user:
         return msgspec.Raw(_encode(_item(record)))
     printed = record.as_json()
     user = printed.pop("userId")
     del printed["sessionId"]
-    said = {name: value for name, value in (record.extra or {}).items() if name in ("userId", "sessionId")}
-    return printed | said | ({"userId": user} if says_user else {})
+    explicit = {name: value for name, value in (record.extra or {}).items() if name in ("userId", "sessionId")}
+    return printed | explicit | ({"userId": user} if with_user else {})

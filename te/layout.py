@@ -1,7 +1,7 @@
-"""The layout of `te/reflections.json`: reflections by session, and which user used which session.
+"""The layout of `te/reflections.json`: reflections by session, and the sessions of each user.
 
-A reflection on disk carries no user. `userSessions` lists who used a session; where that leaves the owner open, an
-item says `userId`, and only there.
+A reflection on disk has no user. `userSessions` lists the sessions of each user. Only items in a session of several
+users have a `userId`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 from msgspec import structs
+from typing_extensions import override
 
 from orbsite.storage.encoding.json_parser import count_keys, repeated_keys
 from orbsite.storage.errors import DocumentCorrupt, RecordUnreadable
@@ -26,7 +27,7 @@ from orbsite.storage.records.validator import name_of
 from te import retention
 from te.item_encoder import items_as_json
 from te.ownership import (
-    NOBODY,
+    DEFAULT_OWNER,
     USERS,
     Items,
     id_problems,
@@ -57,7 +58,7 @@ class ReflectionsLayout(Layout):
         self._whole = msgspec.json.Decoder(_Whole)
 
     def decode(self, data: bytes) -> Iterator[Entry]:
-        """Yield each session, in it each reflection, and whatever else stands in the document."""
+        """Yield an entry for each session, followed by its reflections, and for all other parts of the document."""
         parts = members(msgspec.Raw(data))
         if parts is None:
             raise DocumentCorrupt("expected an object with sessions and userSessions", ROOT)
@@ -80,7 +81,7 @@ class ReflectionsLayout(Layout):
         yield Entry(place=(), findings=tuple(repeated_keys(data, keys)))
 
     def load(self, data: bytes) -> tuple[Tree, Sequence[Record]] | None:
-        """Return the whole document at once, where its reflections say nothing that their place does not say too."""
+        """Decode the whole document at once, or return None if a reflection has a `sessionId` or unknown keys."""
         whole: _Whole | None = decoded(self._whole, data) if _USUAL_ORDER.match(data) else None
         if whole is None:
             return None
@@ -90,7 +91,7 @@ class ReflectionsLayout(Layout):
         if any(list(map(attrgetter(name), records)).count(None) < len(records) for name in ("session_id", "extra")):
             return None
         for session, content in whole.sessions.items():
-            owner = users.get(session, [NOBODY])[0]
+            owner = users.get(session, [DEFAULT_OWNER])[0]
             for record in content:
                 structs.force_setattr(record, "session_id", session)
                 if record.user_id is None:
@@ -98,7 +99,7 @@ class ReflectionsLayout(Layout):
         return {_SESSIONS: whole.sessions, USERS: whole.userSessions}, records
 
     def admit(self, tree: Tree, record: Record) -> None:
-        """Refuse where the session, or a user's listing that would change, is no list."""
+        """Raise RecordUnreadable if the session, or a list in `userSessions` that would change, is not a list."""
         session = _session_of(record)
         content, users = items_of(tree.get(_SESSIONS, {}), session), tree.get(USERS, {})
         content = [] if content is None else content
@@ -109,7 +110,7 @@ class ReflectionsLayout(Layout):
                 raise _unreadable((USERS, user))
 
     def put(self, tree: Tree, record: Record, old: Record | None) -> None:
-        """Put a reflection at the end of its session, or where the one it replaces stood."""
+        """Append a reflection to its session, or replace the old one at its position."""
         session = _session_of(record)
         if isinstance(old, Reflection) and old.session_id != session:
             self.drop(tree, old)
@@ -127,44 +128,44 @@ class ReflectionsLayout(Layout):
             _swap(content, old, record)
 
     def drop(self, tree: Tree, record: Record) -> None:
-        """Take a reflection out; a session in which nothing is left goes too, and with it whoever is listed for it."""
+        """Remove a reflection, and its session if that is empty, with the session's entries in `userSessions`."""
         retention.drop_many(tree, [record])
 
+    @override
     def places(self, tree: Tree, records: Iterable[Record]) -> dict[Key, int]:
-        """Return where in their sessions reflections stand."""
         return retention.places(tree, records)
 
+    @override
     def drop_many(self, tree: Tree, records: Iterable[Record]) -> None:
-        """Take reflections out in one pass."""
         retention.drop_many(tree, records)
 
+    @override
     def put_back(self, tree: Tree, records: Sequence[tuple[Record, int | None]]) -> None:
-        """Put reflections back at their places in their sessions."""
         retention.put_back(tree, records)
 
     def prune(self, tree: Tree) -> Iterator[tuple[Place, Any, str]]:
-        """Take out sessions without a reflection, then what the index lists that is not there."""
+        """Remove empty sessions, then missing sessions from `userSessions`."""
         sessions, users = tree.get(_SESSIONS, {}), tree.get(USERS, {})
         for session in [name for name, content in sessions.items() if not content]:
             yield (_SESSIONS, session), sessions.pop(session), "the session is empty"
-        for user, listed, why in unlist(users, sessions):
-            yield (USERS, user), listed, why
+        for user, listed, reason in unlist(users, sessions):
+            yield (USERS, user), listed, reason
 
     def forget(self, tree: Tree, is_gone: Callable[[str], bool], places: Sequence[Place]) -> bool:
-        """Take users out of the index, and sessions that are empty since reflections left these places."""
+        """Remove erased users from `userSessions`, and the sessions at `places` if they are empty."""
         sessions, users = tree.get(_SESSIONS, {}), tree.get(USERS, {})
-        gone = [user for user in users if is_gone(user)]
-        for user in gone:
+        erased = [user for user in users if is_gone(user)]
+        for user in erased:
             del users[user]
-        left = {place[1] for place in places if place[0] == _SESSIONS and len(place) > 1}
-        emptied = {name for name in left if isinstance(name, str) and not sessions.get(name)}
+        changed = {place[1] for place in places if place[0] == _SESSIONS and len(place) > 1}
+        emptied = {name for name in changed if isinstance(name, str) and not sessions.get(name)}
         for name in emptied:
             sessions.pop(name, None)
         retention.unlist_sessions(users, emptied)
-        return bool(gone or emptied)
+        return bool(erased or emptied)
 
+    @override
     def encode(self, tree: Tree) -> Any:
-        """Return the tree as it stands in the file."""
         users = users_of(tree.get(USERS, {}))
         printed = dict(tree)
         printed[_SESSIONS] = {
@@ -176,8 +177,8 @@ class ReflectionsLayout(Layout):
 
     def _session(self, session: str, piece: Piece, users: tuple[str, ...]) -> Iterator[tuple[Entry, int]]:
         place = (_SESSIONS, session)
-        found = id_problems(session, path_to(place))
-        whole = None if found else self._reader.read_many(piece)
+        id_findings = id_problems(session, path_to(place))
+        whole = None if id_findings else self._reader.read_many(piece)
         if whole is not None and all(record.session_id is None for record in whole):
             yield Entry(place=place, value=[]), sum(map(keys_of, whole))
             for index, record in enumerate(whole):
@@ -187,35 +188,37 @@ class ReflectionsLayout(Layout):
         if content is None:
             message = f"expected a list, got {name_of(piece)}"
             wrong = (error(path_to(place), message),)
-            refused = Entry(place=place, value=piece, kind=Reflection, owners=tuple(users or [NOBODY]), findings=wrong)
+            refused = Entry(
+                place=place, value=piece, kind=Reflection, owners=tuple(users or [DEFAULT_OWNER]), findings=wrong
+            )
             yield refused, keys_in(piece)
             return
         yield Entry(place=place, value=[]), 0
         for index, item in enumerate(content):
-            yield self._item(item, (*place, index), users, found)
+            yield self._item(item, (*place, index), users, id_findings)
 
     def _item(
-        self, piece: Piece, place: tuple[str, str, int], users: tuple[str, ...], found: list[Finding]
+        self, piece: Piece, place: tuple[str, str, int], users: tuple[str, ...], id_findings: list[Finding]
     ) -> tuple[Entry, int]:
         path = path_to(place)
         reading = self._reader.read(piece, path)
-        findings = found + reading.findings
+        findings = id_findings + reading.findings
         record, keys = reading.record, reading.keys
         if record is not None and record.session_id not in (None, place[1]):
             findings.append(error(step(path, "sessionId"), "the item names another session than the one it stands in"))
         if record is None or errors(findings):
             return _refused(piece, place, users, findings), keys
-        if record.session_id is not None:  # it says what its place says already: kept, as it was read
+        if record.session_id is not None:  # redundant, but the file has it: keep it
             record = structs.replace(record, extra=Extra({**(record.extra or {}), "sessionId": place[1]}))
         return _owned(record, place, users, findings), keys
 
 
 def _owned(record: Reflection, place: tuple[str, str, int], users: tuple[str, ...], findings: list[Finding]) -> Entry:
-    """Return the entry of a record that nobody else has seen yet, with its session, and its owner as far as known."""
+    """Set session and owner of a newly decoded record, and return its entry, with a warning if the owner is a guess."""
     structs.force_setattr(record, "session_id", place[1])
     owners: tuple[str, ...] = ()
     if record.user_id is None:
-        structs.force_setattr(record, "user_id", users[0] if users else NOBODY)
+        structs.force_setattr(record, "user_id", users[0] if users else DEFAULT_OWNER)
         if len(users) != 1:
             owners = users
             findings = [*findings, warning(path_to(place), ownership(users))]
@@ -226,15 +229,15 @@ def _owned(record: Reflection, place: tuple[str, str, int], users: tuple[str, ..
 
 def _refused(piece: Piece, place: tuple[str, str, int], users: tuple[str, ...], findings: list[Finding]) -> Entry:
     value = peek(piece)
-    said = value if isinstance(value, dict) else {}
-    user, name = said.get("userId", users[0] if users else NOBODY), said.get("id")
+    item = value if isinstance(value, dict) else {}
+    user, name = item.get("userId", users[0] if users else DEFAULT_OWNER), item.get("id")
     return Entry(
         place=place,
         value=piece,
         kind=Reflection,
         key=(user, name) if isinstance(user, str) and isinstance(name, str) else None,
         position=place[2],
-        owners=(user,) if "userId" in said and isinstance(user, str) else users or (NOBODY,),
+        owners=(user,) if "userId" in item and isinstance(user, str) else users or (DEFAULT_OWNER,),
         findings=tuple(findings),
     )
 
@@ -254,12 +257,13 @@ def _session_of(record: Record) -> str:
 
 def _unreadable(place: tuple[str, ...]) -> RecordUnreadable:
     return RecordUnreadable(
-        f"{path_to(place)} is no list, so nothing can be saved there; run validate_orb_files, and mend the file by hand"
+        f"{path_to(place)} is not a list, so nothing can be saved there; "
+        "run validate_orb_files, then correct the file by hand"
     )
 
 
 def _swap(content: Items, old: Record, new: Record) -> None:
-    """Put a record in the place of a record and its equal copies; a copy that differs was refused, and stays."""
+    """Replace a record and its equal copies by another record. A differing copy was rejected earlier, and stays."""
     same = content.places_of(old.key)
     if len(same) == 1 and old.owner == new.owner and old.key == new.key:
         content.swap(same[0], new)

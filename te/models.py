@@ -1,4 +1,4 @@
-"""The table of reflections, with the earlier system's column names."""
+"""The table of reflections, with the column names of the earlier system."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from te.records import Reflection
 
 
 class ReflectionRow(RecordRow):
-    """A reflection in SQL. Its indexes answer: one by user and id, all with an id, a user's latest, a session's.
+    """A reflection in SQL. Indexed queries: by user and id, by id, the latest of a user, and those of a session.
 
-    `row_id` is Django's alone: no record, file or address of the API knows it.
+    `row_id` is for Django only. Records, files and API addresses do not contain it.
     """
 
     kind: ClassVar[type[Record]] = Reflection
@@ -27,7 +27,7 @@ class ReflectionRow(RecordRow):
     input = models.TextField(blank=True)
     output = models.TextField(blank=True)
     tags = JSONColumn(default=list, blank=True)
-    notes = models.TextField(null=True, blank=True)  # noqa: DJ001 -- no notes and empty notes are two things
+    notes = models.TextField(null=True, blank=True)  # noqa: DJ001 -- null and empty notes differ
     created_at = models.DateTimeField()
 
     class Meta:

@@ -1,9 +1,11 @@
-"""Who owns a reflection: `userSessions` lists which user used which session, and nothing else says so."""
+"""Determines the owner of a reflection from `userSessions`, which lists the sessions of each user."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+
+from typing_extensions import override
 
 from orbsite.storage.encoding.json_printer import key_order
 from orbsite.storage.findings import Finding, path_to, warning
@@ -12,13 +14,13 @@ from orbsite.storage.records.record import Id, Key, Record
 from orbsite.storage.records.validator import Walk
 from te.records import Reflection
 
-NOBODY = "default-user"
-"""Who owns what stands in a session that no user is listed for."""
+DEFAULT_OWNER = "default-user"
+"""The owner of reflections in a session that is listed for no user."""
 USERS = "userSessions"
 
 
 class Listing(list[str]):
-    """A user's listing of sessions in a document's tree, which tells at once whether it has one."""
+    """The list of a user's sessions in a document's tree, with constant-time lookup."""
 
     __slots__ = ("_known",)
 
@@ -27,17 +29,17 @@ class Listing(list[str]):
         self._known = {name for name in self if isinstance(name, str)}
 
     def append(self, session: str) -> None:
-        """List a session."""
+        """Add a session at the end of the list."""
         super().append(session)
         self._known.add(session)
 
     def lists(self, session: str) -> bool:
-        """Tell whether a session is listed."""
+        """Tell whether the list contains a session, in constant time."""
         return session in self._known
 
 
 class Items(list[Any]):
-    """The items of a session in a document's tree: it tells at once where a key stands, and who owns something."""
+    """The items of a session in a document's tree, with indexes of the record keys and of the owners."""
 
     __slots__ = ("_is_listed", "_owners", "_places")
 
@@ -47,53 +49,53 @@ class Items(list[Any]):
         self._owners: dict[str, None] = {}
         self._is_listed = False
 
+    @override
     def append(self, item: Any) -> None:
-        """Put an item at the end."""
         super().append(item)
         if self._places is not None:
-            self._note(len(self) - 1, item)
+            self._add_to_index(len(self) - 1, item)
 
     def __setitem__(self, at: Any, item: Any) -> None:
         super().__setitem__(at, item)
-        self._forget()
+        self._clear_index()
 
     def places_of(self, key: Key) -> list[int]:
-        """Return where the records with a key stand, copies among them."""
-        self._look()
+        """Return the positions of the records with a key, including copies."""
+        self._build_index()
         return (self._places or {}).get(key, [])
 
     def swap(self, at: int, record: Record) -> None:
-        """Put a record where one with the same key and owner stands."""
+        """Replace the record at a position by one with the same key and owner."""
         super().__setitem__(at, record)
 
     def owners(self) -> Iterable[str]:
-        """Return who owns something here, in the order of what they own."""
-        self._look()
+        """Return the owners of the records, in the order of their first record."""
+        self._build_index()
         return tuple(self._owners)
 
     def is_listed(self, users: Tree, session: str) -> bool:
-        """Tell whether the session is listed for everybody who owns something here."""
+        """Tell whether the session is listed for all owners of its records."""
         if not self._is_listed:
             self._is_listed = all(_lists(users, user, session) for user in self.owners())
         return self._is_listed
 
-    def _look(self) -> None:
+    def _build_index(self) -> None:
         if self._places is None:
             self._places = {}
             for at, item in enumerate(self):
-                self._note(at, item)
+                self._add_to_index(at, item)
 
-    def _note(self, at: int, item: Any) -> None:
+    def _add_to_index(self, at: int, item: Any) -> None:
         if self._places is not None and isinstance(item, Reflection):
             self._places.setdefault(item.key, []).append(at)
             self._owners[item.owner] = None
 
-    def _forget(self) -> None:
+    def _clear_index(self) -> None:
         self._places, self._owners, self._is_listed = None, {}, False
 
 
 def items_of(tree: Tree, session: str) -> Any:
-    """Return what a tree has of a session, its items where it is a list."""
+    """Return the content of a session in the tree. A plain list is replaced by `Items`."""
     content = tree.get(session)
     if type(content) is list:
         content = tree[session] = Items(content)
@@ -101,7 +103,7 @@ def items_of(tree: Tree, session: str) -> Any:
 
 
 def users_of(listed: Tree) -> dict[str, list[str]]:
-    """Return the users of each session, in the order in which JavaScript goes through the index."""
+    """Return the users of each session, in JavaScript's key order of `userSessions`."""
     users: dict[str, list[str]] = {}
     for user in key_order(listed):
         sessions = listed[user] if isinstance(listed[user], list) else []
@@ -112,7 +114,7 @@ def users_of(listed: Tree) -> dict[str, list[str]]:
 
 
 def index_findings(listed: Tree) -> Iterator[Finding]:
-    """Return what is wrong with the listing itself."""
+    """Return the findings for invalid entries of `userSessions`."""
     for user, sessions in listed.items():
         path = path_to((USERS, user))
         yield from (warning(path, f"{finding.message}; the entry was ignored") for finding in id_problems(user, path))
@@ -121,14 +123,17 @@ def index_findings(listed: Tree) -> Iterator[Finding]:
 
 
 def id_problems(name: str, path: str) -> list[Finding]:
-    """Return why a text is no id of a user or a session."""
+    """Return the reasons why a text is not a valid id of a user or a session."""
     walk = Walk()
     walk.value(Id, name, path)
     return walk.findings
 
 
 def to_list(users: Tree, owner: str, session: str, content: list[Any]) -> list[str]:
-    """Return for whom a session is yet to be listed: where its new owner is not, whoever owns something there."""
+    """Return the users for whom a session has to be listed when `owner` gets a record in it.
+
+    The result is empty if the session is listed for `owner`, else it includes all other owners that are not listed.
+    """
     if _lists(users, owner, session):
         return []
     if isinstance(content, Items) and content.is_listed(users, session):
@@ -138,7 +143,7 @@ def to_list(users: Tree, owner: str, session: str, content: list[Any]) -> list[s
 
 
 def unlist(users: Tree, sessions: Tree) -> Iterator[tuple[str, Any, str]]:
-    """Take out of the index what it lists that is not there; yield the user, what was listed, and why it went."""
+    """Remove missing sessions from the index. Yields the user, the removed content and the reason."""
     for user, listed in list(users.items()):
         if not isinstance(listed, list) or id_problems(user, ""):
             yield user, users.pop(user), "it is no listing of a user's sessions, and was ignored"
@@ -148,8 +153,8 @@ def unlist(users: Tree, sessions: Tree) -> Iterator[tuple[str, Any, str]]:
             yield user, users.pop(user), "the user has no session"
         elif len(kept) < len(listed):
             users[user] = kept
-            gone = [name for name in listed if not isinstance(name, str) or name not in sessions]
-            yield user, gone, "there are no such sessions"
+            removed = [name for name in listed if not isinstance(name, str) or name not in sessions]
+            yield user, removed, "there are no such sessions"
 
 
 def _lists(users: Tree, user: str, session: str) -> bool:
@@ -162,14 +167,14 @@ def _lists(users: Tree, user: str, session: str) -> bool:
 
 
 def list_session(users: Tree, user: str, session: str) -> None:
-    """List a session for a user."""
+    """Add a session to the list of a user."""
     if user not in users:
         users[user] = Listing()
     users[user].append(session)
 
 
 def ownership(users: Sequence[str]) -> str:
-    """Return what to say of a reflection whose owner its session does not tell."""
+    """Return the warning for a reflection whose owner is not certain from its session."""
     if not users:
-        return f"no user is listed for the session; taken as a reflection of {NOBODY}"
+        return f"no user is listed for the session; taken as a reflection of {DEFAULT_OWNER}"
     return f"{len(users)} users share the session; taken as a reflection of the first one listed"

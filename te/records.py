@@ -1,4 +1,4 @@
-"""What the assistant reflected on after each run."""
+"""The record of Te: a reflection, which the assistant writes after each run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from orbsite.storage.records.record import Id, Instant, Maybe, Record, Text
 
 
 class Reflection(Record, frozen=True, kw_only=True):
-    """One reflection; user and session are None until it is saved. An id is one user's: another may have it too."""
+    """A reflection. User and session are None until it is saved. Ids are unique per user, not over all users."""
 
     plural: ClassVar[str] = "reflections"
     key_fields: ClassVar[tuple[str, ...]] = ("user_id", "id")

@@ -1,6 +1,6 @@
-"""How long reflections are kept, as the guide says unless somebody says otherwise; and many of them at once in a tree.
+"""The guide's default retention policy, and functions that remove or restore many reflections in a document's tree.
 
-What is done here to a document's tree takes one pass, however many reflections go or come back.
+Each of these functions takes one pass over the sessions, regardless of the number of reflections.
 """
 
 from __future__ import annotations
@@ -22,48 +22,48 @@ SESSIONS = "sessions"
 
 
 def guides_policy(max_age_days: float = MAX_AGE_DAYS, max_per_session: int = MAX_PER_SESSION) -> Policy:
-    """Return the policy by which what is older goes, and what is beyond the newest so many of a session."""
+    """Return the policy that removes reflections above an age, and all but the newest ones of each session."""
     return Policy(max_age_days=max_age_days, max_per_session=max_per_session)
 
 
 def places(tree: Tree, records: Iterable[Record]) -> dict[Key, int]:
-    """Return where in their sessions reflections stand."""
-    found: dict[Key, int] = {}
+    """Return the positions of reflections in their sessions."""
+    positions: dict[Key, int] = {}
     for session, wanted in _by_session(records).items():
         content = tree[SESSIONS][session]
         keys = [item.key if isinstance(item, Reflection) else None for item in content]
         first = dict(zip(reversed(keys), range(len(keys) - 1, -1, -1), strict=True))
-        found.update((key, first[key]) for key in wanted if key in first)
-    return found
+        positions.update((key, first[key]) for key in wanted if key in first)
+    return positions
 
 
 def drop_many(tree: Tree, records: Iterable[Record]) -> None:
-    """Take reflections and their equal copies out; sessions in which nothing is left go too, and their listings."""
-    gone = set()
-    for session, doomed in _by_session(records).items():
+    """Remove reflections and their equal copies, then empty sessions and their entries in `userSessions`."""
+    emptied = set()
+    for session, removed in _by_session(records).items():
         content = tree[SESSIONS][session]
-        content[:] = [item for item in content if not _is_doomed(item, doomed)]
+        content[:] = [item for item in content if not _is_removed(item, removed)]
         if not content:
             del tree[SESSIONS][session]
-            gone.add(session)
-    unlist_sessions(tree.get(USERS, {}), gone)
+            emptied.add(session)
+    unlist_sessions(tree.get(USERS, {}), emptied)
 
 
-def unlist_sessions(users: Tree, gone: set[str]) -> None:
-    """Take sessions that are gone out of the index, and users for whom none is listed then."""
-    for user, listed in list(users.items()) if gone else ():
-        if isinstance(listed, list) and not gone.isdisjoint(one for one in listed if isinstance(one, str)):
-            users[user] = [name for name in listed if not (isinstance(name, str) and name in gone)]
+def unlist_sessions(users: Tree, removed: set[str]) -> None:
+    """Remove sessions from `userSessions`, then users without a session."""
+    for user, listed in list(users.items()) if removed else ():
+        if isinstance(listed, list) and not removed.isdisjoint(name for name in listed if isinstance(name, str)):
+            users[user] = [name for name in listed if not (isinstance(name, str) and name in removed)]
             if not users[user]:
                 del users[user]
 
 
 def put_back(tree: Tree, records: Sequence[tuple[Record, int | None]]) -> None:
-    """Put reflections back at their places in their sessions, as far as others have not moved since."""
+    """Insert reflections at their former positions in their sessions. Items that were added since may shift them."""
     positions = {record.key: position for record, position in records}
     sessions, users = tree.setdefault(SESSIONS, {}), tree.setdefault(USERS, {})
-    for session, found in _by_session(record for record, _ in records).items():
-        returning = sorted(found.values(), key=lambda record: _place(positions[record.key]))
+    for session, restored in _by_session(record for record, _ in records).items():
+        returning = sorted(restored.values(), key=lambda record: _place(positions[record.key]))
         content = sessions.setdefault(session, [])
         content[:] = _merged(content, returning, positions)
         for owner in dict.fromkeys(record.owner for record in returning):
@@ -72,15 +72,15 @@ def put_back(tree: Tree, records: Sequence[tuple[Record, int | None]]) -> None:
 
 
 def _by_session(records: Iterable[Record]) -> dict[str, dict[Key, Reflection]]:
-    found: dict[str, dict[Key, Reflection]] = {}
-    for session, some in groupby((one for one in records if isinstance(one, Reflection)), attrgetter("session_id")):
+    sessions: dict[str, dict[Key, Reflection]] = {}
+    for session, group in groupby((one for one in records if isinstance(one, Reflection)), attrgetter("session_id")):
         if session is not None:
-            found.setdefault(session, {}).update({record.key: record for record in some})
-    return found
+            sessions.setdefault(session, {}).update({record.key: record for record in group})
+    return sessions
 
 
-def _is_doomed(item: Any, doomed: Mapping[Key, Record]) -> bool:
-    record = doomed.get(item.key) if isinstance(item, Reflection) else None
+def _is_removed(item: Any, removed: Mapping[Key, Record]) -> bool:
+    record = removed.get(item.key) if isinstance(item, Reflection) else None
     return record is not None and (item is record or digest(item) == digest(record))
 
 

@@ -1,4 +1,4 @@
-"""The guide's stores of reflections: the same behaviour over memory, files and SQL."""
+"""The reflection stores of the guide, with the same behaviour in memory, in files and in SQL."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from te.reflection_log import ReflectionLog
 
 
 class InMemoryTeReflectionStore(ReflectionLog):
-    """Keeps reflections in memory, each instance its own."""
+    """Stores reflections in memory, separately for each instance."""
 
     def __init__(self) -> None:
         super().__init__(MemoryStore(DOMAIN))
 
 
 class FileTeReflectionStore(ReflectionLog):
-    """Keeps reflections in `te/reflections.json` under a data directory, the configured one by default."""
+    """Stores reflections in `te/reflections.json` in a data directory, by default the configured one."""
 
     def __init__(self, data_dir: Path | None = None) -> None:
         super().__init__(open_file_store(DOMAIN, data_dir))
 
 
 class SqlTeReflectionStore(ReflectionLog):
-    """Keeps reflections in the configured database. Raises StoreUnavailable."""
+    """Stores reflections in the configured database. Raises StoreUnavailable."""
 
     def __init__(self) -> None:
         super().__init__(open_sql_store(DOMAIN))
 
 
 def create_default_te_store() -> ReflectionLog:
-    """Return the store that ORB_PERSISTENCE asks for. Raises StoreUnavailable, and never falls back to another."""
+    """Return the store that ORB_PERSISTENCE selects. Raises StoreUnavailable; it never falls back to another store."""
     return ReflectionLog(open_store(DOMAIN))

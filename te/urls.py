@@ -1,4 +1,4 @@
-"""Where Te's resources are, under /api/v1/."""
+"""The URLs of Te's resources, under /api/v1/."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The admin as an operations console. Imports operations and what is below them, never the API or the commands."""
+"""The admin as an operations console. Imports operations and lower layers, never the API or the commands."""

@@ -29,24 +29,24 @@ PAGES: tuple[str, ...] = (
     "records.history_views",
     "records.trash",
 )
-"""The modules of this package that have pages: `urls(site)` of each returns its addresses."""
+"""The modules of this package that have pages; each has a function `urls(site)` that returns its URL patterns."""
 
 
 class Console(AdminSite):
-    """The admin over the SQL store; it says so where another store is the one in use."""
+    """The admin site over the SQL store. Every page shows a notice if the application uses another store."""
 
     site_header = "Orb persistence"
     site_title = "Orb persistence"
-    index_title = "What is kept"
+    index_title = "Data"
     site_url = None
 
     def get_urls(self) -> list[Any]:
-        """Put our pages before Django's, whose last address takes whatever is left."""
+        """Put our URL patterns before Django's, because Django's last pattern matches every URL."""
         pages = [import_module(f"orbsite.admin.{name}") for name in PAGES]
-        return [*(one for page in pages for one in page.urls(self)), *super().get_urls()]
+        return [*(pattern for page in pages for pattern in page.urls(self)), *super().get_urls()]
 
     def has_permission(self, request: HttpRequest) -> bool:
-        """Let staff in, for as long as a session lasts, and with their second factor where one is asked for."""
+        """Allow staff whose session has not expired and who have entered a second factor, if one is required."""
         return (
             super().has_permission(request)
             and reauthentication.lasts(request, utc_now())
@@ -54,53 +54,53 @@ class Console(AdminSite):
         )
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:
-        """Ask for the second factor first; tell nobody of rows that they may not see; guard who gets in."""
+        """Require the second factor, return 404 for models that the user may not view, and protect access settings."""
 
-        def seen(request: HttpRequest, *arguments: Any, **named: Any) -> Any:
+        def check_permission(request: HttpRequest, *arguments: Any, **named: Any) -> Any:
             page = getattr(view, "__self__", None)
             if not _may_see(page, request):
                 raise Http404
-            asked = reauthentication.of_access(request, page) if isinstance(page, BaseModelAdmin) else None
-            return asked or view(request, *arguments, **named)
+            confirmation = reauthentication.of_access(request, page) if isinstance(page, BaseModelAdmin) else None
+            return confirmation or view(request, *arguments, **named)
 
-        inner = super().admin_view(update_wrapper(seen, view), cacheable)
+        inner = super().admin_view(update_wrapper(check_permission, view), cacheable)
 
-        def outer(request: HttpRequest, *arguments: Any, **named: Any) -> Any:
+        def require_two_factor(request: HttpRequest, *arguments: Any, **named: Any) -> Any:
             if not two_factor.is_missing(request):
                 return inner(request, *arguments, **named)
             return view(request) if view == self.logout else two_factor.send(request)
 
-        return update_wrapper(outer, inner)
+        return update_wrapper(require_two_factor, inner)
 
     def index(self, request: HttpRequest, extra_context: Any = None) -> Any:
-        """Show the dashboard, and below it Django's list of what there is."""
+        """Show the dashboard above Django's list of models."""
         more = {"title": "Dashboard", "dashboard": dashboard.context(request.user, utc_now())}
         return super().index(request, {**more, **(extra_context or {})})
 
     def password_change(self, request: HttpRequest, extra_context: Any = None) -> Any:
-        """Ask for the password first, where guesses are counted, and note that it was changed."""
-        if asked := reauthentication.ask(request):
-            return asked
+        """Require the current password on the page that limits guesses, and add the change to the audit log."""
+        if confirmation := reauthentication.ask(request):
+            return confirmation
         answer = super().password_change(request, extra_context)
         if isinstance(answer, HttpResponseRedirect):
             audit.note(request, "password changed", subject=request.user.pk)
         return answer
 
     def autocomplete_view(self, request: HttpRequest) -> Any:
-        """Offer rows to those who may see them; for others there is nothing here."""
+        """Return 404 instead of 403 to users who may not view the rows."""
         try:
             return super().autocomplete_view(request)
         except PermissionDenied as problem:
             raise Http404 from problem
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
-        """Add the notice to every page, and whether it leads to the operations."""
+        """Add the notice about the store, and whether the page links to the operations."""
         operates = self.has_permission(request) and views.may_look(request)
         return super().each_context(request) | {"persistence_notice": _notice(), "operates": operates}
 
 
 def _may_see(page: Any, request: HttpRequest) -> bool:
-    """Tell whether somebody may see anything of the model whose page this is; other pages look for themselves."""
+    """Return whether the user may view or add rows of the page's model. Pages without a model check for themselves."""
     return (
         not isinstance(page, BaseModelAdmin)
         or page.has_view_or_change_permission(request)
@@ -112,4 +112,7 @@ def _notice() -> str:
     mode = app_settings.persistence()
     if mode is Persistence.SQL:
         return ""
-    return f"The store in use is {mode.value}; these pages show the SQL tables. Set ORB_PERSISTENCE=sql to use them."
+    return (
+        f"The application uses the {mode.value} store, but these pages show the SQL tables. "
+        "To use the SQL tables, set ORB_PERSISTENCE=sql."
+    )

@@ -1,1 +1,1 @@
-"""The REST API: what all resources share. The resources themselves are in each app's `api.py`."""
+"""The shared parts of the REST API. Each app defines its resources in its own `api.py`."""

@@ -1,15 +1,15 @@
-"""Strong ETags, and what `If-Match` and `If-None-Match` ask for.
+"""Strong ETags, and the conditions `If-Match` and `If-None-Match`.
 
-An ETag is the digest of a record, quoted. A resource that reads says
+An ETag is the quoted digest of a record. A resource that reads a record checks
 
     if is_unchanged(request, etag(record)): return not_modified(etag(record))
 
-and one that writes over what is there takes `expect` from `expected`, and hands it to `Store.put`, which is atomic:
+A resource that replaces a record passes the digest of `expected` to `Store.put`, which compares and sets atomically:
 
     store.put([new], expect=expected(request, current))
 
-Two clients with the same ETag: one is answered 200, the other 412, also where the second one came between the two
-lines. `must_be_free(request)` tells whether only a creation is wanted (`If-None-Match: *`, 412 where it is there).
+If two clients send the same ETag at the same time, one is answered 200 and the other 412. `must_be_free(request)` tells
+whether the request may only create a record (`If-None-Match: *`, 412 if the record exists).
 """
 
 from __future__ import annotations
@@ -28,48 +28,48 @@ from orbsite.storage.records.record import Record
 _TAG = re.compile(r'(?P<weak>W/)?(?P<tag>"[\x21\x23-\x7e\x80-\xff]*")')
 
 _WEAK = (
-    'If-Match compares strong ETags alone, and what was sent is weak (W/"..."), perhaps because a proxy made it so. '
-    "Send the ETag as this API gave it, without W/."
+    'If-Match compares strong ETags only, but the request has a weak one (W/"..."), perhaps changed by a proxy. '
+    "Send the ETag as this API returned it, without W/."
 )
 
 
 def etag(record: Record) -> str:
-    """Return the ETag of a record."""
+    """Return the ETag of a record: its digest in quotes."""
     return f'"{digest(record)}"'
 
 
 def is_unchanged(request: Any, tag: str) -> bool:
-    """Tell whether the caller has what has this ETag already."""
-    asked = request.headers.get("If-None-Match", "")
-    return asked.strip() == "*" or tag in _tags(asked, weak_too=True)
+    """Tell whether the client already has the version with this ETag (`If-None-Match`)."""
+    condition = request.headers.get("If-None-Match", "")
+    return condition.strip() == "*" or tag in _tags(condition, weak_too=True)
 
 
 def not_modified(tag: str) -> HttpResponse:
-    """Return the answer to who has it already."""
+    """Return the 304 response for a client that has the current version."""
     return HttpResponse(status=HTTPStatus.NOT_MODIFIED, headers={"ETag": tag})
 
 
 def expected(request: Any, current: Record | None) -> str | None:
-    """Return the digest of what may be replaced or removed, or None where no condition was sent.
+    """Return the digest that the stored record must have, or None if the request has no `If-Match`.
 
-    Raises Problem: 412 where something else is there, or nothing; 428 where a condition is needed and was not sent.
+    Raises Problem: 412 if the current record is missing or differs; 428 if a condition is required and missing.
     """
-    asked = request.headers.get("If-Match")
-    if asked is None:
+    condition = request.headers.get("If-Match")
+    if condition is None:
         if current is not None and settings.ORB_API_REQUIRE_IF_MATCH:
             raise Problem(UNCONDITIONAL)
         return None
     if current is None:
         raise Problem(CHANGED)
-    there = digest(current)
-    if asked.strip() != "*" and f'"{there}"' not in _tags(asked):
-        only_weak = bool(_tags(asked, weak_too=True)) and not _tags(asked)
-        raise Problem(CHANGED, _WEAK if only_weak else "", headers={"ETag": f'"{there}"'})
-    return there
+    current_digest = digest(current)
+    if condition.strip() != "*" and f'"{current_digest}"' not in _tags(condition):
+        only_weak = bool(_tags(condition, weak_too=True)) and not _tags(condition)
+        raise Problem(CHANGED, _WEAK if only_weak else "", headers={"ETag": f'"{current_digest}"'})
+    return current_digest
 
 
 def must_be_free(request: Any) -> bool:
-    """Tell whether the caller wants to create, and not to replace."""
+    """Tell whether the request may only create a record, not replace one (`If-None-Match: *`)."""
     return bool(request.headers.get("If-None-Match", "").strip() == "*")
 
 

@@ -1,19 +1,19 @@
-"""`Idempotency-Key`: a creation that is sent twice, because nobody knows whether it arrived, happens once.
+"""`Idempotency-Key`: a creation that a client sends again with the same key is executed once.
 
-A resource that creates wraps what it does:
+A resource that creates records wraps the creation:
 
     def post(self, request: Request, user: str) -> Any:
         return once(self, lambda attempt: self._create(attempt, user), can_replay=True)
 
-`attempt.moment` is when the request came first, and `attempt.new_id(0)` an id that is the same each time: a creation
-that a crash interrupted is done again with both, and comes to the same record. Without the header they are now, and
-any id. With it the same key and body are answered the same, also where many come at once: one does the work, the
-others wait for its answer. Another body or address under the same key is answered 422. Refusals (4xx) are not kept,
-so that what was wrong can be mended under the same key.
+`attempt.moment` is the time of the first request with the key, and `attempt.new_id(0)` an id that is the same in every
+attempt: a creation that a crash interrupted is repeated with both and creates the same record. Without the header they
+are the current time and a random id. Requests with the same key and body get the same response, also if they arrive
+concurrently: one is executed, the others wait for its response. The same key with another body or address is answered
+422. Client errors (4xx) are not stored, so that the client can correct the request under the same key.
 
-Small answers are kept as they are. Of a large one, digest, status and headers are kept where `act` can make it again
-from the same request: with `attempt.is_replay` it answers what it answered first, and neither reads nor writes a
-record. So the answer is the same whatever became of the record since.
+Small responses are stored in full. For a large response, only digest, status and headers are stored if `act` can
+rebuild the body from the request: with `attempt.is_replay` it returns the first response again and neither reads nor
+writes a record. The response therefore stays the same after later changes to the record.
 """
 
 from __future__ import annotations
@@ -45,28 +45,28 @@ logger = logging.getLogger(__name__)
 
 HEADER = "Idempotency-Key"
 LONGEST = timedelta(seconds=60)
-"""After what time nobody works on a request any more, for its worker has died."""
+"""The time after which a claim expires, because its worker must have died."""
 PATIENCE = 30.0
-"""Seconds for which a request waits for the answer to another one."""
+"""The number of seconds for which a request waits for the response to an equal request."""
 SMALL = 64 * 1024
-"""Up to how many bytes an answer is kept as it is."""
+"""The maximum size in bytes of a response that is stored in full."""
 _PAUSE = 0.05
-_MOST_OF_A_KEY = 255
+_MAX_KEY_LENGTH = 255
 _KEPT_HEADERS = ("Content-Type", "ETag", "Location")
 
 
 @dataclass(frozen=True, slots=True)
 class IdempotentRequest:
-    """One of the times that a creation was asked for."""
+    """One attempt to execute a creation."""
 
     moment: datetime
-    """When it was asked for first."""
+    """The time of the first request with this key."""
     _seed: str | None = None
     is_replay: bool = False
-    """Whether it was done, and only the answer is wanted."""
+    """Whether the creation was executed before, and only its response is needed."""
 
     def new_id(self, number: int) -> str:
-        """Return the id for the record of a number in the request, the same in each attempt."""
+        """Return the id for the record at an index of the request. It is the same in each attempt."""
         return str(uuid4() if self._seed is None else uuid5(NAMESPACE_URL, f"{self._seed}#{number}"))
 
 
@@ -77,49 +77,54 @@ def once(
     *,
     can_replay: bool = False,
 ) -> Any:
-    """Return the answer of an act, which is done once for each key that a token sends. Raises Problem.
+    """Execute `act` once for each key of a token, and return its response. Raises Problem.
 
-    `can_replay` says that the act makes its answer from the request and the attempt alone.
+    `can_replay` says that `act` can rebuild its response from the request and the attempt alone.
     """
     request = view.request
     key = request.headers.get(HEADER)
     if key is None:
         return act(IdempotentRequest(now()))
-    if not 0 < len(key) <= _MOST_OF_A_KEY or not key.isprintable() or not key.isascii():
-        raise Problem(BAD, errors=[(HEADER, f"is 1 to {_MOST_OF_A_KEY} printable characters of ASCII")])
+    if not 0 < len(key) <= _MAX_KEY_LENGTH or not key.isprintable() or not key.isascii():
+        raise Problem(BAD, errors=[(HEADER, f"is 1 to {_MAX_KEY_LENGTH} printable characters of ASCII")])
     text = canonical([request.method, request.path, view.body()])
-    user = view.kwargs.get("user", "")  # of one whom no store can hold, nothing will be kept
+    user = view.kwargs.get("user", "")  # an id that no store accepts has no records
     about = {"request": sha256(text).hexdigest(), "user_id": user if can_be_stored(user) else ""}
     ours = _claimed(request.auth, key, about, now)
     if ours.body_digest:
         return _replayed(view, ours, act)
     if ours.status is not None:
-        return _again(ours, bytes(ours.body))
-    return _first(view, ours, act, can_replay=can_replay)
+        return _replay(ours, bytes(ours.body))
+    return _executed(view, ours, act, can_replay=can_replay)
 
 
 def _claimed(token: Any, key: str, about: dict[str, str], now: Callable[[], datetime]) -> Answer:
-    """Return what is known of a key: an answer, or, for whoever has to give one, the claim to do so."""
+    """Return the stored response for a key, or the claim of this request to execute the creation."""
     deadline = time.monotonic() + PATIENCE
     while True:
-        row, is_ours = _look(token, key, about, now())
+        row, is_ours = _find_or_claim(token, key, about, now())
         if row.request != about["request"]:
             raise Problem(REUSED)
         if is_ours or row.status is not None:
             return row
         if time.monotonic() > deadline:
-            raise Problem(CONFLICT, "The same request is still being worked on.", headers={"Retry-After": "5"})
+            raise Problem(
+                CONFLICT,
+                "The same request is still in progress. Retry after the time in Retry-After.",
+                headers={"Retry-After": "5"},
+            )
         time.sleep(_PAUSE)
 
 
-def _look(token: Any, key: str, about: dict[str, str], now: datetime) -> tuple[Answer, bool]:
-    """Return the row of a key, and whether it is ours to answer: nobody works on it, or whoever did has died.
+def _find_or_claim(token: Any, key: str, about: dict[str, str], now: datetime) -> tuple[Answer, bool]:
+    """Return the row of a key, and whether this request has claimed it.
 
-    Who waits only reads, so that waiting keeps nobody from writing.
+    A request can claim a row that has no response and no valid claim. Waiting requests only read, so that they do not
+    block writers.
     """
-    there = Answer.objects.filter(token=token, key=key).first()
-    if there is not None and not _is_old(there, now) and not _is_free(there, about, now):
-        return there, False
+    current = Answer.objects.filter(token=token, key=key).first()
+    if current is not None and not _is_old(current, now) and not _is_free(current, about, now):
+        return current, False
     mine = secrets.token_hex(16)
 
     def take() -> Answer:
@@ -137,8 +142,8 @@ def _look(token: Any, key: str, about: dict[str, str], now: datetime) -> tuple[A
 
     try:
         row = TransactionRetry("default").run(take)
-    except IntegrityError:  # somebody was faster
-        return _look(token, key, about, now)
+    except IntegrityError:  # another request has created the row
+        return _find_or_claim(token, key, about, now)
     return row, row.claim == mine
 
 
@@ -147,22 +152,22 @@ def _is_old(row: Answer, now: datetime) -> bool:
 
 
 def _is_free(row: Answer, about: dict[str, str], now: datetime) -> bool:
-    """Tell whether a row waits for the answer to this request, and nobody works on it."""
+    """Tell whether a row belongs to this request, has no response and no valid claim."""
     is_claimed = row.claimed_at is not None and row.claimed_at >= now - LONGEST
     return not is_claimed and row.request == about["request"] and row.status is None
 
 
-def _first(view: Any, ours: Answer, act: Callable[[IdempotentRequest], Any], *, can_replay: bool) -> Any:
-    """Do it, and keep the answer; a refusal is forgotten, and what failed may be tried again."""
+def _executed(view: Any, ours: Answer, act: Callable[[IdempotentRequest], Any], *, can_replay: bool) -> Any:
+    """Execute the creation and store its response. After an error the key can be used again."""
     mine = Answer.objects.filter(pk=ours.pk, claim=ours.claim)
     try:
         answer = act(IdempotentRequest(ours.began_at, _seed(ours)))
     except Exception as problem:
-        told = problem_of(problem, view.request)
-        if told is not None and told.kind.status < HTTPStatus.INTERNAL_SERVER_ERROR:
-            _keep(mine.delete)
+        translated = problem_of(problem, view.request)
+        if translated is not None and translated.kind.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            _save(mine.delete)
         else:
-            _keep(lambda: mine.update(claimed_at=None))
+            _save(lambda: mine.update(claimed_at=None))
         raise
     finished = _finished(view, answer)
     headers = {name: finished[name] for name in _KEPT_HEADERS if name in finished}
@@ -170,7 +175,7 @@ def _first(view: Any, ours: Answer, act: Callable[[IdempotentRequest], Any], *, 
     kept = {"body": body}
     if can_replay and len(body) > SMALL:
         kept = {"body_digest": sha256(body).hexdigest()}
-    _keep(lambda: mine.update(status=finished.status_code, headers=headers, **kept))
+    _save(lambda: mine.update(status=finished.status_code, headers=headers, **kept))
     return finished
 
 
@@ -179,34 +184,35 @@ def _seed(ours: Answer) -> str:
 
 
 def _replayed(view: Any, kept: Answer, act: Callable[[IdempotentRequest], Any]) -> HttpResponse:
-    """Return an answer that is made again. Raises Problem where this version makes another one of the same request."""
-    made = _finished(view, act(IdempotentRequest(kept.began_at, _seed(kept), is_replay=True)))
-    if sha256(made.content).hexdigest() != kept.body_digest:
-        where = {name: value for name, value in kept.headers.items() if name == "Location"}
-        raise Problem(CONFLICT, "It was done, and its answer is not kept any more; read what there is.", headers=where)
-    return _again(kept, made.content)
+    """Return a response that is rebuilt from the request. Raises Problem if it differs from the first response."""
+    rebuilt = _finished(view, act(IdempotentRequest(kept.began_at, _seed(kept), is_replay=True)))
+    if sha256(rebuilt.content).hexdigest() != kept.body_digest:
+        location = {name: value for name, value in kept.headers.items() if name == "Location"}
+        detail = "The request was executed before, but its response is no longer available; read the record instead."
+        raise Problem(CONFLICT, detail, headers=location)
+    return _replay(kept, rebuilt.content)
 
 
-def _keep(act: Callable[[], Any]) -> None:
-    """Note what became of a request, where that can be; where not, what was done is answered all the same.
+def _save(act: Callable[[], Any]) -> None:
+    """Store the outcome of a request. If that fails, the creation is answered all the same.
 
-    The claim runs out then, and whoever sends the request again comes to the same record.
+    The claim then expires, and a repeated request creates the same record.
     """
     try:
         TransactionRetry("default").run(act)
     except (OrbError, Error) as problem:
-        logger.warning("what became of a request was not noted: %s", type(problem).__name__)
+        logger.warning("the outcome of an idempotent request could not be stored: %s", type(problem).__name__)
 
 
 def _finished(view: Any, answer: Any) -> Any:
-    """Return an answer with its bytes."""
+    """Return a response whose body is rendered."""
     if isinstance(answer, Response):
         answer = view.finalize_response(view.request, answer)
         answer.render()
     return answer
 
 
-def _again(kept: Answer, body: bytes) -> HttpResponse:
+def _replay(kept: Answer, body: bytes) -> HttpResponse:
     answer = HttpResponse(body, status=kept.status)
     for name, value in kept.headers.items():
         answer[name] = value

@@ -1,4 +1,4 @@
-"""JSON Merge Patch (RFC 7396): what to change of a record, and the change itself, with nobody in between.
+"""Applies a JSON Merge Patch (RFC 7396) to a record, atomically.
 
 return self.shown(patched(self, request, read=lambda: ..., fixed={"userId": user}, implied={"updatedAt": ...}))
 """
@@ -20,16 +20,16 @@ _ATTEMPTS = 5
 
 
 def merged(target: Any, patch: Any) -> Any:
-    """Return what a patch makes of a value; null removes a member."""
+    """Return the value after a patch. A null in the patch removes the member."""
     if not isinstance(patch, Mapping):
         return patch
-    made = dict(target) if isinstance(target, Mapping) else {}
+    result = dict(target) if isinstance(target, Mapping) else {}
     for name, value in patch.items():
         if value is None:
-            made.pop(name, None)
+            result.pop(name, None)
         else:
-            made[name] = merged(made.get(name), value)
-    return made
+            result[name] = merged(result.get(name), value)
+    return result
 
 
 def patched(
@@ -40,10 +40,10 @@ def patched(
     fixed: Mapping[str, str],
     implied: Mapping[str, Any] | None = None,
 ) -> R:
-    """Change a record as the body says, and return what it is then. Raises Problem, Http404 and Conflict.
+    """Apply the patch in the body to a record, and return the changed record. Raises Problem, Http404 and Conflict.
 
-    Without `If-Match` it is tried again on what others have made of it meanwhile; `fixed` members never change, and
-    `implied` ones do where the patch does not say how.
+    Without `If-Match`, a concurrent change makes it read the record again and retry. `fixed` members cannot change.
+    `implied` members are set unless the patch sets them.
     """
     patch = view.object_of(view.body())
     others = [name for name, value in fixed.items() if patch.get(name, value) != value]
@@ -52,15 +52,15 @@ def patched(
         raise Problem(BAD, errors=wrong)
     for attempt in range(_ATTEMPTS):
         current = found(read())
-        asked = expected(request, current)
+        required_digest = expected(request, current)
         changed = view.record(type(current), merged(current.as_json(), {**(implied or {}), **patch}))
         try:
-            view.store.put([changed], expect=asked or digest(current))
+            view.store.put([changed], expect=required_digest or digest(current))
         except OwnerConflict:
             raise
         except Conflict:
-            if asked is not None or attempt == _ATTEMPTS - 1:
+            if required_digest is not None or attempt == _ATTEMPTS - 1:
                 raise
         else:
             return changed
-    raise Conflict("others change it all the time; try again later")
+    raise Conflict("other requests keep changing the record; try again later")

@@ -1,4 +1,4 @@
-"""Operations: figures at once, long work as a job that is started here, done by a worker, and followed."""
+"""Operations: statistics, and long operations as jobs, which are started and monitored here and run by a worker."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from orbsite.storage.findings import ROOT, step
 from orbsite.storage.records.domain import registered
 
 OFFERED = ("validate", "migrate", "verify", "rollback", "compact", "export", "check", "backup")
-"""The operations that can be started, by their names in `requests.OPERATIONS`."""
+"""The operations that the API can start, by their names in `catalog.OPERATIONS`."""
 JOBS = "/api/v1/operations/jobs"
-WAITED = "Job-Already-Queued"
-"""The header that says that an equal job waited already, and that the answer shows that one."""
+ALREADY_QUEUED = "Job-Already-Queued"
+"""The header which says that an equal job was queued already, and that the response shows that job."""
 _OPERATE = dict.fromkeys(("GET", "HEAD", "POST", "DELETE"), "operate")
 _TIME = {"type": ["string", "null"], "format": "date-time"}
-_WORK = {
+_JOB = {
     "type": "object",
     "required": ["id", "operation", "arguments", "state", "progress", "expected", "result", "error", "createdAt"],
     "properties": {
@@ -50,53 +50,53 @@ _WORK = {
     },
     "additionalProperties": False,
 }
-_WAITED = OpenApiParameter(
-    WAITED,
+_ALREADY_QUEUED = OpenApiParameter(
+    ALREADY_QUEUED,
     {"type": "string", "enum": ["true"]},
     OpenApiParameter.HEADER,
     response=[202],
-    description="An equal job of the same token waited already; this is that one.",
+    description="An equal job of the same token was queued already. The response shows that job.",
 )
-described("Job", _WORK)
+described("Job", _JOB)
 described("Report", {"type": "object", "required": ["run", "ok", "domains", "findings"]})
 
 
 class Stats(OrbView):
-    """How much there is."""
+    """The statistics of the stores."""
 
     scopes = _OPERATE
     needs_every_user = True
 
     @extend_schema(operation_id="stats", responses={200: shape("Report")})
     def get(self, request: Request) -> Any:  # noqa: ARG002 -- Django's signature
-        """Count what the stores in use hold."""
+        """Count the records of the configured stores."""
         return Response(stats([opened(domain) for domain in registered()], now=utc_now).as_json())
 
 
 class Start(OrbView):
-    """Long work that can be started."""
+    """A long operation that can be started as a job."""
 
     operation: ClassVar[str]
 
     def post(self, request: Request) -> Any:  # noqa: ARG002 -- Django's signature
-        """Queue it, and say where to follow it; the body holds its arguments, {} for none."""
+        """Queue the operation as a job, whose address is in `Location`. The body has its arguments, {} for none."""
         return once(self, self._start)
 
     def _start(self, attempt: IdempotentRequest) -> Any:
         token, arguments = self.token, self._arguments()
-        who: dict[str, Any] = {"actor": f"token {token.prefix}", "address": of_client(self.request), "token": token}
+        origin: dict[str, Any] = {"actor": f"token {token.prefix}", "address": of_client(self.request), "token": token}
         try:
             require_for(token, catalog.read(self.operation, arguments))
-            job, is_new = jobs.get_or_start(self.operation, arguments, now=utc_now, attempt=attempt.new_id(0), **who)
+            job, is_new = jobs.get_or_start(self.operation, arguments, now=utc_now, attempt=attempt.new_id(0), **origin)
         except QuotaExceeded:
             raise
         except OrbError as problem:
             raise Problem(BAD, errors=[(ROOT, str(problem))]) from problem
         headers = {"Location": f"{JOBS}/{job.pk}"}
-        return Response(_shown(job), status=202, headers=headers if is_new else headers | {WAITED: "true"})
+        return Response(_shown(job), status=202, headers=headers if is_new else headers | {ALREADY_QUEUED: "true"})
 
     def _arguments(self) -> dict[str, Any]:
-        """Return what was sent, by the names that the operation has for it. Raises Problem."""
+        """Return the arguments of the body, under their Python names. Raises Problem."""
         names = _names(catalog.OPERATIONS[self.operation])
         given = self.object_of(self.body())
         unknown = [(step(ROOT, name), "is not known here") for name in given if name not in names]
@@ -106,24 +106,24 @@ class Start(OrbView):
 
 
 class OneJob(OrbView):
-    """A job: how far it is, and what came of it."""
+    """A job: its state, its progress and its result."""
 
     scopes = _OPERATE
 
     @extend_schema(operation_id="getJob", responses={200: shape("Job")})
     def get(self, request: Request, job: int) -> Any:  # noqa: ARG002 -- Django's signature
-        """Follow a job."""
+        """Return the state, the progress and the result of a job."""
         return Response(_shown(job_for(self.token, job)))
 
 
 class Cancel(OrbView):
-    """The end of a job that is wanted."""
+    """The cancellation of a job."""
 
     scopes = _OPERATE
 
     @extend_schema(operation_id="cancelJob", request=None, responses={202: shape("Job")})
     def post(self, request: Request, job: int) -> Any:  # noqa: ARG002 -- Django's signature
-        """Cancel a job that waits or runs; one that runs ends where it can be gone on with (409 where it ended)."""
+        """Cancel a queued or running job (409 if it has ended). A running job stops where it can be resumed."""
         job_for(self.token, job)
         try:
             return Response(_shown(jobs.cancel(job, now=utc_now)), status=202)
@@ -132,14 +132,14 @@ class Cancel(OrbView):
 
 
 def view_of(name: str) -> type[Start]:
-    """Return the resource that starts an operation."""
+    """Return the view class that starts an operation."""
     kind = catalog.OPERATIONS[name]
     declared = {"scopes": {"POST": kind.scope}, "needs_every_user": not kind.takes_one_user}
     view = type(f"Start{kind.__name__}", (Start,), {"operation": name, "__doc__": kind.__doc__, **declared})
     described_as = extend_schema(
         operation_id=name,
         description=f"{kind.__doc__} {_needs(kind)}",
-        parameters=[IDEMPOTENT, _WAITED],
+        parameters=[IDEMPOTENT, _ALREADY_QUEUED],
         request={"application/json": described(f"{kind.__name__}Arguments", _arguments_of(kind))},
         responses={202: shape("Job")},
     )
@@ -147,14 +147,15 @@ def view_of(name: str) -> type[Start]:
 
 
 def _needs(kind: type[Operation]) -> str:
-    """Return what an operation needs of a token, as text."""
+    """Return a description of the token that an operation needs."""
     reach = (
-        "With `user`, a token for that user suffices; else one for every user is needed."
+        "With `user`, a token for that user suffices; without it, a token for every user is needed."
         if (kind.takes_one_user)
         else "A token for every user is needed."
     )
     more = "".join(f" With `{_camel(name)}`, the scope `admin` is needed." for name in kind.admin_when)
-    return f"{reach}{more} An equal job of the same token that still waits is answered instead of a new one."
+    queued = "If an equal job of the same token is queued, the response shows that job and no new one is created."
+    return f"{reach}{more} {queued}"
 
 
 def _arguments_of(kind: type[Operation]) -> dict[str, Any]:
@@ -168,7 +169,7 @@ def _arguments_of(kind: type[Operation]) -> dict[str, Any]:
 
 
 def _names(kind: type[Operation]) -> dict[str, str]:
-    """Return the arguments of an operation by their names in the API."""
+    """Return the Python names of an operation's arguments by their names in the API."""
     return {_camel(name): name for name in kind.__struct_encode_fields__}
 
 

@@ -1,17 +1,17 @@
-"""Keyset pages: they neither skip nor repeat what is there all the while, however much is added meanwhile.
+"""Keyset pagination: pages neither skip nor repeat existing records, even if records are added in between.
 
-A resource says what it looks for, and answers with a page:
+A resource searches and answers with a page:
 
-    asked = Asked.of(request, Reflection, {"user": user, "tag": tag})
+    wanted = PageRequest.of(request, Reflection, {"user": user, "tag": tag})
     unreadable = list[Finding]()
-    found = store.find(Reflection, {"user_id": user}, tag=tag, **asked.bounds, findings=unreadable)
-    return asked.page(found, unreadable=unreadable)
+    records = store.find(Reflection, {"user_id": user}, tag=tag, **wanted.bounds, findings=unreadable)
+    return wanted.page(records, unreadable=unreadable)
 
-A page may have fewer items than it was asked for: of large ones as many as take ORB_API_PAGE_BYTES, and one at least.
+A page may have fewer items than the limit: it ends at ORB_API_PAGE_BYTES, but has one item at least.
 
-The body is `{"items": [...], "next": "<address or null>"}`, with `unreadable` where something does not decode, and a
-`Link` header says the same. A cursor is the place of the last item, in a form that is nobody's business; it goes with
-the conditions it was made under, and with no others (400).
+The body is `{"items": [...], "next": "<address or null>"}`, with `unreadable` if items cannot be decoded. A `Link`
+header repeats the next address. A cursor is opaque: it encodes the position of the last item and the search conditions.
+A cursor that is sent with other conditions is answered 400.
 """
 
 from __future__ import annotations
@@ -38,27 +38,27 @@ from orbsite.storage.findings import Finding, Unreadable
 from orbsite.storage.records.record import Record
 
 MOST = 100
-"""How many items a page has at most, and where nothing is asked for."""
+"""The maximum number of items of a page, which is the default too."""
 MOST_UNREADABLE = 100
-"""How many items that do not decode one answer names."""
+"""The maximum number of undecodable items that one response lists."""
 _DIGITS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """Which page is wanted."""
+    """A request for one page of records."""
 
     request: Any
     kind: type[Record]
     limit: int
     after: tuple[Any, ...] | None
-    """The `order` of the last record of the page before; for `Store.find`."""
+    """The `order` of the last record of the previous page, for `Store.find`."""
     conditions: str
-    """A digest of what the pages are about."""
+    """A digest of the record kind and the search conditions."""
 
     @classmethod
     def of(cls, request: Any, kind: type[Record], conditions: Mapping[str, Any]) -> PageRequest:
-        """Return the page that a request asks for by `limit` and `cursor`. Raises Problem."""
+        """Return the page request that the parameters `limit` and `cursor` describe. Raises Problem."""
         about = sha256(canonical({"kind": kind.plural, **conditions})).hexdigest()[:_DIGITS]
         cursor = request.query_params.get("cursor")
         after = None if cursor is None else _opened(cursor, kind, about)
@@ -66,21 +66,21 @@ class PageRequest:
 
     @property
     def bounds(self) -> dict[str, Any]:
-        """Where to begin and how much to find, for `Store.find`: one record more than is shown, where there is one."""
+        """The start and the limits for `Store.find`, with one more record than the page shows."""
         return {"after": self.after, "limit": self.limit + 1, "max_bytes": settings.ORB_API_PAGE_BYTES}
 
     def page(
         self, found: Sequence[Record], items: Sequence[Any] | None = None, *, unreadable: Sequence[Finding] = ()
     ) -> Any:
-        """Return the answer, from one record more than fits, so that it is known whether there is a next page.
+        """Return the response. `found` has one more record than the page shows if there is a next page.
 
-        `items` are what to show in their places, where that is not the records themselves. `unreadable` are the
-        findings of the read: what does not decode is named beside the items.
+        `items` replace the records in the body. `unreadable` are the findings of the read, which the body lists
+        beside the items.
         """
-        is_too_much = len(found) > 1 and sum(map(memory_size, found)) > settings.ORB_API_PAGE_BYTES
-        goes_on = len(found) > self.limit or is_too_much
-        shown = found[:-1] if goes_on else found
-        following = self._next(shown[-1]) if goes_on else None
+        is_too_large = len(found) > 1 and sum(map(memory_size, found)) > settings.ORB_API_PAGE_BYTES
+        has_next = len(found) > self.limit or is_too_large
+        shown = found[:-1] if has_next else found
+        following = self._next(shown[-1]) if has_next else None
         printed = encoded_list(self.kind, shown) if items is None else compact(list(items[: len(shown)]))
         body = msgspec.Raw(
             b'{"items":' + printed + b',"next":' + msgspec.json.encode(following) + named(unreadable) + b"}"
@@ -98,13 +98,13 @@ class PageRequest:
 
 
 def named(unreadable: Sequence[Finding]) -> bytes:
-    """Return the member of a body that names what does not decode; nothing where all of it does."""
-    told = [as_json(one) for one in unreadable[:MOST_UNREADABLE]]
-    return b',"unreadable":' + msgspec.json.encode(told) if told else b""
+    """Return the body's member `unreadable`, which lists the undecodable items, or no bytes if there are none."""
+    items = [as_json(finding) for finding in unreadable[:MOST_UNREADABLE]]
+    return b',"unreadable":' + msgspec.json.encode(items) if items else b""
 
 
 def as_json(finding: Finding) -> dict[str, Any]:
-    """Return what an answer says of an item that does not decode: its kind and its key, and none of its text."""
+    """Return the entry for an undecodable item: its kind, its key and the message, without its content."""
     kind, key = (finding.kind, finding.key) if isinstance(finding, Unreadable) else ("", ())
     return {"kind": kind, "key": list(key), "message": finding.message}
 

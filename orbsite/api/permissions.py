@@ -1,7 +1,7 @@
-"""What a token may do: 404 for other users' things, whatever there is of them, then 403 for lack of scope or reach.
+"""Checks what a token may do: 404 for other users' data, whether it exists or not, then 403 for a missing permission.
 
-A token has scopes, which say what it may do, and a reach, the users for whose data it may do it. A view names the scope
-that each method needs; an operation declares its own needs, see `orbsite.operations.jobs.parameters.Request`.
+A token has scopes, which list the actions that it allows, and a set of users whose data it may access. A view names
+the scope that each method needs. An operation declares its own needs in `orbsite.operations.jobs.parameters.Request`.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from orbsite.operations.jobs.catalog import read
 from orbsite.operations.jobs.parameters import Request as Operation
 from orbsite.storage.errors import OrbError
 
-EVERY_USER = "This concerns the data of every user; it needs a token that is for every user."
-OTHER_USER = "This concerns a user for whom the token is not."
+EVERY_USER = "This request concerns the data of every user. Use a token that is valid for every user."
+OTHER_USER = "The token is not valid for the user that this request concerns."
 
 
 class TokenMay(BasePermission):
-    """Asks for the user of the route, for the scope that the view names for the method, and for the reach."""
+    """Checks the user of the route, the scope that the method needs, and whether every user is needed."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        """Tell whether the token may do this. Raises Http404 for another user's address, and Problem."""
+        """Tell whether the token allows the request. Raises Http404 for another user's address, and Problem."""
         token = request.auth
         if not isinstance(token, Token):
             return False
@@ -44,13 +44,13 @@ class TokenMay(BasePermission):
 
 
 def require(token: Token, scope: str) -> None:
-    """Raise Problem where a token lacks a scope."""
+    """Raise Problem if the token lacks the scope."""
     if not token.allows(scope):
-        raise Problem(FORBIDDEN, f"The token lacks the scope that this needs: {scope}.")
+        raise Problem(FORBIDDEN, f"The token lacks the scope that this request needs: {scope}.")
 
 
 def require_for(token: Token, operation: Operation) -> None:
-    """Raise Problem where a token may not start an operation with its arguments."""
+    """Raise Problem if the token does not allow the operation with these arguments."""
     require(token, operation.needed_scope)
     user = operation.user_concerned
     if user is None and not token.every_user:
@@ -60,9 +60,9 @@ def require_for(token: Token, operation: Operation) -> None:
 
 
 def job_for(token: Token, number: int) -> Job:
-    """Return a job that a token may see: any for every user, else its own, about its own users alone.
+    """Return a job that the token may see. Raises Http404.
 
-    Raises Http404.
+    A token for every user sees all jobs. Any other token sees the jobs that it started for its own users.
     """
     jobs = Job.objects.filter(pk=number)
     job = (jobs if token.every_user else jobs.filter(token=token)).first()

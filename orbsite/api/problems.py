@@ -1,14 +1,14 @@
-"""Every error as `application/problem+json` (RFC 9457).
+"""Renders every error as `application/problem+json` (RFC 9457).
 
-A resource raises what it has: an `OrbError` of a store, a `Problem` of its own, Django's Http404 or an exception of
-REST framework. `handler` makes one answer of each:
+A resource raises an `OrbError` of a store, a `Problem` of its own, Django's Http404 or an exception of REST framework.
+`handler` turns each of them into a response:
 
     raise Problem(BAD, errors=[("$.limit", "is a number from 1 to 100")])
-    raise Problem(CONFLICT, "a profile is there already")
+    raise Problem(CONFLICT, "the profile exists already")
     raise Http404
 
-An answer has `type`, `title`, `status`, `detail`, `instance` (the request, as in the log) and, where fields are wrong,
-`errors` with the `path` and `message` of each. What an operator has to know is logged; callers are not told of it.
+A response has `type`, `title`, `status`, `detail`, `instance` (the request id, as in the log) and, for invalid fields,
+`errors` with the `path` and `message` of each. Details for operators are logged and not sent to callers.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 MOST_ERRORS = 100
-"""How many wrong fields one answer lists."""
+"""The maximum number of invalid fields that one response lists."""
 SECONDS_TO_WAIT = "2"
 
 
@@ -46,34 +46,36 @@ class Kind:
     name: str
     title: str
     detail: str = ""
-    """What is told where nothing else may be."""
+    """The default text, for errors whose own message callers may not see."""
 
 
-BAD = Kind(400, "invalid", "The request is not valid", "Something in the request breaks a rule.")
+BAD = Kind(400, "invalid", "The request is not valid", "The request breaks a rule of this API.")
 UNAUTHENTICATED = Kind(401, "unauthenticated", "Credentials are needed", "Send a valid token: Authorization: Bearer …")
-FORBIDDEN = Kind(403, "forbidden", "The token does not allow this", "The token lacks the scope that this needs.")
-MISSING = Kind(404, "not-found", "There is nothing here", "Nothing that this token may see has this address.")
+FORBIDDEN = Kind(403, "forbidden", "The token does not allow this", "The token lacks the scope of this request.")
+MISSING = Kind(404, "not-found", "Not found", "No resource that this token may see has this address.")
 METHOD = Kind(405, "method-not-allowed", "The method is not allowed here", "See the header Allow.")
-UNACCEPTABLE = Kind(406, "not-acceptable", "No acceptable form", "Accept application/json.")
-TOO_SLOW = Kind(408, "timeout", "The body came too slowly", "Send it again, faster or in smaller parts.")
-CONFLICT = Kind(409, "conflict", "Something else is there", "Read it again, then retry.")
-BUSY = Kind(409, "run-under-way", "A run is under way", "Nothing was erased; try again when the run has ended.")
+UNACCEPTABLE = Kind(406, "not-acceptable", "No acceptable media type", "Accept application/json.")
+TOO_SLOW = Kind(408, "timeout", "The body arrived too slowly", "Send it again, faster or in smaller parts.")
+CONFLICT = Kind(409, "conflict", "The request conflicts with stored data", "Read the record again, then retry.")
+BUSY = Kind(409, "run-under-way", "A run is in progress", "Nothing was erased; try again when the run has ended.")
 OWNED = Kind(409, "owner-conflict", "The id is taken", "The id belongs to another user; choose another one.")
-UNREADABLE = Kind(409, "unreadable", "What is there cannot be read", "An item that does not decode holds the place.")
+UNREADABLE = Kind(409, "unreadable", "The stored record cannot be read", "The item under this key cannot be decoded.")
 LENGTH = Kind(411, "length-required", "A length is needed", "Send the body with a Content-Length.")
-CHANGED = Kind(412, "precondition-failed", "It is not what you expect", "Read it again, then retry with its ETag.")
+CHANGED = Kind(
+    412, "precondition-failed", "The precondition failed", "Read the record again, then retry with its ETag."
+)
 TOO_LARGE = Kind(413, "too-large", "The body is too large", "Send less at once.")
-MEDIA = Kind(415, "unsupported-media-type", "The body is of an unknown kind", "Send application/json in UTF-8.")
+MEDIA = Kind(415, "unsupported-media-type", "The media type is not supported", "Send application/json in UTF-8.")
 REUSED = Kind(422, "key-reused", "The Idempotency-Key was used before", "It came with another body; choose a new key.")
 UNCONDITIONAL = Kind(428, "precondition-required", "A condition is needed", "Send If-Match with the ETag you read.")
 TOO_MANY = Kind(429, "too-many-requests", "Too many requests", "Wait as long as Retry-After says.")
 QUOTA = Kind(429, "quota-exceeded", "The quota of the token is used up", "Wait as long as Retry-After says.")
-FAILED = Kind(500, "internal", "Something went wrong", "It is in the log under the instance of this answer.")
-UNAVAILABLE = Kind(503, "unavailable", "The store is out of reach", "Nothing was written; retry later.")
-UNUSABLE = Kind(503, "store-damaged", "The store cannot be used", "Nothing was written; an operator has to look at it.")
-UNKNOWN = Kind(503, "outcome-unknown", "It may have been saved, or not", "Read it again before you retry.")
+FAILED = Kind(500, "internal", "Internal error", "The log has the details, under the instance of this response.")
+UNAVAILABLE = Kind(503, "unavailable", "The store is unavailable", "Nothing was written; retry later.")
+UNUSABLE = Kind(503, "store-damaged", "The store is damaged", "Nothing was written; an operator has to repair it.")
+UNKNOWN = Kind(503, "outcome-unknown", "The outcome is unknown", "The data may have been saved. Read it, then retry.")
 
-_OF_ERRORS: tuple[tuple[type[Exception], Kind], ...] = (  # the most special first
+_OF_ERRORS: tuple[tuple[type[Exception], Kind], ...] = (  # the most specific first
     (errors.InvalidRecord, BAD),
     (errors.OwnerConflict, OWNED),
     (errors.Conflict, CONFLICT),
@@ -101,8 +103,8 @@ TITLES = {
     one.status: one.title
     for one in (*_OF_STATUS.values(), TOO_SLOW, LENGTH, CHANGED, REUSED, UNCONDITIONAL, UNAVAILABLE)
 }
-"""What each status means here, for the document of the API; Python's own words change from version to version."""
-_SPOKEN = (
+"""The description of each status in the OpenAPI document; Python's own phrases change from version to version."""
+_PUBLIC = (
     errors.TooMuch,
     errors.RunUnderWay,
     errors.QuotaExceeded,
@@ -110,11 +112,11 @@ _SPOKEN = (
     errors.RecordUnreadable,
     errors.InvalidPolicy,
 )
-"""Errors whose messages are for whoever asked; of others only the kind is told."""
+"""Errors whose messages are sent to the caller. Other errors send the text of their kind only."""
 
 
 class Problem(Exception):
-    """Something that a caller did, or has to know; `errors` are findings, or pairs of path and message."""
+    """An error for the caller. `errors` are findings, or pairs of path and message."""
 
     def __init__(
         self,
@@ -134,7 +136,7 @@ class Problem(Exception):
         super().__init__(self.detail)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the body of the answer."""
+        """Return the body of the response."""
         body: dict[str, Any] = {
             "type": f"urn:orb:problem:{self.kind.name}",
             "title": self.kind.title,
@@ -147,7 +149,7 @@ class Problem(Exception):
         return body
 
     def response(self) -> HttpResponse:
-        """Return the answer."""
+        """Return the HTTP response, with `Retry-After` for 503."""
         answer = HttpResponse(compact(self.as_json()), content_type=MEDIA_TYPE, status=self.kind.status)
         for name, value in self.headers.items():
             answer[name] = value
@@ -157,17 +159,17 @@ class Problem(Exception):
 
 
 def handler(problem: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
-    """Return the answer to an error, for REST framework; None where it is nobody's fault but ours."""
-    told = problem_of(problem, context["request"])
-    if told is None:
+    """Return the response to an error, for REST framework, or None for an unexpected error."""
+    translated = problem_of(problem, context["request"])
+    if translated is None:
         return None
-    if told.kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        _log(problem, told.kind)
-    return told.response()
+    if translated.kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        _log(problem, translated.kind)
+    return translated.response()
 
 
 def problem_of(problem: Exception, request: Any = None) -> Problem | None:
-    """Return what a caller is told of an error, or None where that is only that it happened."""
+    """Return the Problem that describes an error to the caller, or None for an unexpected error."""
     if isinstance(problem, Problem):
         return problem
     if isinstance(problem, exceptions.APIException):
@@ -180,11 +182,11 @@ def problem_of(problem: Exception, request: Any = None) -> Problem | None:
     if isinstance(problem, errors.InvalidRecord):
         return Problem(kind, errors=problem.findings)
     headers = {"Retry-After": str(problem.retry_after)} if isinstance(problem, errors.QuotaExceeded) else {}
-    return Problem(kind, str(problem) if _is_spoken(problem) else "", headers=headers)
+    return Problem(kind, str(problem) if _is_public(problem) else "", headers=headers)
 
 
 def failed(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 -- Django's signature
-    """Answer where something went wrong that nobody foresaw; the log has it."""
+    """Return the response to an unexpected error, whose details are in the log."""
     return Problem(FAILED).response()
 
 
@@ -198,8 +200,8 @@ def _of_framework(problem: exceptions.APIException) -> Problem:
     return Problem(kind, headers=headers)
 
 
-def _is_spoken(problem: Exception) -> bool:
-    return isinstance(problem, _SPOKEN) or type(problem) is errors.OrbError
+def _is_public(problem: Exception) -> bool:
+    return isinstance(problem, _PUBLIC) or type(problem) is errors.OrbError
 
 
 def _log(problem: Exception, kind: Kind) -> None:
@@ -207,5 +209,5 @@ def _log(problem: Exception, kind: Kind) -> None:
         logger.error("%s: %s", kind.name, problem)
         return
     cause = problem.__cause__ or problem.__context__
-    why = str(problem) if isinstance(problem, errors.OrbError) and cause is None else type(cause or problem).__name__
-    logger.error("%s: %s (%s)", kind.name, type(problem).__name__, why)
+    reason = str(problem) if isinstance(problem, errors.OrbError) and cause is None else type(cause or problem).__name__
+    logger.error("%s: %s (%s)", kind.name, type(problem).__name__, reason)

@@ -1,13 +1,12 @@
-"""The OpenAPI document: its schemas are made of the records' own declarations, its errors are the same everywhere.
+"""Generates the OpenAPI document. Its schemas are derived from the records; all operations share the same errors.
 
-A resource says what goes in and out:
+A resource declares its input and output:
 
     @extend_schema(operation_id="getProfile", responses={200: shape(Profile)})
     @extend_schema(operation_id="listReflections", parameters=PAGED, responses={200: page_of(Reflection)})
     @extend_schema(operation_id="saveProfile", request={"application/json": shape(Profile)}, ...)
 
-`docs/openapi.json` is the document as it was last written, by `manage.py spectacular --format openapi-json --file
-docs/openapi.json`; a test fails where it is not what the code says.
+`make openapi` writes the document to `docs/openapi.json`. A test fails if that file does not match the code.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ import msgspec
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter
+from typing_extensions import override
 
 from orbsite.api.pagination import MOST, MOST_UNREADABLE
 from orbsite.api.problems import MEDIA_TYPE, TITLES
@@ -62,7 +62,7 @@ _DATE_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?
 
 PAGED = [
     OpenApiParameter("limit", {"type": "integer", "minimum": 1, "maximum": MOST, "default": MOST}),
-    OpenApiParameter("cursor", str, description="From `next` of the page before."),
+    OpenApiParameter("cursor", str, description="The cursor from `next` of the previous page."),
 ]
 
 
@@ -70,10 +70,17 @@ IDEMPOTENT = OpenApiParameter(
     "Idempotency-Key",
     {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
     "header",
-    description="A creation that is sent again with the same key happens once.",
+    description="A creation that is sent again with the same key is executed once.",
 )
-IF_MATCH = OpenApiParameter("If-Match", str, "header", description="The ETag of what is to be replaced.")
-IF_NONE_MATCH = OpenApiParameter("If-None-Match", str, "header", description="The ETag of what is known already.")
+IF_MATCH = OpenApiParameter(
+    "If-Match",
+    str,
+    "header",
+    description="The ETag of the record to change. If the stored record has another one, the answer is 412.",
+)
+IF_NONE_MATCH = OpenApiParameter(
+    "If-None-Match", str, "header", description="The ETag that the client has. If it is current, the answer is 304."
+)
 _CLEAN = {"pattern": r"^[^\u0000]*$"}
 _ID = {"type": "string", "minLength": 1, "maxLength": 255} | _CLEAN
 _FREE_REF = {"$ref": _TEMPLATE.format(name="Free")}
@@ -91,12 +98,12 @@ _CLOSED = {"additionalProperties": False}
 
 
 def shape(kind: type[Value] | str) -> dict[str, Any]:
-    """Return the schema of one record, or of what has a name here, such as Id."""
+    """Return the reference to the schema of a record class, or to a named schema such as Id."""
     return {"$ref": _TEMPLATE.format(name=kind if isinstance(kind, str) else kind.__name__)}
 
 
 def described(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """Give a schema a name, and return the reference to it."""
+    """Register a schema under a name, and return the reference to it."""
     _described[name] = schema
     return shape(name)
 
@@ -110,12 +117,12 @@ def fields_of(kind: type[Record], required: Iterable[str] = (), without: Iterabl
 
 
 def list_of(kind: type[Value] | str, most: int | None = None) -> dict[str, Any]:
-    """Return the schema of a list of records."""
+    """Return the schema of a list of records, of `most` items at most."""
     return {"type": "array", "items": shape(kind)} | ({} if most is None else {"maxItems": most})
 
 
 def page_of(kind: type[Value] | str) -> dict[str, Any]:
-    """Return the schema of a page of records."""
+    """Return the schema of a page, as `PageRequest.page` writes it."""
     return {
         "type": "object",
         "required": ["items", "next"],
@@ -132,7 +139,7 @@ described(
     "Unreadable",
     {
         "type": "object",
-        "description": "An item that is there and does not decode: it was left out, and is to be mended or removed.",
+        "description": "A stored item that cannot be decoded. It was left out; repair or remove it.",
         "required": ["kind", "key", "message"],
         "properties": {
             "kind": {"type": "string"},
@@ -145,10 +152,10 @@ described(
 
 
 class OrbSchema(AutoSchema):
-    """Adds to each operation the errors that it may answer with, and the scope that its token needs."""
+    """Adds the possible errors and the required scope to each operation."""
 
+    @override
     def get_operation(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the operation."""
         operation = super().get_operation(*args, **kwargs)
         if operation is not None:
             for status in sorted({*_ALWAYS, *_ALSO.get(self.method, ())}):
@@ -160,17 +167,17 @@ class OrbSchema(AutoSchema):
             if "requestBody" in operation:
                 operation["requestBody"]["required"] = True
             if any(one["name"] == "If-None-Match" for one in operation.get("parameters", ())):
-                operation["responses"].setdefault("304", {"description": "It is what you have already"})
+                operation["responses"].setdefault("304", {"description": "The client has the current version"})
         return operation
 
     def get_tags(self) -> list[str]:
-        """Return the part of the API that the operation belongs to."""
+        """Return the tag of the operation: the part of the API that its path names."""
         words = [word for word in self.path.split("/") if word and not word.startswith("{")]
         return [words[2] if len(words) > 2 and words[2] != "users" else words[-1]]  # noqa: PLR2004 -- /api/v1/...
 
 
 def finish(result: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """Add the schemas that are named in the document: of records, of their parts, and of problems."""
+    """Add the schemas to which the document refers: records, their parts, and problems."""
     kinds = [kind for domain in registered() for kind in domain.kinds]
     known = {"Problem": _PROBLEM, "Id": _ID, "Free": _FREE, **_described, **_schemas(kinds)}
     used = _closure(result["paths"], known)
@@ -180,14 +187,14 @@ def finish(result: dict[str, Any], **_: Any) -> dict[str, Any]:
 
 
 class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """Tells of our tokens."""
+    """Describes bearer tokens in the OpenAPI document."""
 
     target_class = "orbsite.api.authentication.TokenAuthentication"
     name = "token"
 
-    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:  # noqa: ARG002 -- its signature
-        """Return how a token is sent."""
-        return {"type": "http", "scheme": "bearer", "description": "A token of `manage.py create_orb_token`."}
+    @override
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        return {"type": "http", "scheme": "bearer", "description": "A token from `manage.py create_orb_token`."}
 
 
 def _answer(status: int) -> dict[str, Any]:
@@ -203,7 +210,7 @@ def _schemas(kinds: Iterable[type[Record]]) -> dict[str, Any]:
 
 
 def _of_value(schema: dict[str, Any], *, is_open: bool) -> dict[str, Any]:
-    """Return what msgspec tells of a record, without what is ours alone, and with what it cannot know."""
+    """Return msgspec's schema of a record without defaults and `extra`, and with the rule for unknown keys."""
     if "properties" not in schema:
         return schema
     properties = {
@@ -216,7 +223,7 @@ def _of_value(schema: dict[str, Any], *, is_open: bool) -> dict[str, Any]:
 
 
 def field(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a field; texts have no NUL, in lists neither."""
+    """Return the schema of a field, with the limits of this API: no NUL in texts, integers that JavaScript can hold."""
     if schema.get("type") == "object" and "additionalProperties" in schema:
         return {"type": "object"} | _OPEN
     if schema.get("format") == "date-time":
@@ -231,16 +238,16 @@ def field(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _closure(part: Any, known: dict[str, Any]) -> set[str]:
-    """Return the names of all schemas that a part of the document names, and that these name in turn."""
+    """Return the names of all schemas to which a part of the document refers, directly or through other schemas."""
     found: set[str] = set()
-    pending = _named(part)
+    pending = _references(part)
     while pending:
         name = pending.pop()
         if name in known and name not in found:
             found.add(name)
-            pending |= _named(known[name])
+            pending |= _references(known[name])
     return found
 
 
-def _named(part: Any) -> set[str]:
+def _references(part: Any) -> set[str]:
     return set(re.findall(r"'#/components/schemas/(\w+)'", repr(part)))

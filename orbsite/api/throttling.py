@@ -1,7 +1,7 @@
-"""How often anybody may ask, so that one caller leaves room for the others.
+"""Limits the request rate of each token, so that one caller does not starve the others.
 
-This is about fairness, not about safety: each process counts on its own, and roughly. What keeps guessers out is that
-a token has 256 bits.
+The limits are for fairness, not for security: each process counts on its own and approximately. Tokens cannot be
+guessed because they have 256 random bits.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from rest_framework.throttling import BaseThrottle
 from orbsite.conf import app_settings
 from orbsite.runtime.client_ip import network_of, of_client
 
-_GUESSES, _GUESSING = 20, 60
+_GUESSES, _GUESS_WINDOW = 20, 60
 
 
 class TokenThrottle(BaseThrottle):
-    """So many requests of a token in so many seconds, as ORB_API_RATE says."""
+    """Allows each token the number of requests per time window that ORB_API_RATE sets."""
 
     def __init__(self) -> None:
         self._ends = 0.0
 
     def allow_request(self, request: Request, view: Any) -> bool:  # noqa: ARG002 -- REST framework's signature
-        """Count this request, and tell whether it is not one too many."""
+        """Count the request, and tell whether it is within the limit."""
         limit = app_settings.api_rate()
         if limit is None or request.auth is None:
             return True
@@ -37,14 +37,14 @@ class TokenThrottle(BaseThrottle):
         return _count(f"orb-token-{request.auth.pk}-{self._ends:.0f}", seconds) <= most
 
     def wait(self) -> float:
-        """Return in how many seconds it may try again."""
+        """Return the number of seconds until the current time window ends."""
         return math.ceil(self._ends - time.time())
 
 
 def note_guess(request: Request) -> None:
-    """Count a wrong token from an address: after some, the answer is to wait (Throttled). Right ones never wait."""
-    ends = (time.time() // _GUESSING + 1) * _GUESSING
-    if _count(f"orb-guesses-{network_of(request) or of_client(request)}-{ends:.0f}", _GUESSING) > _GUESSES:
+    """Count an invalid token from an address. Raises Throttled after 20 in a minute. Valid tokens are never counted."""
+    ends = (time.time() // _GUESS_WINDOW + 1) * _GUESS_WINDOW
+    if _count(f"orb-guesses-{network_of(request) or of_client(request)}-{ends:.0f}", _GUESS_WINDOW) > _GUESSES:
         raise Throttled(wait=math.ceil(ends - time.time()))
 
 
@@ -53,5 +53,5 @@ def _count(key: str, seconds: int) -> int:
         return 1
     try:
         return cache.incr(key)
-    except ValueError:  # it ended meanwhile
+    except ValueError:  # the counter expired meanwhile
         return 1

@@ -1,10 +1,10 @@
-"""The path converter `id`, for ids in URLs as `url_ids` spells them.
+"""The path converter `id`, for ids in URLs that are encoded by `url_ids`.
 
-Importing this file registers it; a resource writes
+Importing this file registers the converter. A URL pattern such as
 
     path("users/<id:user>/profiles/<id:mode>", ProfileView.as_view())
 
-and gets the ids, decoded, as arguments; `reverse` goes the other way.
+passes the decoded ids to the view; `reverse` encodes them.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from orbsite.storage.encoding.url_ids import name_of, segment
 
 
 class IdConverter:
-    """Django's path converter `id`."""
+    """Converts between an id and its URL path segment."""
 
     regex = r"~?[A-Za-z0-9_@.:-]+"
 
     def to_python(self, value: str) -> str:
-        """Return the id."""
+        """Return the id that a path segment encodes."""
         return name_of(value)
 
     def to_url(self, value: str) -> str:
-        """Return the segment."""
+        """Return the path segment that encodes an id."""
         return segment(value)
 
 

@@ -1,4 +1,4 @@
-"""Where the API is. Each app's `urls.py` has its resources, and is included by name."""
+"""The URLs of the API. The `urls.py` of each app with a domain is included."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSpli
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.permissions import BasePermission
 from rest_framework.renderers import TemplateHTMLRenderer
+from typing_extensions import override
 
-from orbsite.api import operations, url_converters, users  # noqa: F401 -- segments registers the path converter
+from orbsite.api import operations, url_converters, users  # noqa: F401 -- url_converters registers the path converter
 from orbsite.storage.records.domain import registered
 
 
 class AdminLetsIn(BasePermission):
-    """For whoever gets into the admin: staff, with a second factor where one is asked for, while a session lasts."""
+    """Allows users who may use the admin: staff with a valid session, and with a second factor if it is required."""
 
-    def has_permission(self, request: Any, view: Any) -> bool:  # noqa: ARG002 -- the arguments are REST framework's
-        """Ask the admin."""
+    @override
+    def has_permission(self, request: Any, view: Any) -> bool:
         return bool(admin.site.has_permission(request._request))
 
 
 class SchemaView(SpectacularJSONAPIView):
-    """The OpenAPI document, for staff who are signed in."""
+    """The OpenAPI document, for signed-in staff."""
 
     authentication_classes = (SessionAuthentication,)
     permission_classes = (AdminLetsIn,)
 
 
 class DocsView(SpectacularSwaggerSplitView):
-    """Pages to read and try the API, for staff who are signed in; everything comes from our own static files."""
+    """The interactive API documentation, for signed-in staff. It loads our own static files only."""
 
     authentication_classes = (SessionAuthentication,)
     permission_classes = (AdminLetsIn,)
@@ -43,7 +44,7 @@ class DocsView(SpectacularSwaggerSplitView):
 
 
 def _resources() -> list[str]:
-    """Return the modules of the apps that have resources."""
+    """Return the URL modules of the apps that have resources."""
     names = [apps.get_containing_app_config(type(domain.layout).__module__) for domain in registered()]
     return [f"{one.name}.urls" for one in names if one is not None and find_spec(f"{one.name}.urls")]
 

@@ -1,4 +1,4 @@
-"""One user as a whole: everything there is of them as lines of JSON, and its erasure with a receipt."""
+"""Exports all data of one user, and erases it with a receipt."""
 
 from __future__ import annotations
 
@@ -67,34 +67,34 @@ _RECEIPT = {
 
 
 class UserExport(OrbView):
-    """Everything that the stores hold of a user."""
+    """The export of all stored data of a user."""
 
     renderer_classes = (NDJSONRenderer, JSONRenderer)
 
     @extend_schema(operation_id="exportUser", responses={(200, NDJSON): _LINE, (200, "application/json"): _FILES})
     def get(self, request: Request, user: str) -> Any:
-        """Stream a user's records as of one moment, one a line; the last line says how many, so that none can be lost.
+        """Stream a user's records from one snapshot, one per line. The last line has their number, to detect a cut.
 
-        It names, as `unreadable`, what is there of the user and does not decode; an answer in one object has that too.
-        To whoever accepts `application/json`, and no lines: for each domain its file, as the guide has it.
+        `unreadable` in the last line lists the user's items that cannot be decoded. A client that accepts
+        `application/json` only gets one object with the data file of each domain, and `unreadable` beside them.
         """
         stores = [opened(domain) for domain in registered()]
         _note(request, "export", user)
         if request.accepted_renderer.format == JSONRenderer.format:
             return streamed(_files(stores, user), JSONRenderer.media_type, filename="export.json")
-        return lines(_begun(_lines(stores, user)), filename="export.ndjson")
+        return lines(_started(_lines(stores, user)), filename="export.ndjson")
 
 
 class User(OrbView):
-    """A user."""
+    """A user, with the data in all stores."""
 
     scopes = {"DELETE": "admin"}
 
     @extend_schema(operation_id="eraseUser", responses={200: _RECEIPT})
     def delete(self, request: Request, user: str) -> Any:
-        """Erase a user in every store that is present, and say what remains elsewhere, where and until when.
+        """Erase a user in every existing store, and report which data remains elsewhere, where and until when.
 
-        While a run is under way nothing is erased: 409, `run-under-way`.
+        While a run is in progress, nothing is erased: 409, `run-under-way`.
         """
         _note(request, "erase", user)
         base, backups = app_settings.data_directory(), app_settings.backup_directory()
@@ -104,18 +104,18 @@ class User(OrbView):
 
 
 def _note(request: Request, act: str, user: str) -> None:
-    """Write who did it before it is done: what was not noted was not done."""
+    """Write the audit entry before the action, so that no action lacks one."""
     token: Any = request.auth
     audit_log.note(utc_now(), f"token {token.prefix}", act, subject=user, address=of_client(request))
 
 
-def _begun(parts: Iterator[Any]) -> Iterator[Any]:
-    """Return an iterator that is begun: a store out of reach is an answer of its own, and no broken stream."""
+def _started(parts: Iterator[Any]) -> Iterator[Any]:
+    """Return an iterator whose first item is read, so that an unavailable store is an error, not a broken stream."""
     return chain(list(islice(parts, 1)), parts)
 
 
 def _files(stores: list[Store], user: str) -> Iterator[bytes]:
-    """Yield an object with the file of each domain, as of one moment, and what does not decode beside them."""
+    """Yield an object with the file of each domain, from one snapshot, and the undecodable items beside them."""
     unreadable, before = list[Finding](), b"{"
     with snapshots(stores, user) as taken:
         for snapshot in taken:
@@ -134,5 +134,5 @@ def _lines(stores: list[Store], user: str) -> Iterator[dict[str, Any]]:
                 for kept in snapshot.records(kind, unreadable):
                     number += 1
                     yield {"domain": snapshot.domain.name, "kind": kind.plural, "record": encoded(kept.record)}
-    told = {"unreadable": [as_json(one) for one in unreadable[:MOST_UNREADABLE]]} if unreadable else {}
-    yield {"end": True, "records": number} | told
+    listed = {"unreadable": [as_json(finding) for finding in unreadable[:MOST_UNREADABLE]]} if unreadable else {}
+    yield {"end": True, "records": number} | listed

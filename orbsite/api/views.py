@@ -1,16 +1,16 @@
-"""What every resource is made of.
+"""The base class of all resources.
 
     class ProfileView(OrbView):
         domain = DOMAIN
-        parameters = ("tag",)  # of the query, besides limit and cursor; any other is refused
+        parameters = ("tag",)  # the allowed query parameters
 
         def get(self, request: Request, user: str, mode: str) -> Response: ...
 
-An `OrbView` asks for a token (401), hides other users' things (404, where the route has `<id:user>`), asks for the
-scope of the method (403; `scopes` changes that, and `needs_every_user` asks for a token of every user), slows down who
-asks too often (429), and knows only the methods that are defined (405). Within it `self.token` is the token,
-`self.store` is the configured store and no other, `self.body()` the strictly read body,
-`self.shown(record)` the answer for one record with its ETag, 304 included. Errors are raised, see `problems`.
+An `OrbView` requires a token (401), hides other users' data (404, if the route has `<id:user>`), requires the scope of
+the method (403; `scopes` changes the scopes, `needs_every_user` requires a token for every user), limits the request
+rate (429), and accepts only the methods that are defined (405). `self.token` is the token, `self.store` the configured
+store, `self.body()` the strictly parsed body, and `self.shown(record)` the response for one record with its ETag, 304
+included. Errors are raised, see `problems`.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ READS = {"GET": "read", "HEAD": "read"}
 WRITES = {"POST": "write", "PUT": "write", "PATCH": "write", "DELETE": "write"}
 
 _MOST_COUNTED = 10_000
-_SOME_LOOKED_AT = "So many items break a rule that the rest was not looked at."
+_NOT_ALL_CHECKED = "Too many items break a rule; the remaining items were not checked."
 
 _opened: dict[str, Store] = {}
 
 
 class OrbView(APIView):
-    """A resource."""
+    """The base class of a resource: authentication, permissions, strict input and conditional writes."""
 
     authentication_classes = (TokenAuthentication,)
     permission_classes = (TokenMay,)
@@ -68,17 +68,17 @@ class OrbView(APIView):
     metadata_class = None
 
     domain: ClassVar[Domain | None] = None
-    """Whose store it speaks to."""
+    """The domain whose store the resource uses."""
     scopes: ClassVar[dict[str, str]] = READS | WRITES
-    """The scope that each method asks for."""
+    """The scope that each method requires."""
     needs_every_user: ClassVar[bool] = False
-    """Whether it asks for a token that is for every user."""
+    """Whether the resource requires a token for every user."""
     parameters: ClassVar[tuple[str, ...]] = ()
-    """What may stand in the query."""
+    """The allowed query parameters of GET and HEAD."""
 
     @property
     def token(self) -> Token:
-        """The token that was sent; nothing is done without one."""
+        """The token of the request."""
         token: Any = self.request.auth
         return cast(Token, token)
 
@@ -90,7 +90,7 @@ class OrbView(APIView):
         return opened(self.domain)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Refuse methods that are not there, before anybody is asked who they are; then all else that is refused."""
+        """Refuse undefined methods before authentication, and unknown query parameters after it."""
         method = (request.method or "").lower()
         if method not in self.http_method_names or not hasattr(self, method) or method == "options":
             self.http_method_not_allowed(request, *args, **kwargs)
@@ -99,11 +99,11 @@ class OrbView(APIView):
 
     @property
     def allowed_methods(self) -> list[str]:
-        """The methods that are defined, for the header Allow."""
+        """The defined methods without OPTIONS, for the header Allow."""
         return [name for name in super().allowed_methods if name != "OPTIONS"]
 
     def body(self) -> Any:
-        """Return the JSON that came. Raises Problem."""
+        """Return the parsed JSON body. Raises Problem."""
         if not hasattr(self, "_body"):
             self._body = self._received()
         return self._body
@@ -120,9 +120,9 @@ class OrbView(APIView):
         return request.data
 
     def record(self, kind: type[R], value: Any, path: str = ROOT) -> R:
-        """Return the record that JSON from outside holds, as strictly as may be: what files get a warning for is wrong.
+        """Return the record that a JSON value describes. A time without a zone is an error here, not a warning.
 
-        Raises Problem with every path.
+        Raises Problem with the path of each error.
         """
         refuse_long_lists(kind, value, path)
         reading = read(kind, value, path)
@@ -132,83 +132,83 @@ class OrbView(APIView):
         return reading.record
 
     def each(self, values: Iterable[Any], act: Callable[[Any, int, str], R]) -> list[R]:
-        """Return what `act` makes of each value, its number and its path. Raises Problem with what is wrong in all."""
-        made, wrong, number_wrong = list[R](), list[tuple[str, str]](), 0
+        """Return the records that `act` makes of each value, its index and its path. Raises Problem with all errors."""
+        records, wrong, number_wrong = list[R](), list[tuple[str, str]](), 0
         for number, value in enumerate(values):
             try:
-                made.append(act(value, number, step(ROOT, number)))
+                records.append(act(value, number, step(ROOT, number)))
             except Problem as problem:
                 wrong += problem.errors[: max(0, MOST_ERRORS - len(wrong))]
                 number_wrong += problem.number_of_errors
-                if number_wrong > _MOST_COUNTED:  # the list is wrong as a whole
-                    raise Problem(BAD, _SOME_LOOKED_AT, errors=wrong, number_of_errors=number_wrong) from problem
+                if number_wrong > _MOST_COUNTED:  # stop early: nearly every item is invalid
+                    raise Problem(BAD, _NOT_ALL_CHECKED, errors=wrong, number_of_errors=number_wrong) from problem
         if wrong:
             raise Problem(BAD, errors=wrong, number_of_errors=number_wrong)
-        return made
+        return records
 
     def moment(self, text: str, path: str) -> datetime:
-        """Return the moment that a text names. Raises Problem where it is none, or has no zone."""
+        """Return the timestamp that a text contains. Raises Problem if it is not valid or has no zone."""
         try:
-            found, remarks = parse(text)
+            instant, remarks = parse(text)
         except ValueError as problem:
             raise Problem(BAD, errors=[(path, str(problem))]) from problem
         if NO_ZONE in remarks:
             raise Problem(BAD, errors=[(path, "the time names no zone")])
-        return found
+        return instant
 
     def moment_of_query(self, text: str, name: str) -> datetime:
-        """Return the moment that a parameter of the query names; a `+` in an address arrives as a space."""
+        """Return the timestamp of a query parameter. Raises Problem, with a hint if an unescaped `+` became a space."""
         try:
             return self.moment(text, name)
         except Problem as problem:
             before, space, after = text.rpartition(" ")
             if space and _is_moment(f"{before}+{after}"):
-                told = f"{problem.errors[0][1]}; a + in an address means a space: write it as %2B"
-                raise Problem(BAD, errors=[(name, told)]) from problem
+                message = f"{problem.errors[0][1]}; a + in an address means a space: write it as %2B"
+                raise Problem(BAD, errors=[(name, message)]) from problem
             raise
 
     def object_of(self, value: Any, path: str = ROOT) -> dict[str, Any]:
-        """Return an object. Raises Problem for any other JSON."""
+        """Return the value if it is a JSON object. Raises Problem for any other value."""
         if not isinstance(value, dict):
             raise Problem(BAD, errors=[(path, f"expected an object, got {name_of(value)}")])
         return value
 
     def owner_of(self, given: dict[str, Any], user: str, path: str = ROOT) -> str:
-        """Return the user of the route. Raises Problem where what was sent names another one."""
+        """Return the user of the route. Raises Problem if the body names another user."""
         return self.same(given, "userId", user, path)
 
     def same(self, given: dict[str, Any], name: str, wanted: str, path: str = ROOT) -> str:
-        """Return what the route says of a member. Raises Problem where what was sent says something else."""
+        """Return the route's value of a member. Raises Problem if the body has another value."""
         if given.get(name, wanted) != wanted:
             raise Problem(BAD, errors=[(step(path, name), "is not what the address says")])
         return wanted
 
     def shown(self, record: Record, status: int = 200, **headers: str) -> Any:
-        """Return the answer that shows a record, with its ETag; 304 where it is read by who has it."""
+        """Return the response that shows a record, with its ETag; 304 if the client has that version."""
         tag = etag(record)
         if self.request.method in READS and is_unchanged(self.request, tag):
             return not_modified(tag)
         return Response(as_json(record), status=status, headers={"ETag": tag, **headers})
 
     def shown_list(self, records: Iterable[Record], status: int = 200, **headers: str) -> Any:
-        """Return the answer that shows records."""
+        """Return the response that shows a list of records."""
         return Response(msgspec.Raw(msgspec.json.encode([encoded(one) for one in records])), status, headers=headers)
 
     def created(self, record: Record, *, taken: str, is_replay: bool = False) -> Any:
-        """Add a record, and return the answer that shows it. Raises Problem, saying `taken`, where another is there.
+        """Add a record, and return the response that shows it. Raises Problem with the text `taken` if the key is used.
 
-        In a replay it was added before, whatever became of it since.
+        A replay adds nothing, because the first request has added the record.
         """
         if not is_replay:
-            there, is_new = self.store.add(record)
-            if not is_new and there != record:
+            current, is_new = self.store.add(record)
+            if not is_new and current != record:
                 raise Problem(CONFLICT, taken)
         return self.shown(record, 201, Location=f"{self.request.path}/{segment(record.key[-1])}")
 
     def saved(self, record: Record, current: Record | None, *, new: int = 201) -> Any:
-        """Save a record over the current one, as the conditions of the request allow, and return the answer.
+        """Replace the current record if the conditions of the request hold, and return the response.
 
-        Raises Problem, and Conflict where somebody came between.
+        Raises Problem, and Conflict if another request has changed the record in between.
         """
         if must_be_free(self.request):
             record, is_new = self.store.add(record)
@@ -219,9 +219,9 @@ class OrbView(APIView):
         return self.shown(record, 200 if current else new)
 
     def removed(self, current: Record | None) -> Any:
-        """Delete the current record, as the conditions of the request allow, and return the answer.
+        """Delete the current record if the conditions of the request hold, and return the response.
 
-        Raises Problem and Http404, and Conflict where somebody came between.
+        Raises Problem and Http404, and Conflict if another request has changed the record in between.
         """
         record = found(current)
         expect = expected(self.request, record)
@@ -244,17 +244,17 @@ class OrbView(APIView):
 
 
 def refuse_long_lists(kind: type[Record], value: Any, path: str) -> None:
-    """Raise Problem where a list of a record has more items than ORB_API_MAX_ITEMS, before any of them is looked at."""
+    """Raise Problem if a list of a record has more items than ORB_API_MAX_ITEMS, before any item is decoded."""
     most = settings.ORB_API_MAX_ITEMS
     lists = [(one.name, value.get(one.name)) for one in declarations(kind)] if isinstance(value, dict) else []
     wrong = [(step(path, name), len(items)) for name, items in lists if isinstance(items, list) and len(items) > most]
     if wrong:
-        said = "items; a list has at most {most} (ORB_API_MAX_ITEMS)"
-        raise Problem(BAD, errors=[(place, f"has {number} {said.format(most=most)}") for place, number in wrong])
+        limit = "items; a list has at most {most} (ORB_API_MAX_ITEMS)"
+        raise Problem(BAD, errors=[(place, f"has {number} {limit.format(most=most)}") for place, number in wrong])
 
 
 def opened(domain: Domain) -> Store:
-    """Return the configured store, which is looked for once: what is wrong with it later shows when it is used."""
+    """Return the configured store. A SQL store is opened once; later failures show when it is used."""
     if app_settings.persistence() is not app_settings.Persistence.SQL:
         return open_store(domain)
     if domain.name not in _opened:
@@ -263,7 +263,7 @@ def opened(domain: Domain) -> Store:
 
 
 def found(record: R | None) -> R:
-    """Return what was found. Raises Http404 for nothing."""
+    """Return the record. Raises Http404 for None."""
     if record is None:
         raise Http404
     return record
@@ -278,7 +278,7 @@ def _is_moment(text: str) -> bool:
 
 
 def fetched(store: Store, kind: type[R], key: Key, user_id: str) -> R | None:
-    """Return a user's record, or None where there is none. Raises RecordUnreadable where what is there is none."""
+    """Return a user's record, or None. Raises RecordUnreadable if the stored item cannot be decoded."""
     findings = list[Finding]()
     record = store.fetch(kind, [key], user_id=user_id, findings=findings).get(key)
     if record is None and findings:

@@ -1,4 +1,4 @@
-"""The settings of this project, typed, and read when they are used."""
+"""The project's typed settings, read each time they are used."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RATE = re.compile(r"(?P<number>[1-9][0-9]{0,8})/(?P<seconds>[1-9][0-9]{0,8})s",
 
 
 class Persistence(StrEnum):
-    """Which store the guide's functions use."""
+    """The store that `orbsite.persistence` uses."""
 
     MEMORY = "memory"
     FILE = "file"
@@ -29,33 +29,33 @@ def persistence() -> Persistence:
         return Persistence.SQL if name == "database" else Persistence(name)
     except ValueError as problem:
         raise ImproperlyConfigured(
-            f"ORB_PERSISTENCE is {name!r}; set it to memory, file or sql (database is another word for sql)"
+            f"ORB_PERSISTENCE is {name!r}; set it to memory, file or sql (database means sql)"
         ) from problem
 
 
 def data_directory() -> Path:
-    """Return the directory in which the files lie; it need not exist."""
+    """Return the directory of the JSON files, which may not exist yet."""
     return Path(settings.ORB_DATA_DIR)
 
 
 def backup_directory() -> Path:
-    """Return the directory under which backups are made; it need not exist."""
+    """Return the parent directory of all backups, which may not exist yet."""
     return Path(settings.ORB_BACKUP_DIR)
 
 
 def backup_keys() -> list[str]:
-    """Return the keys that sign backups: the first one signs, and all of them are known."""
+    """Return the keys for backup signatures. The first key signs; every key verifies."""
     own = [key for key in re.split(r"[\s,]+", str(getattr(settings, "ORB_BACKUP_KEY", ""))) if key]
     return [*own, settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
 
 
 def requires_signature() -> bool:
-    """Tell whether a backup without a signature is not restored."""
+    """Tell whether restore refuses a backup without a signature."""
     return bool(getattr(settings, "ORB_BACKUP_REQUIRE_SIGNATURE", False))
 
 
 def journal_above() -> int | None:
-    """Return the size in bytes up to which a document is rewritten by every save; None where always.
+    """Return the size in bytes up to which every save rewrites the whole document; None rewrites at any size.
 
     Raises ImproperlyConfigured.
     """
@@ -70,12 +70,12 @@ def journal_above() -> int | None:
 
 
 def allow_network_fs() -> bool:
-    """Return whether files may lie where locks cannot be trusted."""
+    """Tell whether files may be on a network file system, where locks are unreliable."""
     return bool(settings.ORB_ALLOW_NETWORK_FS)
 
 
 def keep_backups_days() -> int | None:
-    """Return for how many days backups are kept, whatever becomes of the newest one; None for ever.
+    """Return the number of days to keep backups; None keeps them forever. The newest backup is always kept.
 
     Raises ImproperlyConfigured.
     """
@@ -86,17 +86,17 @@ def keep_backups_days() -> int | None:
 
 
 def undo_days() -> int:
-    """Return for how many days what was removed can be brought back, and what ended is remembered."""
+    """Return the number of days for which removed records can be restored and finished work is listed."""
     return int(settings.ORB_UNDO_DAYS)
 
 
 def most_upload_bytes() -> int:
-    """Return how many bytes may be uploaded at once."""
+    """Return the maximum size of an upload in bytes."""
     return int(settings.ORB_MAX_UPLOAD_BYTES)
 
 
 def api_rate() -> tuple[int, int] | None:
-    """Return how many requests a token may send in how many seconds; None for any number.
+    """Return the request limit of a token as (requests, seconds); None for no limit.
 
     Raises ImproperlyConfigured.
     """
@@ -110,17 +110,20 @@ def api_rate() -> tuple[int, int] | None:
 
 
 def token_max_open_jobs() -> int | None:
-    """Return how many jobs of a token may wait or run at once; None for any number. Raises ImproperlyConfigured."""
+    """Return the maximum number of open jobs per token; None for no limit. Raises ImproperlyConfigured.
+
+    A job is open while it is queued or running.
+    """
     return _limit("ORB_TOKEN_MAX_OPEN_JOBS")
 
 
 def token_max_jobs_per_day() -> int | None:
-    """Return how many jobs a token may start in 24 hours; None for any number. Raises ImproperlyConfigured."""
+    """Return the maximum number of jobs per token in 24 hours; None for no limit. Raises ImproperlyConfigured."""
     return _limit("ORB_TOKEN_MAX_JOBS_PER_DAY")
 
 
 def token_max_bytes() -> int | None:
-    """Return how many bytes a token's exports and backups may occupy; None for any number.
+    """Return the maximum size in bytes of a token's exports and backups; None for no limit.
 
     Raises ImproperlyConfigured.
     """
@@ -128,7 +131,7 @@ def token_max_bytes() -> int | None:
 
 
 def keep_exports_days() -> int | None:
-    """Return for how many days the exports of jobs are kept; None for ever. Raises ImproperlyConfigured."""
+    """Return the number of days to keep the exports of jobs; None keeps them forever. Raises ImproperlyConfigured."""
     return _limit("ORB_KEEP_EXPORTS_DAYS")
 
 
@@ -142,5 +145,5 @@ def _limit(name: str) -> int | None:
 
 
 def admin_2fa() -> bool:
-    """Return whether the admin asks for a second factor."""
+    """Tell whether the admin requires two-factor authentication."""
     return bool(settings.ORB_ADMIN_2FA)

@@ -1,4 +1,4 @@
-"""What `manage.py check` finds out about this project."""
+"""System checks of the project, run by `manage.py check`."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from orbsite.storage.records.record import columns
 
 _FEWEST_BITS = 112
 _NEEDED = {"delete": 3, "truncate": 2, "persist": 2, "wal": 2}
-"""The least `synchronous` that keeps every commit, by journal_mode: to delete a journal is to sync its directory."""
+"""The lowest `synchronous` level that keeps every commit, by journal_mode. Level 3 also syncs a journal's deletion."""
 
 
 @register("orb")
 def check_columns(**_: Any) -> list[CheckMessage]:
-    """Each record's fields are the fields of its table."""
+    """Check that each table has a column for every field of its record."""
     return [
         Error(
             f"the table {model._meta.db_table} lacks a column for {', '.join(sorted(missing))} of {kind.__name__}",
@@ -42,7 +42,7 @@ def check_columns(**_: Any) -> list[CheckMessage]:
 
 @register("orb")
 def check_persistence(**_: Any) -> list[CheckMessage]:
-    """ORB_PERSISTENCE names a store."""
+    """Check that ORB_PERSISTENCE names a known store."""
     try:
         app_settings.persistence()
     except ImproperlyConfigured as problem:
@@ -52,7 +52,7 @@ def check_persistence(**_: Any) -> list[CheckMessage]:
 
 @register("orb")
 def check_rate(**_: Any) -> list[CheckMessage]:
-    """ORB_API_RATE is a rate."""
+    """Check that ORB_API_RATE is a valid rate."""
     try:
         app_settings.api_rate()
     except ImproperlyConfigured as problem:
@@ -62,7 +62,7 @@ def check_rate(**_: Any) -> list[CheckMessage]:
 
 @register("orb")
 def check_limits(**_: Any) -> list[CheckMessage]:
-    """The limits of tokens, and the days for which exports are kept, are numbers."""
+    """Check that the limits of tokens and the number of days to keep exports are valid."""
     found: list[CheckMessage] = []
     for read in (
         app_settings.token_max_open_jobs,
@@ -79,14 +79,14 @@ def check_limits(**_: Any) -> list[CheckMessage]:
 
 @register(Tags.security, deploy=True)
 def check_key(**_: Any) -> list[CheckMessage]:
-    """SECRET_KEY and ORB_BACKUP_KEY cannot be guessed, also not by who knows how people make up keys."""
+    """Warn where SECRET_KEY or ORB_BACKUP_KEY has too little entropy."""
     *of_backups, secret = app_settings.backup_keys()[: -len(settings.SECRET_KEY_FALLBACKS) or None]
     keys = [("SECRET_KEY", secret), *(("ORB_BACKUP_KEY", key) for key in of_backups)]
     return [
         CheckMessage(
             WARNING,
-            f"{name} has less chance in it than {_FEWEST_BITS} random bits",
-            hint=f"Make one by {MAKE_A_KEY}.",
+            f"{name} has less entropy than {_FEWEST_BITS} random bits",
+            hint=f"Create a key with: {MAKE_A_KEY}",
             id="orb.W003",
         )
         for name, key in keys
@@ -96,7 +96,7 @@ def check_key(**_: Any) -> list[CheckMessage]:
 
 @register(Tags.security, deploy=True)
 def check_parents(**_: Any) -> list[CheckMessage]:
-    """No one else can put another directory or database in the place of ours."""
+    """Warn where every system user can replace the data directory, the backup directory or a database file."""
     places = {"ORB_DATA_DIR": app_settings.data_directory(), "ORB_BACKUP_DIR": app_settings.backup_directory()}
     for alias, database in settings.DATABASES.items():
         if "sqlite" in database["ENGINE"] and not connections[alias].is_in_memory_db():  # type: ignore[attr-defined]
@@ -104,7 +104,7 @@ def check_parents(**_: Any) -> list[CheckMessage]:
     return [
         CheckMessage(
             WARNING,
-            f"{name} lies under {parent}, which everybody may write to",
+            f"{name} is under {parent}, which every user can write to",
             hint=f"Run: chmod o-w {shlex.quote(str(parent))}",
             id="orb.W004",
         )
@@ -115,11 +115,11 @@ def check_parents(**_: Any) -> list[CheckMessage]:
 
 @register(Tags.database)
 def check_origin(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
-    """No database in use is one that the earlier system made."""
+    """Refuse databases that the earlier system created."""
     return [
         Error(
             f"the database {alias!r} has a table {table} that the earlier system made",
-            hint="Let DATABASE_URL name a new one, run migrate, and take this one over by import_orb_database URL.",
+            hint="Set DATABASE_URL to a new one, run migrate, then import the old one: import_orb_database URL.",
             id="orb.E003",
         )
         for alias in databases or ()
@@ -129,14 +129,14 @@ def check_origin(databases: Sequence[str] | None = None, **_: Any) -> list[Check
 
 @register(Tags.database)
 def check_sqlite(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
-    """What SQLite has committed survives a power cut, and its file is private."""
+    """Check that SQLite commits survive a power failure and that the database file is private."""
     of_sqlite = [alias for alias in databases or () if connections[alias].vendor == "sqlite"]
     files = [alias for alias in of_sqlite if not connections[alias].is_in_memory_db()]  # type: ignore[attr-defined]
     return [message for alias in files for message in (*_durability(alias), *_privacy(alias))]
 
 
 def writable_parents(place: Path) -> list[Path]:
-    """Return the directories above a place in which everybody may rename everything: those without a sticky bit."""
+    """Return the parent directories in which every user may rename files: world-writable without a sticky bit."""
     above = dict.fromkeys((*place.absolute().parents, *place.resolve().parents))
     modes = {parent: parent.stat().st_mode for parent in above if parent.is_dir()}
     return [parent for parent, mode in modes.items() if mode & stat.S_IWOTH and not mode & stat.S_ISVTX]
@@ -153,17 +153,17 @@ def _durability(alias: str) -> Iterable[CheckMessage]:
     needed = _NEEDED.get(journal)
     if needed is None or synchronous < needed:
         yield Error(
-            f"the database {alias!r} may lose commits when the power goes: its journal_mode is {journal}, and "
+            f"the database {alias!r} may lose commits in a power failure: journal_mode is {journal} and "
             f"synchronous is {synchronous}",
-            hint='Let "init_command" among its OPTIONS be "PRAGMA journal_mode=DELETE; PRAGMA synchronous=EXTRA;".',
+            hint='Set "init_command" in its OPTIONS to "PRAGMA journal_mode=DELETE; PRAGMA synchronous=EXTRA;".',
             id="orb.E005",
         )
 
 
 def resets_wal(version: tuple[int, ...]) -> bool:
-    """Tell whether a version of SQLite may lose or corrupt a write-ahead log that it resets (see its list of changes).
+    """Tell whether a version of SQLite may lose or corrupt a write-ahead log that it resets.
 
-    3.51.3 mended it, and so did 3.50.7 and 3.44.6 for those who stay there.
+    SQLite's list of changes says that 3.51.3 fixes the error, and that 3.50.7 and 3.44.6 have the fix too.
     """
     return not (version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45))
 
@@ -173,7 +173,7 @@ def _privacy(alias: str) -> Iterable[CheckMessage]:
     if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
         yield CheckMessage(
             WARNING,
-            f"the database {alias!r} may be read by others: {path}",
+            f"the database {alias!r} can be read by other users: {path}",
             hint=f"Run: chmod 600 {shlex.quote(str(path))}",
             id="orb.W001",
         )
@@ -189,6 +189,6 @@ def _tables_of_the_earlier_system(alias: str) -> list[str]:
     connection = connections[alias]
     ours = {model._meta.db_table for domain in registered() for model in domain.models.values()}
     with connection.cursor() as cursor:
-        there = sorted(ours & set(connection.introspection.table_names(cursor)))
-        columns = {table: connection.introspection.get_table_description(cursor, table) for table in there}
+        existing = sorted(ours & set(connection.introspection.table_names(cursor)))
+        columns = {table: connection.introspection.get_table_description(cursor, table) for table in existing}
     return [table for table, found in columns.items() if "digest" not in {column.name for column in found}]

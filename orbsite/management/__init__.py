@@ -1,1 +1,1 @@
-"""The commands, and what they share."""
+"""The commands, and their shared options, output and exit codes."""

@@ -1,4 +1,4 @@
-"""What every command of ours does alike: options, output, exit codes."""
+"""The base classes of all commands: shared options, output and exit codes."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ INTERRUPTED = 130
 
 
 class GuardedCommand(BaseCommand):
-    """A command whose errors end in one line that says what, where and what to do next, and in an exit code.
+    """A command that reports errors in one line with the cause, the place and the next step, and by an exit code.
 
-    Exit code 2: it could not run, or what it did could not be told; 130: interrupted; 141: the reader of its output
-    has ended.
+    Exit code 2: the command could not run, or its output could not be written; 130: interrupted; 141: the reader of its
+    output has ended.
     """
 
     def execute(self, *args: Any, **options: Any) -> Any:
-        """Run, and turn what a person can mend into a message and exit code 2."""
+        """Run the command, and turn errors that a user can resolve into a message and exit code 2."""
         try:
             return super().execute(*args, **options)
         except OutputLost:
@@ -45,13 +45,13 @@ class GuardedCommand(BaseCommand):
             self._print_failure(failed, options)
             raise failed from problem
         except KeyboardInterrupt as problem:
-            message = str(problem) or "interrupted; what was written so far is kept, run it again"
+            message = str(problem) or "interrupted; data that was written so far is kept; run the command again"
             stopped = CommandError(message, returncode=INTERRUPTED)
             self._print_failure(stopped, options)
             raise stopped from problem
 
-    def tell(self, text: str, lost: str = "all was done; its report could not be written") -> None:
-        """Write to standard output at once. Raises CommandError with what is `lost` where that fails."""
+    def tell(self, text: str, lost: str = "the command has succeeded, but its report could not be written") -> None:
+        """Write to standard output and flush it. If that fails, raises CommandError with the text `lost`."""
         try:
             self.stdout.write(text)
             self.stdout.flush()
@@ -68,14 +68,14 @@ class GuardedCommand(BaseCommand):
 class OrbCommand(GuardedCommand):
     """A command that calls one operation and prints its report.
 
-    Exit code 0: all is well; 1: records were rejected or differ; others as of any GuardedCommand.
+    Exit code 0: no problems; 1: records were rejected or differ; the others are those of GuardedCommand.
     """
 
     reads_files = True
     unit = "records"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Add the options that every command has."""
+        """Add the options that all commands share."""
         names = [domain.name for domain in registered()]
         parser.add_argument("--format", choices=("text", "json"), default="text", help="how to print the report")
         parser.add_argument(
@@ -91,30 +91,30 @@ class OrbCommand(GuardedCommand):
         as_json = options["format"] == "json"
         text = json.dumps(report.as_json(), indent=2) if as_json else as_text(report, color=self.style)
         if report.exit_code:
-            why = f"not all is well (exit code {report.exit_code}), and the report could not be written"
-            self.tell(text, why)
+            lost = f"the command has found problems (exit code {report.exit_code}), and its report could not be written"
+            self.tell(text, lost)
             sys.exit(report.exit_code)
         self.tell(text)
 
     def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:
-        """Call the operation; each command has its own."""
+        """Call the operation, and return its report. Each command overrides this."""
         raise NotImplementedError
 
     def base(self, options: dict[str, Any]) -> Path:
-        """Return the data directory that the options name."""
+        """Return the data directory of `--data-dir`, or the configured one."""
         return options["data_dir"] or app_settings.data_directory()
 
 
 def a_path(text: str) -> Path:
-    """Return the path that an argument names; `~` is the home directory, also where no shell has replaced it."""
+    """Return the path in an argument, with `~` expanded even if the shell has not done so. Raises ArgumentTypeError."""
     try:
         return Path(text).expanduser()
     except RuntimeError as problem:
-        raise ArgumentTypeError(f"{text!r} names a home directory that is not known; write the whole path") from problem
+        raise ArgumentTypeError(f"the home directory in {text!r} is unknown; give an absolute path") from problem
 
 
 def told(problem: Exception) -> str:
-    """Return the message for an error that a person can mend."""
+    """Return the message of an error that a user can resolve."""
     if isinstance(problem, DatabaseError):
         return explained(problem)
     return explained_by_system(problem) if isinstance(problem, OSError) else str(problem)

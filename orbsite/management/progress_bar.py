@@ -1,4 +1,4 @@
-"""Shows progress: a bar on a terminal, JSON lines otherwise; Ctrl-C lets an operation end its batch first."""
+"""Shows progress as a bar on a terminal, else as JSON lines. Ctrl-C stops an operation after its current batch."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _SECONDS_UNTIL_A_BAR = 0.5
 
 
 class Meter(Progress):
-    """Counts records while an operation runs; use it as a context manager."""
+    """Counts the processed records of an operation. Use it as a context manager."""
 
     def __init__(self, stream: TextIO, unit: str) -> None:
         self._stream = stream
         self._bar = tqdm(file=stream, unit=f" {unit}", leave=False, disable=None, delay=_SECONDS_UNTIL_A_BAR)
         self._done, self._expected = 0, 0
-        self._began = self._told = time.monotonic()
+        self._began = self._last_line = time.monotonic()
 
     def __enter__(self) -> Meter:
         return self
@@ -35,10 +35,10 @@ class Meter(Progress):
 
     @contextlib.contextmanager
     def heeded(self) -> Iterator[None]:
-        """Take the first Ctrl-C as a wish to stop after the batch; the second one interrupts as ever."""
+        """Stop after the current batch at the first Ctrl-C; the second one interrupts at once."""
         before = signal.getsignal(signal.SIGINT)
         if before in (None, signal.SIG_IGN) or threading.current_thread() is not threading.main_thread():
-            yield  # nobody's Ctrl-C comes here
+            yield  # Ctrl-C does not reach this process or thread
             return
 
         def stop(*_: object) -> None:
@@ -52,27 +52,27 @@ class Meter(Progress):
             signal.signal(signal.SIGINT, before)
 
     def stop(self) -> None:
-        """Wish that the operation ends after the batch that it is in."""
+        """Request that the operation stops after its current batch."""
         self.is_stopping = True
 
     def expect(self, records: int) -> None:
-        """Take note that about so many records are still to come."""
+        """Set the estimated number of remaining records."""
         self._expected = self._done + records
         if not self._bar.disable:
             self._bar.total = self._expected or None
 
     def __call__(self, records: int) -> None:
-        """Take note that so many more records are done."""
+        """Add a number of processed records."""
         self._done += records
         if not self._bar.disable:
             self._bar.update(records)
-        elif time.monotonic() - self._told >= _SECONDS_BETWEEN_LINES:
-            self._told = time.monotonic()
+        elif time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
             self._stream.write(json.dumps(self._line()) + "\n")
             self._stream.flush()
 
     def _line(self) -> dict[str, int | float]:
-        rate = self._done / max(self._told - self._began, 1e-9)
+        rate = self._done / max(self._last_line - self._began, 1e-9)
         line: dict[str, int | float] = {"progress": self._done}
         if self._expected:
             line |= {"expected": max(self._expected, self._done), "per_second": round(rate)}

@@ -1,7 +1,7 @@
-"""Standard output and standard error that may fail: a full disk, a closed stream, a pipe whose reader has ended.
+"""Handles failures of standard output and standard error: a full disk, a closed stream, a pipe without a reader.
 
-Standard output that fails ends the command with one line on standard error and an exit code of its own. Standard error
-is best effort: what cannot be written there is dropped, and the exit code says how the command went.
+If standard output fails, the command ends with one line on standard error and a separate exit code. Standard error is
+best effort: text that cannot be written there is dropped, and the exit code reports the outcome of the command.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-NOT_TOLD = 2
-"""The exit code where the output could not be written."""
+OUTPUT_FAILED = 2
+"""The exit code if the output could not be written."""
 PIPE_ENDED = 141
-"""The exit code where the reader of the output has ended: what a shell reports for SIGPIPE."""
+"""The exit code if the reader of the output has ended. Shells report the same code for SIGPIPE."""
 _NULL_MODES = {0: os.O_WRONLY, 1: os.O_RDONLY, 2: os.O_RDONLY}
 
 
@@ -26,24 +26,24 @@ class OutputLost(OSError):
 
     @property
     def exit_code(self) -> int:
-        """The exit code that tells of it."""
+        """The exit code for this error."""
         return exit_code_of(self)
 
 
 def exit_code_of(problem: BaseException) -> int:
     """Return the exit code for an error of standard output."""
-    return PIPE_ENDED if isinstance(problem, OSError) and problem.errno == errno.EPIPE else NOT_TOLD
+    return PIPE_ENDED if isinstance(problem, OSError) and problem.errno == errno.EPIPE else OUTPUT_FAILED
 
 
 def reason_of(problem: BaseException) -> str:
-    """Return why output could not be written; never what was to be written."""
+    """Return why the output could not be written, without quoting the output."""
     if isinstance(problem, OSError) and problem.errno != errno.EBADF:
         return problem.strerror or type(problem).__name__
     return type(problem).__name__ if isinstance(problem, UnicodeError) else "it is closed"
 
 
 class _Output(io.FileIO):
-    """Standard output, which raises OutputLost once; what comes after that is dropped, so that Python ends quietly."""
+    """Standard output. It raises OutputLost once and drops later output, so that Python exits without more errors."""
 
     lost: OutputLost | None = None
 
@@ -58,7 +58,7 @@ class _Output(io.FileIO):
 
 
 class _Errors(io.FileIO):
-    """Standard error, which drops what cannot be written."""
+    """Standard error, which drops text that cannot be written."""
 
     def write(self, data: Any) -> int:
         try:
@@ -69,7 +69,7 @@ class _Errors(io.FileIO):
 
 @contextlib.contextmanager
 def guarded_streams() -> Iterator[None]:
-    """Guard both streams while a command runs. Raises SystemExit where standard output could not be written."""
+    """Guard both streams while a command runs. Raises SystemExit if standard output could not be written."""
     _hold_closed_descriptors()
     output = _Output(1, "w", closefd=False)
     sys.stdout = _rewrapped(sys.stdout, output)
@@ -77,31 +77,31 @@ def guarded_streams() -> Iterator[None]:
     try:
         yield
     except OutputLost as problem:
-        raise SystemExit(_told(problem)) from problem
+        raise SystemExit(_report_lost(problem)) from problem
     except SystemExit as end:
         lost = _flushed(output)
         if lost is not None and not end.code:
-            raise SystemExit(_told(lost)) from lost
+            raise SystemExit(_report_lost(lost)) from lost
         raise
     lost = _flushed(output)
     if lost is not None:
-        raise SystemExit(_told(lost)) from lost
+        raise SystemExit(_report_lost(lost)) from lost
 
 
 def _hold_closed_descriptors() -> None:
-    """Put something that refuses to be used in the place of each closed standard stream.
+    """Open the null device, in a mode that refuses use, in place of each closed standard stream.
 
-    Otherwise the next file that is opened, a database for example, is what others take for standard output.
+    Otherwise the next opened file, for example a database, would get the descriptor of standard output.
     """
     for descriptor, mode in _NULL_MODES.items():
         try:
             os.fstat(descriptor)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, mode), True)  # the lowest number that is free is this one
+            os.set_inheritable(os.open(os.devnull, mode), True)  # open() takes the lowest free descriptor
 
 
 def _rewrapped(stream: TextIO | None, raw: io.FileIO) -> TextIO:
-    """Return a text stream over `raw` that is like `stream`; a terminal is left as it is, for prompts need it."""
+    """Return a text stream over `raw` with the options of `stream`. A terminal is returned as it is, for prompts."""
     if stream is not None and stream.isatty():
         return stream
     unbuffered = bool(getattr(stream, "write_through", False))
@@ -115,7 +115,7 @@ def _rewrapped(stream: TextIO | None, raw: io.FileIO) -> TextIO:
 
 
 def _flushed(output: _Output) -> OutputLost | None:
-    """Write what is left, and return what went wrong with the output at any time."""
+    """Flush standard output, and return the first error that it has had, or None."""
     try:
         sys.stdout.flush()
     except OutputLost as problem:
@@ -123,7 +123,7 @@ def _flushed(output: _Output) -> OutputLost | None:
     return output.lost
 
 
-def _told(problem: OutputLost) -> int:
-    """Say that the output is lost, and return the exit code."""
-    sys.stderr.write(f"The output could not be written: {reason_of(problem)}. See above what was done.\n")
+def _report_lost(problem: OutputLost) -> int:
+    """Report on standard error that the output is lost, and return the exit code."""
+    sys.stderr.write(f"The output could not be written: {reason_of(problem)}. The lines above show what was done.\n")
     return problem.exit_code

@@ -1,4 +1,4 @@
-"""Prints a report as text: a table of counts, then what was found."""
+"""Formats a report as text: a table of counts, then facts, details and findings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST_LINES = 20
 
 
 def as_text(report: Report, color: Any) -> str:
-    """Return the report for a person; `color` is Django's command style."""
+    """Return the report as text for a terminal. `color` is Django's command style."""
     return "\n".join(
         [
             *_aligned(_counts(report)),
@@ -50,7 +50,7 @@ def _details(report: Report) -> Iterator[str]:
 
 
 def _plainly(value: Any) -> str:
-    """Return a detail for a person; texts that others have written are quoted as ASCII."""
+    """Return a detail as text. Texts from the data are escaped to ASCII."""
     if isinstance(value, dict):
         return ", ".join(f"{json.dumps(key)[1:-1]} {_plainly(one)}" for key, one in value.items()) or "none"
     if isinstance(value, list):
@@ -68,16 +68,16 @@ def _aligned(rows: list[list[str]]) -> Iterator[str]:
 def _findings(report: Report, color: Any) -> Iterator[str]:
     for name, section in report.domains.items():
         for severity, paint in ((Severity.ERROR, color.ERROR), (Severity.WARNING, color.WARNING)):
-            found = [one for one in section.findings if one.severity is severity]
-            each = (f"{one.path}: {one.message}" for one in found)
-            lines = list(each if severity is Severity.ERROR else _grouped(found))
+            findings = [one for one in section.findings if one.severity is severity]
+            each = (f"{one.path}: {one.message}" for one in findings)
+            lines = list(each if severity is Severity.ERROR else _grouped(findings))
             yield from (paint(f"{name} {severity.value}: {line}") for line in lines[:_MOST_LINES])
             if len(lines) > _MOST_LINES:
                 yield f"... and {len(lines) - _MOST_LINES} more; --format json lists all of them"
 
 
 def _grouped(findings: list[Finding]) -> Iterator[str]:
-    """Yield a line per message: where it stands, or, of many, how many there are, the first and the last."""
+    """Yield one line per message, with its path, or with the number of paths, the first and the last."""
     groups: dict[str, list[str]] = {}
     for one in findings:
         groups.setdefault(one.message, []).append(one.path)
@@ -88,13 +88,13 @@ def _grouped(findings: list[Finding]) -> Iterator[str]:
 
 def _end(report: Report, color: Any) -> Iterator[str]:
     if report.backup is not None:
-        yield f"A backup was made: {report.backup}"
+        yield f"Backup created: {report.backup}"
     for name in report.tombstones:
-        yield f"What was removed is kept as .orb/tombstones/{name}.jsonl."
+        yield f"Removed records are kept as tombstones in .orb/tombstones/{name}.jsonl."
     if report.run is not None:
         yield f"Run {report.run} is in the ledger."
     if not report.ok:
-        yield color.ERROR("Not all is well: see the errors above. What was left out is still where it was.")
+        yield color.ERROR("The command has found problems: see the errors above. Skipped records stay in their source.")
 
 
 def _words(name: str) -> str:

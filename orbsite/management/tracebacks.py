@@ -1,4 +1,4 @@
-"""Tracebacks on standard error, in which the errors of database drivers are told without values of rows."""
+"""Prints tracebacks on standard error, without the row values that errors of database drivers contain."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from orbsite.storage.driver_errors import driver_message, is_of_driver
 
 
 def install() -> None:
-    """Print the errors that end the process, or a thread of it, by `lines_of`."""
+    """Install `lines_of` as the format of uncaught exceptions, in the main thread and in other threads."""
     sys.excepthook = _print
     threading.excepthook = _print_of_thread
 
 
 def lines_of(problem: BaseException) -> Iterator[str]:
-    """Yield the lines of an error's traceback, those of its causes first."""
+    """Yield the traceback lines of an exception, its causes first."""
     if problem.__cause__ is not None:
         yield from lines_of(problem.__cause__)
         yield "\nThe above exception was the direct cause of the following exception:\n\n"

@@ -1,4 +1,4 @@
-"""The project's own tables. Imports storage and runtime."""
+"""The database tables of the project itself. Imports storage and runtime."""
 
 from orbsite.models import (  # noqa: F401 -- Django finds the models of an app here
     api_tokens,

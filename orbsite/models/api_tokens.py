@@ -1,4 +1,4 @@
-"""Tokens for the API, and the answers that are kept for whoever asks for the same again."""
+"""API tokens: their scopes, their users and their secrets."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ SCOPES = {
     "operate": frozenset({"operate"}),
     "admin": frozenset({"read", "write", "operate", "admin"}),
 }
-"""What a token may be allowed, and what each of it contains."""
+"""The scopes of tokens, each with the scopes that it includes."""
 SCOPE_MEANINGS = {
     "read": "reads records and exports users",
     "write": "reads and changes records",
     "operate": "starts checks, backups, exports and compaction, follows its jobs, and reads figures",
     "admin": "does all of that; also erases users, migrates, rolls back and forces compaction",
 }
-"""What each scope lets a token do, for the data that the token is for."""
+"""What each scope allows, for help texts and pages."""
 MARK = "orb"
 _BETWEEN_NOTES = timedelta(minutes=1)
 _MOST_OF_AN_ID = 255
 
 
 def scopes_help() -> str:
-    """Return what each scope lets a token do, as one text."""
+    """Return the descriptions of all scopes as one text."""
     return " ".join(f'"{scope}" {meaning}.' for scope, meaning in SCOPE_MEANINGS.items())
 
 
 def check_scopes(value: Any) -> None:
-    """Raise ValidationError unless this is a list of scopes."""
+    """Raise ValidationError unless the value is a list of one or more known scopes."""
     if not isinstance(value, list) or not value or not set(map(str, value)) <= set(SCOPES):
-        raise ValidationError(f"a list of scopes is wanted: {', '.join(SCOPES)}")
+        raise ValidationError(f"enter a list of scopes: {', '.join(SCOPES)}")
 
 
 def check_users(value: Any) -> None:
-    """Raise ValidationError unless this is a list of ids."""
+    """Raise ValidationError unless the value is a list of user ids."""
     if not isinstance(value, list) or not all(map(_is_an_id, value)):
-        raise ValidationError('a list of user ids is wanted, such as ["ana"]; [] for none')
+        raise ValidationError('enter a list of user ids, such as ["ana"]; [] for none')
 
 
 def _is_an_id(value: Any) -> bool:
@@ -60,7 +60,7 @@ def _is_an_id(value: Any) -> bool:
 
 
 class Token(models.Model):
-    """What lets a program in: named, limited and revocable. Its secret is shown once and kept as a digest alone."""
+    """An API token: named, limited and revocable. Its secret is shown once, and only a digest is stored."""
 
     name = models.CharField(max_length=100, help_text="What it is for.")
     prefix = models.CharField(max_length=8, unique=True, editable=False, help_text="Tells tokens apart; no secret.")
@@ -89,28 +89,28 @@ class Token(models.Model):
         return f"{self.name} ({self.prefix}…)"
 
     def allows(self, scope: str) -> bool:
-        """Tell whether one of its scopes contains this one."""
+        """Tell whether a scope of the token includes this scope."""
         return any(scope in SCOPES.get(one, ()) for one in self.scopes)
 
     def is_for(self, user_id: str) -> bool:
-        """Tell whether it is for the data of a user."""
+        """Tell whether the token allows access to a user's data."""
         return self.every_user or user_id in self.users
 
     def is_valid(self, now: datetime) -> bool:
-        """Tell whether it is neither revoked nor expired."""
+        """Tell whether the token is neither revoked nor expired."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
     def note_use(self, now: datetime) -> None:
-        """Remember that it was used, at most once a minute, and where that can be: nobody is refused for the note."""
+        """Save the time of the last use, at most once a minute. An error of the database is only logged."""
         if self.last_used_at is None or not timedelta() <= now - self.last_used_at < _BETWEEN_NOTES:
             try:
                 Token.objects.filter(pk=self.pk).update(last_used_at=now)
             except DatabaseError as problem:
-                logger.debug("the use of a token was not noted: %s", type(problem).__name__)
+                logger.debug("the time of a token's last use was not saved: %s", type(problem).__name__)
 
 
 def issue(token: Token, now: datetime) -> str:
-    """Give a new token its secret, save it, and return what its bearer sends; nobody can tell it again later."""
+    """Give a new token its secret, save it, and return the text that its bearer sends. It cannot be shown again."""
     token.prefix = secrets.token_hex(4)
     secret = secrets.token_urlsafe(32)
     token.digest, token.created_at = digest_of(secret), now
@@ -120,7 +120,7 @@ def issue(token: Token, now: datetime) -> str:
 
 
 def bearer(text: str, now: datetime) -> Token | None:
-    """Return the valid token that a bearer has sent, or None; takes as long whatever is wrong with it."""
+    """Return the valid token of a bearer's text, or None. The time taken does not depend on the error."""
     mark, _, rest = text.partition("_")
     prefix, _, secret = rest.partition("_")
     token = _of_prefix(prefix if prefix.isascii() and prefix.isalnum() else "")
@@ -131,7 +131,7 @@ def bearer(text: str, now: datetime) -> Token | None:
 def _of_prefix(prefix: str) -> Token | None:
     connection, fields = connections["default"], Token._meta.concrete_fields
     with connection.cursor() as cursor:
-        cursor.execute(_asked(connection.vendor), [prefix])
+        cursor.execute(_prefix_query(connection.vendor), [prefix])
         row = cursor.fetchone()
     if row is None:
         return None
@@ -140,14 +140,14 @@ def _of_prefix(prefix: str) -> Token | None:
 
 
 @cache
-def _asked(vendor: str) -> str:  # noqa: ARG001 -- the database that it is compiled for
-    """Return the query for a token by its prefix, which each request asks; Django takes long to write it."""
+def _prefix_query(vendor: str) -> str:  # noqa: ARG001 -- the key of the cache
+    """Return the SQL query for a token by its prefix. Every request runs it, and Django compiles it slowly."""
     wanted = QueryParameter("prefix", Token._meta.get_field("prefix"))
     return str(Token.objects.filter(prefix=wanted).query.get_compiler("default").as_sql()[0])
 
 
 def _value(field: Any, value: Any) -> Any:
-    """Return a column's value as Django reads it."""
+    """Convert a raw column value as Django's field does."""
     if isinstance(field, models.JSONField):
         return json.loads(value)
     if isinstance(field, models.DateTimeField) and value is not None and value.tzinfo is None:
@@ -156,5 +156,5 @@ def _value(field: Any, value: Any) -> Any:
 
 
 def digest_of(secret: str) -> str:
-    """Return what is kept of a secret of 256 bits; it needs no slow hash, for nobody can try them all."""
+    """Return the SHA-256 of a secret. A random secret of 256 bits needs no slow hash."""
     return sha256(secret.encode(errors="surrogateescape")).hexdigest()

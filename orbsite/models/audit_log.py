@@ -1,4 +1,4 @@
-"""Who did what that matters afterwards: exports, erasures, tokens, what destroys. Ids and numbers, never contents."""
+"""The audit log of exports, erasures, token changes and destructive acts. It holds ids and numbers, never contents."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ ACTS = (
     "records removed",
     "job cancelled",
 )
-"""What is noted."""
+"""The acts that the audit log records."""
 
 
 class Event(models.Model):
-    """One act of somebody. Rows are added alone."""
+    """One recorded act of a user. Rows are only added."""
 
     at = models.DateTimeField()
     actor = models.TextField(help_text="Who did it, as they sign in.")
@@ -75,6 +75,6 @@ class Event(models.Model):
 
 
 def note(at: datetime, actor: str, act: str, *, subject: str = "", address: str = "", **facts: Any) -> Event:
-    """Add a row to the trail, within the caller's transaction. Of an id what no database holds is left out."""
+    """Add a row to the audit log in the caller's transaction. Characters that a database cannot store are dropped."""
     known = UNCLEAN.sub("", subject)
     return Event.objects.create(at=at, actor=actor, act=act, subject=known, address=address, facts=facts)

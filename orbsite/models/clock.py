@@ -1,4 +1,4 @@
-"""What maintenance knows of the clock."""
+"""The state of the clock, as maintenance last saw it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.db import models
 
 
 class Clock(models.Model):
-    """What maintenance knows of the clock, and on which day it last did what is done once a day."""
+    """The state of the clock, and the day of the last daily tasks, as maintenance last saved them."""
 
     trusted = models.DateTimeField(help_text="The last moment that is believed.")
     since = models.DateTimeField(null=True, help_text="Since when the clock has gone on from a jump.")

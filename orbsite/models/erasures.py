@@ -1,4 +1,4 @@
-"""The erasure list in the database: whose data was erased, by a salted hash of the id, and when."""
+"""The erasure list in the database: a salted hash of each erased user's id, and the time of the erasure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.db import models
 
 
 class Erasure(models.Model):
-    """One erasure. Rows are added alone, and no restore takes them away."""
+    """One erasure. Rows are only added, and a restore keeps them."""
 
     salt = models.CharField(max_length=64, help_text="The random salt of the hash, in hex.")
     digest = models.CharField(max_length=64, help_text="HMAC-SHA256 of the user's id under the salt, in hex.")

@@ -1,4 +1,4 @@
-"""Answers that are kept for requests with an Idempotency-Key."""
+"""Stored responses to requests with an Idempotency-Key."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from django.db import models
 from orbsite.models.api_tokens import Token
 
 KEPT = timedelta(days=1)
-"""For how long an answer is kept."""
+"""How long a response is stored."""
 
 
 class Answer(models.Model):
-    """What a request with an Idempotency-Key was answered, kept for whoever sends it again."""
+    """The stored response to a request with an Idempotency-Key. A repeated request gets the same response."""
 
     token = models.ForeignKey(Token, on_delete=models.CASCADE, related_name="answers")
     key = models.CharField(max_length=255)
@@ -39,5 +39,5 @@ class Answer(models.Model):
 
 
 def forget(now: datetime) -> int:
-    """Remove answers that were kept long enough, and return how many."""
+    """Delete the expired responses and return their number."""
     return Answer.objects.filter(began_at__lt=now - KEPT).delete()[0]

@@ -1,4 +1,4 @@
-"""Jobs: long work that a worker does."""
+"""Jobs: long operations that a worker runs."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ OPERATIONS = (
     "index",
     "measure",
 )
-"""What can be started; there is a permission for each."""
+"""The operations that can run as jobs. Each has a permission to start it."""
 
 
 class Job(models.Model):
-    """Long work that somebody started, and a worker does."""
+    """A long operation that a user or a token started and a worker runs."""
 
     class State(models.TextChoices):
-        """How far it is."""
+        """The state of a job."""
 
         QUEUED = "queued"
         RUNNING = "running"

@@ -1,4 +1,4 @@
-"""The ledger: what ran, when, over what, how it ended, what it replaced, and what it had to leave."""
+"""The ledger: runs of operations, the changes that they made, and the source items that they rejected."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ _RANDOM_BITS = 62
 
 
 def new_uid() -> int:
-    """Return a random number for a run, of 63 bits with the highest set: far above every primary key."""
+    """Return a random number of 63 bits for a run. The highest bit is set, so that it is above every primary key."""
     return 1 << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
 
 
 class Run(models.Model):
     """One run of an operation that writes.
 
-    People name a run by its primary key, which another database, or a ledger that is made anew, uses again. Rows name
-    the run that wrote them by its `uid`, which no other database has.
+    Users name a run by its primary key, which another database or a new ledger may use again. Rows name the run that
+    wrote them by its `uid`, which is unique across databases.
     """
 
     class State(models.TextChoices):
-        """How far a run is."""
+        """The state of a run."""
 
         RUNNING = "running"
         COMPLETE = "complete"
@@ -31,7 +31,7 @@ class Run(models.Model):
         ROLLED_BACK = "rolled back"
 
     class Operation(models.TextChoices):
-        """What ran."""
+        """The operations that the ledger records."""
 
         MIGRATE = "migrate"
         IMPORT = "import"
@@ -69,10 +69,11 @@ class Run(models.Model):
 
 
 class Change(models.Model):
-    """What a run put in the place of something else, or removed. A row that it created carries the run's uid instead.
+    """A record that a run replaced or removed. A row that the run created carries the run's uid instead.
 
-    Tombstones, which have a reason, are written a million at a time: the database looks up neither their run nor their
-    keys for each. What a person does by hand is noted too, new records as well, and has the time of its run.
+    A change with a reason is a tombstone. Tombstones are written in millions, so the database checks neither their run
+    nor the uniqueness of their keys. A change by hand is recorded too, also of a new record, and its time is that of
+    its run.
     """
 
     run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="changes", db_constraint=False)
@@ -97,7 +98,7 @@ class Change(models.Model):
             )
         ]
         indexes = [
-            models.Index(fields=["key"], condition=models.Q(at=None), name="orb_changes_history")  # no tombstones' cost
+            models.Index(fields=["key"], condition=models.Q(at=None), name="orb_changes_history")  # not for tombstones
         ]
 
     def __str__(self) -> str:
@@ -105,7 +106,7 @@ class Change(models.Model):
 
 
 class Reject(models.Model):
-    """Something in a source that a run could not take, with its bytes as they were."""
+    """A source item that a run could not import, with its original JSON."""
 
     run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="rejects")
     domain = models.CharField(max_length=40)

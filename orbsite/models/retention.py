@@ -1,4 +1,4 @@
-"""What runs on its own: retention policies and when each is due, their runs, long work, and the clock they trust."""
+"""Retention policies, their schedules and their runs."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from orbsite.storage.retention.policy import Policy, retained
 
 
 class RetentionPolicy(models.Model):
-    """What to keep of a domain, and how often to remove the rest. A change of its rules holds from the next run on."""
+    """The retention rules of a domain, and how often to apply them. Changed rules apply from the next run on."""
 
     class Store(models.TextChoices):
-        """Where the records are."""
+        """The store that a policy applies to."""
 
         SQL = "sql", "SQL tables"
         FILE = "file", "files under ORB_DATA_DIR"
 
     class State(models.TextChoices):
-        """How the last run went."""
+        """The outcome of the last run."""
 
         NEVER = "", "never run"
         RUNNING = "running"
@@ -63,21 +63,21 @@ class RetentionPolicy(models.Model):
 
     @property
     def policy(self) -> Policy:
-        """The rules. Raises InvalidPolicy."""
+        """The parsed rules. Raises InvalidPolicy."""
         return Policy.of_json(self.rules)
 
     @property
     def interval(self) -> timedelta:
-        """The time from one run to the next."""
+        """The time between two runs."""
         return timedelta(seconds=self.every)
 
     def clean(self) -> None:
-        """Refuse rules that no run could follow, at the field that is wrong."""
+        """Raise ValidationError, by field, for a domain without retention and for invalid rules."""
         problems: dict[str, Any] = {}
         domain = next((one for one in registered() if one.name == self.domain), None)
         kinds = retained(domain) if domain else []
         if not kinds:
-            problems["domain"] = f"Retention knows no such domain; choose one of {', '.join(domains_with_retention())}."
+            problems["domain"] = f"This domain has no retention; choose one of {', '.join(domains_with_retention())}."
         try:
             policy = self.policy
             for kind in kinds:
@@ -89,10 +89,10 @@ class RetentionPolicy(models.Model):
 
 
 class PolicyRun(models.Model):
-    """One run of a policy. A due moment has one at most, whoever asks and how often."""
+    """One run of a policy. Each due time has at most one run."""
 
     class State(models.TextChoices):
-        """How far it is."""
+        """The state of a policy run."""
 
         RUNNING = "running"
         DONE = "done"
@@ -118,5 +118,5 @@ class PolicyRun(models.Model):
 
 
 def domains_with_retention() -> list[str]:
-    """Return the names of the domains of which retention knows what is old."""
+    """Return the names of the domains that retention applies to."""
     return [domain.name for domain in registered() if retained(domain)]

@@ -1,4 +1,4 @@
-"""The words of records, by which they are searched: beside their tables, caught up later, and never their only copy."""
+"""The search index: the words of records, in a table beside theirs. It is updated later and can always be rebuilt."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from orbsite.storage.sql.models import KeyField
 
 
 class Words(models.Model):
-    """The words of one record as it was when they were read; `digest` tells whether it still is.
+    """The words of one record. Where `digest` is not the record's, the words are out of date.
 
-    A migration that changes this table has to see to what answers searches too, which is none of Django's: the table of
-    FTS5 with its triggers, or the column `vector` and its index in PostgreSQL.
+    A migration of this table also has to migrate the search structures that Django does not manage: the FTS5 table with
+    its triggers in SQLite, the column `vector` and its index in PostgreSQL.
     """
 
     kind = models.CharField(max_length=40)
@@ -24,7 +24,7 @@ class Words(models.Model):
         db_table = "orb_words"
         verbose_name_plural = "words"
         constraints = [
-            # the user first: few kinds have many rows each, and no search should go through all of one kind
+            # The user comes first: there are few kinds with many rows each, and a search must not scan a whole kind.
             models.UniqueConstraint(fields=["user_id", "key", "kind"], name="orb_words_once")
         ]
 
@@ -33,7 +33,7 @@ class Words(models.Model):
 
 
 class WordsPass(models.Model):
-    """How far the records of a kind have been compared with their words, which goes on where it was left."""
+    """How far the records of a kind have been compared with their words. The next pass continues there."""
 
     kind = models.CharField(max_length=40, primary_key=True)
     after = models.TextField(blank=True, default="", help_text="The last user and key, as JSON; empty at an end.")

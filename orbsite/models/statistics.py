@@ -1,4 +1,4 @@
-"""How much the stores held on each day."""
+"""Daily statistics of the stores."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.db import models
 
 
 class Growth(models.Model):
-    """How much a store held on one day."""
+    """The record counts and the size of a store on one day."""
 
     day = models.DateField(help_text="In UTC.")
     domain = models.CharField(max_length=40)

@@ -1,1 +1,1 @@
-"""Use cases over any domain: one file, one operation, one report."""
+"""Use cases over any domain: each module has one operation, which returns one report."""

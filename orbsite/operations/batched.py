@@ -1,4 +1,4 @@
-"""Goes through many things a batch at a time."""
+"""Splits an iterable into batches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Yield lists of so many items, the last one of what is left."""
+    """Yield lists of `size` items; the last list may be shorter."""
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch

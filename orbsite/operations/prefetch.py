@@ -1,4 +1,4 @@
-"""Makes things in a thread while those made before are used."""
+"""Produces items in a thread, ahead of their use."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """Nothing more comes, or nothing but an error."""
+    """The end of the items, with the error that ended them, if any."""
 
     problem: BaseException | None = None
 
@@ -29,10 +29,10 @@ _SHORT_TURN = 0.0005
 
 
 def _take_short_turns(more: int) -> None:
-    """Let threads take short turns while there are such as make things ahead.
+    """Shorten the switch interval of Python's threads while items are produced ahead.
 
-    A database's call gives Python's lock away and waits for its turn to come back, 5 ms by default each time: longer
-    than most calls take.
+    A database call releases Python's global lock and then waits for it, 5 ms by default, which is longer than most
+    calls take.
     """
     with _turns_lock:
         _turns[0] += more
@@ -41,14 +41,14 @@ def _take_short_turns(more: int) -> None:
 
 @dataclass(slots=True)
 class Ahead(Generic[T]):
-    """Yields items in their order, made by a thread that is a few ahead; what it raises is raised here.
+    """Yields items in their order. A thread produces them a few items ahead; its errors are raised here.
 
-    Use it as a context manager: the thread ends with it.
+    Use it as a context manager: the thread ends with the block.
     """
 
     items: Iterable[T]
     _made: queue.Queue[T | _End] = field(default_factory=lambda: queue.Queue(_DEPTH))
-    _is_left: threading.Event = field(default_factory=threading.Event)
+    _is_closed: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
     def __enter__(self) -> Iterator[T]:
@@ -58,7 +58,7 @@ class Ahead(Generic[T]):
         return self._taken()
 
     def __exit__(self, *_: object) -> None:
-        self._is_left.set()
+        self._is_closed.set()
         if self._thread is not None:
             self._thread.join()
         _take_short_turns(-1)
@@ -74,14 +74,14 @@ class Ahead(Generic[T]):
         try:
             for item in self.items:
                 self._put(item)
-                if self._is_left.is_set():
+                if self._is_closed.is_set():
                     break
-        except BaseException as problem:  # noqa: BLE001 -- raised again by whoever waits for the next item
+        except BaseException as problem:  # noqa: BLE001 -- raised again in the thread that uses the items
             end = _End(problem)
         self._put(end)
 
     def _put(self, item: T | _End) -> None:
-        while not self._is_left.is_set():
+        while not self._is_closed.is_set():
             try:
                 self._made.put(item, timeout=_SECONDS)
             except queue.Full:

@@ -1,4 +1,4 @@
-"""How an operation tells how far it is, and is told to stop."""
+"""The progress of an operation, and requests to stop it."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from orbsite.operations.report import Report
 
 
 class Stopped(KeyboardInterrupt):
-    """Somebody wanted the operation to end, and it did where it can be gone on with; the message says how."""
+    """The operation ended early on request, at a point from which it can resume. The message says how."""
 
 
 class Progress:
-    """Is told of each step; this one tells nobody."""
+    """Receives the progress of an operation; this one ignores it."""
 
     is_stopping = False
-    """Whether somebody wants the operation to end after the batch that it is in."""
+    """Whether the operation is to end after its current batch."""
 
     def expect(self, records: int) -> None:
-        """Take note that about so many records are still to come."""
+        """Announce the approximate number of records to come."""
 
     def tells_of(self, report: Report) -> None:
-        """Take note of the report that is being made: whoever follows may look at what it says so far."""
+        """Announce the report in the making. Observers may read it at any time."""
 
     def heeded(self) -> AbstractContextManager[None]:
-        """Let a wish to stop show in `is_stopping` alone, because the operation looks there after each batch."""
+        """Report a stop request in `is_stopping` only, because the operation checks that after each batch."""
         return contextlib.nullcontext()
 
     def __call__(self, records: int) -> None:
-        """Take note that so many more records are done."""
+        """Announce that `records` more records are done."""
 
 
 silent = Progress()

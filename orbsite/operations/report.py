@@ -1,4 +1,4 @@
-"""What an operation has to say: counts per domain and kind, and findings."""
+"""The report of an operation: counts per domain and kind, and findings."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from orbsite.storage.findings import ROOT, Finding, Severity
 
 @dataclass(slots=True)
 class Section:
-    """What became of one domain."""
+    """The part of a report about one domain."""
 
     counts: dict[str, Counter[str]] = field(default_factory=dict)
-    """Counts by kind of record, then by what is counted."""
+    """Counts by kind of record, then by outcome."""
     facts: dict[str, int] = field(default_factory=dict)
-    """Numbers that belong to no kind of record."""
+    """Numbers that do not count a kind of record."""
     details: dict[str, Any] = field(default_factory=dict)
-    """What else there is to tell, as JSON."""
+    """Other results, as JSON."""
     findings: list[Finding] = field(default_factory=list)
 
     def count(self, kind: str, what: str, number: int = 1) -> None:
-        """Count something of a kind of record."""
+        """Add to the count of an outcome for a kind of record."""
         self.counts.setdefault(kind, Counter())[what] += number
 
     def take(self, part: Section) -> None:
-        """Add what became of a part."""
+        """Add the findings and counts of another section."""
         self.findings += part.findings
         for kind, counts in part.counts.items():
             self.counts.setdefault(kind, Counter()).update(counts)
 
     def total(self, what: str) -> int:
         """Return a count over all kinds."""
-        return sum(counts[what] for counts in list(self.counts.values()))  # which another thread may add to
+        return sum(counts[what] for counts in list(self.counts.values()))  # another thread may add to it
 
 
 def failure_as_json(message: str) -> dict[str, Any]:
-    """Return what stands in for a report where an operation could not run."""
+    """Return the JSON that replaces the report of an operation that could not run."""
     finding = {"path": ROOT, "severity": Severity.ERROR.value, "message": message}
     return {"run": None, "ok": False, "domains": {}, "findings": [finding]}
 
@@ -50,38 +50,38 @@ class Report:
     """The outcome of one operation."""
 
     columns: tuple[str, ...] = ()
-    """What was counted, in the order in which to show it."""
+    """The counted outcomes, in the order of display."""
     bad: tuple[str, ...] = ("rejected",)
-    """Counts that mean that not all is well."""
+    """The outcomes that make a report not ok."""
     unreadable: bool = False
-    """Whether a whole file could not be read; its section says why."""
+    """Whether a whole file could not be read. Its section has the reason."""
     run: int | None = None
     backup: Path | None = None
-    """Where a backup lies that the operation has made."""
+    """The path of the backup that the operation made."""
     directory: str = ""
-    """The name of the directory under ORB_BACKUP_DIR that a job has written its files to."""
+    """The name of the directory under ORB_BACKUP_DIR with the files that a job wrote."""
     tombstones: list[str] = field(default_factory=list)
-    """Names of the files that keep what the operation has removed from files."""
+    """The names of the tombstone files for the data that the operation removed from files."""
     removed: list[Path] = field(default_factory=list)
-    """Files that the operation has removed."""
+    """The files that the operation removed."""
     samples: list[dict[str, Any]] = field(default_factory=list)
-    """Of each outcome some records, before and after: texts of users, for those alone who may see the rows."""
+    """Some records of each outcome, before and after. They hold texts of users: show them only with permission."""
     domains: dict[str, Section] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
-        """Whether all is well."""
+        """Whether no file was unreadable and no bad outcome was counted."""
         return not self.unreadable and not any(
             section.total(what) for section in self.domains.values() for what in self.bad
         )
 
     @property
     def exit_code(self) -> int:
-        """0 where all is well, 1 where records were left out or differ, 2 where a whole file could not be read."""
+        """0 for success, 1 where records were left out or differ, 2 where a whole file could not be read."""
         return 2 if self.unreadable else 0 if self.ok else 1
 
     def section(self, domain: str, kinds: Iterable[str]) -> Section:
-        """Return the part about a domain, begun with zero counts for its kinds."""
+        """Return the section of a domain. A new one has zero counts for its kinds."""
         return self.domains.setdefault(domain, Section({kind: Counter() for kind in kinds}))
 
     def as_json(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Brings the words by which records are searched into step with the records in SQL."""
+"""Updates the search index to match the records in SQL."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from datetime import datetime
 
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report, Section
-from orbsite.search.indexer import Progressed, SearchIndex, is_searched, place_in
+from orbsite.search.indexer import IndexStep, SearchIndex, is_searched, parse_place
 from orbsite.storage.records.domain import Domain, registered
 from orbsite.stores import open_sql_store
 
 COLUMNS = ("read", "indexed", "removed", "unreadable")
 MOST_READ, MOST_INDEXED = 10_000, 5_000
-"""How many records a round of maintenance compares with their words, and after how many new ones it leaves the rest."""
+"""The maximum number of records that a round of maintenance compares, and of records that it indexes."""
 
 
 def index(
@@ -24,23 +24,23 @@ def index(
     using: str = "default",
     progress: Progress = silent,
 ) -> Report:
-    """Compare every record once with its words, and mend what differs; with `anew`, make all words again.
+    """Compare every record once with its words, and update the words that differ; with `anew`, rebuild all words.
 
-    It goes on where a pass was left, and goes round. A row that does not decode has no words.
+    It continues at the position of the last pass, and wraps around. A row that does not decode has no words.
     """
     report = Report(columns=COLUMNS, bad=("unreadable",))
     for domain in domains:
         for kind in filter(is_searched, domain.kinds):
             progress.expect(open_sql_store(domain, using).count(kind))
             section = report.section(domain.name, (kind.plural,))
-            for done in _once_round(SearchIndex(domain, kind, using), now, anew=anew):
+            for done in _one_round(SearchIndex(domain, kind, using), now, anew=anew):
                 _count(section, kind.plural, done)
                 progress(done.read)
     return report
 
 
 def index_some(now: Callable[[], datetime], using: str = "default", progress: Progress = silent) -> int:
-    """Go on with the pass over each kind of record, up to a bound, and return how many got other words."""
+    """Continue the pass over each kind of record, up to a limit, and return the number of changed records."""
     changed = 0
     for domain in registered():
         for kind in filter(is_searched, domain.kinds):
@@ -54,8 +54,8 @@ def index_some(now: Callable[[], datetime], using: str = "default", progress: Pr
     return changed
 
 
-def _once_round(one: SearchIndex, now: Callable[[], datetime], *, anew: bool) -> Iterator[Progressed]:
-    began = place_in(one.compare().after)
+def _one_round(one: SearchIndex, now: Callable[[], datetime], *, anew: bool) -> Iterator[IndexStep]:
+    began = parse_place(one.position().after)
     for is_second in (False, True) if began else (False,):
         while True:
             yield (done := one.go_on(now, anew=anew))
@@ -63,7 +63,7 @@ def _once_round(one: SearchIndex, now: Callable[[], datetime], *, anew: bool) ->
                 break
 
 
-def _count(section: Section, kind: str, done: Progressed) -> None:
+def _count(section: Section, kind: str, done: IndexStep) -> None:
     for what in COLUMNS:
         section.count(kind, what, getattr(done, what))
     section.findings += done.findings

@@ -1,1 +1,1 @@
-"""How the process runs: logging, start-up checks, the server, and Django's SQLite. Imports nothing else of ours."""
+"""The process: logging, start-up checks, the server and the SQLite backend. Must not import other packages of ours."""

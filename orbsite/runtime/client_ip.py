@@ -1,4 +1,4 @@
-"""Whose address a request comes from: told by the connection, or by the proxies that the settings count."""
+"""Determines the client's IP address, from the connection or from the trusted proxies (ORB_PROXIES)."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from django.http import HttpRequest
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-_OF_ONE_CLIENT = 64
-"""How many bits of an IPv6 address tell clients apart."""
+_CLIENT_PREFIX = 64
+"""The prefix length of an IPv6 network that belongs to one client."""
 
 
 def of_client(request: HttpRequest | Request) -> str:
-    """Return the address of the client; `X-Forwarded-For` counts for as many proxies as ORB_PROXIES says.
+    """Return the address of the client, or "unknown".
 
-    REST framework counts them from the right, and so believes nobody else.
+    REST framework takes it from `X-Forwarded-For`, counted from the right by the number of proxies in ORB_PROXIES, so
+    that a client cannot forge it.
     """
-    asked = request if isinstance(request, Request) else Request(request)
-    return str(BaseThrottle().get_ident(asked) or "unknown")
+    wrapped = request if isinstance(request, Request) else Request(request)
+    return str(BaseThrottle().get_ident(wrapped) or "unknown")
 
 
 def as_ip(request: HttpRequest | Request) -> str | None:
-    """Return the address of the client as databases take it; None where there is none, as behind a local socket."""
+    """Return the address of the client in the form of a database column; None without one, as behind a local socket."""
     try:
         return str(ip_address(of_client(request)))
     except ValueError:
@@ -30,16 +31,16 @@ def as_ip(request: HttpRequest | Request) -> str | None:
 
 
 def network_of(request: HttpRequest | Request) -> str | None:
-    """Return what guesses are counted by: an IPv4 address, or the first address of the /64 of an IPv6 address.
+    """Return the client's network, by which failed logins are counted: an IPv4 address, or the start of an IPv6 /64.
 
-    One client has a whole /64 to itself. None where there is no address, as behind a local socket.
+    One client usually has a whole /64. None without an address, as behind a local socket.
     """
-    told = as_ip(request)
-    if told is None:
+    text = as_ip(request)
+    if text is None:
         return None
-    address = ip_address(told.partition("%")[0])
+    address = ip_address(text.partition("%")[0])
     if isinstance(address, IPv4Address):
         return str(address)
     if address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
-    return str(IPv6Network((address, _OF_ONE_CLIENT), strict=False).network_address)
+    return str(IPv6Network((address, _CLIENT_PREFIX), strict=False).network_address)

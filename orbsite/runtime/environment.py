@@ -1,4 +1,4 @@
-"""The environment as the settings read it: the file `.env`, and paths that begin with `~`."""
+"""Reads the file `.env` and expands paths that begin with `~`, for the settings."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _OTHER_ENCODINGS = {
 
 
 def dotenv_text(path: Path) -> str:
-    """Return the text of a `.env` file; a byte order mark of UTF-8 is left out. Raises ImproperlyConfigured."""
+    """Return the text of a `.env` file without a UTF-8 byte order mark. Raises ImproperlyConfigured."""
     try:
         data = path.read_bytes()
     except OSError as problem:
         raise ImproperlyConfigured(
-            f"{path} cannot be read: {problem.strerror}; let the user that runs this read it"
+            f"{path} cannot be read: {problem.strerror}; make it readable for the user that runs this process"
         ) from problem
     for mark, name in _OTHER_ENCODINGS.items():
         if data.startswith(mark):
@@ -32,18 +32,17 @@ def dotenv_text(path: Path) -> str:
         line = data.count(b"\n", 0, problem.start) + 1
         raise ImproperlyConfigured(f"{path} is not UTF-8 (line {line}); save it as UTF-8") from problem
     if "\0" in text:
-        raise ImproperlyConfigured(f"{path} has NUL bytes, as UTF-16 without a byte order mark has; save it as UTF-8")
+        raise ImproperlyConfigured(
+            f"{path} contains NUL bytes, perhaps because it is UTF-16 without a byte order mark; save it as UTF-8"
+        )
     return text
 
 
 def path_setting(name: str, value: str, base: Path) -> Path:
-    """Return the path that a setting names, relative to `base`; `~` is a home directory.
-
-    Raises ImproperlyConfigured.
-    """
+    """Return the path in a setting, relative to `base`, with `~` expanded. Raises ImproperlyConfigured."""
     try:
         return base / Path(value).expanduser()
     except RuntimeError as problem:
         raise ImproperlyConfigured(
-            f"{name} begins with {value.split('/')[0]}, a home directory that is not known; write the whole path"
+            f"{name} begins with {value.split('/')[0]}, whose home directory is unknown; set {name} to an absolute path"
         ) from problem

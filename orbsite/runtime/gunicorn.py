@@ -1,4 +1,7 @@
-"""How gunicorn serves: `gunicorn --config python:orbsite.runtime.gunicorn orbsite.wsgi`. Its variables count first."""
+"""Gunicorn's configuration: `gunicorn --config python:orbsite.runtime.gunicorn orbsite.wsgi`.
+
+Gunicorn's command line and GUNICORN_CMD_ARGS take precedence.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,12 @@ bind = os.environ.get("ORB_BIND") or "127.0.0.1:8000"
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
 threads = int(os.environ.get("ORB_THREADS") or 4)
 worker_class = (
-    "orbsite.runtime.gunicorn_worker.Worker"  # slow clients hold no thread, and health answers while all are busy
+    "orbsite.runtime.gunicorn_worker.Worker"  # slow clients block no thread, and health checks have their own threads
 )
 worker_connections = 500
 timeout = 60
 keepalive = 5
-sendfile = False  # the worker gives up a client that does not take what it is sent
+sendfile = False  # the worker disconnects clients that read too slowly, which sendfile would bypass
 graceful_timeout = 30
 max_requests = 100_000
 max_requests_jitter = 10_000
@@ -23,7 +26,7 @@ umask = 0o077
 limit_request_line = 8190  # two ids of 255 characters, in base64url
 limit_request_fields = 100
 limit_request_field_size = 8190
-forwarder_headers = ""  # no client and no proxy says where the program is mounted
-control_socket_disable = True  # signals do, and a socket in the home directory is one more way in
+forwarder_headers = ""  # neither clients nor proxies may set SCRIPT_NAME or PATH_INFO
+control_socket_disable = True  # signals suffice, and a socket would be one more attack surface
 forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS") or "127.0.0.1,::1"
 logconfig_dict = logging_to_standard_error(os.environ.get("ORB_LOG_LEVEL") or "INFO")

@@ -1,12 +1,12 @@
-"""The gunicorn worker: threads that no slow client holds, and health that answers while all threads are busy.
+"""The gunicorn worker: slow clients block no thread, and health checks respond while all threads are busy.
 
-- The event loop receives the head of a request, and a small body; a thread takes over once both are complete. What is
-  not complete in time is answered 408, a head that is too large 431.
-- Threads of their own receive large bodies, so that other requests do not wait for them. A thread that receives a body,
-  or sends an answer, gives the client up once it is too slow (`ClientSocket`).
-- `/livez` and `/readyz` have a thread each of their own.
-- A connection that ends is closed by the event loop, which waits for nobody: what the client still sends is read and
-  dropped for a moment, so that the answer arrives.
+- The event loop receives the head of a request and a small body; a thread takes over once both are complete. An
+  incomplete request is answered 408 after a timeout, a head that is too large 431.
+- A separate thread pool receives large bodies, so that other requests do not wait for them. A thread that receives a
+  body or sends a response disconnects the client if it is too slow (`ClientSocket`).
+- `/livez` and `/readyz` have one thread each.
+- The event loop closes connections without blocking: it reads and drops what the client still sends for a short time,
+  so that the response arrives.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from gunicorn.http.errors import NoMoreData, ParseException
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 HEAD_SECONDS = float(os.environ.get("ORB_HEADER_TIMEOUT") or 10)
-"""How long the head of a request may take, with a small body."""
+"""The timeout in seconds for the head of a request and a small body."""
 SLOW_SECONDS = float(os.environ.get("ORB_BODY_TIMEOUT") or 20)
-"""How long a client may be waited for in all while it sends a body or takes an answer slower than SLOWEST."""
+"""The total seconds of waiting for a client that sends a body or reads a response slower than SLOWEST."""
 SLOWEST = 4096
-"""How many bytes in a second are not slow."""
+"""The minimum transfer rate in bytes per second."""
 LARGEST_HEAD = SMALL_BODY = 64 * 1024
 LINGER_SECONDS = 2.0
 _LINGER_BYTES = 256 * 1024
@@ -49,86 +49,88 @@ class TooSlow(NoMoreData, TimeoutError):  # type: ignore[misc]
 
 
 class MalformedBody(OSError):
-    """The body is not framed as HTTP asks."""
+    """The body has invalid HTTP framing."""
 
 
 class ClientSocket(socket.socket):
-    """A connection on which a client has SLOW_SECONDS of patience, which grow again with each byte that it moves."""
+    """A connection with a waiting budget of SLOW_SECONDS, which each transferred byte refills at the rate SLOWEST."""
 
     def __init__(self, accepted: socket.socket) -> None:
         super().__init__(fileno=accepted.detach())
-        self._patience = SLOW_SECONDS
+        self._seconds_left = SLOW_SECONDS
 
     def renew(self) -> None:
-        """Give the client its patience back, for the next request."""
-        self._patience = SLOW_SECONDS
+        """Reset the waiting budget, for the next request."""
+        self._seconds_left = SLOW_SECONDS
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
-        """Return what came. Raises TooSlow, and TimeoutError where somebody else's shorter limit has ended."""
+        """Return the received bytes. Raises TooSlow, and TimeoutError if a shorter timeout of the caller has ended."""
         if self.gettimeout() == 0:
             return super().recv(size, flags)
         try:
             data: bytes = self._timed(partial(super().recv, size, flags))
         except TimeoutError as problem:
-            if self._patience <= 0:
+            if self._seconds_left <= 0:
                 raise TooSlow from problem
             raise
         self._credit(len(data))
         return data
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
-        """Send everything. Raises BrokenPipeError where the client takes it too slowly."""
+        """Send all data. Raises BrokenPipeError if the client reads too slowly."""
         rest = memoryview(data)
         while rest:
             try:
                 sent = self._timed(partial(super().send, rest[:_PIECE], flags))
             except TimeoutError as problem:
-                raise BrokenPipeError(errno.EPIPE, "the client takes its answer too slowly") from problem
+                raise BrokenPipeError(errno.EPIPE, "the client reads the response too slowly") from problem
             self._credit(sent)
             rest = rest[sent:]
 
     def _timed(self, act: Callable[[], Any]) -> Any:
-        given = self.gettimeout()
+        timeout = self.gettimeout()
         began = time.monotonic()
-        self.settimeout(max(self._patience, 0.001) if given is None else min(given, max(self._patience, 0.001)))
+        self.settimeout(
+            max(self._seconds_left, 0.001) if timeout is None else min(timeout, max(self._seconds_left, 0.001))
+        )
         try:
             return act()
         finally:
-            self._patience -= time.monotonic() - began
-            self.settimeout(given)
+            self._seconds_left -= time.monotonic() - began
+            self.settimeout(timeout)
 
     def _credit(self, number: int) -> None:
-        self._patience = min(self._patience + number / SLOWEST, SLOW_SECONDS)
+        self._seconds_left = min(self._seconds_left + number / SLOWEST, SLOW_SECONDS)
 
 
 class Connection(TConn):  # type: ignore[misc]
-    """A connection, with what has come of the head of its next request."""
+    """A connection, with the received part of its next request."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.head = bytearray()
         self.wanted: int | None = None
-        """Where the request ends, once its head is complete; where a thread receives the body, where its head ends."""
+        """The number of bytes to receive, known once the head is complete: the head, and the body if it is small."""
         self.has_later_body = False
         self.dropped = 0
 
     def is_complete(self) -> bool:
-        """Tell whether a thread can take over."""
+        """Tell whether the request is complete, so that a thread can handle it."""
         if self.wanted is None:
             end = self.head.find(_END_OF_HEAD)
             if end < 0:
                 return False
-            self._look_at_head(end + len(_END_OF_HEAD))
+            self._parse_head(end + len(_END_OF_HEAD))
         return self.wanted is not None and len(self.head) >= self.wanted
 
-    def _look_at_head(self, end: int) -> None:
+    def _parse_head(self, end: int) -> None:
         match = _LENGTH.search(self.head, 0, end)
         length = 0 if match is None else int(match[1])
         self.has_later_body = length > SMALL_BODY or _HAS_LATER_BODY.search(self.head, 0, end) is not None
         self.wanted = end if self.has_later_body else end + length
 
     def take_over(self) -> None:
-        """Give what has come to the parser, in the thread that handles the request."""
+        """Pass the received bytes to the parser, in the thread that handles the request."""
         self.data_ready = True
         self.sock.setblocking(True)
         self.sock.renew()
@@ -138,7 +140,7 @@ class Connection(TConn):  # type: ignore[misc]
 
 
 class _CheckedReader:
-    """Reads a body; what is wrong with its chunks is an OSError, as every other end of a body is."""
+    """Reads a body. Raises MalformedBody, an OSError like all other errors of a body, for malformed chunks."""
 
     def __init__(self, reader: Any) -> None:
         self._reader = reader
@@ -152,32 +154,35 @@ class _CheckedReader:
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """Serves with threads."""
+    """A gthread worker that receives requests in its event loop, with separate threads for health and large bodies."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._waiting: dict[Connection, float] = {}
-        """Connections whose next head is not complete, and until when they are waited for; the first ends first."""
+        """The deadlines of connections whose request is incomplete, in order: the first expires first."""
         self._ending: dict[Connection, float] = {}
         self._bodies: Any = None
         self._health: dict[bytes, ThreadPoolExecutor] = {}
         self._is_plain = not self.cfg.is_ssl and self.cfg.protocol == "http" and self.cfg.http2_cleartext == "off"
-        """Whether what comes begins with a head of HTTP/1; other connections are gunicorn's own matter."""
+        """Whether connections start with an HTTP/1 head. Gunicorn's own code handles all others."""
 
     def init_process(self) -> None:
-        """Make the threads, then go on."""
+        """Create the thread pools before the worker starts."""
         self._bodies = self.get_thread_pool()
         self._health = {path: ThreadPoolExecutor(1) for path in (b"/livez", b"/readyz")}
         super().init_process()
 
     def accept(self, listener: Any) -> None:
-        """Take a connection; where there are too many, the one that has been waited for longest makes room."""
+        """Accept a connection. At the limit, the connection that has waited longest is closed."""
         try:
             accepted, address = listener.accept()
         except OSError as problem:
             if problem.errno in (errno.EMFILE, errno.ENFILE):
                 self._make_room()
-            elif problem.errno not in (errno.EAGAIN, errno.ECONNABORTED):  # another worker took it, or it is gone
+            elif problem.errno not in (
+                errno.EAGAIN,
+                errno.ECONNABORTED,
+            ):  # accepted elsewhere, or closed
                 raise
             return
         self.nr_conns += 1
@@ -187,7 +192,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.enqueue_req(connection)
 
     def enqueue_req(self, conn: Connection) -> None:
-        """Have a thread handle a request whose head is complete; wait for the rest of another one."""
+        """Submit a complete request to a thread, and wait for the rest of an incomplete one."""
         if conn.parser is not None:
             conn.head += conn.parser.unreader.take_buffered()
         if not self._is_plain:
@@ -199,8 +204,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._receive(conn, conn.sock)
 
     def _receive(self, conn: Connection, client: Any) -> None:
-        """Take what has come of a head, or of a small body."""
-        if conn not in self._waiting:  # it was given up since the loop was told of it
+        """Receive available bytes of a head or a small body."""
+        if conn not in self._waiting:  # the connection was closed after this event was queued
             return
         while not conn.is_complete() and (conn.wanted is not None or len(conn.head) <= LARGEST_HEAD):
             try:
@@ -221,7 +226,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._refuse(conn, _TOO_LARGE)
 
     def _is_long_line(self, conn: Connection) -> bool:
-        """Tell whether the parser refuses the first line already."""
+        """Tell whether the request line is so long that the parser refuses it."""
         return b"\r\n" not in conn.head[: self.cfg.limit_request_line + 2]
 
     def _submit(self, conn: Connection) -> None:
@@ -235,7 +240,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         return self.tpool if match is None else self._health[match[1]]
 
     def handle(self, conn: Connection) -> Any:
-        """Handle a request whose head is complete, in a thread."""
+        """Parse and handle a complete request, in a thread."""
         try:
             if self._is_plain:
                 conn.take_over()
@@ -244,23 +249,23 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         return super().handle(conn)
 
     def handle_request(self, req: Any, conn: Connection) -> Any:
-        """Handle a request that was parsed."""
+        """Handle a parsed request, with a body reader that raises OSError for malformed chunks."""
         req.body.reader = _CheckedReader(req.body.reader)
         return super().handle_request(req, conn)
 
     def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
-        """Tell whether the connection can have another request: where nothing of the body has to be waited for."""
+        """Tell whether the connection can be reused: the rest of the body must be available already."""
         return bool(keepalive and conn.parser.finish_body(deadline=time.monotonic() + _DRAIN_SECONDS))
 
     def finish_request(self, conn: Connection, fs: Future[Any]) -> None:
-        """Go on after a request, in the event loop: keep the connection, or end it."""
+        """Keep or close the connection after a request, in the event loop."""
         if fs.cancelled() or fs.exception() is not None or not fs.result():
             self._end(conn)
         else:
             super().finish_request(conn, fs)
 
     def murder_pending(self) -> None:
-        """Give up connections whose time has come; called by the loop once a second at least."""
+        """Close connections whose deadline has passed. The event loop calls this at least once a second."""
         super().murder_pending()
         for conn in self._due(self._waiting):
             self._stop_waiting(conn)
@@ -272,7 +277,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._stop_ending(conn)
 
     def _due(self, connections: dict[Connection, float]) -> list[Connection]:
-        """Return those whose time has come; a worker that stops waits for a head no longer than it lingers."""
+        """Return the connections whose deadline has passed. A stopping worker waits only LINGER_SECONDS for a head."""
         now = time.monotonic()
         if not self.alive and connections is self._waiting:
             now += HEAD_SECONDS - LINGER_SECONDS
@@ -295,7 +300,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._end(conn)
 
     def _end(self, conn: Connection) -> None:
-        """Say that nothing more will come, and read for a moment what the client still sends."""
+        """Shut down sending, and drop what the client still sends for LINGER_SECONDS."""
         try:
             conn.sock.shutdown(socket.SHUT_WR)
             conn.sock.setblocking(False)

@@ -1,8 +1,8 @@
-"""Logs as lines of JSON, each with the request that it belongs to, and never with a traceback's texts.
+"""Logs JSON lines with the request id, and without the texts of exceptions.
 
-A message is whatever the code says, which names ids at most; an error is told by its type and by where it happened,
-because the texts of errors quote what they choked on. That holds for the arguments of a message too, and for libraries
-that quote requests in theirs: gunicorn quotes addresses and headers, Django the hosts that it refuses.
+Log messages of this project contain ids at most. An exception is logged by its type and its stack frames only, because
+exception texts may quote user data. The same applies to exceptions among the arguments of a message, and to libraries
+that quote requests in their messages: gunicorn quotes addresses and headers, Django quotes refused hosts.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
+from typing_extensions import override
+
 request_id: ContextVar[str] = ContextVar("request_id", default="")
-"""The request that this thread is about, or nothing."""
+"""The id of the current request, or an empty text."""
 
 _USUAL = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
 _PLAIN = (str, int, float, bool, type(None))
@@ -28,16 +30,16 @@ _OF_GUNICORN = re.compile(
     r"Booting worker|Worker exiting|WORKER TIMEOUT|Worker \(pid|Reaped unknown|Hang up:|Parent changed|"
     r"Shutting down:"
 )
-"""Messages of gunicorn about itself, whose arguments are process ids, signals and its own addresses."""
+"""Messages of gunicorn about its own processes. Their arguments are process ids, signals and listening addresses."""
 _REFUSED = re.compile(r"Invalid request from ip=([0-9A-Fa-f.:]*): ")
 _QUOTES = re.compile("[\"':\\n]")
 
 
 class JSONLines(logging.Formatter):
-    """Formats a record as one line of ASCII: line breaks, colours and directions of text cannot pass for others."""
+    """Formats a record as one line of ASCII JSON, so that control characters cannot forge other log lines."""
 
+    @override
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
@@ -54,7 +56,7 @@ class JSONLines(logging.Formatter):
 
 
 def _message(record: logging.LogRecord) -> str:
-    """Return what a record says; where a library names the path of a request, which names users, it is left out."""
+    """Return the message of a record, without quoted requests and without the request path, which has user ids."""
     if record.name.startswith("gunicorn"):
         return _of_gunicorn(record)
     if record.name.startswith("django.security.") and not record.args:
@@ -62,11 +64,13 @@ def _message(record: logging.LogRecord) -> str:
     path = getattr(getattr(record, "request", None), "path", None)
     if not isinstance(record.args, tuple):
         return record.getMessage()
-    return _filled(record, tuple(_HIDDEN if path is not None and one == path else _told(one) for one in record.args))
+    return _filled(
+        record, tuple(_HIDDEN if path is not None and one == path else _redacted(one) for one in record.args)
+    )
 
 
 def _of_gunicorn(record: logging.LogRecord) -> str:
-    """Return what gunicorn says, without what it quotes of requests."""
+    """Return a message of gunicorn, without the parts that quote requests."""
     message = str(record.msg)
     if _OF_GUNICORN.match(message):
         return record.getMessage()
@@ -83,13 +87,13 @@ def _filled(record: logging.LogRecord, arguments: tuple[Any, ...]) -> str:
 
 
 def _beginning(message: str) -> str:
-    """Return a message up to where it begins to quote."""
+    """Return a message up to its first quotation."""
     match = _QUOTES.search(message)
     return message if match is None else f"{message[: match.start()]} {_HIDDEN}"
 
 
-def _told(argument: Any) -> Any:
-    """Return an argument of a message; of an error that is not this project's, the type and the system's reason."""
+def _redacted(argument: Any) -> Any:
+    """Return a message argument; for an exception of a library, only its type and the reason of the system."""
     if not isinstance(argument, BaseException) or type(argument).__module__.startswith(_OURS):
         return argument
     reason = getattr(argument, "strerror", None) if isinstance(argument, OSError) else None
@@ -105,7 +109,7 @@ def _frames(trace: Any) -> list[traceback.FrameSummary]:
 
 
 def logging_to_standard_error(level: str) -> dict[str, Any]:
-    """Return the settings that write every log as lines of JSON; those of Django that quote addresses are left out."""
+    """Return the logging settings: JSON lines on standard error, without messages that quote addresses."""
     return {
         "version": 1,
         "disable_existing_loggers": False,

@@ -1,4 +1,4 @@
-"""How hard a secret key is to guess, as an estimate: a key that repeats itself or counts up has few bits."""
+"""Estimates the entropy of a secret key. A key with repetitions or counting sequences has few bits."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _COST_OF_COPY = 2
 
 
 def estimated_bits(key: str) -> float:
-    """Return about how many bits of chance a key has, at most what it would take to write it down.
+    """Return an upper estimate of the entropy of a key, in bits.
 
-    What stood in the key before costs as much as two characters, however long it is. A key that goes up or down by
-    equal steps is measured by its steps.
+    A repeated part counts as two characters, regardless of its length. If the differences between neighbouring
+    characters have less entropy than the characters, as in a counting sequence, the differences are measured.
     """
     codes = [ord(character) for character in key]
     steps = [second - first for first, second in pairwise(codes)]
@@ -28,7 +28,7 @@ def _bits(values: Sequence[int]) -> float:
 
 
 def _parsed(values: Sequence[int]) -> tuple[list[int], int]:
-    """Return the values that are new, and how many pieces are copies of what was there before."""
+    """Return the values outside of repetitions, and the number of repeated parts."""
     literals: list[int] = []
     copies, at = 0, 0
     while at < len(values):
@@ -53,6 +53,6 @@ def _longest_copy(values: Sequence[int], at: int) -> int:
 
 
 def _entropy(values: Sequence[int]) -> float:
-    """Return Shannon's entropy of one value, in bits."""
+    """Return the Shannon entropy per value, in bits."""
     number = len(values)
     return -sum(count / number * log2(count / number) for count in Counter(values).values())

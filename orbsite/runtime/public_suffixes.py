@@ -1,6 +1,7 @@
-"""Names under which anybody may have a host: rules for registries, and a list of hosting.
+"""Detects public suffixes: domains under which any customer can register a host.
 
-The list is short and kept by hand: it is about the domains that programs like this one are deployed under.
+It combines rules for country registries with a short, manually maintained list of hosting providers on which programs
+like this one are deployed.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ _OF_REGISTRIES = frozenset(
     {"ac", "co", "com", "edu", "gob", "gouv", "gov", "go", "govt", "id", "in", "info", "ltd", "me", "mil", "ne", "net"}
     | {"nom", "or", "org", "plc", "sch", "web"}
 )
-"""What registries of two letters have below them, such as the `co` of `co.uk`."""
+"""Second-level labels of country registries, such as the `co` of `co.uk`."""
 _LETTERS_OF_COUNTRY = 2
 _OF_HOSTING = frozenset(
     """
@@ -21,18 +22,18 @@ _OF_HOSTING = frozenset(
     pages.dev platform.sh pythonanywhere.com railway.app r2.dev readthedocs.io repl.co replit.app replit.dev run.app
     sslip.io streamlit.app surge.sh translate.goog traefik.me trycloudflare.com ts.net uk.com us.com vercel.app
     web.app windows.net wixsite.com workers.dev xip.io zapto.org
-    """.split()  # noqa: SIM905 -- it is read as a text
+    """.split()  # noqa: SIM905 -- more readable as a text
 )
 _TREES = (
     *("amazonaws.com", "amazonaws.com.cn", "azure.com", "azurecontainerapps.io", "elasticbeanstalk.com"),
     *("lambda-url.on.aws", "nip.io", "oraclecloud.com", "railway.app", "run.app", "sslip.io", "windows.net"),
 )
-"""Hosting whose regions are public too, such as `eu-west-1.elasticbeanstalk.com`."""
+"""Providers whose regional domains are public suffixes too, such as `eu-west-1.elasticbeanstalk.com`."""
 _OF_SERVICES = frozenset({"a", "blob", "cloudapp", "compute", "core", "elb", "execute-api", "s3", "up", "web"})
 
 
 def is_public_suffix(host: str) -> bool:
-    """Tell whether an entry of ALLOWED_HOSTS, such as `.co.uk`, allows hosts of anybody."""
+    """Tell whether an entry of ALLOWED_HOSTS, such as `.co.uk`, allows hosts of unrelated owners."""
     name = host.strip().lower().rstrip(".")
     if not name.startswith("."):
         return False
@@ -43,7 +44,7 @@ def is_public_suffix(host: str) -> bool:
 
 
 def _is_of_region(name: str) -> bool:
-    """Tell whether a name is one of a region of a host of everybody: such names have no customer's label."""
+    """Tell whether a name is a hosting provider's domain or one of its regional domains, without a customer's label."""
     return any(name == tree or (name.endswith(f".{tree}") and _looks_like_region(name, tree)) for tree in _TREES)
 
 

@@ -1,4 +1,4 @@
-"""How `collectstatic` keeps static files: what an earlier collection has left goes, and the owner alone may write."""
+"""The storage for `collectstatic`: removes files of earlier collections, and lets only the owner write."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from orbsite.runtime.static_root import collected, make_private_to_write
 
 
 class StaticStorage(CompressedManifestStaticFilesStorage):  # type: ignore[misc]
-    """Whitenoise's own, in a directory that holds what was collected and nothing else."""
+    """Whitenoise's storage, without files of earlier collections."""
 
     def post_process(self, *arguments: Any, **options: Any) -> Iterator[Any]:
-        """Process what was collected, then tidy up."""
+        """Process the collected files, then remove those of earlier collections and restrict write permissions."""
         if options.get("dry_run"):
             return
         root = Path(self.location)

@@ -1,4 +1,4 @@
-"""Django's Tasks framework: Django's own from version 6 on, the package that brings it to 5.2 before."""
+"""Imports Django's Tasks framework: from Django 6 on its own, for Django 5.2 from the package `django_tasks`."""
 
 from __future__ import annotations
 

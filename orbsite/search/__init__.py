@@ -1,1 +1,1 @@
-"""Full-text search of records in SQL, beside the store contract: an index of their words, and queries in it."""
+"""Full-text search of records in SQL, separate from the store contract: an index of words, and queries on it."""

@@ -1,4 +1,4 @@
-"""The one fold of texts into words, for what is searched and for what it is searched with, whatever the database."""
+"""Splits texts into folded words. Records and queries use the same rules, in every database."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 LONGEST = 64
-"""Characters of a word that count."""
+"""The number of characters of a word that are indexed."""
 MOST_BYTES = 500_000
-"""Bytes of different words that one record is found by: PostgreSQL's index takes no more than a megabyte of them."""
+"""The maximum size of the distinct words of a record. PostgreSQL's index takes no more than a megabyte of them."""
 
 _ACCENTS = re.compile("[\u0300-\u036f]")
 _PLAIN = re.compile("[a-z0-9]+")
-_WITHOUT_SPACES = (  # scripts in which nothing parts one word from the next: first and last code point of each range
+_WITHOUT_SPACES = (  # scripts without spaces between words: first and last code point of each range
     (0x0E00, 0x0EFF),  # Thai, Lao
     (0x1000, 0x109F),  # Myanmar
     (0x1780, 0x17FF),  # Khmer
@@ -37,18 +37,18 @@ _FIRSTS = [first for first, _ in _WITHOUT_SPACES]
 
 
 def fold(text: str) -> str:
-    """Return a text without what search does not tell apart: case, accents, and forms that Unicode calls compatible."""
+    """Return a text without the differences that search ignores: case, accents, and Unicode compatibility forms."""
     if text.isascii():
         return text.lower()
-    folded = _once(text)
-    return folded if folded == text else _once(folded)  # a few characters fold into what folds again
+    folded = _fold_once(text)
+    return folded if folded == text else _fold_once(folded)  # a few characters fold into what folds again
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text, folded, in their order.
+    """Return the folded words of a text, in their order.
 
-    A character of a script without spaces is a word of its own, and so is a symbol, such as an emoji; what neither is
-    nor belongs to a word parts words.
+    A character of a script without spaces is a word by itself, and so is a symbol, such as an emoji. All characters
+    that do not belong to words separate words.
     """
     folded = fold(text)
     found = _PLAIN.findall(folded) if folded.isascii() else _split(folded)
@@ -56,13 +56,13 @@ def words(text: str) -> list[str]:
 
 
 def document(texts: Iterable[str]) -> str:
-    """Return the words of some texts as the index keeps them: ` the words | of each `, a bar between two texts."""
+    """Return the words of some texts as the index stores them: ` the words | of each `, with a bar between texts."""
     parts = [one for text in texts for one in (*words(text), "|")][:-1]
-    return f" {' '.join(parts if sum(map(len, parts)) * 4 <= MOST_BYTES else _first(parts))} "
+    return f" {' '.join(parts if sum(map(len, parts)) * 4 <= MOST_BYTES else _up_to_limit(parts))} "
 
 
-def _first(parts: list[str]) -> Iterator[str]:
-    """Yield words as long as the different ones among them are not too many."""
+def _up_to_limit(parts: list[str]) -> Iterator[str]:
+    """Yield words while the distinct ones among them stay below the size limit."""
     seen, room = set[str](), MOST_BYTES
     for word in parts:
         if word not in seen:
@@ -73,7 +73,7 @@ def _first(parts: list[str]) -> Iterator[str]:
         yield word
 
 
-def _once(text: str) -> str:
+def _fold_once(text: str) -> str:
     compatible = unicodedata.normalize("NFKC", text).casefold()
     return unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFKD", compatible))).casefold()
 
@@ -98,11 +98,11 @@ def _split(text: str) -> Iterator[str]:
 
 @lru_cache(10_000)
 def _role(character: str) -> str:
-    """Return what a character is to words: a part of one, one of its own, nothing at all, or what lies between two."""
+    """Return the role of a character: part of a word, a word alone, nothing (ignored), or between words."""
     if character.isascii():
         return "part" if character.isalnum() else "between"
     category = unicodedata.category(character)
-    if category == "Cf" or "\ufe00" <= character <= "\ufe0f":  # joiners, and what chooses among forms
+    if category == "Cf" or "\ufe00" <= character <= "\ufe0f":  # joiners and variation selectors
         return "nothing"
     if category[0] not in "LMNS":
         return "between"

@@ -1,4 +1,4 @@
-"""How each database is asked for words: FTS5 in SQLite, an index of a tsvector in PostgreSQL."""
+"""The search conditions of each database: FTS5 in SQLite, an index of a tsvector in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orbsite.storage.sql.retention.dialects import text_list
 
 
 class HasWords(Func):
-    """The condition that a row of words has all of these, each as a whole or as a beginning; an index answers it."""
+    """The condition that a row has all these words, each as a whole word or as a prefix. An index answers it."""
 
     output_field = BooleanField()
 
@@ -23,21 +23,21 @@ class HasWords(Func):
         self._words = words
 
     def as_sqlite(self, compiler: Any, connection: Any, **_: Any) -> Any:  # noqa: ARG002 -- Django's signature
-        """Ask the table of FTS5. No word holds a quotation mark."""
+        """Return the condition on the FTS5 table. No word holds a quotation mark."""
         row, parameters = compiler.compile(self.source_expressions[0])
-        asked = " ".join(f'"{word}"{" *" if goes_on else ""}' for word, goes_on in self._words)
-        return f"{row} IN (SELECT rowid FROM orb_words_index WHERE orb_words_index MATCH %s)", [*parameters, asked]
+        expression = " ".join(f'"{word}"{" *" if goes_on else ""}' for word, goes_on in self._words)
+        return f"{row} IN (SELECT rowid FROM orb_words_index WHERE orb_words_index MATCH %s)", [*parameters, expression]
 
     def as_postgresql(self, compiler: Any, connection: Any, **_: Any) -> Any:  # noqa: ARG002 -- Django's signature
-        """Ask the column that PostgreSQL makes of the words itself. No word holds an apostrophe or a backslash."""
+        """Return the condition on PostgreSQL's column of the words. No word holds an apostrophe or a backslash."""
         row, parameters = compiler.compile(self.source_expressions[0])
-        asked = " & ".join(f"'{word}'{':*' if goes_on else ''}" for word, goes_on in self._words)
+        expression = " & ".join(f"'{word}'{':*' if goes_on else ''}" for word, goes_on in self._words)
         table = row.rpartition(".")[0]
-        return f"{table}.vector @@ %s::tsquery", [*parameters, asked]
+        return f"{table}.vector @@ %s::tsquery", [*parameters, expression]
 
 
 class HasTag(Func):
-    """The condition that a list of texts has this one."""
+    """The condition that a list of texts contains a tag."""
 
     output_field = BooleanField()
 
@@ -46,25 +46,25 @@ class HasTag(Func):
         self._tag = tag
 
     def as_sqlite(self, compiler: Any, connection: Any, **_: Any) -> Any:  # noqa: ARG002 -- Django's signature
-        """Look at each."""
+        """Return the condition on the elements of the list."""
         column, parameters = compiler.compile(self.source_expressions[0])
         found = f"SELECT 1 FROM json_each({text_list(column)}) WHERE type = 'text' AND value = %s"
         return f"EXISTS ({found})", [*parameters, self._tag]
 
     def as_postgresql(self, compiler: Any, connection: Any, **_: Any) -> Any:  # noqa: ARG002 -- Django's signature
-        """Ask for it."""
+        """Return the condition that the list contains the tag."""
         column, parameters = compiler.compile(self.source_expressions[0])
         return f"jsonb_exists({column}, %s)", [*parameters, self._tag]
 
 
 def by_index(wanted: Wanted) -> Q:
-    """Return the condition on rows of words that an index answers, and a closer look at what it finds."""
+    """Return the condition on rows of words that the index answers, plus an exact check where one is needed."""
     found = Q(HasWords(wanted.words))
     return found if wanted.is_words_alone else found & by_text(wanted)
 
 
 def by_text(wanted: Wanted) -> Q:
-    """Return the same condition for rows that were found already."""
+    """Return the exact condition on the text of rows of words."""
     condition = Q()
     for part in wanted.parts:
         condition &= Q(_holds(part))

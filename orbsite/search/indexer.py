@@ -1,4 +1,4 @@
-"""Keeps the words of records in step with their tables: in passes over the keys, bounded, and gone on with later."""
+"""Updates the words of records to match their tables, in limited passes over the keys that can be continued later."""
 
 from __future__ import annotations
 
@@ -22,50 +22,50 @@ from orbsite.storage.sql.raw_columns import RawValue, raw_rows
 from orbsite.storage.sql.retry import TransactionRetry
 
 PAGE = 1000
-"""How many keys are compared at a time; what is written of them is one transaction."""
+"""The number of keys that are compared at a time. Their changes are written in one transaction."""
 Place: TypeAlias = tuple[str, str]
-"""A record's user and its name: the one part of its key that is not the user."""
+"""A record's user and its name, which is the part of its key that is not the user."""
 _DIGEST = 64
 _NO_KEY = "its row in SQL does not decode (the key is no text); mend or remove it in SQL"
 _RECENT = timedelta(minutes=10)
-"""How old a note that all was compared may be before it is written again, where nothing else is."""
+"""How old the time of the last complete pass may be before it is saved again, if nothing else changed."""
 
 
 @dataclass(slots=True)
-class Progressed:
-    """What a part of a pass came to."""
+class IndexStep:
+    """The result of one step of a pass."""
 
     read: int = 0
     indexed: int = 0
     removed: int = 0
     unreadable: int = 0
     findings: list[Finding] = field(default_factory=list)
-    """Which rows they are."""
+    """The findings about unreadable rows."""
     after: Place | None = None
-    """The last place that was looked at; none at an end."""
+    """The last place that was compared; None at the end of the table."""
     is_over: bool = False
-    """Whether the end of the table was reached."""
+    """Whether the step reached the end of the table."""
 
 
 def is_searched(kind: type[Record]) -> bool:
-    """Tell whether records of a kind have texts to search, an order by time, and a single name for each user's."""
+    """Tell whether records of a kind can be searched: they have texts, an order by time, and one name per user."""
     return bool(kind.text_fields) and is_ordered_by_time(kind) and len(_names(kind)) == 1
 
 
 def texts_of(record: Record) -> Iterator[str]:
-    """Yield the texts by which a record is found, its tags among them."""
+    """Yield the texts that search covers, including the tags."""
     for name in (*record.text_fields, *([record.tag_field] if record.tag_field else [])):
         yield from texts_in(getattr(record, name))
 
 
 def name_field(kind: type[Record]) -> str:
-    """Return the field that holds the name of a record."""
+    """Return the name of the field that holds the name of a record."""
     (name,) = _names(kind)
     return name
 
 
 def place_of(kind: type[Record], values: dict[str, Any]) -> Place:
-    """Return the place that a row's columns tell."""
+    """Return the place of a row, from its columns."""
     return values["user_id"], values[name_field(kind)]
 
 
@@ -74,25 +74,25 @@ def _names(kind: type[Record]) -> list[str]:
 
 
 class SearchIndex:
-    """The words of one kind of record in one database."""
+    """The search index of one kind of record in one database."""
 
     def __init__(self, domain: Domain, kind: type[Record], using: str = "default") -> None:
         self.kind, self._using = kind, using
         self._model, self._order = domain.models[kind], ("user_id", name_field(kind))
 
-    def compare(self) -> WordsPass:
-        """Return how far the pass is."""
+    def position(self) -> WordsPass:
+        """Return the position of the pass."""
         found = WordsPass.objects.using(self._using).filter(kind=self.kind.plural).first()
         return found or WordsPass(kind=self.kind.plural)
 
-    def go_on(self, now: Callable[[], datetime], *, anew: bool = False) -> Progressed:
-        """Compare a page of records with their words, by user and name, from where the pass was left, and mend them.
+    def go_on(self, now: Callable[[], datetime], *, anew: bool = False) -> IndexStep:
+        """Compare the next page of records with their words, by user and name, and update the words that differ.
 
-        With `anew`, their words are made again though nothing differs. Whoever comes between, in this process or
-        another, is seen by the next pass at the latest.
+        With `anew`, all words of the page are rebuilt. Concurrent changes, of this process or another, are found by the
+        next pass at the latest.
         """
-        comparison, moment = self.compare(), now()
-        after = place_in(comparison.after)
+        position, moment = self.position(), now()
+        after = parse_place(position.after)
         known = self._words().order_by("user_id", "key")
         if after is not None:
             known = known.filter(beyond(("user_id", "key"), after, "gt"))
@@ -100,23 +100,23 @@ class SearchIndex:
         last = None if is_over else next(reversed(found))
         if last is not None:
             known = known.exclude(beyond(("user_id", "key"), last, "gt"))
-        # of very many words of records that are gone, the next pass takes more
-        there = _digests(known.values_list("user_id", "key", "digest")[: 10 * PAGE])
-        changed = [place for place, digest in found.items() if anew or there.get(place) != digest]
-        gone = [place for place in there if place not in found]
+        # the next pass removes the rest where very many deleted records left words
+        known_digests = _digests(known.values_list("user_id", "key", "digest")[: 10 * PAGE])
+        changed = [place for place, digest in found.items() if anew or known_digests.get(place) != digest]
+        deleted = [place for place in known_digests if place not in found]
         read, lost = len(found) + len(wrong), len(wrong)
-        done = Progressed(read=read, unreadable=lost, findings=wrong, after=last, is_over=is_over)
-        made = self._made(map(self._key, changed), done)
-        step: dict[str, Any] = {"after": _written(last), **({"ended_at": moment} if is_over else {})}
-        is_known = is_over and after is None and comparison.ended_at and moment - comparison.ended_at < _RECENT
-        if made or gone or not is_known:
-            TransactionRetry(self._using).run(lambda: self._write(made, gone, step, done))
+        done = IndexStep(read=read, unreadable=lost, findings=wrong, after=last, is_over=is_over)
+        made = self._current_words(map(self._key, changed), done)
+        step: dict[str, Any] = {"after": _place_text(last), **({"ended_at": moment} if is_over else {})}
+        is_known = is_over and after is None and position.ended_at and moment - position.ended_at < _RECENT
+        if made or deleted or not is_known:
+            TransactionRetry(self._using).run(lambda: self._write(made, deleted, step, done))
         return done
 
     def _page(self, after: Place | None) -> tuple[dict[Place, str], list[Finding], bool]:
-        """Return the digests of the next rows by place, which keys are no text, and whether that is all there is.
+        """Return the digests of the next rows by place, the rows whose keys are not texts, and whether the table ends.
 
-        A page ends with a place that can be kept, so that the next one can begin after it.
+        A page ends with a place that can be saved, so that the next one can begin after it.
         """
         found, wrong, number = dict[Place, str](), list[Finding](), PAGE
         start: tuple[Any, ...] | None = after
@@ -141,20 +141,20 @@ class SearchIndex:
         return self._key((printable(place[0]), printable(place[1])))
 
     def refresh(self, keys: Sequence[Key]) -> None:
-        """Bring the words of some records up to date at once, of those that are gone too."""
-        done = Progressed()
-        made = self._made(keys, done)
-        wanted, there = set(keys), {_place(one) for one in made}
+        """Update the words of some records at once, including deleted ones."""
+        done = IndexStep()
+        made = self._current_words(keys, done)
+        wanted, present = set(keys), {_place(one) for one in made}
         names = [key[self.kind.key_fields.index(self._order[1])] for key in keys]
         known = self._words().filter(key__in=names)
         if "user_id" in self.kind.key_fields:
             known = known.filter(user_id__in={key[self.kind.key_fields.index("user_id")] for key in keys})
         places: list[Place] = list(known.values_list("user_id", "key"))
-        gone = [place for place in places if self._key(place) in wanted and place not in there]
-        TransactionRetry(self._using).run(lambda: self._write(made, gone, {}, done))
+        deleted = [place for place in places if self._key(place) in wanted and place not in present]
+        TransactionRetry(self._using).run(lambda: self._write(made, deleted, {}, done))
 
-    def _made(self, keys: Iterable[Key], done: Progressed) -> list[Words]:
-        """Return the words of records as they are now; of one that does not decode, none are needed to show it."""
+    def _current_words(self, keys: Iterable[Key], done: IndexStep) -> list[Words]:
+        """Return the current words of records. A record that does not decode gets no words."""
         made = []
         names = (*columns(self.kind), "digest")
         for condition in by_keys(self.kind, keys):
@@ -177,15 +177,15 @@ class SearchIndex:
                 )
         return made
 
-    def _write(self, made: list[Words], gone: list[Place], step: dict[str, Any], done: Progressed) -> None:
-        """Write what still holds: a record that has gone or changed since it was read is seen by the next pass."""
-        held = self._held([*map(_place, made), *gone])
-        gone = [place for place in gone if place not in held]
+    def _write(self, made: list[Words], deleted: list[Place], step: dict[str, Any], done: IndexStep) -> None:
+        """Write the words of unchanged records. The next pass handles records deleted or changed meanwhile."""
+        held = self._locked_digests([*map(_place, made), *deleted])
+        deleted = [place for place in deleted if place not in held]
         made = [one for one in made if held.get(_place(one)) == one.digest]
-        done.removed = sum(self._words().filter(one).delete()[0] for one in among(("user_id", "key"), gone))
+        done.removed = sum(self._words().filter(one).delete()[0] for one in among(("user_id", "key"), deleted))
         done.indexed = len(made)
         Words.objects.using(self._using).bulk_create(
-            sorted(made, key=_place),  # one order for all: no deadlock
+            sorted(made, key=_place),  # one order for all writers prevents deadlocks
             update_conflicts=True,
             unique_fields=["user_id", "key", "kind"],
             update_fields=["digest", "words"],
@@ -194,8 +194,8 @@ class SearchIndex:
         if step:
             WordsPass.objects.using(self._using).update_or_create(kind=self.kind.plural, defaults=step)
 
-    def _held(self, places: Iterable[Place]) -> dict[Place, str]:
-        """Return the digests of the rows that are there, which nobody changes or removes until this is committed."""
+    def _locked_digests(self, places: Iterable[Place]) -> dict[Place, str]:
+        """Return the digests of the existing rows, locked until the transaction is committed."""
         held: dict[Place, str] = {}
         for condition in among(self._order, places):
             rows = self._rows().filter(condition).order_by(*self._order).select_for_update()
@@ -217,7 +217,7 @@ class SearchIndex:
 
 
 def refresh_once_saved(domain: Domain, kind: type[Record], keys: Sequence[Key], using: str) -> None:
-    """Bring the words of a few records up to date once the transaction is committed; the next pass mends a failure."""
+    """Update the words of a few records after the transaction is committed. The next pass makes up for a failure."""
     if is_searched(kind) and len(keys) <= PAGE:
         transaction.on_commit(lambda: SearchIndex(domain, kind, using).refresh(keys), using=using, robust=True)
 
@@ -230,12 +230,12 @@ def _place(words: Words) -> Place:
     return words.user_id, words.key
 
 
-def _written(place: Place | None) -> str:
+def _place_text(place: Place | None) -> str:
     return "" if place is None else msgspec.json.encode(place).decode()
 
 
-def place_in(text: str) -> Place | None:
-    """Return the place where a pass was left, as it is kept; None for a pass that is to begin."""
+def parse_place(text: str) -> Place | None:
+    """Return the saved position of a pass; None for a pass that starts at the beginning."""
     try:
         return msgspec.json.decode(text, type=tuple[str, str])
     except msgspec.DecodeError:
@@ -243,6 +243,6 @@ def place_in(text: str) -> Place | None:
 
 
 def forget(user: str, using: str = "default") -> int:
-    """Remove the words of a user's records, of those that are gone too, and return of how many there were some."""
+    """Delete the words of a user's records, including deleted records, and return the number of rows."""
     with transaction.atomic(using):
         return Words.objects.using(using).filter(user_id=user).delete()[0]

@@ -1,4 +1,4 @@
-"""What somebody looks for: words, all of which must be there, "a phrase", and -what must not be."""
+"""Search queries: words that must all occur, "phrases", and -words or -"phrases" that must not occur."""
 
 from __future__ import annotations
 
@@ -8,44 +8,44 @@ from dataclasses import dataclass
 from orbsite.search.analyzer import words
 
 LONGEST = 1000
-"""Characters of a query that count."""
+"""The number of characters of a query that are used."""
 MOST = 32
-"""Parts of a query that count."""
+"""The number of parts of a query that are used."""
 SHORTEST_BEGINNING = 2
-"""Characters from which on the last word may be the beginning of one."""
+"""The length from which on the last word may be a prefix."""
 
 _PART = re.compile(r'(?P<without>-?)(?:"(?P<phrase>[^"]*)(?:"|$)|(?P<word>[^\s"]+))')
 
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """Words that stand one after the other."""
+    """A sequence of words."""
 
     words: tuple[str, ...]
     is_begun: bool = False
-    """Whether the last word may go on."""
+    """Whether the last word is a prefix."""
 
     @property
     def needle(self) -> str:
-        """The part as it stands in what the index keeps of a record."""
+        """The text of the phrase in the form of the index."""
         return f" {' '.join(self.words)}{'' if self.is_begun else ' '}"
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A query, read."""
+    """A parsed query: the phrases to find, and those to exclude."""
 
     parts: tuple[Phrase, ...] = ()
     without: tuple[Phrase, ...] = ()
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is looked for; what must not be there is not enough."""
+        """Whether the query has no phrases to find. Exclusions alone find no records."""
         return not self.parts
 
     @property
     def words(self) -> list[tuple[str, bool]]:
-        """Each word that must be there, once, and whether it may go on."""
+        """Each word to find, once, and whether it is a prefix."""
         found: dict[tuple[str, bool], None] = {}
         for part in self.parts:
             last = len(part.words) - 1
@@ -54,20 +54,20 @@ class Wanted:
 
     @property
     def is_words_alone(self) -> bool:
-        """Whether the words say it all: their order does not matter, and nothing must not be there."""
+        """Whether the words say everything: there are no sequences and no exclusions."""
         return not self.without and all(len(part.words) == 1 for part in self.parts)
 
     def matches(self, document: str) -> bool:
-        """Tell whether what the index keeps, or would keep, of a record has what is wanted."""
-        there = all(part.needle in document for part in self.parts)
-        return there and not any(part.needle in document for part in self.without)
+        """Tell whether the indexed text of a record matches the query."""
+        has_parts = all(part.needle in document for part in self.parts)
+        return has_parts and not any(part.needle in document for part in self.without)
 
 
 def read(text: str) -> Wanted:
-    """Read a query. Any text is one; one without words finds nothing.
+    """Parse a query. Any text is valid; a query without words finds no records.
 
-    A word that falls into several, as `foo-bar` or `予約`, is the phrase of these. The last word may be the beginning
-    of one, unless it stands in quotation marks.
+    A word that splits into several, as `foo-bar` or `予約`, is the phrase of these. The last word may be a prefix,
+    unless it is in quotation marks.
     """
     parts, without = list[Phrase](), list[Phrase]()
     text = text[:LONGEST]

@@ -1,4 +1,4 @@
-"""Finds records by their words, in SQL: what the index tells, as far as it is true, and what it does not know yet."""
+"""Finds records in SQL by their words, with the index and, for the newest rows, with the rows themselves."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db.models import BooleanField, ExpressionWrapper, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
+from typing_extensions import override
 
 from orbsite.models.search_index import Words
 from orbsite.search.analyzer import document
@@ -16,6 +17,7 @@ from orbsite.search.indexer import Place, is_searched, name_field, place_of, tex
 from orbsite.search.query import Wanted
 from orbsite.storage.base.query import Query
 from orbsite.storage.findings import Finding
+from orbsite.storage.records.domain import Domain
 from orbsite.storage.records.record import R, Record, columns
 from orbsite.storage.records.unreadable import Unread
 from orbsite.storage.sql.compiled_query import rows_within
@@ -25,28 +27,28 @@ from orbsite.storage.sql.raw_columns import RawValue, raw_rows
 from orbsite.storage.sql.store import SqlStore, read_or_tell
 
 NEWEST = 500
-"""How many of the newest rows are looked at themselves, where the index does not know them as they are."""
+"""The number of the newest rows that are searched directly where their words are out of date."""
 FEW = 10_000
-"""Up to how many hits the index is followed; of more, each row that is shown is looked at instead, newest first."""
+"""The maximum number of hits to take from the index. With more, each row to show is checked, newest first."""
 _PAGE = 100
 _AT_A_TIME = 500
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """What a search came to."""
+    """The result of a search."""
 
     condition: Q
-    """Which rows have what is wanted."""
+    """The condition that the matching rows meet."""
     unknown: int = 0
-    """How many of the newest rows the index did not know as they are; they were searched all the same."""
+    """The number of the newest rows whose words were out of date. They were searched directly."""
 
 
 def search(rows: QuerySet[Any], wanted: Wanted) -> SearchResult:
-    """Return the condition for those of some rows of one table that have what is wanted.
+    """Return the condition for the rows of one table that match a query.
 
-    Text that is not there any more is never found: the words count only for the digest of the row. What was saved since
-    the index was caught up is found where it is among the newest of the rows.
+    Deleted text is never found: words count only for a row with the same digest. A record that was saved after the last
+    update of the index is found if it is among the newest rows.
     """
     kind = rows.model.kind
     if wanted.is_empty or not is_searched(kind):
@@ -60,31 +62,33 @@ def search(rows: QuerySet[Any], wanted: Wanted) -> SearchResult:
     is_hit = Q(pk__in=[pk for pk, _ in hits])
     known = Words.objects.using(rows.db).filter(kind=kind.plural)
     places = list(known.filter(by_index(wanted)).values_list("user_id", "key")[: FEW + 1])
-    # a scalar, which is looked up row by row: a planner may turn EXISTS into a join with all the words there are
+    # a scalar subquery runs per row; the planner may turn EXISTS into a join with all words
     of_the_row = known.filter(user_id=OuterRef("user_id"), key=OuterRef(name), digest=OuterRef("digest"))
     if len(places) > FEW:
-        return SearchResult(Q(_is_so(of_the_row, by_text(wanted))) | is_hit, unknown=len(fresh))
-    still = Q(_is_so(of_the_row, Value(True)))
+        return SearchResult(Q(_holds_for(of_the_row, by_text(wanted))) | is_hit, unknown=len(fresh))
+    still = Q(_holds_for(of_the_row, Value(True)))
     found = Q(HasKey(("user_id", name), {*places, *(place for _, place in hits)}))
     return SearchResult(found & (still | is_hit if hits else still), unknown=len(fresh))
 
 
-def _is_so(words: QuerySet[Words], condition: Any) -> Any:
-    """Return the condition that there is such a row of words, and what holds for it."""
-    told = words.values(told=ExpressionWrapper(condition, BooleanField()))
-    return Coalesce(Subquery(told), Value(False))
+def _holds_for(words: QuerySet[Words], condition: Any) -> Any:
+    """Return the value of a condition on the row of words; false where there is no such row."""
+    held = words.values(held=ExpressionWrapper(condition, BooleanField()))
+    return Coalesce(Subquery(held), Value(False))
 
 
 class Searched(SqlStore):
-    """A store in which only what a search finds is found; everything else about it is as it was."""
+    """A store that finds only the records of a search. Its other methods are those of the wrapped store."""
 
-    def __init__(self, store: SqlStore, kind: type[Record], wanted: Wanted, where: Mapping[str, str]) -> None:
-        super().__init__(store.domain, store.using)
-        there = self._rows(kind).filter(**where) if all(map(can_be_stored, where.values())) else None
-        self._condition = Q(pk__in=[]) if there is None else search(there, wanted).condition
+    def __init__(
+        self, domain: Domain, using: str, kind: type[Record], wanted: Wanted, where: Mapping[str, str]
+    ) -> None:
+        super().__init__(domain, using)
+        rows_to_search = self._rows(kind).filter(**where) if all(map(can_be_stored, where.values())) else None
+        self._condition = Q(pk__in=[]) if rows_to_search is None else search(rows_to_search, wanted).condition
 
+    @override
     def select(self, kind: type[R], query: Query, findings: list[Finding] | None = None) -> list[R]:
-        """Return what `find` does, of what the search finds."""
         if not all(map(can_be_stored, query.where.values())):
             return []
         rows = self._rows(kind).filter(self._condition, **query.where)
@@ -111,7 +115,7 @@ class Searched(SqlStore):
 
 
 def _unknown(rows: QuerySet[Any], kind: type[Record]) -> list[Any]:
-    """Return the primary keys of those of the newest rows whose words are not known as they are."""
+    """Return the primary keys of those of the newest rows whose words are out of date."""
     newest = rows.order_by(*(f"-{name}" for name in kind.order_fields))
     found = [
         (pk, (user, name), digest)
@@ -126,7 +130,7 @@ def _unknown(rows: QuerySet[Any], kind: type[Record]) -> list[Any]:
 
 
 def _rows_of(rows: QuerySet[Any], kind: type[Record], keys: list[Any]) -> Iterator[dict[str, Any]]:
-    """Yield the columns of the rows of some primary keys, few at a time: any of them may be large."""
+    """Yield the columns of the rows with some primary keys, few at a time because any row may be large."""
     everything = rows.model._base_manager.using(rows.db)
     names = ("pk", *columns(kind))
     for start in range(0, len(keys), _AT_A_TIME):

@@ -1,1 +1,1 @@
-"""The kernel: records, stores and documents; it knows no app, no settings and no web."""
+"""The storage kernel: records, stores and documents. It imports no app, no settings and no web code."""

@@ -1,4 +1,4 @@
-"""The clock that is used where a caller brings none."""
+"""The system clock, the default where a function takes the clock as an argument."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from datetime import UTC, datetime
 
 
 def utc_now() -> datetime:
-    """Return this instant, in UTC."""
+    """Return the current time, in UTC."""
     return datetime.now(UTC)

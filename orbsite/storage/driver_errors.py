@@ -1,8 +1,8 @@
-"""What may be repeated of a database driver's error: its code, and its primary message without any value of a row.
+"""Safe texts of database drivers' errors: the code, and the primary message without any value of a row.
 
-The full text of such an error holds what a person wrote: PostgreSQL adds DETAIL with the values of a key, and CONTEXT
-with the line that COPY was reading; SQLite quotes the text that is not UTF-8. Every message of this project that tells
-of a driver's error is made by `driver_message`.
+The full text of such an error may contain user data: PostgreSQL adds DETAIL with the values of a key, and CONTEXT with
+the line that COPY was reading; SQLite quotes text that is not UTF-8. Every message in this project about a driver's
+error comes from `driver_message`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from django.db import Error as DjangoDatabaseError
 
 _NAMES_ALONE = ("08", "23", "25", "28", "3D", "3F", "40", "42", "53", "55", "57", "58")
 """Classes of SQLSTATE whose primary messages quote names of the schema and of roles, and no values."""
-_SYNTAX_ERROR = "42601"  # it quotes the statement; that of a search is what a person looked for
-_RAISED = "exec_stmt_raise"  # the text is any that a function of the database makes
+_SYNTAX_ERROR = "42601"  # the message quotes the statement, and a search statement contains user text
+_RAISED = "exec_stmt_raise"  # the message can be any text, because a database function wrote it
 _VALUE = re.compile("[\"'`«»„“”\u2018\u2019:\\[\\n]|0x")
-"""Where a message begins to quote."""
+"""The characters at which a message may begin to quote a value."""
 _WORD = r'[\w."]+'
 _OF_SQLITE = re.compile(
     rf"(?:UNIQUE|NOT NULL|FOREIGN KEY|PRIMARY KEY|CHECK) constraint failed(?:: {_WORD}(?:, {_WORD})*)?"
@@ -27,21 +27,21 @@ _OF_SQLITE = re.compile(
     rf"|table {_WORD} has no column named {_WORD}",
     re.ASCII,
 )
-"""Messages of SQLite whose end is a name of the schema."""
+"""SQLite messages that end in a schema name and contain no values."""
 _CREDENTIALS = re.compile(r"[^\s\"']*@")
 
 
 def driver_message(problem: BaseException) -> str:
-    """Return what may be told of an error that a database driver raised, or that Django made of one.
+    """Return a safe, one-line text for an error that a database driver or Django raised.
 
-    It is one line: the message that PostgreSQL calls primary, or SQLite's, without values; then the code. Of an error
-    of Django's own the type is told; of an error of any other kind, its text.
+    The text is PostgreSQL's primary message, or SQLite's message, without values, and then the code. For Django's own
+    errors it is the name of the type; for all other errors, the error's text.
     """
-    driven = _of_driver(problem)
-    if isinstance(driven, psycopg.Error):
-        return _of_postgresql(driven)
-    if isinstance(driven, sqlite3.Error):
-        return _of_sqlite(driven)
+    driver_error = _of_driver(problem)
+    if isinstance(driver_error, psycopg.Error):
+        return _of_postgresql(driver_error)
+    if isinstance(driver_error, sqlite3.Error):
+        return _of_sqlite(driver_error)
     is_ours = type(problem).__module__.partition(".")[0] == __name__.partition(".")[0]
     return type(problem).__name__ if isinstance(problem, DjangoDatabaseError) and not is_ours else str(problem)
 
@@ -52,13 +52,13 @@ def is_of_driver(problem: BaseException) -> bool:
 
 
 def without_values(message: str) -> str:
-    """Return the beginning of a database's message, up to where it quotes."""
+    """Return a database's message, cut off where it begins to quote a value."""
     match = _VALUE.search(message)
     return message if match is None else f"{message[: match.start()].rstrip()} …"
 
 
 def _of_driver(problem: BaseException) -> BaseException:
-    """Return the driver's error where Django's own was made of one."""
+    """Return the driver's error that Django wrapped, or the error itself."""
     cause = problem.__cause__
     is_wrapped = isinstance(problem, DjangoDatabaseError) and isinstance(cause, psycopg.Error | sqlite3.Error)
     return cause if is_wrapped and cause is not None else problem
@@ -66,7 +66,7 @@ def _of_driver(problem: BaseException) -> BaseException:
 
 def _of_postgresql(problem: psycopg.Error) -> str:
     state = problem.sqlstate
-    if state is None:  # it is the client that speaks: of the connection, or of what it was given
+    if state is None:  # the client library raised it: about the connection or about its arguments
         line = " ".join(str(problem).split())
         is_of_connection = isinstance(problem, psycopg.OperationalError | psycopg.InterfaceError)
         return _CREDENTIALS.sub("…@", line) if is_of_connection else without_values(line)
@@ -87,7 +87,7 @@ def _of_sqlite(problem: sqlite3.Error) -> str:
     code: Any = getattr(problem, "sqlite_errorcode", None)
     name = getattr(problem, "sqlite_errorname", "")
     text = str(problem)
-    if code == sqlite3.SQLITE_CONSTRAINT_TRIGGER:  # the text is any that a trigger makes
+    if code == sqlite3.SQLITE_CONSTRAINT_TRIGGER:  # the message can be any text, because a trigger wrote it
         return f"a trigger refused it ({name})"
-    told = text if _OF_SQLITE.fullmatch(text) else without_values(text)
-    return f"{told} ({name})" if name else told
+    safe_text = text if _OF_SQLITE.fullmatch(text) else without_values(text)
+    return f"{safe_text} ({name})" if name else safe_text

@@ -1,23 +1,23 @@
-"""Every error that this project raises on purpose, in one tree.
+"""All errors that this project raises on purpose, in one tree.
 
 OrbError
-├── InvalidRecord         a record breaks its own rules; nothing was written
-├── Conflict              the stored record is not what the caller expected; nothing was written
-│   └── OwnerConflict     the key belongs to another user, where keys leave the user out
-├── SeveralUsers          an id alone does not tell which record is meant; nothing was read or written
-├── RecordUnreadable      an item that does not decode holds the place; nothing was written
-├── StoreUnavailable      a store that was asked for cannot be opened, or is lost; nothing was written
-│   └── LockTimeout       others hold the lock, or were in the way each time; nothing was written
-├── DocumentError         a file cannot be used; its bytes stay as they are
-│   ├── DocumentCorrupt   it is not what the layout says
-│   └── DocumentRefused   it is no plain private file of ours
-├── TooMuch               more of a store would go than goes unasked; nothing was written
-├── InvalidPolicy         a retention policy says nothing, or nothing that can be done; nothing was written
+├── InvalidRecord         a record breaks its domain's rules; nothing was written
+├── Conflict              the stored record is not the one that the caller expected; nothing was written
+│   └── OwnerConflict     the key belongs to another user, in a kind whose keys do not include the user
+├── SeveralUsers          several users have a record with this id; nothing was read or written
+├── RecordUnreadable      an item that does not decode has the record's key or place; nothing was written
+├── StoreUnavailable      a store cannot be opened, or its connection was lost; nothing was written
+│   └── LockTimeout       other writers held the lock until the deadline; nothing was written
+├── DocumentError         a file cannot be used; its bytes are unchanged
+│   ├── DocumentCorrupt   the file does not have its documented format
+│   └── DocumentRefused   the file is not a plain, private file of this user
+├── TooMuch               more would be removed than is allowed without confirmation; nothing was written
+├── InvalidPolicy         a retention policy is empty or contradictory; nothing was written
 ├── RunUnderWay           another run writes to the database; nothing was erased
-├── QuotaExceeded         a token has started, or keeps, as much as it may; nothing was started
-├── ClockJumped           a policy asks the clock, and the clock has jumped back; nothing was written
-├── SaveFailed            nothing was saved; the old content is whole
-└── SaveOutcomeUnknown    the disk or the database did not confirm it: it may be there, now or after a power cut
+├── QuotaExceeded         a token has reached its limit of jobs or of stored bytes; nothing was started
+├── ClockJumped           a policy depends on the clock, and the clock went back; nothing was written
+├── SaveFailed            nothing was saved; the old content is intact
+└── SaveOutcomeUnknown    the disk or the database did not confirm the save, which may or may not be durable
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 
 class OrbError(Exception):
-    """Something went wrong that a person can act on; the message says what, where and what to do."""
+    """The base of all errors that a user can act on; the message says what happened, where, and what to do next."""
 
 
 class InvalidRecord(OrbError):
-    """A record breaks its own rules; `findings` has every problem with its path."""
+    """A record breaks its domain's rules; `findings` has every problem with its path."""
 
     def __init__(self, findings: Sequence[Finding]) -> None:
         self.findings = tuple(findings)
@@ -43,38 +43,38 @@ class InvalidRecord(OrbError):
 
 
 class Conflict(OrbError):
-    """The stored record is not what the caller expected; nothing was written. Read it again, then retry."""
+    """The stored record is not the one that the caller expected; nothing was written. Read it again, then retry."""
 
 
 class OwnerConflict(Conflict):
-    """The key belongs to another user, and a record never changes hands; nothing was written.
+    """The key belongs to another user, and the owner of a record never changes; nothing was written.
 
-    Only records whose key leaves the user out can raise it: of all others, two users may have the same id.
+    Only records whose key does not include the user raise it: in all other kinds, two users may have the same id.
     """
 
 
 class SeveralUsers(OrbError):
-    """Several users have a record of this id, and no user was named. Ask again with the user."""
+    """Several users have a record with this id, and no user was given. Repeat the request with the user."""
 
 
 class RecordUnreadable(OrbError):
-    """An item that does not decode holds the place of the record; it was left as it is."""
+    """An item that does not decode has the key or the place of the record; it was left unchanged."""
 
 
 class StoreUnavailable(OrbError):
-    """A store that was asked for cannot be opened, or was lost before anything was written."""
+    """A store cannot be opened, or its connection was lost before anything was written."""
 
 
 class LockTimeout(StoreUnavailable):
-    """Others held the lock until the deadline, or were in the way each time; nothing was written."""
+    """Other writers held the lock until the deadline, or conflicted with every attempt; nothing was written."""
 
 
 class DocumentError(OrbError):
-    """A file cannot be used; its bytes stay as they are."""
+    """A file cannot be used; its bytes are unchanged."""
 
 
 class DocumentCorrupt(DocumentError):
-    """A file is not what its layout says; `path` tells which part, where it is JSON at all."""
+    """A file does not have its documented format; `path` is the JSON path of the part, if the file is valid JSON."""
 
     def __init__(self, reason: str, path: str | None = None) -> None:
         self.reason, self.path = reason, path
@@ -82,37 +82,37 @@ class DocumentCorrupt(DocumentError):
 
 
 class DocumentRefused(DocumentError):
-    """A file or directory is no plain private one of ours: a link, a pipe, somebody else's, open to all."""
+    """A file or directory is a link, a pipe, owned by another user, or open to other users."""
 
 
 class TooMuch(OrbError):
-    """More of a store would go than goes unasked; nothing was written. Look at what would go, then use --force."""
+    """More would be removed than is allowed without confirmation; nothing was written. Preview it, then use --force."""
 
 
 class InvalidPolicy(OrbError):
-    """A retention policy says nothing, or nothing that can be done; nothing was written."""
+    """A retention policy is empty or contradictory; nothing was written."""
 
 
 class RunUnderWay(OrbError):
-    """Another run writes to the database, and could bring back what goes; nothing was erased. Try again later."""
+    """Another run writes to the database and could restore erased data; nothing was erased. Try again later."""
 
 
 class QuotaExceeded(OrbError):
-    """A token has started as many jobs, or keeps as many bytes, as it may; nothing was started."""
+    """A token has reached its limit of jobs or of stored bytes; nothing was started."""
 
     def __init__(self, message: str, retry_after: int = 60) -> None:
         self.retry_after = retry_after
-        """In how many seconds it is worth trying again."""
+        """The number of seconds after which to try again."""
         super().__init__(message)
 
 
 class ClockJumped(OrbError):
-    """The last run, or most of the newest records, are from the future: the clock went back; nothing was written."""
+    """The last run or most of the newest records have future times, so the clock went back; nothing was written."""
 
 
 class SaveFailed(OrbError):
-    """Nothing was saved; the old content is whole."""
+    """Nothing was saved; the old content is intact."""
 
 
 class SaveOutcomeUnknown(OrbError):
-    """The disk or the database did not confirm the new content: read it again before you retry."""
+    """The disk or the database did not confirm the save. Read the content again before you retry."""

@@ -1,4 +1,4 @@
-"""A problem in data, as a value with a path."""
+"""Findings: problems in data, as values with a severity, a path and a message."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
 
 
 class Severity(StrEnum):
-    """How much a finding weighs: an error leaves a record out, a warning does not."""
+    """The severity of a finding: a record with an error is skipped, a record with a warning is kept."""
 
     WARNING = "warning"
     ERROR = "error"
@@ -24,7 +24,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is wrong, and where, as a path such as `$.ana-0.profiles.mars.constraints[1]`."""
+    """A problem and its place, as a path such as `$.ana-0.profiles.mars.constraints[1]`."""
 
     path: str
     severity: Severity
@@ -33,44 +33,44 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable(Finding):
-    """An item in a store that does not decode: its kind, and its key as far as that can be told."""
+    """An item in a store that does not decode: its kind, and the parts of its key that are known."""
 
     kind: str = ""
     key: tuple[str, ...] = ()
 
 
 def unreadable(kind: str, key: Iterable[str], message: str) -> Unreadable:
-    """Return the finding that an item does not decode; the path names its key, and the message no text of its."""
+    """Return the finding for an item that does not decode. Its path has the key; `message` must not quote the item."""
     names = tuple(key)
     return Unreadable(f"{kind} {json.dumps(names)}", Severity.ERROR, message, kind, names)
 
 
 def printable(value: Any) -> str:
-    """Return a part of a key as text that can be printed and sent, whatever is stored."""
+    """Return a part of a key as valid Unicode text; bytes and lone surrogates are escaped with backslashes."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     return str(value).encode("utf-8", "backslashreplace").decode()
 
 
 def error(path: str, message: str) -> Finding:
-    """Return a finding that leaves its record out."""
+    """Return a finding of severity error: its record is skipped."""
     return Finding(path, Severity.ERROR, message)
 
 
 def warning(path: str, message: str) -> Finding:
-    """Return a finding that leaves its record in."""
+    """Return a finding of severity warning: its record is kept."""
     return Finding(path, Severity.WARNING, message)
 
 
 def errors(findings: Iterable[Finding]) -> list[Finding]:
-    """Return the errors among `findings`, in their order."""
+    """Return the findings of severity error, in their order."""
     return [finding for finding in findings if finding.severity is Severity.ERROR]
 
 
 def step(path: str, key: str | int) -> str:
-    """Return `path` one key or index deeper; odd keys are quoted as ASCII, so that a path is safe to print.
+    """Return `path` extended by a key or an index. Unusual keys are quoted as ASCII, so that a path is safe to print.
 
-    Of a key that is longer than an id the path has the beginning and the length.
+    A key of more than 255 characters, the longest id, is cut, and its length is added.
     """
     if isinstance(key, int):
         return f"{path}[{key}]"
@@ -80,7 +80,7 @@ def step(path: str, key: str | int) -> str:
 
 
 def path_to(place: Iterable[str | int], start: str = ROOT) -> str:
-    """Return the path of a place in a document, given as keys and indexes from its top."""
+    """Return the path of a place in a document, given as keys and indexes from the root."""
     path = start
     for key in place:
         path = step(path, key)

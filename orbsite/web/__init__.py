@@ -1,1 +1,1 @@
-"""What every request passes: middleware, error pages, health and metrics. Imports the API and what is below."""
+"""Middleware, error pages, health checks and metrics. May import the API and the layers below it."""

@@ -1,4 +1,4 @@
-"""Answers to errors outside of every view: problem details for the API, pages for the admin."""
+"""Handlers for errors outside of views: problem details for the API, HTML pages for the admin."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from orbsite.api.problems import BAD, FORBIDDEN, MISSING, Problem, failed
 
 
 def handler400(request: HttpRequest, exception: Exception) -> Any:
-    """Answer for a request that is not valid."""
+    """Return the response to a malformed request."""
     return Problem(BAD).response() if _is_of_the_api(request) else defaults.bad_request(request, exception)
 
 
 def handler403(request: HttpRequest, exception: Exception) -> Any:
-    """Answer for what is not allowed."""
+    """Return the response to a forbidden request."""
     return Problem(FORBIDDEN).response() if _is_of_the_api(request) else defaults.permission_denied(request, exception)
 
 
 def handler404(request: HttpRequest, exception: Exception) -> Any:
-    """Answer for an address that leads nowhere."""
+    """Return the response to an unknown address."""
     return Problem(MISSING).response() if _is_of_the_api(request) else defaults.page_not_found(request, exception)
 
 
 def handler500(request: HttpRequest) -> Any:
-    """Answer for what nobody foresaw."""
+    """Return the response to an unexpected error."""
     return failed(request) if _is_of_the_api(request) else defaults.server_error(request)
 
 

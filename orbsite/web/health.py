@@ -15,7 +15,6 @@ from orbsite.api.views import opened
 from orbsite.operations.statistics.disk import free_bytes
 from orbsite.storage.encoding.json_printer import compact
 from orbsite.storage.errors import OrbError
-from orbsite.storage.file.store import FileStore
 from orbsite.storage.records.domain import registered
 
 logger = logging.getLogger(__name__)
@@ -25,13 +24,13 @@ _are_migrated: set[str] = set()
 
 @require_safe
 def live(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 -- Django's signature
-    """Tell that this process answers."""
+    """Report that the process responds."""
     return HttpResponse(compact({"status": "live"}), content_type="application/json")
 
 
 @require_safe
 def ready(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 -- Django's signature
-    """Tell whether it can work: 503, and which check failed, where it cannot; the log says why."""
+    """Report whether the process can serve requests: 200, or 503 with the failed checks. The log has the reasons."""
     checks = {name: outcome(name, check) for name, check in CHECKS.items()}
     fine = all(outcome == "ok" for outcome in checks.values())
     body = compact({"status": "ready" if fine else "not ready", "checks": checks})
@@ -45,7 +44,7 @@ def _store() -> bool:
 
 
 def _migrations() -> bool:
-    """Tell whether all migrations are applied; once they are, they stay so."""
+    """Tell whether all migrations are applied and the database responds. Applied migrations are checked only once."""
     if "default" not in _are_migrated:
         executor = MigrationExecutor(connections["default"])
         if executor.migration_plan(executor.loader.graph.leaf_nodes()):
@@ -73,7 +72,7 @@ CHECKS: dict[str, Callable[[], bool]] = {
 
 
 def outcome(name: str, check: Callable[[], bool]) -> str:
-    """Return "ok" or "failed"; the log says why a check failed."""
+    """Run a check and return "ok" or "failed". The log has the reason."""
     try:
         if check():
             return "ok"
@@ -84,8 +83,8 @@ def outcome(name: str, check: Callable[[], bool]) -> str:
 
 
 def journal_sizes() -> Iterator[tuple[str, int]]:
-    """Yield the name of each domain that is kept in a file, and the bytes of its journal."""
+    """Yield the name and the journal size in bytes of each domain that uses the file store."""
     for domain in registered():
         store = opened(domain)
-        if isinstance(store, FileStore):
-            yield domain.name, store.journal_size()
+        if (size := store.journal_size()) is not None:
+            yield domain.name, size

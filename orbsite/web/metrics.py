@@ -1,7 +1,7 @@
-"""Figures for Prometheus: `/metrics`, for a token of scope operate.
+"""Metrics for Prometheus at `/metrics`, for tokens with the scope operate.
 
-They are measured when they are asked for, so that every process answers the same; requests are counted from the log.
-What takes long to count is counted once a minute.
+They are measured at each scrape, so that every process returns the same values. Record counts, which take long, are
+measured once a minute. Request metrics come from the log.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ from orbsite.web.health import CHECKS, journal_sizes, outcome
 
 logger = logging.getLogger(__name__)
 
-_SECONDS = 60.0
+_SECONDS_BETWEEN_COUNTS = 60.0
 _Sample = tuple[str, dict[str, str], float]
 _counted: list[tuple[float, list[_Sample]]] = []
 
 
 class PrometheusRenderer(JSONRenderer):
-    """Names the media type of metrics, for negotiation."""
+    """Declares the media type of metrics for content negotiation."""
 
     media_type = "text/plain"
     format = "prometheus"
 
 
 class Metrics(OrbView):
-    """Figures in the text format of Prometheus."""
+    """Metrics in the text format of Prometheus."""
 
     scopes = {"GET": "operate", "HEAD": "operate"}
     renderer_classes = (PrometheusRenderer,)
 
     @extend_schema(operation_id="metrics", responses={(200, "text/plain"): {"type": "string"}})
     def get(self, request: Request) -> HttpResponse:  # noqa: ARG002 -- REST framework's signature
-        """Return what can be measured; what cannot is left out, and told by `orb_check`.
+        """Return the metrics. Metrics that cannot be measured are left out; `orb_check` reports the failed checks.
 
-        What counts records and jobs of every user is for tokens of every user.
+        Counts of records and jobs need a token for every user.
         """
         measures = (_disk, _journals, _records, _jobs) if self.token.every_user else (_disk,)
         samples: list[_Sample] = []
@@ -74,9 +74,9 @@ def _journals() -> list[_Sample]:
 
 
 def _records() -> list[_Sample]:
-    """Count records, once a minute."""
+    """Return the record counts, which are cached for a minute."""
     now = time.monotonic()
-    if not _counted or _counted[0][0] < now - _SECONDS:
+    if not _counted or _counted[0][0] < now - _SECONDS_BETWEEN_COUNTS:
         _counted[:] = [(now, list(_sizes()))]
     return _counted[0][1]
 
@@ -104,5 +104,5 @@ def _printed(samples: list[_Sample]) -> str:
 
 
 def _line(name: str, labels: dict[str, Any], value: float) -> str:
-    told = ",".join(f'{label}="{text}"' for label, text in labels.items())
-    return f"{name}{{{told}}} {value:.0f}" if told else f"{name} {value:.0f}"
+    pairs = ",".join(f'{label}="{text}"' for label, text in labels.items())
+    return f"{name}{{{pairs}}} {value:.0f}" if pairs else f"{name} {value:.0f}"

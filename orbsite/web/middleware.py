@@ -1,4 +1,4 @@
-"""What every request goes through: it gets an id and a line in the log, and its answer the headers that all have."""
+"""Middleware: request ids, request logging, security headers, and limits on methods and body sizes."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _FOR_STAFF, _FOR_TOKENS = ("/admin/", "/api/"), ("/api/v1/", "/metrics")
 _TAKES_FILES = "/admin/console/operations/"
 _TELLS_ITS_METHODS = ("/api/v1/users/", "/api/v1/operations/", "/metrics")
 
-_OF_ITS_OWN = ("_csp_exempt", "_csp_config", "_csp_update", "_csp_replace")
-"""What the decorators of django-csp leave on an answer."""
+_CSP_OVERRIDES = ("_csp_exempt", "_csp_config", "_csp_update", "_csp_replace")
+"""The attributes that the decorators of django-csp set on a response."""
 
 Next = Callable[[HttpRequest], HttpResponseBase]
 
 
 def tracked(following: Next) -> Next:
-    """Give each request an id, and write one line about it: its route and never its path, for that names users."""
+    """Give each request an id, and log one line with its route. The path is not logged, because it has user ids."""
 
     def respond(request: HttpRequest) -> HttpResponseBase:
         mark = str(uuid4())
@@ -62,13 +62,13 @@ def tracked(following: Next) -> Next:
 
 
 class ContentSecurityPolicy(CSPMiddleware):
-    """The Content-Security-Policy, made once for all answers that ask for no other."""
+    """Adds the Content-Security-Policy, which is built once for all responses without a policy of their own."""
 
     _made: str | None = None
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        """Add the header."""
-        if settings.DEBUG or HEADER in response or any(hasattr(response, name) for name in _OF_ITS_OWN):
+        """Add the header Content-Security-Policy to a response."""
+        if settings.DEBUG or HEADER in response or any(hasattr(response, name) for name in _CSP_OVERRIDES):
             answer: HttpResponseBase = super().process_response(request, response)
             return answer
         if self._made is None:
@@ -78,14 +78,14 @@ class ContentSecurityPolicy(CSPMiddleware):
 
 
 def strict(following: Next) -> Next:
-    """Answer unknown methods with 405, TRACE among them, and let nobody keep what is private."""
+    """Answer unknown methods, such as TRACE, with 405, limit body sizes, and forbid caching of private responses."""
 
     def respond(request: HttpRequest) -> HttpResponseBase:
         is_known = request.method in METHODS or request.path.startswith(_TELLS_ITS_METHODS)
         if "HTTP_TRANSFER_ENCODING" in request.META and not _takes_chunks(request):
-            return Problem(LENGTH).response()  # has no length itself, so that the connection ends with it
+            return Problem(LENGTH).response()  # without a length, the response closes the connection
         if _is_too_large(request):
-            return HttpResponse("This is more than any form here sends; nothing was done.", "text/plain", status=413)
+            return HttpResponse("The request is larger than any form here. Nothing was done.", "text/plain", status=413)
         answer = following(request) if is_known else HttpResponseNotAllowed(METHODS)
         if isinstance(answer, HttpResponseNotAllowed) and not request.path.startswith("/admin/"):
             answer = Problem(METHOD, headers={"Allow": answer["Allow"]}).response()
@@ -97,15 +97,15 @@ def strict(following: Next) -> Next:
 
 
 def authorised(following: Next) -> Next:
-    """Refuse a body that is larger than a small form's of those who are not signed in, before anything reads it.
+    """Refuse a body above SMALL_BODY from users who are not signed in, before it is read.
 
-    The API itself asks for a token before it reads anything; what the admin shows of it is for staff, as the admin is.
+    The API checks the token before it reads a body. The API documentation under /api/ is for staff, like the admin.
     """
 
     def respond(request: HttpRequest) -> HttpResponseBase:
         is_of_staff = request.path.startswith(_FOR_STAFF) and not request.path.startswith(_FOR_TOKENS)
         if is_of_staff and length_of(request) > SMALL_BODY and not admin.site.has_permission(request):
-            return HttpResponse("Sign in first; nothing of this was read.", "text/plain", status=403)
+            return HttpResponse("Sign in first. The request body was not read.", "text/plain", status=403)
         return following(request)
 
     return respond
@@ -116,9 +116,9 @@ def _takes_chunks(request: HttpRequest) -> bool:
 
 
 def _is_too_large(request: HttpRequest) -> bool:
-    """Tell whether a page of the admin is sent more than forms are, before anything reads it and fills the disk.
+    """Tell whether a request to the admin is larger than a form may be, before it is read and fills the disk.
 
-    Files are taken by operations alone, which have a limit of their own, and of those who have a session.
+    Only operations accept files, from users with a session; they have a limit of their own.
     """
     takes_files = request.path.startswith(_TAKES_FILES) and settings.SESSION_COOKIE_NAME in request.COOKIES
     return request.path.startswith("/admin/") and not takes_files and length_of(request) > settings.ORB_API_MAX_BYTES

@@ -133,7 +133,7 @@ def test_a_save_is_tried_again_where_others_are_in_the_way(
 
 
 def test_nobody_says_that_nothing_was_done_where_nobody_knows() -> None:
-    assert refused("saved", SaveOutcomeUnknown("no answer")).startswith("Nobody knows whether it was saved")
+    assert refused("saved", SaveOutcomeUnknown("no answer")).startswith("It is unknown whether the change was saved")
     assert refused("saved", Conflict("taken")) == "Nothing was saved: taken"
 
 
@@ -207,9 +207,9 @@ def test_what_a_run_had_to_leave_is_listed_with_its_bytes(admin: Client, data_di
 
 def test_a_notice_says_where_the_store_in_use_is_another(admin: Client, settings: Any) -> None:
     settings.ORB_PERSISTENCE = "file"
-    assert "The store in use is file" in _page(admin, "index")
+    assert "The application uses the file store" in _page(admin, "index")
     settings.ORB_PERSISTENCE = "sql"
-    assert "The store in use" not in _page(admin, "index")
+    assert "The application uses the" not in _page(admin, "index")
 
 
 def test_pages_are_for_those_who_signed_in(client: Client) -> None:

@@ -19,7 +19,7 @@ from orbsite.operations.ledger.tombstones import undo
 from orbsite.operations.migration.migrate import migrate
 from orbsite.operations.records.delete import remove
 from orbsite.operations.records.edit import edit_each
-from orbsite.operations.records.undelete import bring_back
+from orbsite.operations.records.undelete import undelete
 from orbsite.operations.scheduling.daily import chores
 from orbsite.storage.errors import InvalidRecord, RecordUnreadable
 from orbsite.storage.sql.store import SqlStore
@@ -101,10 +101,10 @@ def test_what_is_removed_comes_back_field_by_field(alias: str, data_dir: Any) ->
     assert [one.id for one in store.walk(Reflection)] == ["r-0003"]
     tombstones = list(Change.objects.using(alias).order_by("key"))
     assert {(one.reason, one.actor, one.run.operation) for one in tombstones} == {("tidying", "admin", "remove")}
-    back = bring_back(store, Reflection, [one.pk for one in tombstones[:2]], hand=HAND)
+    back = undelete(store, Reflection, [one.pk for one in tombstones[:2]], hand=HAND)
     assert back.domains["te"].counts["reflections"]["restored"] == 2
     assert Run.objects.using(alias).get(operation="remove").state == "complete"
-    bring_back(store, Reflection, [one.pk for one in tombstones], hand=HAND)
+    undelete(store, Reflection, [one.pk for one in tombstones], hand=HAND)
     assert list(ReflectionRow.objects.using(alias).order_by("id").values(*columns)) == before
     assert Run.objects.using(alias).get(operation="remove").state == "rolled back"
     assert Change.objects.using(alias).filter(run__operation="remove").count() == 0
@@ -115,7 +115,7 @@ def test_what_has_the_key_since_is_kept(alias: str) -> None:
     remove(store, Reflection, [record.key], hand=HAND)
     new = msgspec.structs.replace(record, input="another")
     store.put([new])
-    report = bring_back(store, Reflection, [Change.objects.using(alias).get().pk], hand=HAND)
+    report = undelete(store, Reflection, [Change.objects.using(alias).get().pk], hand=HAND)
     assert (report.ok, report.domains["te"].counts["reflections"]["kept"]) == (False, 1)
     assert store.fetch(Reflection, [record.key]) == {record.key: new}
     assert Change.objects.using(alias).filter(run__operation="remove").count() == 1
@@ -157,7 +157,7 @@ def test_tags_are_added_and_taken_away(admin_client: Client) -> None:
     assert "Add tags: 2 reflections" in asked.content.decode()
     assert _tags() == {f"r-000{at}": ["a"] for at in range(3)}
     answer = _done(admin_client, asked, tags="b\r\n\r\na\r\nb\r\n c", reason="sorting")
-    assert "2 were changed" in admin_client.get(answer.headers["Location"]).content.decode()
+    assert "Changed 2 records" in admin_client.get(answer.headers["Location"]).content.decode()
     assert _tags() == {"r-0000": ["a", "b", " c"], "r-0001": ["a", "b", " c"], "r-0002": ["a"]}
     assert {one.reason for one in Change.objects.all()} == {"sorting"}
     everything = _chosen(admin_client, "untag", ["r-0000", "r-0002"], select_across="1")
@@ -169,7 +169,7 @@ def test_tags_are_added_and_taken_away(admin_client: Client) -> None:
 def test_tags_are_asked_for_again_where_none_is_written(admin_client: Client) -> None:
     _stored(1)
     answer = _done(admin_client, _chosen(admin_client, "tag", ["r-0000"]), tags="\r\n")
-    assert "Write at least one tag" in answer.content.decode()
+    assert "Enter at least one tag" in answer.content.decode()
     answer = _done(admin_client, _chosen(admin_client, "tag", ["r-0000"]), tags="a\x00")
     assert "NUL" in answer.content.decode()
     assert _tags() == {"r-0000": ["a"]}
@@ -180,7 +180,7 @@ def test_no_other_number_goes_than_was_shown(admin_client: Client) -> None:
     asked = _chosen(admin_client, "delete_selected", ["r-0000"], select_across="1")
     SqlStore(TE).put([ReflectionFactory(id="later")])
     again = _done(admin_client, asked)
-    assert "it is 4 reflections now" in again.content.decode()
+    assert "reflections has changed and is now 4" in again.content.decode()
     assert ReflectionRow.objects.count() == 4
     assert _done(admin_client, again).status_code == 302
     assert ReflectionRow.objects.count() == 0
@@ -190,7 +190,7 @@ def test_too_many_are_refused(admin_client: Client, monkeypatch: pytest.MonkeyPa
     _stored(3)
     monkeypatch.setattr(bulk_actions, "MOST", 2)
     answer = _chosen(admin_client, "delete_selected", ["r-0000"], select_across="1")
-    assert "More than 2 rows are chosen" in admin_client.get(answer.headers["Location"]).content.decode()
+    assert "more than 2 rows are selected" in admin_client.get(answer.headers["Location"]).content.decode()
     assert ReflectionRow.objects.count() == 3
 
 
@@ -206,12 +206,12 @@ def test_what_was_removed_is_listed_and_brought_back(admin_client: Client) -> No
     assert "&lt;b&gt;kept&lt;/b&gt;" in page
     history = admin_client.get(followed(listed, link_of(listed, "tombstone=")))
     assert "Removed, " in history.content.decode()
-    assert "Bring it back" in history.content.decode()
+    assert "Restore the record" in history.content.decode()
     url = listed.request["PATH_INFO"]
-    assert "Nothing was chosen" in admin_client.post(url, {}, follow=True).content.decode()
+    assert "no record is selected" in admin_client.post(url, {}, follow=True).content.decode()
     tombstone = Change.objects.get(key='["ana","r-0000"]')
     answer = admin_client.post(url, {"tombstone": [tombstone.pk, "x"]}, follow=True)
-    assert "1 are back" in answer.content.decode()
+    assert "Restored 1 records" in answer.content.decode()
     assert sorted(SqlStore(TE).walk(Reflection), key=lambda one: one.id) == [records[0], records[2]]
 
 
@@ -269,7 +269,7 @@ def test_what_was_removed_is_found_however_many_runs_came_after_it(
     assert seen == [runs[4], runs[3], runs[0]]
 
 
-def test_viewers_choose_and_bring_back_nothing(client: Client) -> None:
+def test_viewers_choose_and_restore_nothing(client: Client) -> None:
     _stored(2)
     report = remove(SqlStore(TE), Reflection, [("ana", "r-0000")], hand=HAND)
     user = User.objects.create_user("viewer", password="x", is_staff=True)

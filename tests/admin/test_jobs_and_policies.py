@@ -101,7 +101,7 @@ def test_a_policy_is_run_and_previewed_by_a_worker(
     policy = RetentionPolicy.objects.get()
     RetentionPolicy.objects.update(next_due="2090-01-01T00:00:00Z", last_started="2080-01-01T00:00:00Z")
     with django_capture_on_commit_callbacks(execute=True):
-        assert "Nothing is removed. Job" in _act(admin_client, "retentionpolicy", "preview", policy)
+        assert "The preview removes nothing. Job" in _act(admin_client, "retentionpolicy", "preview", policy)
     assert (Job.objects.get().operation, Job.objects.get().state) == ("preview", "done")
     with django_capture_on_commit_callbacks(execute=True):
         assert "1 policies are due now" in _act(admin_client, "retentionpolicy", "run_next", policy)
@@ -118,7 +118,7 @@ def test_a_job_is_started_cancelled_and_started_again(
     assert _post(admin_client, "job_add", form).status_code == 302
     job = Job.objects.get()
     assert (job.state, job.actor) == ("queued", "admin")
-    assert "is told to stop" in _act(admin_client, "job", "cancel", job)
+    assert "will stop" in _act(admin_client, "job", "cancel", job)
     with django_capture_on_commit_callbacks(execute=True):
         assert "is queued" in _act(admin_client, "job", "start_again", job)
     assert sorted(Job.objects.values_list("state", flat=True)) == ["cancelled", "done"]

@@ -34,7 +34,7 @@ from orbsite.storage.clock import utc_now
 from te.models import ReflectionRow
 from tests.admin.people import somebody
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 WRITES = re.compile(
     r'^\s*(?:INSERT(?: OR \w+)? INTO|UPDATE|DELETE FROM|REPLACE INTO|CREATE|ALTER|DROP)\s+"?(\w+)', re.IGNORECASE

@@ -18,6 +18,8 @@ import pytest
 from tests.support.serving import Server, served
 from tests.support.time_limits import time_limit
 
+pytestmark = pytest.mark.slow
+
 README = (Path(__file__).parents[2] / "README.md").read_text()
 ALL = "/api/v1/users/ana/reflections"
 AT_ONCE = 20

@@ -15,6 +15,8 @@ from tests.api.hostile_bodies import BODIES, FINE, PAGED_SIZE, PAGES, SIZE
 from tests.support.serving import ROOT, production
 from tests.support.time_limits import time_limit
 
+pytestmark = pytest.mark.slow
+
 SECONDS, MIB, LIST_MIB = 1.0, 150, 200
 
 

@@ -221,7 +221,7 @@ def test_a_large_answer_that_cannot_be_made_again_says_that_it_was_done(ana: Cal
     first = ana.post(address, body, Idempotency_Key="k")
     Answer.objects.update(body_digest="0" * 64)
     told = ana.post(address, body, Idempotency_Key="k")
-    assert "It was done" in refused(told, 409)["detail"]
+    assert "The request was executed before" in refused(told, 409)["detail"]
     assert told["Location"] == first["Location"]
 
 

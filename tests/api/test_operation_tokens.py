@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orbsite.api.operations import OFFERED, WAITED
+from orbsite.api.operations import ALREADY_QUEUED, OFFERED
 from orbsite.models.api_tokens import Token
 from orbsite.models.jobs import Job
 from orbsite.models.retention import RetentionPolicy
@@ -77,7 +77,7 @@ def test_what_destroys_needs_the_scope_admin(name: str, body: dict[str, Any], po
     body = body | ({"policy": policy} if "policy" in body else {})
     operator = Caller(make_token("operate", "write", every_user=True))
     told = refused(operator.post(f"{ROOT}/{name}", body), 403, "forbidden")
-    assert told["detail"] == "The token lacks the scope that this needs: admin."
+    assert told["detail"] == "The token lacks the scope that this request needs: admin."
     assert not Job.objects.exists()
     assert Caller(make_token("admin", every_user=True)).post(f"{ROOT}/{name}", body).status_code == 202
 
@@ -185,7 +185,7 @@ def test_equal_jobs_of_a_token_that_wait_are_one(
     assert (first.status_code, second.status_code) == (202, 202)
     assert second["Location"] == first["Location"]
     assert second.json() == first.json()
-    assert (first.get(WAITED), second.get(WAITED)) == (None, "true")
+    assert (first.get(ALREADY_QUEUED), second.get(ALREADY_QUEUED)) == (None, "true")
     assert Job.objects.count() == 1
 
 

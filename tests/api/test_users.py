@@ -150,7 +150,7 @@ def test_while_a_run_is_under_way_nobody_is_erased_and_the_answer_says_which(eve
     with alone():
         told = refused(admin.delete(USER), 409, "run-under-way")
     assert f"run {run.pk}, a migrate since 2026-11-28T00:00:00.000Z, is under way" in told["detail"]
-    assert "Try again once it has ended" in told["detail"]
+    assert "Retry when it has ended" in told["detail"]
     assert len(_lines(everybody.get(f"{USER}/export"))) == 8
     assert admin.delete(USER).status_code == 200
     assert admin.delete(USER).status_code == 200, "it may be sent again"

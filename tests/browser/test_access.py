@@ -8,6 +8,8 @@ import pytest
 
 from tests.browser.axe import check_access
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 

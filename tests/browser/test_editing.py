@@ -45,8 +45,8 @@ def test_a_profile_is_edited_as_lists_and_put_back(site: Site, operator: Page) -
     page.get_by_text(ADDED).first.wait_for()
     page.get_by_text("operator").first.wait_for()
     check_access(page)
-    page.get_by_role("button", name="Revert to what was there before").first.click()
-    page.get_by_text("What was there before is there again").wait_for()
+    page.get_by_role("button", name="Restore the version before this change").first.click()
+    page.get_by_text("The version before the change was restored").wait_for()
     assert _profile(site, "mars")["preferences"] == before["preferences"]
 
 
@@ -64,17 +64,17 @@ def test_a_profile_goes_back_to_its_preset(site: Site, operator: Page) -> None:
     page = operator
     row = _profile(site, "default")
     page.goto(site.url("admin:luna_profilerow_change", row["id"]))
-    page.get_by_role("link", name="Reset to the preset").click()
+    page.get_by_role("link", name="Reset to preset").click()
     check_access(page)
-    page.get_by_role("button", name="Reset to the preset").click()
-    page.get_by_text("It is as its preset has it").wait_for()
+    page.get_by_role("button", name="Reset to preset").click()
+    page.get_by_text("The record was reset to its preset").wait_for()
     assert _profile(site, "default")["preferences"] != row["preferences"]
 
 
 def test_what_was_said_is_found_and_read_in_its_session(site: Site, viewer: Page, shoot: Any) -> None:
     page = viewer
     page.goto(site.url("admin:te_reflectionrow_changelist"))
-    page.get_by_label("Search the texts, or a whole id").fill('"tea house" -thursday KYÓTO')
+    page.get_by_label("Search texts, or a complete id").fill('"tea house" -thursday KYÓTO')
     page.get_by_role("button", name="Search").click()
     page.get_by_label("User").fill("mira")
     page.get_by_role("button", name="Search").click()

@@ -9,6 +9,8 @@ import pytest
 from tests.browser.axe import check_access
 from tests.browser.guard import Guard
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 

@@ -87,7 +87,7 @@ def test_a_migration_is_previewed_done_and_undone(site: Site, changes: Changes, 
     assert _outputs(site) == before
 
     page.get_by_role("button", name="Migrate now").click()
-    page.get_by_text("What happened").wait_for()
+    page.get_by_role("heading", name="Result", exact=True).wait_for()
     assert _outputs(site) == before | {changes.new: before[_third(site)], changes.changed: changes.output}
 
     page.goto(site.url("admin:operation", "rollback"))
@@ -96,7 +96,7 @@ def test_a_migration_is_previewed_done_and_undone(site: Site, changes: Changes, 
     assert ended(page) == "Done"
     assert changes.new in _outputs(site)
     page.get_by_role("button", name="Rollback now").click()
-    page.get_by_text("What happened").wait_for()
+    page.get_by_role("heading", name="Result", exact=True).wait_for()
     assert _outputs(site) == before
 
 
@@ -112,7 +112,7 @@ def test_a_migration_needs_no_mouse(site: Site, changes: Changes, operator: Page
     press_on(page, page.locator("summary").first, "Enter")
     assert changes.new not in _outputs(site)
     press_on(page, page.get_by_role("button", name="Migrate now"), "Enter")
-    page.get_by_text("What happened").wait_for()
+    page.get_by_role("heading", name="Result", exact=True).wait_for()
     assert changes.new in _outputs(site)
 
 
@@ -141,14 +141,14 @@ def test_a_large_migration_is_watched_cancelled_and_gone_on_with(large: Site, vi
             page = visit("operator", on=large)
             page.goto(address)
             page.get_by_role("button", name="Cancel").click()
-            page.get_by_text("It is told to stop").wait_for()
+            page.get_by_text("The job will stop").wait_for()
         assert ended(page) == "Cancelled"
     done = _count(large)
     assert 0 < done < MANY
 
     with large.worker():
-        page.get_by_role("button", name="Start again").click()
-        page.get_by_text("What happened").wait_for(timeout=time_limit(_PATIENCE))
+        page.get_by_role("button", name="Start job again").click()
+        page.get_by_role("heading", name="Result", exact=True).wait_for(timeout=time_limit(_PATIENCE))
         assert page.url != address
     assert _count(large) == MANY
     runs = large.rows("SELECT state FROM orb_runs WHERE operation = 'migrate' ORDER BY id")

@@ -30,7 +30,8 @@ def test_a_policy_tells_what_it_would_remove(site: Site, operator: Page) -> None
     page.goto(site.url("admin:operation", "preview"))
     page.get_by_label("Policy").select_option(label="a month of memories (te, sql)")
     page.get_by_role("button", name="Start").click()
-    page.get_by_text("What would happen").or_(page.get_by_text("What happened")).wait_for()
+    heading = page.get_by_role("heading", name="Preview of the result", exact=True)
+    heading.or_(page.get_by_role("heading", name="Result", exact=True)).wait_for()
     told = page.get_by_text("would go", exact=True).locator("xpath=following-sibling::dd")
     old = "created_at < datetime('now', '-20 days')"
     assert (

@@ -42,12 +42,12 @@ def test_a_code_is_asked_for_beside_the_password(strict: Site, visit: Any) -> No
     page: Page = visit(on=strict)
     page.goto(strict.url("admin:te_reflectionrow_changelist"))
     sign_in(page, "operator")
-    page.get_by_role("button", name="Set it up").click()
+    page.get_by_role("button", name="Set up authenticator app").click()
     shown = page.get_by_text("Secret:").locator("code").inner_text()
     authenticator = TOTP(b32decode(shown.replace(" ", "")), drift=0)
     check_access(page)
     page.get_by_label("Code").fill(f"{authenticator.token():06d}")
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Verify code").click()
     page.wait_for_url(f"**{strict.url('admin:te_reflectionrow_changelist')}")
 
     page.get_by_role("button", name="Log out").click()
@@ -57,13 +57,13 @@ def test_a_code_is_asked_for_beside_the_password(strict: Site, visit: Any) -> No
     assert "/second/" in page.url
     authenticator.drift = 1  # the first one has been used
     page.get_by_label("Code").fill(f"{authenticator.token():06d}")
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Verify code").click()
     page.wait_for_url(f"**{strict.url('admin:te_reflectionrow_changelist')}")
 
 
 def confirm(page: Page, password: str) -> None:
     page.get_by_label("Password").fill(password)
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Confirm").click()
 
 
 def status_of(site: Site, token: str) -> int:
@@ -83,7 +83,7 @@ def test_a_token_lets_somebody_in_until_it_is_revoked(site: Site, visit: Any) ->
     before = site.rows("SELECT max(id) AS last FROM orb_audit")[0]["last"]
     page.goto(site.url("admin:orbsite_token_add"))
     confirm(page, "wrong")
-    page.get_by_text("That is not right").wait_for()
+    page.get_by_text("The entry is wrong").wait_for()
     check_access(page)
     confirm(page, PASSWORD)
     page.wait_for_url(f"**{site.url('admin:orbsite_token_add')}")
@@ -96,9 +96,9 @@ def test_a_token_lets_somebody_in_until_it_is_revoked(site: Site, visit: Any) ->
 
     page.goto(site.url("admin:orbsite_token_changelist"))
     page.get_by_role("row", name="for a walk").get_by_role("checkbox").check()
-    page.locator("select[name=action]").select_option(label="Revoke")
+    page.locator("select[name=action]").select_option(label="Revoke selected tokens")
     page.get_by_role("button", name=re.compile("Go|Run")).click()
-    page.get_by_text("let nobody in any more").wait_for()
+    page.get_by_text("no longer accepted").wait_for()
     assert status_of(site, token) == 401
     acts = [row["act"] for row in site.rows("SELECT act FROM orb_audit WHERE id > ? ORDER BY id", before)]
     assert acts == ["confirm failed", "confirm", "token made", "tokens revoked"]

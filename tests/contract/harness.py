@@ -41,7 +41,7 @@ def memory() -> Harness:
     kept: dict[str, MemoryStore] = {}
 
     def look(case: Case) -> dict[tuple[str, ...], Any]:
-        records = vars(kept[case.domain.name])["_shelves"][case.kind].records
+        records = vars(kept[case.domain.name])["_indexes"][case.kind].records
         return {key: getattr(record, case.witness) for key, record in records.items()}
 
     def open_store(domain: Domain) -> Store:

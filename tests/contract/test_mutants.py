@@ -234,7 +234,7 @@ def _harness(mutant: type[MemoryStore]) -> Harness:
         return kept.setdefault(domain.name, mutant(domain))
 
     def look(case: Case) -> dict:
-        records = vars(kept[case.domain.name])["_shelves"][case.kind].records
+        records = vars(kept[case.domain.name])["_indexes"][case.kind].records
         return {key: getattr(record, case.witness) for key, record in records.items()}
 
     return Harness("mutant", open_one, look)

@@ -20,6 +20,8 @@ from tests.contract import harness
 from tests.support.cases import CASES, Case
 from tests.support.factories import BEGIN
 
+pytestmark = pytest.mark.slow
+
 USERS = st.sampled_from(["ana", "Bo", "用户", "42"])
 NAMES = st.sampled_from(["a", "B", "é", "7", "42", "__proto__", "😀"])
 TEXTS = st.sampled_from(["", "one", "ONE", "two\n", "Straße", "用户"]) | st.text(

@@ -63,7 +63,7 @@ def test_parts_are_left_out_where_asked(files: Path, tmp_path: Path, settings: A
     path = Path(report["backup"])
     assert (code, sorted(one.name for one in path.iterdir())) == (0, ["SHA256SUMS", "manifest.json", "te.json"])
     code, report = run("restore_orb_backup", path, "--data-dir", files, "--no-files")
-    assert (code, "holds nothing of what was asked for" in report["findings"][0]["message"]) == (2, True)
+    assert (code, "holds nothing of the selected data" in report["findings"][0]["message"]) == (2, True)
     (files / TE_FILE).unlink()
     code, report = run("restore_orb_backup", path, "--data-dir", files, "--apply", "--no-backup")
     assert (code, "backup" in report, report["domains"]["te"]["restored"]) == (0, False, 1)
@@ -80,7 +80,7 @@ def test_a_damaged_backup_is_exit_code_2(files: Path, tmp_path: Path) -> None:
     with (Path(report["backup"]) / "te.json").open("ab") as file:
         file.write(b" ")
     code, report = run("restore_orb_backup", report["backup"], "--data-dir", files, "--apply")
-    assert (code, "te.json is not what manifest.json says" in report["findings"][0]["message"]) == (2, True)
+    assert (code, "te.json does not match manifest.json" in report["findings"][0]["message"]) == (2, True)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -88,7 +88,7 @@ def test_the_text_says_where_the_backup_is(files: Path, tmp_path: Path) -> None:
     out = StringIO()
     call_command("create_orb_backup", data_dir=files, to=tmp_path / "to", stdout=out)
     (path,) = (tmp_path / "to").iterdir()
-    assert f"A backup was made: {path}" in out.getvalue()
+    assert f"Backup created: {path}" in out.getvalue()
 
 
 def test_a_database_in_a_file_comes_back_with_its_project(files: Path, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_files_that_are_there_are_replaced_only_when_asked(sample: Path, tmp_pat
     run("export_orb_files", "--from", "sql", "--to", tmp_path)
     before = (tmp_path / TE).read_bytes()
     code, report = run("export_orb_files", "--from", "sql", "--to", tmp_path, "--user", "nobody")
-    assert (code, "is there already" in report["findings"][0]["message"]) == (2, True)
+    assert (code, "already exists" in report["findings"][0]["message"]) == (2, True)
     code, _ = run("export_orb_files", "--from", "sql", "--to", tmp_path, "--user", "nobody", "--overwrite")
     assert (code, read(tmp_path, LUNA), read(tmp_path, TE)) == (0, {}, {"sessions": {}, "userSessions": {}})
     assert (tmp_path / f"{TE}.prev").read_bytes() == before

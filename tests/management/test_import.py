@@ -122,7 +122,7 @@ def test_the_same_tables_in_postgresql_are_read_too(postgresql_alias: str) -> No
 
 
 def test_an_address_that_is_none_is_refused() -> None:
-    with pytest.raises(StoreUnavailable, match="no address"):
+    with pytest.raises(StoreUnavailable, match="not an address"):
         LegacyDatabase("ftp://host/file")
     assert COLUMNS[0] == "read"
 

@@ -141,12 +141,12 @@ def test_what_holds_no_database_is_refused(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     for path, message in (
         (empty, "empty file"),
-        (short, "no SQLite database"),
+        (short, "not a SQLite database"),
         (text, "encrypted"),
-        (cut, "cut short"),
-        (pipe, "is no file"),
-        (tmp_path, "is no file"),
-        (Path("/dev/null"), "is no file"),
+        (cut, "truncated"),
+        (pipe, "is not a file"),
+        (tmp_path, "is not a file"),
+        (Path("/dev/null"), "is not a file"),
         (tmp_path / "missing", "No such file"),
         (tmp_path / "a\0b", "NUL|null"),
     ):

@@ -147,7 +147,7 @@ def test_an_interrupted_run_is_gone_on_with(files: Path, monkeypatch: pytest.Mon
     assert (code, report["run"], Run.objects.count()) == (0, stopped.pk, 1)
     assert (total(report, "read"), total(report, "new"), total(report, "unchanged")) == (142, 142, 0)
     code, report = migrate(files, "--resume", "--only", "te")
-    assert (code, "none stopped half way" in report["findings"][0]["message"]) == (2, True)
+    assert (code, "no run was interrupted" in report["findings"][0]["message"]) == (2, True)
 
 
 def test_what_was_rejected_is_kept_with_its_bytes_and_taken_once_it_is_mended(files: Path) -> None:
@@ -211,7 +211,7 @@ def test_a_wish_to_stop_is_heeded_after_the_transaction(files: Path, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(Loader, "_classified", and_press)
         code, report = migrate(files, "--only", "te")
-    assert (code, "run it again to go on" in report["findings"][0]["message"]) == (130, True)
+    assert (code, "Run it again to continue" in report["findings"][0]["message"]) == (130, True)
     stopped = Run.objects.get()
     assert (stopped.state, stopped.cursor, len(_rows())) == (
         "interrupted",

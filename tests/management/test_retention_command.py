@@ -54,7 +54,7 @@ def test_a_dry_run_and_an_explanation_write_nothing(files: Path) -> None:
         (("--max-per-session", "3"), "--force"),
         (("--max-per-session", "-1"), "max_per_session is -1"),
         (("--only", "luna", "--max-age-days", "90"), "luna"),
-        (("--explain", "x"), "--explain goes with a rule"),
+        (("--explain", "x"), "--explain needs a rule"),
         (("--undo", "nothing"), "nothing"),
         (("--undo", "nothing", "--dry-run"), "no --dry-run"),
     ],

@@ -48,13 +48,13 @@ def test_clean_up_does_nothing_without_apply(orphan: Path) -> None:
 
 
 def test_an_unknown_file_has_to_be_named(orphan: Path) -> None:
-    stranger = orphan.parents[1] / "notes.txt"
+    unknown_file = orphan.parents[1] / "notes.txt"
     for name in ("te/reflections.json", "../x", "nothing"):
         code, report = run("cleanup_orb_files", "--apply", "--remove", "notes.txt", "--remove", name)
-        assert (code, stranger.exists(), orphan.exists()) == (2, True, True)
+        assert (code, unknown_file.exists(), orphan.exists()) == (2, True, True)
         assert "nothing was done" in report["findings"][0]["message"]
     assert run("cleanup_orb_files", "--apply", "--remove", "notes.txt")[0] == 0
-    assert not stranger.exists()
+    assert not unknown_file.exists()
 
 
 def test_days_that_are_none_and_a_directory_that_is_missing_are_errors(files: Path, tmp_path: Path) -> None:

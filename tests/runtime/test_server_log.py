@@ -17,6 +17,8 @@ import pytest
 
 from tests.support.serving import ROOT, _port
 
+pytestmark = pytest.mark.slow
+
 CANARY = "orb_4f1c_secret"
 
 

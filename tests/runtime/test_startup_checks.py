@@ -12,6 +12,8 @@ import pytest
 from tests.support.serving import ROOT, production
 from tests.support.time_limits import time_limit
 
+pytestmark = pytest.mark.slow
+
 
 def _check(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "manage.py", "check", *arguments]
@@ -94,7 +96,7 @@ def test_data_that_is_served_is_refused(environment: dict[str, str]) -> None:
         ("ORB_DATA_DIR", "ORB_DATA_DIR", f"{static}"),
         ("ORB_DATA_DIR", "ORB_DATA_DIR", f"{link}/inner"),
         ("ORB_BACKUP_DIR", "ORB_BACKUP_DIR", f"{static}/inner"),
-        ("DATABASE_URL", "the database lies", f"sqlite:///{link}/db"),
+        ("DATABASE_URL", "the database is inside", f"sqlite:///{link}/db"),
     ):
         ended = _check(environment | {name: place})
         assert ended.returncode == 2

@@ -229,7 +229,7 @@ def test_a_store_that_is_searched_is_read_as_any_other(store: SqlStore, index: S
     caught_up(index)
     mine = {"user_id": "ana"}
     wanted = [one for one in reversed(made) if one.input == "word"]
-    searched = search.Searched(store, Reflection, read("word"), mine)
+    searched = search.Searched(store.domain, store.using, Reflection, read("word"), mine)
     assert searched.find(Reflection, mine) == wanted
     assert searched.find(Reflection, mine, oldest_first=True) == wanted[::-1]
     assert searched.find(Reflection, mine, limit=5) == wanted[:5]
@@ -238,14 +238,16 @@ def test_a_store_that_is_searched_is_read_as_any_other(store: SqlStore, index: S
     times = {"since": wanted[8].created_at, "until": wanted[3].created_at}
     assert searched.find(Reflection, mine, **times) == wanted[4:9]
     assert searched.find(Reflection, {"user_id": "\0"}) == []
-    assert search.Searched(store, Reflection, read("word"), {"user_id": "\0"}).find(Reflection) == []
+    assert (
+        search.Searched(store.domain, store.using, Reflection, read("word"), {"user_id": "\0"}).find(Reflection) == []
+    )
 
 
 def test_a_pass_is_gone_on_with_and_misses_nothing(store: SqlStore, index: SearchIndex, monkeypatch: Any) -> None:
     monkeypatch.setattr(indexing, "PAGE", 3)
     monkeypatch.setattr(search, "NEWEST", 0)
     store.put([ReflectionFactory(id=f"r-{number}", input="word") for number in range(8)])
-    assert (index.go_on(now).after, index.compare().after, index.compare().ended_at) == (
+    assert (index.go_on(now).after, index.position().after, index.position().ended_at) == (
         ("ana", "r-2"),
         '["ana","r-2"]',
         None,
@@ -260,7 +262,7 @@ def test_a_pass_is_gone_on_with_and_misses_nothing(store: SqlStore, index: Searc
     assert hits(store, "other") == {"r-0", "r-7"}
     again = operation.index([DOMAIN], now=now, using=store.using).domains["te"].counts["reflections"]
     assert (again["read"], again["indexed"]) == (7, 0)
-    assert index.compare().ended_at == NOW
+    assert index.position().ended_at == NOW
     anew = operation.index([DOMAIN], now=now, anew=True, using=store.using).domains["te"].counts["reflections"]
     assert anew["indexed"] == 7
 
@@ -381,16 +383,16 @@ def test_who_is_erased_while_the_index_reads_is_not_written_back(
     store: SqlStore, index: SearchIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.put([ReflectionFactory(user_id="ana"), ReflectionFactory(user_id="bo", id="kept", input="before")])
-    made = SearchIndex._made
+    made = SearchIndex._current_words
 
     def late(self: SearchIndex, *arguments: Any) -> Any:
         found = made(self, *arguments)
-        monkeypatch.setattr(SearchIndex, "_made", made)
+        monkeypatch.setattr(SearchIndex, "_current_words", made)
         store.delete_where(Reflection, {"user_id": "ana"})
         store.put([ReflectionFactory(user_id="bo", id="kept", input="after")])
         return found
 
-    monkeypatch.setattr(SearchIndex, "_made", late)
+    monkeypatch.setattr(SearchIndex, "_current_words", late)
     index.go_on(now)
     assert not Words.objects.using(store.using).exists()
     caught_up(index)

@@ -216,7 +216,7 @@ def _fail(*_: Any, **__: Any) -> Any:
 @pytest.mark.django_db
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_a_command_prints_no_value(monkeypatch: pytest.MonkeyPatch, form: str, data_dir: Path) -> None:
-    monkeypatch.setattr("orbsite.management.commands.verify_orb_files.verify", _fail)
+    monkeypatch.setattr("orbsite.operations.jobs.catalog.verify", _fail)
     out = StringIO()
     with pytest.raises(CommandError) as caught:
         call_command("verify_orb_files", "--data-dir", str(data_dir), "--format", form, stdout=out)

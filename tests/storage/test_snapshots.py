@@ -35,6 +35,8 @@ from tests.api.conftest import Caller, make_token
 from tests.support.factories import ProfileFactory, ReflectionFactory
 from tests.support.scratch import scratch
 
+pytestmark = pytest.mark.slow
+
 on_servers = pytest.mark.django_db(transaction=True, databases="__all__")
 EXPORTS, FILLER = 20, 1500
 USER = "ana"

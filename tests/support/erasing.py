@@ -131,7 +131,7 @@ class Round:
         for path in sorted(self.backups.glob("2*")):
             restore(self.domains, path, base=self.base, now=self.now, apply=True)
 
-    def bring_back(self) -> list[str]:
+    def restore_removed(self) -> list[str]:
         """Try to bring back all that there is; tell after which act ana was there."""
         wrong = []
         from_copies = [partial(self._migrate_from, base) for base in self.copies]
@@ -170,7 +170,7 @@ class Round:
         for act in [*self.draw.choices(acts, k=7), self.erase]:
             done.append(act.__name__)
             self._tried(act)
-        wrong = self.bring_back()
+        wrong = self.restore_removed()
         self.erase()  # of the tombstones too that were put there by hand
         wrong += [f"{store!r} has ana" for store in self.stores() if count_of(store, "ana")]
         wrong += [f"{path} names her" for path in self.base.rglob("*") if path.is_file() and _names(path)]

@@ -75,7 +75,7 @@ def host(address: str, work: Path, verb: str) -> Iterator[subprocess.Popen[str]]
             process.wait(time_limit(_PATIENCE))
 
 
-class Scene:
+class Scenario:
     """What is to be seen of the hosts: lines of their own, and rows of the database."""
 
     def __init__(self, database: Database, work: Path) -> None:
@@ -140,13 +140,13 @@ class Scene:
             time.sleep(0.05)
 
 
-def check(dataset: Scene) -> None:
+def check(dataset: Scenario) -> None:
     """Each due moment ran once and on its own, the killed run failed, and what is left is what the policies say."""
     runs, calls, intervals = dataset.runs(), dataset.calls(), dataset.intervals()
     assert len(runs) == POLICIES
     failed = [run for found in runs.values() for run in found if run["state"] == "failed"]
     assert len(failed) == 1, failed
-    assert "has given no sign of life" in failed[0]["error"]
+    assert "has sent no heartbeat" in failed[0]["error"]
     for policy, found in runs.items():
         for run, following in itertools.pairwise(found):
             assert following["slot"] - run["slot"] == (run["missed"] + 1) * intervals[policy], (run, following)
@@ -260,9 +260,9 @@ def work() -> None:
 
     from orbsite.operations.jobs import catalog
 
-    def validate(self: Any, now: Any, progress: Any) -> Any:
+    def validate(self: Any, place: Any) -> Any:
         while True:
-            progress(1)
+            place.progress(1)
             time.sleep(0.02)
 
     catalog.Validate.run = validate  # type: ignore[method-assign]

@@ -14,14 +14,14 @@ from te.records import Reflection
 from tests.support.factories import ReflectionFactory
 
 
-class Counted(str):
+class CountingList(str):
     """A text that counts how often one is compared with another."""
 
     __slots__ = ()
     times: ClassVar[int] = 0
 
     def __eq__(self, other: object) -> bool:
-        Counted.times += 1
+        CountingList.times += 1
         return str.__eq__(self, other)  # type: ignore[arg-type]
 
     __hash__ = str.__hash__
@@ -29,16 +29,16 @@ class Counted(str):
 
 def compared(number: int, **fields: Any) -> int:
     """Return how often names are compared while so many records are put into a tree, and put again with changes."""
-    Counted.times = 0
+    CountingList.times = 0
     tree: dict[str, Any] = {}
     layout = ReflectionsLayout()
     for at in range(number):
         named = {"id": "r{}", "user_id": "ana", "session_id": "s{}"} | fields
-        record = ReflectionFactory(**{name: Counted(text.format(at)) for name, text in named.items()})
+        record = ReflectionFactory(**{name: CountingList(text.format(at)) for name, text in named.items()})
         layout.admit(tree, record)
         layout.put(tree, record, None)
         layout.put(tree, msgspec.structs.replace(record, input="changed"), record)
-    return Counted.times
+    return CountingList.times
 
 
 @pytest.mark.parametrize(

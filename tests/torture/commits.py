@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.torture.databases import Postgresql, opened
 from tests.torture.migrator import AFTER
-from tests.torture.proxy import Cut, comparison
+from tests.torture.proxy import Cut, running
 from tests.torture.writers import settle_on
 
 Save = tuple[Any, Callable[[], Any]]
@@ -74,7 +74,7 @@ def rounds(database: Postgresql, when: str, draw: random.Random, number: int) ->
         both = draw.sample(saves(store, one), 2)
         connections.close_all()
         cut = Cut(1, when)
-        with comparison(database.server, cut) as through:
+        with running(database.server, cut) as through:
             place.update(through)
             violations += tried(store, *both, when)
             connections.close_all()

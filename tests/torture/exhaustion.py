@@ -31,14 +31,14 @@ class Harness:
     def __init__(self, work: Path, draw: random.Random) -> None:
         self.work, self.draw, self.result = work, draw, Result()
 
-    def start(self, dataset: Scene) -> Ledger:
+    def start(self, dataset: Scenario) -> Ledger:
         template = self.work / dataset.build.__name__
         if not template.exists():
             dataset.prepare(template)
         base = fresh(template, self.work / "data")
         return Ledger(base, dataset.above, content_of(open_store(base, dataset.above)))
 
-    def go(self, dataset: Scene, ledger: Ledger, *said: object, may_crash: bool = False) -> Run:
+    def go(self, dataset: Scenario, ledger: Ledger, *said: object, may_crash: bool = False) -> Run:
         """Have a process act, whose last act is under no limit any more and has to work; and then another one."""
         ended = follow(dataset, ledger, lambda _: contextlib.nullcontext(), may_crash=may_crash)
         if ended.outcomes[-1:] != (["killed"] if may_crash and "killed" in ended.outcomes else ["done"]):
@@ -69,7 +69,7 @@ def space(harness: Harness, rounds: int, option: str) -> None:
             mode = list(MODES)[number % 2]
             acts = harness.acts(24, 2500)
             more = functools.partial(mount, "-o", "remount,size=1m,nr_inodes=1000", place)
-            dataset = Scene(mode, MODES[mode], nothing, acts, at_last=more)
+            dataset = Scenario(mode, MODES[mode], nothing, acts, at_last=more)
             harness.go(dataset, harness.start(dataset), f"{option}={amount}")
         finally:
             subprocess.run(["umount", place], check=True)
@@ -85,7 +85,7 @@ def size(harness: Harness, rounds: int) -> None:
         mode = list(MODES)[number % 2]
         most = harness.draw.randrange(300, 9000)
         limit, relieve = _limits(resource.RLIMIT_FSIZE, lambda most=most: most)
-        dataset = Scene(mode, MODES[mode], nothing, harness.acts(20, 2000), limit=limit, relieve=relieve)
+        dataset = Scenario(mode, MODES[mode], nothing, harness.acts(20, 2000), limit=limit, relieve=relieve)
         harness.go(dataset, harness.start(dataset), most)
 
 
@@ -93,7 +93,7 @@ def short(harness: Harness, rounds: int) -> None:
     """Do nothing about it: the shim is there already, and everything has to work."""
     for number in range(rounds):
         mode = list(MODES)[number % 2]
-        dataset = Scene(mode, MODES[mode], nothing, harness.acts(10, 500))
+        dataset = Scenario(mode, MODES[mode], nothing, harness.acts(10, 500))
         ledger = harness.start(dataset)
         ended = harness.go(dataset, ledger)
         if set(ended.outcomes) != {"done"}:
@@ -113,7 +113,7 @@ def memory(harness: Harness, rounds: int) -> None:
             return int(Path("/proc/self/statm").read_text().split()[0]) * PAGE + step
 
         limit, relieve = _limits(resource.RLIMIT_AS, most)
-        dataset = Scene(mode, MODES[mode], _large, acts, limit=limit, relieve=relieve)
+        dataset = Scenario(mode, MODES[mode], _large, acts, limit=limit, relieve=relieve)
         harness.go(dataset, harness.start(dataset), f"{step} bytes more", may_crash=True)
 
 
@@ -173,7 +173,7 @@ if __name__ == "__main__":
     from tests.torture.faults import Enough, Result
     from tests.torture.mutants import put_on
     from tests.torture.oracle import Act, Ledger, content_of, open_store, reflection
-    from tests.torture.scenarios import SCENES, Scene, nothing
+    from tests.torture.scenarios import SCENES, Scenario, nothing
     from tests.torture.traced import Run, follow, fresh
 
     kinds = {"size": size, "short": short, "memory": memory, "coder": coder, "descriptors": descriptors}

@@ -70,16 +70,16 @@ class Harness:
         for dataset in SCENES:
             self.contents[dataset.name] = dataset.prepare(work / dataset.name)
 
-    def start(self, dataset: Scene) -> Ledger:
+    def start(self, dataset: Scenario) -> Ledger:
         base = fresh(self.work / dataset.name, self.work / "data")
         return Ledger(base, dataset.above, dict(self.contents[dataset.name]))
 
-    def go(self, dataset: Scene, ledger: Ledger, *inject: str, calls: tuple[str, ...] = ()) -> Run:
+    def go(self, dataset: Scenario, ledger: Ledger, *inject: str, calls: tuple[str, ...] = ()) -> Run:
         ended = run(dataset, ledger, self.work, *inject, calls=calls)
         self.result.count(ended.outcomes, hit=ended.hit)
         return ended
 
-    def each(self, dataset: Scene, call: str, fault: str, more: str = "") -> None:
+    def each(self, dataset: Scenario, call: str, fault: str, more: str = "") -> None:
         """Let the first such call fail, then the second, and so on until there is none left."""
         for number in itertools.count(1):
             ledger, inject = self.start(dataset), f"{call}:{fault}:when={number}{more}"
@@ -88,7 +88,7 @@ class Harness:
             if not ended.hit:
                 return
 
-    def clean(self, dataset: Scene) -> Counter[str]:
+    def clean(self, dataset: Scenario) -> Counter[str]:
         """Return how often a process makes each call where nothing fails."""
         ledger = self.start(dataset)
         ended = self.go(dataset, ledger)
@@ -129,7 +129,7 @@ def sync(harness: Harness, draw: random.Random, rounds: int) -> None:
             neither_synced_nor_cut(harness, dataset)
 
 
-def neither_synced_nor_cut(harness: Harness, dataset: Scene) -> None:
+def neither_synced_nor_cut(harness: Harness, dataset: Scenario) -> None:
     """Fail a line's sync, and then the cut that takes it back: nobody knows what became of it."""
     for number in range(1, 4):
         ledger = harness.start(dataset)
@@ -140,7 +140,7 @@ def neither_synced_nor_cut(harness: Harness, dataset: Scene) -> None:
         harness.result.end(ledger, dataset.name, *inject)
 
 
-def _told_wrongly(dataset: Scene, ended: Run) -> Iterator[str]:
+def _told_wrongly(dataset: Scenario, ended: Run) -> Iterator[str]:
     """Yield what is wrong with the outcome that was told, and each second sync of a descriptor that failed one."""
     failed: set[str] = set()
     renamed = False
@@ -193,7 +193,7 @@ if __name__ == "__main__":
 
     from tests.torture.mutants import put_on
     from tests.torture.oracle import Content, Ledger
-    from tests.torture.scenarios import SCENES, Scene
+    from tests.torture.scenarios import SCENES, Scenario
     from tests.torture.traced import Run, fresh, run
 
     logging.disable()

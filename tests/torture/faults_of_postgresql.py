@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.torture.migrator import AFTER, BEFORE, Outcome, Site, spread
-from tests.torture.proxy import Cut, comparison
+from tests.torture.proxy import Cut, running
 from tests.torture.stage import START, Reference, going_on, its_own, prepared, reference, server_of
 
 Fault = Callable[[Site, Reference, random.Random], tuple[str, Outcome, bool]]
@@ -43,7 +43,7 @@ def terminate(site: Site, expected: Reference, draw: random.Random) -> tuple[str
 
 def cut(site: Site, expected: Reference, draw: random.Random) -> tuple[str, Outcome, bool]:
     at = Cut(draw.randint(1, expected.commits), draw.choice((BEFORE, AFTER)))
-    with comparison(server_of(site).server, at) as place:
+    with running(server_of(site).server, at) as place:
         outcome = site.migrate(**place)
     return f"cut {at.when} commit {at.number}", outcome, at.done
 
@@ -80,7 +80,7 @@ def transactions(site: Site) -> int:
     """Count the transactions of a run, without single statements."""
     at = Cut(0, BEFORE)
     site.database.back(START)
-    with comparison(server_of(site).server, at) as place:
+    with running(server_of(site).server, at) as place:
         site.migrate(**place)
     return at.seen
 

@@ -29,7 +29,7 @@ class Cut:
 
 
 @contextmanager
-def compare(server: Server, cut: Cut) -> Iterator[dict[str, str]]:
+def running(server: Server, cut: Cut) -> Iterator[dict[str, str]]:
     """Have a proxy; return how to reach it."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listening:
         thread = threading.Thread(target=_serve, args=(listening, f"{server.host}/.s.PGSQL.{server.port}", cut))

@@ -75,7 +75,7 @@ def _no_renameat2() -> None:
 
 
 @dataclass(frozen=True)
-class Scene:
+class Scenario:
     """One start and what follows; `adjust` changes the process that acts, and nobody else.
 
     Every act but the last is made between `limit` and `relieve`, and so is every look of the process at its content.
@@ -100,19 +100,19 @@ _CHANGES = (("put", "x", "x2", "y", "y1"), ("delete", "a"), ("put", "c", "c2"))
 _MORE = (("put", "c", "c3"), ("fold",), ("put", "x", "x3"))
 
 SCENES = [
-    Scene("file-first", REWRITE, nothing, (("put", "a", "a1"), ("put", "b", "b1"))),
-    Scene("file", REWRITE, _document, _CHANGES),
-    Scene("file-over-journal", REWRITE, _journal, _CHANGES),
-    Scene("file-torn", REWRITE, _torn, _CHANGES[:2]),
-    Scene("file-leftovers", REWRITE, _leftovers, _CHANGES[:2]),
-    Scene("file-by-links", REWRITE, _document, _CHANGES, _no_renameat2),
-    Scene("journal-first", JOURNAL, nothing, (("put", "a", "a1"), ("put", "b", "b1"), ("put", "b", "b2"))),
-    Scene("journal-by-links", JOURNAL, _document, _CHANGES, _no_renameat2),
-    Scene("journal", JOURNAL, _journal, _CHANGES),
-    Scene("journal-fold", JOURNAL, _journal, _MORE),
-    Scene("journal-due", JOURNAL, _journal, _CHANGES[:2], _fold_at_once),
-    Scene("journal-torn", JOURNAL, _torn, _CHANGES[:2]),
-    Scene("journal-torn-fold", JOURNAL, _torn, (("fold",), ("put", "x", "x2"))),
-    Scene("journal-headless", JOURNAL, _headless, _CHANGES[:2]),
-    Scene("journal-leftovers", JOURNAL, _leftovers, _CHANGES[:2]),
+    Scenario("file-first", REWRITE, nothing, (("put", "a", "a1"), ("put", "b", "b1"))),
+    Scenario("file", REWRITE, _document, _CHANGES),
+    Scenario("file-over-journal", REWRITE, _journal, _CHANGES),
+    Scenario("file-torn", REWRITE, _torn, _CHANGES[:2]),
+    Scenario("file-leftovers", REWRITE, _leftovers, _CHANGES[:2]),
+    Scenario("file-by-links", REWRITE, _document, _CHANGES, _no_renameat2),
+    Scenario("journal-first", JOURNAL, nothing, (("put", "a", "a1"), ("put", "b", "b1"), ("put", "b", "b2"))),
+    Scenario("journal-by-links", JOURNAL, _document, _CHANGES, _no_renameat2),
+    Scenario("journal", JOURNAL, _journal, _CHANGES),
+    Scenario("journal-fold", JOURNAL, _journal, _MORE),
+    Scenario("journal-due", JOURNAL, _journal, _CHANGES[:2], _fold_at_once),
+    Scenario("journal-torn", JOURNAL, _torn, _CHANGES[:2]),
+    Scenario("journal-torn-fold", JOURNAL, _torn, (("fold",), ("put", "x", "x2"))),
+    Scenario("journal-headless", JOURNAL, _headless, _CHANGES[:2]),
+    Scenario("journal-leftovers", JOURNAL, _leftovers, _CHANGES[:2]),
 ]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.hosts import Scene, check
+from tests.support.hosts import Scenario, check
 from tests.torture.databases import opened
 
 pytestmark = pytest.mark.torture
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.torture
 @pytest.mark.parametrize(("kind", "seconds"), [("sqlite", 20.0), ("postgresql", 60.0)])
 def test_each_due_moment_runs_once_though_a_host_is_killed(tmp_path: Path, kind: str, seconds: float) -> None:
     with opened(kind, tmp_path) as database:
-        dataset = Scene(database, tmp_path)
+        dataset = Scenario(database, tmp_path)
         dataset.play(seconds)
         check(dataset)
         figures = {"database": kind, "seconds": seconds, "runs": sum(map(len, dataset.runs().values()))}

@@ -25,7 +25,7 @@ from orbsite.storage.errors import OrbError
 from orbsite.storage.file import document
 from tests.support.time_limits import time_limit
 from tests.torture.oracle import Ledger, content_of, digest, open_store, perform, temporary_files
-from tests.torture.scenarios import Scene
+from tests.torture.scenarios import Scenario
 
 CHANGING = (
     "openat", "write", "pwrite64", "fsync", "fdatasync", "rename", "renameat", "renameat2", "link", "linkat",
@@ -53,7 +53,7 @@ class Run:
         return Counter(match[1] for line in self.log if (match := _CALL.match(line)))
 
 
-def run(dataset: Scene, ledger: Ledger, work: Path, *inject: str, calls: tuple[str, ...] = ()) -> Run:
+def run(dataset: Scenario, ledger: Ledger, work: Path, *inject: str, calls: tuple[str, ...] = ()) -> Run:
     """Have a traced process act in a data directory, and hold every report of it against what is there."""
     log = work / "strace"
     is_once = "+" not in "".join(inject)
@@ -63,7 +63,7 @@ def run(dataset: Scene, ledger: Ledger, work: Path, *inject: str, calls: tuple[s
 
 
 def follow(
-    dataset: Scene, ledger: Ledger, around: Callable[[int], Any], *, is_once: bool = True, may_crash: bool = False
+    dataset: Scenario, ledger: Ledger, around: Callable[[int], Any], *, is_once: bool = True, may_crash: bool = False
 ) -> Run:
     """Do the same, within what `around` opens for the process; what fails only once leaves no temporary file."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -115,7 +115,7 @@ def _traced(pid: int, log: Path, inject: tuple[str, ...], calls: tuple[str, ...]
 
 
 def _listen(
-    ours: socket.socket, pid: int, dataset: Scene, ledger: Ledger, ended: Run, *, is_once: bool, is_starved: bool
+    ours: socket.socket, pid: int, dataset: Scenario, ledger: Ledger, ended: Run, *, is_once: bool, is_starved: bool
 ) -> None:
     descriptors = len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208
     for act in dataset.acts:
@@ -148,7 +148,7 @@ def _said(ours: socket.socket) -> list[Any] | None:
     return json.loads(ours.recv(1 << 20) or b"null")
 
 
-def _act(dataset: Scene, base: Path, theirs: socket.socket) -> None:
+def _act(dataset: Scenario, base: Path, theirs: socket.socket) -> None:
     logging.disable()  # what it logs is written too, and is not what fails here
     status = 1
     try:
@@ -160,7 +160,7 @@ def _act(dataset: Scene, base: Path, theirs: socket.socket) -> None:
             theirs.recv(2)
             limits = dataset
             if act is dataset.acts[-1]:
-                limits = Scene("", None, dataset.build, ())
+                limits = Scenario("", None, dataset.build, ())
                 dataset.at_last()
             theirs.send(json.dumps(_attempt(lambda act=act: perform(store, act), limits)).encode())
             view, content = _attempt(lambda: content_of(store), limits)
@@ -173,7 +173,7 @@ def _act(dataset: Scene, base: Path, theirs: socket.socket) -> None:
         os._exit(status)
 
 
-def _attempt(what: Callable[[], Any], dataset: Scene) -> tuple[str, Any]:
+def _attempt(what: Callable[[], Any], dataset: Scenario) -> tuple[str, Any]:
     try:
         dataset.limit()
         try:

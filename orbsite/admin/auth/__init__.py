@@ -1,1 +1,1 @@
-"""Who may sign in, and how: passwords, the second factor, roles, and re-authentication."""
+"""Authentication and authorization of admin users: passwords, two-factor codes, roles, and re-authentication."""

@@ -1,7 +1,7 @@
-"""Asking for the password again before what cannot be taken back, or takes everything with it.
+"""Re-authentication: the user enters the password again before an irreversible action or a large export.
 
-Whoever has just signed in has told it just now. What was sent when a page asks again is not sent a second time: nothing
-has happened, and the person does it once more.
+A sign-in counts as a confirmation. A POST that needs a confirmation is not repeated after it: nothing was done, and the
+user has to submit the form again.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ from orbsite.storage.records.domain import registered
 
 View = Callable[..., Any]
 
-LASTS = timedelta(minutes=5)
-"""For how long nobody is asked again."""
-_AT = "orb_confirmed_at"
-_TAKEN = "orb_taken_since"
-MOST_TAKEN = 20
-"""How many records a session may export from lists until the password is asked for again."""
-_OF_ACCESS = frozenset({"orbsite.token"})
-_SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
+CONFIRMATION_LIFETIME = timedelta(minutes=5)
+"""How long a confirmation is valid."""
+_CONFIRMED_AT = "orb_confirmed_at"
+_EXPORTED = "orb_taken_since"
+MOST_EXPORTED = 20
+"""The number of records that a session may export without a new confirmation."""
+_ACCESS_MODELS = frozenset({"orbsite.token"})
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 CONFIRMING = "orb_is_confirming"
-"""Set on a request that asks for the password again, which is no sign-in."""
+"""The attribute of a request that marks a confirmation, so that it is not logged as a sign-in."""
 
 
 def confirmed(view: View) -> View:
-    """Let a view, or an action of the admin, be reached by those alone who told their password a moment ago.
+    """Decorate a view or an admin action so that it requires a recent confirmation of the password.
 
-    Others are sent to the page that asks for it, and from there back by GET. Put it on the page that asks whether to go
-    on, so that this comes first, and on the POST that does it.
+    Without one, the user is redirected to the confirmation page, and from there back with GET. Decorate both the page
+    that asks whether to go on and the POST that performs the action.
     """
 
     @wraps(view)
@@ -60,80 +60,83 @@ def confirmed(view: View) -> View:
 
 
 def ask(request: HttpRequest, to: str = "") -> HttpResponseRedirect | None:
-    """Return the way to the page that asks for the password, and from there back; None where it was told just now."""
+    """Return a redirect to the confirmation page, or None if the password was confirmed recently.
+
+    After the confirmation, the user goes to `to`, by default back to the page of this request.
+    """
     if is_fresh(request, utc_now()):
         return None
     if request.method not in ("GET", "HEAD"):
-        messages.warning(request, "Nothing was done yet: confirm that it is you, then do it again.")
+        messages.warning(request, "Nothing was changed. Confirm your password, then submit the form again.")
     back = urlencode({"next": to or request.get_full_path()})
     return HttpResponseRedirect(f"{reverse('admin:console_again')}?{back}")
 
 
 def of_access(request: HttpRequest, page: Any) -> HttpResponseRedirect | None:
-    """Return the way to the page that asks for the password, where a page of access is sent something.
+    """Return a redirect to the confirmation page if the request changes a model that controls access, else None.
 
-    The site asks this for every page of every model, so that no page, action or later model is forgotten.
+    The site calls this for every page of every model, so that no page, action or future model is left out.
     """
-    if request.method in _SAFE or not guards(page.model):
+    if request.method in _SAFE_METHODS or not guards(page.model):
         return None
     return ask(request)
 
 
 def guards(model: type[Any]) -> bool:
-    """Tell whether the pages of a model decide on who gets in: all do but those of records and of their upkeep."""
+    """Return whether a model controls access: API tokens, and every model outside `orbsite` and the domains' apps."""
     label = model._meta.app_label
-    ours = {"orbsite"} | {kept._meta.app_label for domain in registered() for kept in domain.models.values()}
-    return label not in ours or model._meta.label_lower in _OF_ACCESS
+    ours = {"orbsite"} | {row._meta.app_label for domain in registered() for row in domain.models.values()}
+    return label not in ours or model._meta.label_lower in _ACCESS_MODELS
 
 
 def ask_for_many(request: HttpRequest, number: int, to: str = "") -> HttpResponseRedirect | None:
-    """Return the way to the page that asks for the password, where so many records more are too many to take unasked.
+    """Return a redirect to the confirmation page if an export of `number` records exceeds the limit, else None.
 
-    What a session takes is added up until the password is told: twice half as many are as many.
+    The limit is `MOST_EXPORTED` records for all exports of a session since its last confirmation.
     """
     if is_fresh(request, utc_now()):
         return None
-    taken = request.session.get(_TAKEN)
-    total = number + (taken if isinstance(taken, int) else 0)
-    if total > MOST_TAKEN:
+    exported = request.session.get(_EXPORTED)
+    total = number + (exported if isinstance(exported, int) else 0)
+    if total > MOST_EXPORTED:
         return ask(request, to)
-    request.session[_TAKEN] = total
+    request.session[_EXPORTED] = total
     return None
 
 
 def is_fresh(request: HttpRequest, now: datetime) -> bool:
-    """Tell whether the password was told in this session a moment ago; a clock that went back asks again."""
-    at = _told_at(request)
-    return at is not None and timedelta() <= now - at <= LASTS
+    """Return whether the session's confirmation is still valid; it is not if the clock was set back since."""
+    at = _confirmed_at(request)
+    return at is not None and timedelta() <= now - at <= CONFIRMATION_LIFETIME
 
 
 def lasts(request: HttpRequest, now: datetime) -> bool:
-    """Tell whether the password was told as late as a session may last: what is done in it does not prolong it."""
-    at = _told_at(request)
+    """Return whether the last confirmation is younger than SESSION_COOKIE_AGE; other activity does not extend it."""
+    at = _confirmed_at(request)
     return at is not None and now - at <= timedelta(seconds=settings.SESSION_COOKIE_AGE)
 
 
 def note(request: HttpRequest, now: datetime) -> None:
-    """Remember in the session that its user has proven who it is."""
-    request.session[_AT] = now.isoformat()
-    request.session.pop(_TAKEN, None)
+    """Store in the session that the user has confirmed the password."""
+    request.session[_CONFIRMED_AT] = now.isoformat()
+    request.session.pop(_EXPORTED, None)
 
 
 def urls(site: AdminSite) -> list[URLPattern]:
-    """Return the page's address."""
-    return [path("console/again/", site.admin_view(again), {"site": site}, name="console_again")]
+    """Return the URL pattern of the confirmation page."""
+    return [path("console/again/", site.admin_view(confirm_password), {"site": site}, name="console_again")]
 
 
-def _told_at(request: HttpRequest) -> datetime | None:
+def _confirmed_at(request: HttpRequest) -> datetime | None:
     try:
-        at = datetime.fromisoformat(request.session[_AT])
+        at = datetime.fromisoformat(request.session[_CONFIRMED_AT])
     except (KeyError, TypeError, ValueError):
         return None
     return at if at.tzinfo else None
 
 
-class AgainForm(forms.Form):
-    """The password of whoever is signed in; where a second factor is asked for, its code too."""
+class ConfirmPasswordForm(forms.Form):
+    """The password of the signed-in user and, if two-factor authentication is on, a code."""
 
     password = forms.CharField(
         strip=False, widget=forms.PasswordInput(attrs={"autocomplete": "current-password", "autofocus": True})
@@ -147,7 +150,7 @@ class AgainForm(forms.Form):
             del self.fields["code"]
 
     def clean(self) -> dict[str, Any]:
-        """Refuse whoever it is not; all guesses count as those at the sign-in do."""
+        """Check the password and the code. Wrong entries count as failed sign-ins. Raises ValidationError."""
         name = self.request.user.get_username()
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         if "password" in cleaned:
@@ -155,23 +158,22 @@ class AgainForm(forms.Form):
             user = authenticate(self.request, username=name, password=cleaned["password"])
             known = user is not None and user.pk == self.request.user.pk
             if not known or ("code" in self.fields and not two_factor.verify(self.request, cleaned.get("code", ""))):
-                raise forms.ValidationError("That is not right. Try again; too many wrong ones lock the account.")
+                raise forms.ValidationError("The entry is wrong. Try again. Too many wrong entries lock the account.")
         return cleaned
 
 
 @sensitive_post_parameters()
-def again(request: HttpRequest, site: AdminSite) -> Any:
-    """Ask for the password, and go back to where it was wanted."""
+def confirm_password(request: HttpRequest, site: AdminSite) -> Any:
+    """Show the confirmation page; after a correct password, redirect to the page that required it."""
     to = redirects.safe_next(request)
-    form = AgainForm(request, request.POST if request.method == "POST" else None)
+    form = ConfirmPasswordForm(request, request.POST if request.method == "POST" else None)
     if request.method == "POST":
         now = utc_now()
-        passed = form.is_valid()
-        audit_log.note(
-            now, request.user.get_username(), "confirm" if passed else "confirm failed", address=of_client(request)
-        )
-        if passed:
+        is_confirmed = form.is_valid()
+        act = "confirm" if is_confirmed else "confirm failed"
+        audit_log.note(now, request.user.get_username(), act, address=of_client(request))
+        if is_confirmed:
             note(request, now)
             return HttpResponseRedirect(to)
-    context = site.each_context(request) | {"title": "Confirm that it is you", "form": form, "next": to}
-    return TemplateResponse(request, "console/again.html", context)
+    context = site.each_context(request) | {"title": "Confirm your password", "form": form, "next": to}
+    return TemplateResponse(request, "console/confirm_password.html", context)

@@ -1,6 +1,6 @@
-"""Two groups that are ready: who runs this, and who looks at it. Each migration makes them what this says.
+"""The two built-in groups: `operator` and `viewer`. Every `migrate` resets their permissions to the ones listed here.
 
-Somebody with other rights goes into a group of another name.
+For other permissions, create a group with another name.
 """
 
 from __future__ import annotations
@@ -20,40 +20,40 @@ from orbsite.storage.records.domain import registered
 OPERATOR, VIEWER = "operator", "viewer"
 
 _OURS = "orbsite"
-_LOOKED_AT = ("run", "change", "reject", "growth", "retentionpolicy", "policyrun", "job")
-_SEALED = ("event", "token")
-"""What operators alone may look at; tokens are made and taken away by whoever manages who may do what."""
-_KEPT_UP = ("retentionpolicy",)
+_VIEWED = ("run", "change", "reject", "growth", "retentionpolicy", "policyrun", "job")
+_OPERATOR_VIEWED = ("event", "token")
+"""Models that only operators may view. Creating tokens needs a permission that no built-in group has."""
+_EDITED = ("retentionpolicy",)
 
 
 def keep(*, app_config: AppConfig, using: str, apps: Any = everything, **_others: Any) -> None:
-    """Give the two groups their permissions, once those of an app are there; a handler of `post_migrate`."""
+    """Set the permissions of the two groups after an app has been migrated; a handler of `post_migrate`."""
     if app_config.label not in {_OURS, *_labels()} or not router.allow_migrate_model(using, Group):
         return
     try:
         apps.get_model("auth", "Group")
-    except LookupError:  # they are not there yet
+    except LookupError:  # `auth` has not been migrated yet
         return
     create_permissions(app_config, verbosity=0, interactive=False, using=using, apps=apps)
     for name, wanted in ((OPERATOR, set(_of_operators())), (VIEWER, set(_of_viewers()))):
         labels = {label for label, _ in wanted}
-        there = Permission.objects.using(using).filter(content_type__app_label__in=labels)
-        known = there.values_list("pk", "content_type__app_label", "codename")
+        permissions = Permission.objects.using(using).filter(content_type__app_label__in=labels)
+        existing = permissions.values_list("pk", "content_type__app_label", "codename")
         group = Group.objects.using(using).get_or_create(name=name)[0]
-        group.permissions.set([key for key, label, codename in known if (label, codename) in wanted])
+        group.permissions.set([key for key, label, codename in existing if (label, codename) in wanted])
 
 
 def _of_operators() -> Iterator[tuple[str, str]]:
     yield from _of_viewers()
-    yield from ((_OURS, f"view_{name}") for name in _SEALED)
-    yield _OURS, "change_token"  # to revoke them
+    yield from ((_OURS, f"view_{name}") for name in _OPERATOR_VIEWED)
+    yield _OURS, "change_token"  # allows revoking tokens
     yield from ((_OURS, f"start_{name}") for name in OPERATIONS)
-    yield from ((_OURS, f"{verb}_{name}") for name in _KEPT_UP for verb in ("add", "change", "delete"))
+    yield from ((_OURS, f"{verb}_{name}") for name in _EDITED for verb in ("add", "change", "delete"))
     yield from ((label, f"{verb}_{name}") for label, name in _records() for verb in ("add", "change", "delete"))
 
 
 def _of_viewers() -> Iterator[tuple[str, str]]:
-    yield from ((_OURS, f"view_{name}") for name in _LOOKED_AT)
+    yield from ((_OURS, f"view_{name}") for name in _VIEWED)
     yield from ((label, f"view_{name}") for label, name in _records())
 
 

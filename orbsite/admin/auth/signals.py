@@ -1,4 +1,4 @@
-"""Who signed in, out, or could not, in the audit trail."""
+"""Writes sign-ins, sign-outs and failed sign-ins to the audit log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from orbsite.storage.clock import utc_now
 
 
 def watch() -> None:
-    """Write what Django tells of sign-ins from now on."""
+    """Connect the audit log to Django's signals for sign-ins, sign-outs and failed sign-ins."""
     user_logged_in.connect(_signed_in, dispatch_uid="orb_signed_in")
     user_logged_out.connect(_signed_out, dispatch_uid="orb_signed_out")
     user_login_failed.connect(_failed, dispatch_uid="orb_sign_in_failed")
@@ -34,7 +34,7 @@ def _signed_out(*, request: HttpRequest | None, user: Any, **_: Any) -> None:
 
 
 def _failed(*, credentials: dict[str, Any], request: HttpRequest | None = None, **_: Any) -> None:
-    """Name those alone whom there are: people type passwords where a name is asked for."""
+    """Log a failed sign-in; unknown usernames are left out, because people sometimes type their password there."""
     if getattr(request, reauthentication.CONFIRMING, False) or getattr(request, "axes_locked_out", False):
         return
     model = get_user_model()

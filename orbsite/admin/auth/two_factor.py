@@ -1,7 +1,7 @@
-"""The second factor: codes that an authenticator shows, asked for on every page where ORB_ADMIN_2FA is set.
+"""Two-factor authentication with one-time codes from an authenticator app, required if ORB_ADMIN_2FA is set.
 
-Who has no authenticator sets one up after the password. A code counts once, and each wrong one makes the next wait
-longer.
+Users without an authenticator set one up after they sign in. A code is valid once, and each wrong code lengthens the
+wait before the next attempt.
 """
 
 from __future__ import annotations
@@ -28,87 +28,88 @@ from orbsite.models import audit_log
 from orbsite.runtime.client_ip import of_client
 from orbsite.storage.clock import utc_now
 
-_WRONG = "That code is not right, or was used before. Wait until the authenticator shows the next one."
+_WRONG_CODE = "The code is wrong or was already used. Wait for the next code in your authenticator app, then enter it."
 
 
-_BEGUN = "orb_second_begun"
+_PENDING_DEVICE = "orb_second_begun"
+"""The session key that holds the id of the authenticator being set up."""
 
 
 class CodeField(forms.RegexField):
-    """Six digits that an authenticator shows."""
+    """A field for a one-time code of six digits."""
 
     def __init__(self) -> None:
-        shown = {"inputmode": "numeric", "autocomplete": "one-time-code", "maxlength": "6", "size": "8"}
+        attributes = {"inputmode": "numeric", "autocomplete": "one-time-code", "maxlength": "6", "size": "8"}
         super().__init__(
             r"^[0-9]{6}\Z",
             label="Code",
-            error_messages={"invalid": "A code has six digits."},
-            help_text="The six digits that your authenticator shows.",
-            widget=forms.TextInput(attrs=shown),
+            error_messages={"invalid": "Enter the six digits of the code, without spaces."},
+            help_text="The six digits shown in your authenticator app.",
+            widget=forms.TextInput(attrs=attributes),
         )
 
 
 class CodeForm(forms.Form):
-    """A code."""
+    """A form for a one-time code."""
 
     code = CodeField()
 
 
 def is_missing(request: HttpRequest) -> bool:
-    """Tell whether somebody has signed in, and has yet to show the second factor that is asked for."""
+    """Return whether a signed-in staff user still has to enter a required second factor."""
     user: Any = request.user
     return bool(app_settings.admin_2fa() and user.is_active and user.is_staff and not user.is_verified())
 
 
 def verify(request: HttpRequest, code: str) -> bool:
-    """Tell whether a code is one that the user's authenticator shows now. It counts once."""
+    """Return whether a code is valid for the user's authenticator now; a valid code is used up by this call."""
     device = _device(request.user, is_set_up=True)
     return device is not None and verify_token(request.user, device.persistent_id, code) is not None
 
 
 def send(request: HttpRequest) -> HttpResponseRedirect:
-    """Return the way to the page that asks for a code, and from there back."""
+    """Return a redirect to the page that asks for a code; after that, the user comes back to this address."""
     return HttpResponseRedirect(f"{reverse('admin:console_second')}?{urlencode({'next': request.get_full_path()})}")
 
 
 def urls(site: AdminSite) -> list[URLPattern]:
-    """Return the page's address; whoever has signed in reaches it without a second factor."""
-    return [path("console/second/", never_cache(csrf_protect(second)), {"site": site}, name="console_second")]
+    """Return the URL pattern of the page, which signed-in users reach without a second factor."""
+    return [path("console/second/", never_cache(csrf_protect(enter_code)), {"site": site}, name="console_second")]
 
 
 def hide(site: AdminSite) -> None:
-    """Show no page of the authenticators' secrets."""
+    """Remove the admin pages of django_otp's devices, because they would show the secrets."""
     site.unregister(TOTPDevice)
 
 
-def second(request: HttpRequest, site: AdminSite) -> Any:
-    """Ask for a code; who has no authenticator is led through setting one up."""
+def enter_code(request: HttpRequest, site: AdminSite) -> Any:
+    """Ask for a code, or guide a user without an authenticator through its setup."""
     to = redirects.safe_next(request)
     if not is_missing(request):
         return HttpResponseRedirect(to)
     device = _device(request.user, is_set_up=True)
     if device is None and request.method == "POST" and "begin" in request.POST:
-        _begin(request)
+        _begin_setup(request)
         return HttpResponseRedirect(f"{request.path}?{urlencode({'next': to})}")
-    new = None if device else _begun(request)
+    new = None if device else _pending_device(request)
     form = CodeForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and (device or new) and form.is_valid():
-        if _enter(request, device or new, form.cleaned_data["code"]):
+        if _check_code(request, device or new, form.cleaned_data["code"]):
             return HttpResponseRedirect(to)
-        form.add_error("code", _WRONG)
+        form.add_error("code", _WRONG_CODE)
     context = site.each_context(request) | {
-        "title": "Enter a code" if device else "Set up your authenticator",
+        "title": "Enter your code" if device else "Set up your authenticator app",
         "form": form,
         "next": to,
         "device": device,
         "new": new,
-        **(_shown(new) if new else {}),
+        **(_setup_details(new) if new else {}),
     }
-    return TemplateResponse(request, "console/second.html", context)
+    return TemplateResponse(request, "console/two_factor.html", context)
 
 
-def _enter(request: HttpRequest, device: TOTPDevice, code: str) -> bool:
-    """Check a code; where it is right, the session is one with a second factor from now on."""
+def _check_code(request: HttpRequest, device: TOTPDevice, code: str) -> bool:
+    """Return whether a code is valid; if so, mark the session as verified, and a new authenticator as confirmed."""
     user, is_new = request.user, not device.confirmed
     right = verify_token(user, device.persistent_id, code)
     act = ("second factor set up" if is_new else "second factor") if right else "second factor failed"
@@ -123,19 +124,19 @@ def _enter(request: HttpRequest, device: TOTPDevice, code: str) -> bool:
     return right is not None
 
 
-def _begin(request: HttpRequest) -> None:
-    """Make a new secret, which counts once a code has shown that an authenticator has it."""
+def _begin_setup(request: HttpRequest) -> None:
+    """Create a device with a new secret, which becomes active once the user enters a valid code for it."""
     user: Any = request.user
     with transaction.atomic():
         TOTPDevice.objects.filter(user=user, confirmed=False).delete()
         device = TOTPDevice.objects.create(user=user, name="authenticator", confirmed=False)
-    request.session[_BEGUN] = device.persistent_id
+    request.session[_PENDING_DEVICE] = device.persistent_id
 
 
-def _begun(request: HttpRequest) -> TOTPDevice | None:
-    """Return the authenticator that this session is setting up: another one may have seen the secret of any other."""
+def _pending_device(request: HttpRequest) -> TOTPDevice | None:
+    """Return the device that this session is setting up; the secret of another session's device may be compromised."""
     device = _device(request.user, is_set_up=False)
-    return device if device and device.persistent_id == request.session.get(_BEGUN) else None
+    return device if device and device.persistent_id == request.session.get(_PENDING_DEVICE) else None
 
 
 def _device(user: Any, *, is_set_up: bool) -> TOTPDevice | None:
@@ -143,8 +144,8 @@ def _device(user: Any, *, is_set_up: bool) -> TOTPDevice | None:
     return device
 
 
-def _shown(device: TOTPDevice) -> dict[str, str]:
-    """Return a secret as people and as authenticators read it."""
+def _setup_details(device: TOTPDevice) -> dict[str, str]:
+    """Return a device's secret as text in groups of four, as a URI, and as a QR code."""
     secret = b32encode(device.bin_key).decode()
     return {
         "secret": " ".join(secret[at : at + 4] for at in range(0, len(secret), 4)),

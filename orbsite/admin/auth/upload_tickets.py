@@ -1,4 +1,4 @@
-"""What a large body needs before anything reads it: a sign that its form came from here, for this session."""
+"""Upload tickets: they prove, before a large request body is read, that its form came from this site and session."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from django.middleware.csrf import CsrfViewMiddleware
 from django.utils.crypto import constant_time_compare, salted_hmac
 
 SMALL_BODY = 64 * 1024
-"""How many bytes may be read of anybody."""
+"""The number of bytes of a body that is read without a ticket."""
 TICKET = "ticket"
 _SALT = "orbsite.console.bodies"
 
 
 def length_of(request: HttpRequest) -> int:
-    """Return how many bytes a request says that its body has."""
-    told = request.META.get("CONTENT_LENGTH") or "0"
-    return int(told) if told.isdecimal() else 0
+    """Return the Content-Length of a request in bytes, or 0 if the header is missing or not a number."""
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    return int(length) if length.isdecimal() else 0
 
 
 def ticket_for(request: HttpRequest) -> str:
-    """Return what the address of an upload form's action carries: it is good for this session alone."""
+    """Return the ticket for the action URL of an upload form; it is valid only for this session."""
     return TimestampSigner(salt=_SALT).sign(_of_session(request))
 
 
 def forgery(request: HttpRequest) -> Any:
-    """Return the answer to a request whose headers and address do not tell that its form came from here, or None.
+    """Return a response that refuses a possible cross-site request, or None if the request has valid proof.
 
-    The header X-CSRFToken tells it, and so does a ticket; the token in the form is looked at later as always.
+    A valid X-CSRFToken header is proof, and so is a ticket. The token in the form is checked later as usual.
     """
     if _has_ticket(request):
         return None
-    looked_at = copy(request)
-    looked_at.method = "PUT"  # for which the token is looked for in the header alone
-    return CsrfViewMiddleware(lambda _: HttpResponseForbidden()).process_view(looked_at, forgery, (), {})
+    checked = copy(request)
+    checked.method = "PUT"  # for PUT, Django looks for the token only in the header
+    return CsrfViewMiddleware(lambda _: HttpResponseForbidden()).process_view(checked, forgery, (), {})
 
 
 def _has_ticket(request: HttpRequest) -> bool:
     try:
-        told = TimestampSigner(salt=_SALT).unsign(request.GET.get(TICKET, ""), max_age=settings.SESSION_COOKIE_AGE)
+        signed = TimestampSigner(salt=_SALT).unsign(request.GET.get(TICKET, ""), max_age=settings.SESSION_COOKIE_AGE)
     except BadSignature:
         return False
-    return constant_time_compare(told, _of_session(request))
+    return constant_time_compare(signed, _of_session(request))
 
 
 def _of_session(request: HttpRequest) -> str:

@@ -1,4 +1,4 @@
-"""Admin pages of who may sign in, and what they may: the password is asked for first, and what changes is noted."""
+"""Admin pages of users and groups. They require a confirmed password, and the audit log records every change."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from orbsite.admin.base import audit
 from orbsite.admin.base.changelist import ModelAdmin
 
 
-class Guarded(ModelAdmin):
-    """Pages that hand out rights: with one of them, whoever found a browser open would need no password any more."""
+class ReauthenticationMixin(ModelAdmin):
+    """Pages that grant permissions: without a confirmation, an unattended browser would give lasting access."""
 
     def changeform_view(self, request: HttpRequest, object_id: str | None = None, *others: Any, **named: Any) -> Any:
-        """Ask those for the password who may do more than look."""
+        """Require a confirmation from users who may add or change the object."""
         may = self.has_add_permission if object_id is None else self.has_change_permission
         return (reauthentication.ask(request) if may(request) else None) or super().changeform_view(
             request, object_id, *others, **named
         )
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
-        """Ask those for the password who may remove somebody."""
-        asked = reauthentication.ask(request) if self.has_delete_permission(request) else None
-        return asked or super().delete_view(request, object_id, extra_context)
+        """Require a confirmation from users who may delete the object."""
+        confirmation = reauthentication.ask(request) if self.has_delete_permission(request) else None
+        return confirmation or super().delete_view(request, object_id, extra_context)
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        """Note it in the trail too."""
+        """Add the new object to the audit log as well as to Django's log."""
         self._note(request, "made", obj)
         return super().log_addition(request, obj, message)
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        """Note it in the trail too, with the names of what was changed."""
+        """Add the change to the audit log, with the names of the changed fields."""
         self._note(request, "changed", obj, told=message)
         return super().log_change(request, obj, message)
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
-        """Note it in the trail too."""
+        """Add each deletion to the audit log as well as to Django's log."""
         for obj in queryset:
             self._note(request, "removed", obj)
         return super().log_deletions(request, queryset)
@@ -49,21 +49,21 @@ class Guarded(ModelAdmin):
         audit.note(request, f"{self.opts.model_name} {done}", subject=obj.pk, **facts)
 
 
-class GuardedUserAdmin(Guarded, UserAdmin):  # type: ignore[type-arg]
-    """Who may sign in."""
+class GuardedUserAdmin(ReauthenticationMixin, UserAdmin):  # type: ignore[type-arg]
+    """The admin pages of users."""
 
     def user_change_password(self, request: HttpRequest, *others: Any, **named: Any) -> Any:
-        """Ask for the password first: this page sets another one, one's own too, without the old."""
-        asked = reauthentication.ask(request) if self.has_change_permission(request) else None
-        return asked or super().user_change_password(request, *others, **named)
+        """Require a confirmation, because this page sets a new password without asking for the old one."""
+        confirmation = reauthentication.ask(request) if self.has_change_permission(request) else None
+        return confirmation or super().user_change_password(request, *others, **named)
 
 
-class GuardedGroupAdmin(Guarded, GroupAdmin):
-    """What people may do together."""
+class GuardedGroupAdmin(ReauthenticationMixin, GroupAdmin):
+    """The admin pages of groups and their permissions."""
 
 
 def replace() -> None:
-    """Put these pages in the place of Django's."""
+    """Register these pages instead of Django's own pages of users and groups."""
     for model, page in ((User, GuardedUserAdmin), (Group, GuardedGroupAdmin)):
         admin.site.unregister(model)
         admin.site.register(model, page)

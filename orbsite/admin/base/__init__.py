@@ -1,1 +1,1 @@
-"""What all pages of the admin share. Imports no other package of the admin."""
+"""Code shared by all pages of the admin. Imports no other package of the admin."""

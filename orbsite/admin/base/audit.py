@@ -1,4 +1,4 @@
-"""What is done through pages, in the audit trail."""
+"""Writes the actions of admin users to the audit log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orbsite.storage.clock import utc_now
 
 
 def note(request: HttpRequest, act: str, *, subject: Any = "", **facts: Any) -> None:
-    """Add a row about whoever is signed in. Ids and numbers, never contents."""
+    """Add an audit log row for the signed-in user. `facts` may hold ids and numbers, never the texts of records."""
     audit_log.note(
         utc_now(), request.user.get_username(), act, subject=str(subject), address=of_client(request), **facts
     )

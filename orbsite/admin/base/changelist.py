@@ -1,4 +1,4 @@
-"""Lists that cost as little on a large table as on a small one: no whole COUNT, no deep OFFSET, no scan to filter."""
+"""Change lists whose cost does not grow with the table: no full COUNT, no deep OFFSET, no table scan to filter."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.db.models import ForeignKey, Model, QuerySet
 from django.http import HttpRequest
+from typing_extensions import override
 
 from orbsite.models.ledger import Run
 from orbsite.storage.records.domain import registered
@@ -23,80 +24,80 @@ else:  # Django's classes take no type arguments at run time
 
 MOST_COUNTED = 10_000
 _QUICK = frozenset({"exact", "in", "isnull", "isempty", "gt", "gte", "lt", "lte"})
-"""The conditions that an index answers."""
+"""The lookups that a database can answer with an index."""
 
 
 class AtLeast(int):
-    """A number at which counting has stopped; it says so."""
+    """A number at which counting stopped; its text ends with a plus sign."""
 
     def __str__(self) -> str:
         return f"{int(self)}+"
 
 
 class BoundedPaginator(_Paginator):
-    """Counts, and pages, no further than 10,000 rows, so that a large table costs what a small one does."""
+    """Counts and shows at most the first 10,000 rows, so that a large table costs as little as a small one."""
 
     @cached_property
     def count(self) -> int:
-        """How many rows there are, as far as it counts."""
+        """The number of rows, or `AtLeast(10_000)` when the table has that many or more."""
         rows: Any = self.object_list
         number = int(rows.order_by()[:MOST_COUNTED].count())
         return AtLeast(number) if number == MOST_COUNTED else number
 
 
 class QuickChangeList(ChangeList):
-    """Sorts by those columns alone that the page offers."""
+    """A change list that sorts only by the columns in `sortable_by`."""
 
     def get_ordering_field(self, field_name: Any) -> Any:
-        """Return what to sort by; None for a column that would have the whole table sorted."""
+        """Return the field to sort by, or None for a column that would sort the whole table."""
         return super().get_ordering_field(field_name) if field_name in (self.sortable_by or ()) else None
 
 
 class StrictAdmin(ModelAdmin):
-    """A list that is filtered by what it offers, and by nothing else that the table has."""
+    """A change list that accepts only the filters that it offers."""
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
-        """Allow conditions in the address that the list offers."""
+        """Allow only lookups on the fields that the list offers as filters."""
         return lookup.partition("__")[0] in self.offered(request) and super().lookup_allowed(lookup, value, request)
 
     def offered(self, request: HttpRequest) -> set[str]:
-        """Return the fields by which the list is filtered."""
+        """Return the fields that the list offers as filters."""
         filters: Any = self.get_list_filter(request)
-        return {one[0] if isinstance(one, tuple) else one for one in filters}
+        return {entry[0] if isinstance(entry, tuple) else entry for entry in filters}
 
 
 class QuickAdmin(StrictAdmin):
-    """A list that is counted, paged, sorted and filtered by what an index answers."""
+    """A change list that counts, pages, sorts and filters only with queries that an index answers."""
 
     paginator = BoundedPaginator
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     list_per_page = 50
 
+    @override
     def get_changelist(self, request: HttpRequest, **options: Any) -> Any:
-        """Return the class of the list."""
         return QuickChangeList
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
-        """Allow conditions in the address that the list offers, or that an index answers."""
+        """Allow only lookups that an index answers, on the fields that the list offers."""
         _, *rest = lookup.split("__")
         is_quick = not rest or rest[-1] in _QUICK or rest == [str(self.opts.pk.attname)]
         return is_quick and super().lookup_allowed(lookup, value, request)
 
     def offered(self, request: HttpRequest) -> set[str]:
-        """Return the fields by which the list is filtered, or an index finds rows; no digests, such as tokens'."""
+        """Return the fields that the list offers as filters and all indexed fields, except digests such as tokens'."""
         return (super().offered(request) | _indexed(self.model)) - {"digest"}
 
 
 def known(name: str, choices: Callable[[], Iterable[str]]) -> type[admin.SimpleListFilter]:
-    """Return a filter by a field of which all values are known: nobody looks for them in the table."""
+    """Return a filter for a field whose values are all known, so that no query has to collect them."""
 
     class Known(admin.SimpleListFilter):
         title = name
         parameter_name = f"{name}__exact"
 
         def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-            return [(one, one) for one in choices()]
+            return [(choice, choice) for choice in choices()]
 
         def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
             return queryset.filter(**{name: self.value()}) if self.value() else queryset
@@ -105,19 +106,19 @@ def known(name: str, choices: Callable[[], Iterable[str]]) -> type[admin.SimpleL
 
 
 def runs() -> list[str]:
-    """Return the operations of which the ledger has runs."""
+    """Return the names of the operations that write runs to the ledger."""
     return list(Run.Operation.values)
 
 
 def domains() -> list[str]:
-    """Return the names of all domains."""
+    """Return the names of all registered domains."""
     return [domain.name for domain in registered()]
 
 
 def _indexed(model: type[Model]) -> set[str]:
-    """Return the fields by which an index finds rows."""
+    """Return the names of the fields that are the first column of an index."""
     meta: Any = model._meta
-    alone = {one.name for one in meta.fields if one.primary_key or one.db_index or one.unique}
-    whole = [one for one in (*meta.indexes, *meta.constraints) if getattr(one, "condition", None) is None]
-    first = {fields[0].lstrip("-") for one in whole if (fields := getattr(one, "fields", ()))}
-    return alone | first | {one.name for one in meta.fields if isinstance(one, ForeignKey)} | {"pk"}
+    single = {field.name for field in meta.fields if field.primary_key or field.db_index or field.unique}
+    complete = [index for index in (*meta.indexes, *meta.constraints) if getattr(index, "condition", None) is None]
+    first = {fields[0].lstrip("-") for index in complete if (fields := getattr(index, "fields", ()))}
+    return single | first | {field.name for field in meta.fields if isinstance(field, ForeignKey)} | {"pk"}

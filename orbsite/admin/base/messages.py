@@ -1,4 +1,4 @@
-"""What a page says where something was not done, or where nobody knows whether it was."""
+"""Messages for actions that failed, or whose outcome is unknown."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from orbsite.storage.errors import OrbError, SaveOutcomeUnknown
 
 
 def refused(done: str, problem: OrbError) -> str:
-    """Return what to say; `done` is what would have become of the records, such as `saved`."""
+    """Return the message for a failed action; `done` is the action's past participle, such as `saved`."""
     if isinstance(problem, SaveOutcomeUnknown):
-        return f"Nobody knows whether it was {done}; look at what is there now. {problem}"
+        return f"It is unknown whether the change was {done}. Reload the page and check the current state. {problem}"
     return f"Nothing was {done}: {problem}"

@@ -1,4 +1,4 @@
-"""Who may start what: a permission for each operation, and an answer that does not tell what one may not see."""
+"""Permission checks: one permission for each operation, and 404 for pages that the user may not view."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ View = Callable[..., Any]
 
 
 def may(user: Any, operation: str) -> bool:
-    """Tell whether somebody may start an operation."""
+    """Return whether the user has permission to start an operation."""
     return bool(user.has_perm(f"orbsite.start_{operation}"))
 
 
 def needs_confirmation(operation: str, arguments: dict[str, Any]) -> bool:
-    """Tell whether an operation asks for the password again: it takes everything away, or somebody for ever."""
+    """Return whether an operation requires the password again: an erasure, or an export of all users."""
     return operation == "erase" or (operation == "export" and not arguments.get("user"))
 
 
 def may_see(user: Any, model: type[Any]) -> bool:
-    """Tell whether somebody may see a model's rows."""
+    """Return whether the user has permission to view a model's rows."""
     return bool(user.has_perm(f"{model._meta.app_label}.view_{model._meta.model_name}"))
 
 
 def page(site: AdminSite, view: View, *, allowed: Callable[[HttpRequest], bool]) -> View:
-    """Return a page of the console: for staff who have signed in, and 404 for those who may not see it."""
+    """Return a view for signed-in staff; it raises Http404 when `allowed` returns False."""
 
     @wraps(view)
     def guarded(request: HttpRequest, *arguments: Any, **named: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Where a page leads when it is done: to an address of this very host, or to the first page."""
+"""Redirects to the `next` address of a request, which must be on the same host."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 
 
 def safe_next(request: HttpRequest) -> str:
-    """Return where to go on, as `next` says; never to another host."""
-    to = request.POST.get("next") or request.GET.get("next") or ""
-    here = url_has_allowed_host_and_scheme(to, {request.get_host()}, require_https=request.is_secure())
-    return to if here and to.startswith("/") else reverse("admin:index")
+    """Return the address in `next`, or the admin's index if `next` is missing or names another host."""
+    target = request.POST.get("next") or request.GET.get("next") or ""
+    is_safe = url_has_allowed_host_and_scheme(target, {request.get_host()}, require_https=request.is_secure())
+    return target if is_safe and target.startswith("/") else reverse("admin:index")

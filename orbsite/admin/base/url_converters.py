@@ -1,7 +1,7 @@
-"""Records' keys in the addresses of the console; importing this file registers the path converters `key` and `object`.
+"""Record keys in the admin's URLs. Importing this module registers the path converters `key` and `object`.
 
-`key` is a key as the API writes ids, with commas between them: `ana,mars`. `object` is Django's own way to write a
-row's primary key, but for what is taken out of addresses: `.` and `..` by browsers, tabs and CR by Django's redirects.
+`key` writes a key as the API writes ids, separated by commas: `ana,mars`. `object` quotes a primary key as Django does,
+and also quotes the characters that would be lost: browsers remove `.` and `..`, Django's redirects remove tabs and CR.
 """
 
 from __future__ import annotations
@@ -11,53 +11,54 @@ from collections.abc import Iterable
 
 from django.urls import register_converter
 from django.urls.converters import PathConverter
+from typing_extensions import override
 
 from orbsite.storage.encoding.url_ids import name_of, segment
 from orbsite.storage.records.record import Key
 
 _QUOTED = {".": "_2E", "\t": "_09", "\r": "_0D"}
-_LOST = re.compile(r"[\t\r]|\A\.{1,2}\Z")
-_SPELLED = re.compile("|".join(_QUOTED.values()))
-_MEANT = {quoted: character for character, quoted in _QUOTED.items()}
+_REMOVED = re.compile(r"[\t\r]|\A\.{1,2}\Z")
+_ESCAPES = re.compile("|".join(_QUOTED.values()))
+_CHARACTERS = {quoted: character for character, quoted in _QUOTED.items()}
 
 
 def quoted(key: Iterable[str]) -> str:
-    """Return a key as an address has it."""
+    """Return a key as a URL segment."""
     return ",".join(map(segment, key))
 
 
 def key_of(text: str) -> Key:
-    """Return the key that a part of an address stands for. Raises ValueError where it stands for none."""
+    """Return the key that a URL segment encodes. Raises ValueError if it encodes none."""
     return tuple(map(name_of, text.split(",")))
 
 
 class KeyConverter:
-    """Django's path converter `key`: `reverse` takes a key, or one that is quoted already."""
+    """The path converter `key`; `reverse` accepts a key, or text that is already quoted."""
 
     regex = r"~?[A-Za-z0-9_@.:-]+(?:,~?[A-Za-z0-9_@.:-]+)*"
 
     def to_python(self, value: str) -> Key:
-        """Return the key."""
+        """Return the key that a URL segment encodes; a ValueError makes Django try the next URL pattern."""
         return key_of(value)
 
     def to_url(self, value: Key | str) -> str:
-        """Return the part of the address."""
+        """Return the URL segment of a key."""
         return value if isinstance(value, str) else quoted(value)
 
 
 class ObjectConverter(PathConverter):
-    """Django's path converter `path`, for quoted primary keys, of which nothing gets lost on the way.
+    """The path converter `object`: quoted primary keys that keep all their characters.
 
-    Django quotes an underscore too, so that what this writes stands for nothing else.
+    Django quotes underscores too, so that the escapes written here are unambiguous.
     """
 
+    @override
     def to_python(self, value: str) -> str:
-        """Return the quoted primary key."""
-        return _SPELLED.sub(lambda match: _MEANT[match[0]], value)
+        return _ESCAPES.sub(lambda match: _CHARACTERS[match[0]], value)
 
+    @override
     def to_url(self, value: str | int) -> str:
-        """Return the part of the address."""
-        return _LOST.sub(lambda match: "".join(_QUOTED[one] for one in match[0]), str(value))
+        return _REMOVED.sub(lambda match: "".join(_QUOTED[one] for one in match[0]), str(value))
 
 
 register_converter(KeyConverter, "key")

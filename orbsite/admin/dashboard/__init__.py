@@ -1,1 +1,1 @@
-"""The first page of the admin: figures, charts and alerts."""
+"""The dashboard on the admin's index page: figures, charts and alerts."""

@@ -1,4 +1,4 @@
-"""One thing that needs attention, and the ways to what helps."""
+"""An alert of the dashboard, with its button and its links."""
 
 from __future__ import annotations
 
@@ -22,14 +22,17 @@ AT_ONCE: dict[str, tuple[str, dict[str, Any]]] = {
     "maintain": ("maintain", {}),
     "trust-the-clock": ("maintain", {"trust_clock": True}),
 }
-"""What a button starts, by the button's name: an operation and its arguments. None removes what no policy has named."""
+"""The operation and the arguments that each button starts, by the button's name.
+
+Buttons start without a form, so none of them removes records except by a retention policy.
+"""
 
 May: TypeAlias = Callable[[str], bool]
-"""Tells whether somebody may start an operation."""
+"""A function that returns whether the user may start an operation."""
 
 
 class Severity(StrEnum):
-    """How bad it is, the worst first."""
+    """The severity of an alert, in descending order."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -38,7 +41,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A page that helps."""
+    """A link to a page that helps to resolve an alert."""
 
     label: str
     address: str
@@ -46,17 +49,17 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """One thing that needs attention."""
+    """One problem that needs attention."""
 
     name: str
     severity: Severity
     title: str
     text: str
-    """What it means, and what to do."""
+    """What the problem means, and what to do next."""
     button: str = ""
-    """The label of a button; none for those who may not start what it starts."""
+    """The label of the button; empty if the user may not start its operation."""
     starts: str = ""
-    """The button's name."""
+    """The name of the button in `AT_ONCE`."""
     links: list[Link] = field(default_factory=list)
 
 
@@ -64,15 +67,15 @@ Rule: TypeAlias = Callable[[DashboardSnapshot, May], Iterator[Alert]]
 
 
 def form(may: May, name: str, label: str, **arguments: Any) -> list[Link]:
-    """Return a link to an operation's form, filled in; none for those who may not start it."""
+    """Return a link to an operation's form with its arguments filled in, or no link if the user may not start it."""
     return [Link(label, address_of(name, arguments))] if name in catalog.OPERATIONS and may(name) else []
 
 
 def at_once(may: May, name: str, label: str) -> dict[str, Any]:
-    """Return the button of a name, for those who may start what it starts."""
+    """Return the button fields of an `Alert`, or none if the user may not start the button's operation."""
     return {"button": label, "starts": name} if may(AT_ONCE[name][0]) else {}
 
 
 def ago(snapshot: DashboardSnapshot, moment: datetime) -> str:
-    """Return how long ago a moment was."""
+    """Return the time since a moment in the largest unit, such as `3 days`."""
     return timesince(moment, snapshot.now, depth=1)

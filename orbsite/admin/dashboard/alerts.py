@@ -1,4 +1,4 @@
-"""What needs attention, the worst first: each with what it means, and the button or the page that mends it."""
+"""The rules that make the dashboard's alerts. Each alert says what to do, with a button or a link for it."""
 
 from __future__ import annotations
 
@@ -21,70 +21,70 @@ from orbsite.operations.workers.workers import STALE_AFTER
 
 
 def alerts(snapshot: DashboardSnapshot, may: May) -> list[Alert]:
-    """Return what needs attention; `may` tells which operations the person may start."""
-    found = [alert for rule in RULES for alert in rule(snapshot, may)]
-    return sorted(found, key=lambda one: list(Severity).index(one.severity))
+    """Return the alerts, the most severe first; `may` returns whether the user may start an operation."""
+    every = [alert for rule in RULES for alert in rule(snapshot, may)]
+    return sorted(every, key=lambda alert: list(Severity).index(alert.severity))
 
 
 BACKUP_AFTER = timedelta(days=7)
-"""How old the newest backup may be."""
+"""The age of the newest backup from which an alert is shown."""
 CHECKED_AFTER = timedelta(days=7)
-"""How long ago a job may have looked at large files."""
-ROOM = 5
-"""How many times the room that has to be free is little."""
+"""The age of the last check of large files from which an alert is shown."""
+LOW_SPACE_FACTOR = 5
+"""An alert is shown if less than this many times ORB_MIN_FREE_BYTES is free."""
 
 
 def _stores(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
-    for one in snapshot.figures:
-        yield from _of_file(one, may) if one.store == FILE else _of_sql(one)
+    for figures in snapshot.figures:
+        yield from _of_file(figures, may) if figures.store == FILE else _of_sql(figures)
 
 
-def _of_sql(one: Figures) -> Iterator[Alert]:
-    if one.problem:
+def _of_sql(figures: Figures) -> Iterator[Alert]:
+    if figures.problem:
         yield Alert(
-            name=f"sql-{one.domain.name}",
+            name=f"sql-{figures.domain.name}",
             severity=Severity.ERROR,
-            title=f"SQL cannot be read: {one.domain.name}",
-            text=one.problem,
+            title=f"SQL cannot be read: {figures.domain.name}",
+            text=figures.problem,
         )
 
 
-def _of_file(one: Figures, may: May) -> Iterator[Alert]:
-    damage = [issue for issue in one.issues or () if issue.trouble.is_damage]
-    others = [issue for issue in one.issues or () if not issue.trouble.is_damage]
-    what, name = one.domain.file, one.domain.name
-    if damage or one.problem:
-        told = "; ".join(f"{issue.name} {issue.message}" for issue in damage) or one.problem
+def _of_file(figures: Figures, may: May) -> Iterator[Alert]:
+    damage = [issue for issue in figures.issues or () if issue.trouble.is_damage]
+    others = [issue for issue in figures.issues or () if not issue.trouble.is_damage]
+    what, name = figures.domain.file, figures.domain.name
+    if damage or figures.problem:
+        details = "; ".join(f"{issue.name} {issue.message}" for issue in damage) or figures.problem
         yield Alert(
             name=f"damaged-{name}",
             severity=Severity.ERROR,
             title=f"The file {what} is damaged",
-            text=f"{told}. Repair tells first what it would do, and keeps whatever it replaces.",
-            links=[*form(may, "repair", "Repair…", only=[name]), *form(may, "check", "Look at all files")],
+            text=f"{details}. Repair the file. You see a preview first, and replaced files are kept as copies.",
+            links=[*form(may, "repair", "Repair…", only=[name]), *form(may, "check", "Check all files…")],
         )
     elif others:
         yield Alert(
             name=f"odd-{name}",
             severity=Severity.NOTE,
-            title=f"Something is odd about {what}",
+            title=f"The file {what} has issues",
             text="; ".join(f"{issue.name} {issue.message}" for issue in others),
             links=[*form(may, "repair", "Repair…", only=[name]), *form(may, "cleanup", "Clean up…", only=[name])],
         )
     most = int(settings.ORB_MAX_JOURNAL_BYTES)
-    if one.journal > most // 2:
+    if figures.journal > most // 2:
         yield Alert(
             name=f"journal-{name}",
-            severity=Severity.ERROR if one.journal > most else Severity.WARNING,
-            title=f"The journal of {what} is long",
-            text=f"It has {filesizeformat(one.journal)}, and more than {filesizeformat(most)} is not ready to serve. "
-            "Compaction folds it into its file.",
+            severity=Severity.ERROR if figures.journal > most else Severity.WARNING,
+            title=f"The journal of {what} is large",
+            text=f"The journal has {filesizeformat(figures.journal)}. Above {filesizeformat(most)}, the server is not "
+            "ready. Compact the file to merge the journal into it.",
             links=form(may, "compact", "Compact…", only=[name]),
         )
 
 
-def _looked_at(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
-    """Tell what a job found of files that are too large for a page to look at them."""
-    large = [one.domain.name for one in snapshot.figures if one.issues is None]
+def _large_files(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
+    """Report the last check of files that are too large to be checked by a page."""
+    large = [figures.domain.name for figures in snapshot.figures if figures.issues is None]
     job = snapshot.last_check
     if not large or not snapshot.is_ours:
         return
@@ -92,32 +92,37 @@ def _looked_at(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
         yield Alert(
             name="unchecked",
             severity=Severity.NOTE,
-            title="Nobody has looked for damage of late",
-            text=f"The files of {', '.join(large)} are too large for a page to look at them. A job does.",
-            **at_once(may, "check", "Look now"),
+            title="Large files have not been checked recently",
+            text=f"The files of {', '.join(large)} are too large for this page to check. Start a job to check them.",
+            **at_once(may, "check", "Check files now"),
         )
-    elif told := [one for one in (job.result or {}).get("findings", ()) if one["severity"] == "error"]:
+    elif found := [finding for finding in (job.result or {}).get("findings", ()) if finding["severity"] == "error"]:
         yield Alert(
             name="damaged",
             severity=Severity.ERROR,
             title="Files are damaged",
-            text=f"Job {job.pk}, {ago(snapshot, job.finished_at)} ago, found {len(told)} faults, such as: "
-            f"{told[0]['path']} {told[0]['message']}.",
-            **at_once(may, "check", "Look again"),
+            text=f"Job {job.pk}, {ago(snapshot, job.finished_at)} ago, found {len(found)} errors, such as: "
+            f"{found[0]['path']} {found[0]['message']}.",
+            **at_once(may, "check", "Check files again"),
             links=[Link(f"Job {job.pk}", reverse("admin:job", args=[job.pk])), *form(may, "repair", "Repair…")],
         )
 
 
 def _counted(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
-    old = [one for one in snapshot.figures if not one.is_small and not one.problem and "tallies" not in one.details]
+    old = [
+        figures
+        for figures in snapshot.figures
+        if not figures.is_small and not figures.problem and "tallies" not in figures.details
+    ]
     if old:
-        names = ", ".join(f"{one.domain.name} in {one.store}" for one in old)
+        names = ", ".join(f"{figures.domain.name} in {figures.store}" for figures in old)
         yield Alert(
             name="uncounted",
             severity=Severity.NOTE,
             title="Large stores have not been counted yet",
-            text=f"A page does not count what is large: {names}. Maintenance does once a day, and a job now.",
-            **at_once(may, "count", "Count now"),
+            text=f"These stores are too large to be counted by this page: {names}. Maintenance counts them once a day. "
+            "To count them now, start a job.",
+            **at_once(may, "count", "Count records now"),
         )
 
 
@@ -129,8 +134,8 @@ def _rejects(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
             name=f"rejects-{name}",
             severity=Severity.WARNING,
             title=f"{shown} rejected {'record' if number == 1 else 'records'} of {name}",
-            text="A migration could not take them. Mend the file, and try again those that were rejected alone.",
-            links=[Link("Look at them", listed), *form(may, "migrate", "Try again…", only=[name], only_rejected=True)],
+            text="A migration could not import these records. Correct the file, then retry the rejected records.",
+            links=[Link("Show rejects", listed), *form(may, "migrate", "Retry…", only=[name], only_rejected=True)],
         )
 
 
@@ -138,24 +143,28 @@ def _migration(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
     if not snapshot.is_ours or snapshot.mode is not Persistence.SQL:
         return
     last = next((run for run in snapshot.runs.get("migrate", ()) if run.state == Run.State.COMPLETE), None)
-    files = [one for one in snapshot.figures if one.store == FILE and one.written is not None and not one.problem]
-    changed = [one for one in files if last is None or _has_changed(one, last)]
+    files = [
+        figures
+        for figures in snapshot.figures
+        if figures.store == FILE and figures.written is not None and not figures.problem
+    ]
+    changed = [figures for figures in files if last is None or _has_changed(figures, last)]
     if changed:
-        names = ", ".join(str(one.domain.file) for one in changed)
-        since = "have never been migrated" if last is None else f"are newer than the last migration, run {last.pk}"
+        names = ", ".join(str(figures.domain.file) for figures in changed)
+        reason = "were never migrated" if last is None else f"have changed since the last migration, run {last.pk}"
         yield Alert(
             name="unmigrated",
             severity=Severity.NOTE,
-            title="The files hold what SQL may not",
-            text=f"{names}: they {since}. A dry run tells what would be new, replaced, kept or rejected.",
-            links=[*form(may, "migrate", "Migrate…"), *form(may, "verify", "Compare…")],
+            title="The files may hold records that SQL does not have",
+            text=f"These files {reason}: {names}. A dry run shows what would be new, replaced, kept or rejected.",
+            links=[*form(may, "migrate", "Migrate…"), *form(may, "verify", "Verify…")],
         )
 
 
-def _has_changed(one: Figures, last: Run) -> bool:
-    if one.digest:
-        return bool(last.sources.get(one.domain.name) != one.digest)
-    return one.written is not None and one.written > last.started_at
+def _has_changed(figures: Figures, last: Run) -> bool:
+    if figures.digest:
+        return bool(last.sources.get(figures.domain.name) != figures.digest)
+    return figures.written is not None and figures.written > last.started_at
 
 
 def _mode(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
@@ -166,24 +175,28 @@ def _mode(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
         name="mode",
         severity=Severity.WARNING if loses else Severity.NOTE,
         title=f"The store in use is {snapshot.mode.value}, not SQL",
-        text=("What it holds ends with its process. " if loses else "These pages edit the SQL tables, not the files. ")
-        + "Migrate, then set ORB_PERSISTENCE=sql and start again.",
+        text=(
+            "Its records are lost when the process ends. "
+            if loses
+            else "These pages edit the SQL tables, not the files. "
+        )
+        + "Migrate the files, then set ORB_PERSISTENCE=sql and restart the server.",
         links=form(may, "migrate", "Migrate…"),
     )
 
 
 def _machine(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
     least = int(settings.ORB_MIN_FREE_BYTES)
-    if snapshot.free is not None and snapshot.free < ROOM * least:
+    if snapshot.free is not None and snapshot.free < LOW_SPACE_FACTOR * least:
         yield Alert(
             name="disk",
             severity=Severity.ERROR if snapshot.free < least else Severity.WARNING,
             title="The disk is nearly full",
-            text=f"{filesizeformat(snapshot.free)} are free, and saves need {filesizeformat(least)}. "
-            "Clean up what is left over, or make room.",
+            text=f"{filesizeformat(snapshot.free)} are free, and saving needs {filesizeformat(least)}. "
+            "Clean up leftover files, or free disk space.",
             links=[*form(may, "cleanup", "Clean up…"), *form(may, "compact", "Compact…")],
         )
-    holds = any(one.counts for one in snapshot.figures)
+    holds = any(figures.counts for figures in snapshot.figures)
     if snapshot.is_ours and holds and (snapshot.backup is None or snapshot.now - snapshot.backup > BACKUP_AFTER):
         when = (
             "There is no backup"
@@ -194,26 +207,26 @@ def _machine(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
             name="backup",
             severity=Severity.WARNING,
             title=when,
-            text=f"One that is younger than {BACKUP_AFTER.days} days is good to have. It keeps files and database.",
+            text=f"Back up at least every {BACKUP_AFTER.days} days. A backup holds the files and the database.",
             **at_once(may, "back-up", "Back up now"),
         )
 
 
 OVERDUE_AFTER = timedelta(hours=1)
-"""For how long a policy that is due may wait."""
+"""How long a due policy may wait before an alert is shown."""
 WORKER_AFTER = timedelta(minutes=2)
-"""For how long a job may wait while no worker gives a sign of life."""
+"""How long a job may be queued while no job is running before an alert is shown."""
 RUN_AFTER = timedelta(hours=12)
-"""For how long a run may say that it runs."""
-LOOKED_BACK = timedelta(days=7)
-"""For how long a job that failed is shown."""
+"""How long a run may be in the state `running` before it counts as unfinished."""
+FAILED_JOB_AGE = timedelta(days=7)
+"""How long a failed job is shown as an alert."""
 MOST_LISTED = 5
 
 _DIFFERENT = ("differ", "missing", "extra", "rejected")
 
 
 def _runs(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
-    """Tell of operations whose last run did not come to its end."""
+    """Report operations whose last run has not finished."""
     for name, runs in snapshot.runs.items():
         last = runs[0] if runs else None
         if last is None or not _is_unfinished(snapshot, last):
@@ -221,9 +234,9 @@ def _runs(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
         yield Alert(
             name=f"run-{name}",
             severity=Severity.ERROR if last.state == Run.State.FAILED else Severity.WARNING,
-            title=f"The last {name} did not come to its end",
-            text=f"Run {last.pk} of {ago(snapshot, last.started_at)} ago is {last.state}. "
-            "Start it again: it goes on where it stopped.",
+            title=f"The last {name} did not finish",
+            text=f"Run {last.pk}, started {ago(snapshot, last.started_at)} ago, is {last.state}. "
+            "Start the operation again: it continues where it stopped.",
             links=[
                 _run(last),
                 *form(may, name, f"{name.capitalize()}…", **({"run": last.reverts_id} if last.reverts_id else {})),
@@ -242,16 +255,16 @@ def _differences(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
     if last is None:
         return
     kinds = [counts for domain in last.counts.values() for counts in domain.values()]
-    told = {what: sum(counts.get(what, 0) for counts in kinds) for what in _DIFFERENT}
-    if any(told.values()):
+    totals = {what: sum(counts.get(what, 0) for counts in kinds) for what in _DIFFERENT}
+    if any(totals.values()):
         yield Alert(
             name="differences",
             severity=Severity.WARNING,
-            title="Files and SQL were not the same",
+            title="Files and SQL differ",
             text=f"Run {last.pk}, {ago(snapshot, last.started_at)} ago, found: "
-            + ", ".join(f"{number} {what}" for what, number in told.items() if number)
-            + ". Migrate what is missing, then compare again.",
-            **at_once(may, "compare", "Compare again"),
+            + ", ".join(f"{number} {what}" for what, number in totals.items() if number)
+            + ". Migrate the missing records, then verify again.",
+            **at_once(may, "compare", "Verify again"),
             links=[_run(last), *form(may, "migrate", "Migrate…")],
         )
 
@@ -259,12 +272,13 @@ def _differences(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
 def _jobs(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
     dead = [job for job in snapshot.open_jobs if _is_dead(snapshot, job)]
     if dead:
-        one = f"Job {dead[0].pk} ({dead[0].operation}) gives"
+        first = f"Job {dead[0].pk} ({dead[0].operation}) has"
         yield Alert(
             name="stale",
             severity=Severity.ERROR,
-            title=f"{one if len(dead) == 1 else f'{len(dead)} jobs give'} no sign of life",
-            text="The worker has died, or cannot reach the database. Maintenance fails them; then start them again.",
+            title=f"{first if len(dead) == 1 else f'{len(dead)} jobs have'} stopped responding",
+            text="The worker has died, or cannot reach the database. Run maintenance to mark such jobs as failed, then "
+            "start them again.",
             **at_once(may, "maintain", "Run maintenance"),
             links=[_job(job) for job in dead[:MOST_LISTED]],
         )
@@ -275,10 +289,10 @@ def _jobs(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
         yield Alert(
             name="no-worker",
             severity=Severity.ERROR,
-            title="No worker is at work",
-            text=f"{len(waiting)} waiting, the first for {ago(snapshot, oldest)}. "
-            "Start a worker, best as a service: manage.py db_worker",
-            links=[Link("Waiting jobs", reverse("admin:orbsite_job_changelist") + "?state__exact=queued")],
+            title="No worker is running",
+            text=f"{len(waiting)} jobs are queued, the oldest for {ago(snapshot, oldest)}. "
+            "Start a worker, preferably as a service: manage.py db_worker",
+            links=[Link("Show queued jobs", reverse("admin:orbsite_job_changelist") + "?state__exact=queued")],
         )
 
 
@@ -288,32 +302,33 @@ def _is_dead(snapshot: DashboardSnapshot, job: Job) -> bool:
 
 
 def _failed(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:  # noqa: ARG001 -- the job's own page starts it again
-    """Tell of operations whose last job has failed, of late."""
+    """Report operations whose last job has failed recently."""
     last: dict[str, Job] = {}
     for job in snapshot.ended_jobs:
         last.setdefault(job.operation, job)
     for name, job in last.items():
-        is_late = job.finished_at is not None and snapshot.now - job.finished_at < LOOKED_BACK
-        if job.state == Job.State.FAILED and is_late:
+        is_recent = job.finished_at is not None and snapshot.now - job.finished_at < FAILED_JOB_AGE
+        if job.state == Job.State.FAILED and is_recent:
             yield Alert(
                 name=f"failed-{name}",
                 severity=Severity.WARNING,
                 title=f"Job {job.pk} ({name}) has failed",
-                text=job.error[:300] or "Its page tells more, and starts it again.",
+                text=job.error[:300] or "Open the job's page to see the details and to start it again.",
                 links=[_job(job)],
             )
 
 
 def _policies(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
-    for policy in (one for one in snapshot.policies if one.enabled):
-        links = [Link("The policy", reverse("admin:orbsite_retentionpolicy_change", args=[policy.pk]))]
+    for policy in (active for active in snapshot.policies if active.enabled):
+        links = [Link("Show policy", reverse("admin:orbsite_retentionpolicy_change", args=[policy.pk]))]
         due = policy.next_due
         if policy.last_state == RetentionPolicy.State.FAILED:
             yield Alert(
                 name=f"policy-{policy.pk}",
                 severity=Severity.WARNING,
                 title=f"The policy “{policy.name}” has failed",
-                text=policy.last_error[:300] or "Its last run tells nothing more. Preview it, then run it again.",
+                text=policy.last_error[:300]
+                or "The last run left no error text. Preview the policy, then run it again.",
                 links=[*links, *form(may, "preview", "Preview…", policy=policy.pk)],
             )
         elif not policy.claimed_by and due is not None and snapshot.now - due > OVERDUE_AFTER:
@@ -321,8 +336,7 @@ def _policies(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
                 name=f"policy-{policy.pk}",
                 severity=Severity.WARNING,
                 title=f"The policy “{policy.name}” is overdue",
-                text=f"It was due {ago(snapshot, due)} ago. "
-                "Have maintenance run: manage.py run_orb_maintenance --loop 30",
+                text=f"It was due {ago(snapshot, due)} ago. Start maintenance: manage.py run_orb_maintenance --loop 30",
                 **at_once(may, "maintain", "Run maintenance"),
                 links=links,
             )
@@ -336,27 +350,28 @@ def _clock(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
                 name="maintenance",
                 severity=Severity.WARNING,
                 title="Maintenance has never run",
-                text="So no policy has. Have it run, best as a service: manage.py run_orb_maintenance --loop 30",
+                text="No policy is applied without maintenance. Start it, preferably as a service: "
+                "manage.py run_orb_maintenance --loop 30",
                 **at_once(may, "maintain", "Run maintenance"),
             )
         return
-    button = at_once(may, "trust-the-clock", "The clock is right")
+    button = at_once(may, "trust-the-clock", "Trust the clock and run maintenance")
     if clock.since is not None:
         yield Alert(
             name="clock",
             severity=Severity.WARNING,
-            title="The clock has jumped, and nothing is removed",
-            text="It is believed again once it has gone on steadily for a day, or at once where somebody says that it "
-            "is right.",
+            title="The clock has jumped, so retention is paused",
+            text="Retention removes no records now. It resumes after the clock has been stable for a day, or at once "
+            "if you confirm that the clock is right.",
             **button,
         )
     elif snapshot.now - clock.trusted > LEAP:
         yield Alert(
             name="maintenance",
             severity=Severity.WARNING,
-            title=f"No maintenance for {ago(snapshot, clock.trusted)}",
-            text="Policies do not run, and growth is not noted. Have it run, best as a service: "
-            "manage.py run_orb_maintenance --loop 30. After so long it asks whether the clock is right.",
+            title=f"Maintenance has not run for {ago(snapshot, clock.trusted)}",
+            text="Policies are not applied, and growth is not recorded. Start maintenance, preferably as a service: "
+            "manage.py run_orb_maintenance --loop 30. After so long a pause, confirm first that the clock is right.",
             **button,
         )
 
@@ -371,7 +386,7 @@ def _job(job: Job) -> Link:
 
 RULES: tuple[Rule, ...] = (
     _stores,
-    _looked_at,
+    _large_files,
     _counted,
     _rejects,
     _migration,

@@ -1,4 +1,4 @@
-"""The plots of the dashboard, as numbers: a script draws them, and a table beside each says the same."""
+"""The charts of the dashboard as data: a script draws each chart, and a table below it shows the same values."""
 
 from __future__ import annotations
 
@@ -23,64 +23,65 @@ _STATES = (Job.State.DONE, Job.State.FAILED, Job.State.CANCELLED)
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A line, or a layer of bars."""
+    """A series of values, drawn as a line or as one layer of bars."""
 
     name: str
     values: Sequence[int | float | None]
     is_warning: bool = False
-    """Whether it stands for what goes, or went wrong."""
+    """Whether the series shows failures, or records that will be removed."""
     is_rest: bool = False
-    """Whether it stands for everything that has no name of its own."""
+    """Whether the series sums up all values without a series of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """One plot."""
+    """The data of one chart."""
 
     name: str
     title: str
     summary: str
-    """What it shows, in a sentence."""
+    """One or two sentences that describe the data."""
     labels: Sequence[str]
     series: list[Series]
     axis: str
-    """What the labels are."""
+    """The title of the label axis."""
     unit: str = ""
-    """What the values are: records, bytes or seconds."""
+    """The unit of the values: `bytes`, `seconds`, or a plural such as `records`."""
     kind: str = "bar"
+    """The chart type: `bar` or `line`."""
     is_stacked: bool = False
     is_flat: bool = False
-    """Whether the bars lie, for long labels."""
+    """Whether the bars are horizontal, which leaves room for long labels."""
     is_wide: bool = False
     as_of: datetime | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to plot."""
-        return not any(value for one in self.series for value in one.values)
+        """Whether all values are zero or missing."""
+        return not any(value for series in self.series for value in series.values)
 
     @property
     def rows(self) -> Iterator[tuple[str, list[str]]]:
-        """The same as rows of a table: a label, and the value of each series."""
-        for at, label in enumerate(self.labels):
-            yield label, [spelled(one.values[at], self.unit) for one in self.series]
+        """The data as table rows: a label, and the value of each series."""
+        for index, label in enumerate(self.labels):
+            yield label, [spelled(series.values[index], self.unit) for series in self.series]
 
     def as_json(self) -> dict[str, Any]:
-        """Return what the script needs."""
+        """Return the fields that the script needs to draw the chart."""
         names = ("name", "title", "labels", "unit", "axis", "kind", "is_stacked", "is_flat")
-        return {name: getattr(self, name) for name in names} | {"series": [asdict(one) for one in self.series]}
+        return {name: getattr(self, name) for name in names} | {"series": [asdict(series) for series in self.series]}
 
 
 def charts(snapshot: DashboardSnapshot) -> list[Chart]:
-    """Return the plots that somebody may see."""
-    used = [one for one in snapshot.figures if one.store == snapshot.in_use and one.details]
-    found = [*_per_day(used), *_growth(snapshot), *_ages(snapshot, used), *_tallies(used), *_durations(snapshot)]
-    return [one for one in found if not one.is_empty]
+    """Return the charts of a snapshot that have data."""
+    used = [figures for figures in snapshot.figures if figures.store == snapshot.in_use and figures.details]
+    drawn = [*_per_day(used), *_growth(snapshot), *_ages(snapshot, used), *_tallies(used), *_durations(snapshot)]
+    return [chart for chart in drawn if not chart.is_empty]
 
 
 def spelled(value: float | None, unit: str) -> str:
-    """Return a value as a table shows it."""
+    """Return a value as text in its unit, or a dash for None."""
     if value is None:
         return "-"
     if unit == "bytes":
@@ -91,29 +92,33 @@ def spelled(value: float | None, unit: str) -> str:
 
 
 def _per_day(used: Sequence[Figures]) -> Iterator[Chart]:
-    for one in used:
-        told, kind = one.details.get("days"), one.domain.kinds[0]
-        if not told:
+    for figures in used:
+        counts, kind = figures.details.get("days"), figures.domain.kinds[0]
+        if not counts:
             continue
-        first, number = date.fromisoformat(told["first"]), len(told["other"])
+        first, number = date.fromisoformat(counts["first"]), len(counts["other"])
         days = [first + timedelta(days=at) for at in range(number)]
-        series = [Series(tag, values) for tag, values in told["by_tag"].items()]
-        rest = {_OTHERS: told["other"], _NO_TAG: told["untagged"]}
+        series = [Series(tag, values) for tag, values in counts["by_tag"].items()]
+        rest = {_OTHERS: counts["other"], _NO_TAG: counts["untagged"]}
         series += [Series(name, values, is_rest=True) for name, values in rest.items() if any(values)]
         total = sum(value or 0 for layer in series for value in layer.values)
-        is_past = one.as_of is not None and days[-1] < one.as_of.astimezone(UTC).date()
+        is_past = figures.as_of is not None and days[-1] < figures.as_of.astimezone(UTC).date()
         yield Chart(
-            name=f"days-{one.domain.name}",
+            name=f"days-{figures.domain.name}",
             title=f"{_words(kind)} per day",
-            summary=f"{total:,} {kind.plural} in {number} days until {days[-1]:%d %B %Y}, by the first tag of each.",
+            summary=f"{total:,} {kind.plural} in the {number} days up to {days[-1]:%d %B %Y}, by their first tag.",
             labels=[day.isoformat() for day in days],
             series=series,
             axis="day (UTC)",
             unit=kind.plural,
             is_stacked=True,
             is_wide=True,
-            as_of=one.as_of,
-            notes=[f"There is none in the last {DAYS} days; these are the days before the newest."] if is_past else [],
+            as_of=figures.as_of,
+            notes=[
+                f"There are no {kind.plural} in the last {DAYS} days. The chart shows the days up to the newest one."
+            ]
+            if is_past
+            else [],
         )
 
 
@@ -122,11 +127,11 @@ def _growth(snapshot: DashboardSnapshot) -> Iterator[Chart]:
         return
     lines: dict[str, dict[date, int]] = {}
     for row in snapshot.growth:
-        lines.setdefault(_line(row.domain, row.store, snapshot), {})[row.day] = row.size
+        lines.setdefault(_line_name(row.domain, row.store, snapshot), {})[row.day] = row.size
     today = snapshot.now.astimezone(UTC).date()
-    for one in snapshot.figures:
-        if one.size and not one.problem:
-            lines.setdefault(_line(one.domain.name, one.store, snapshot), {})[today] = one.size
+    for figures in snapshot.figures:
+        if figures.size and not figures.problem:
+            lines.setdefault(_line_name(figures.domain.name, figures.store, snapshot), {})[today] = figures.size
     days = sorted({day for sizes in lines.values() for day in sizes})
     if not days:
         return
@@ -134,49 +139,49 @@ def _growth(snapshot: DashboardSnapshot) -> Iterator[Chart]:
     yield Chart(
         name="growth",
         title="Growth",
-        summary=f"Bytes of each store by day; now: {now}.",
+        summary=f"The size of each store by day. Now: {now}.",
         labels=[day.isoformat() for day in days],
         series=[Series(name, [sizes.get(day) for day in days]) for name, sizes in lines.items()],
         axis="day (UTC)",
         unit="bytes",
         kind="line",
-        notes=[] if len(days) > 1 else ["Maintenance notes one point a day."],
+        notes=[] if len(days) > 1 else ["Maintenance adds one value a day."],
     )
 
 
-def _line(domain: str, store: str, snapshot: DashboardSnapshot) -> str:
-    """Return what a line is called: SQLite knows the size of its whole file alone."""
+def _line_name(domain: str, store: str, snapshot: DashboardSnapshot) -> str:
+    """Return the name of a line; all domains in SQLite share one line, because they share one file."""
     if store == SQL and snapshot.is_one_file:
         return "SQL database"
     return f"{domain} in {NAMES.get(store, store)}"
 
 
 def _ages(snapshot: DashboardSnapshot, used: Sequence[Figures]) -> Iterator[Chart]:
-    for one in used:
-        told = one.details.get("ages")
-        if not told:
+    for figures in used:
+        ages = figures.details.get("ages")
+        if not ages:
             continue
-        kind, total = one.domain.kinds[0], one.counts.get(one.domain.kinds[0].plural, 0)
+        kind, total = figures.domain.kinds[0], figures.counts.get(figures.domain.kinds[0].plural, 0)
         limits = {
             policy.name: days
             for policy in snapshot.policies
-            if policy.enabled and (policy.domain, policy.store) == (one.domain.name, one.store)
+            if policy.enabled and (policy.domain, policy.store) == (figures.domain.name, figures.store)
             and (days := limit_of(policy)) is not None
         }  # fmt: skip
         limit = min(limits.values(), default=None)
-        bounds = [0.0, *(days for days, _ in told)]
-        older = [total, *(number for _, number in told), 0]
+        bounds = [0.0, *(days for days, _ in ages)]
+        older = [total, *(number for _, number in ages), 0]
         numbers = [max(0, older[at] - older[at + 1]) for at in range(len(bounds))]
-        gone = [limit is not None and days >= limit for days in bounds]
-        within = [0 if is_over else number for number, is_over in zip(numbers, gone, strict=True)]
-        beyond = [number if is_over else 0 for number, is_over in zip(numbers, gone, strict=True)]
+        expired = [limit is not None and days >= limit for days in bounds]
+        within = [0 if is_over else number for number, is_over in zip(numbers, expired, strict=True)]
+        beyond = [number if is_over else 0 for number, is_over in zip(numbers, expired, strict=True)]
         words = [f"older than {days:g} days: “{name}”" for name, days in limits.items()]
         yield Chart(
-            name=f"ages-{one.domain.name}",
+            name=f"ages-{figures.domain.name}",
             title=f"Ages of {kind.plural}",
-            summary=f"{sum(within):,} within the age that policies allow, {sum(beyond):,} older."
+            summary=f"{sum(within):,} {kind.plural} are within the policies' age limits; {sum(beyond):,} are older."
             if limits
-            else "No policy limits their age.",
+            else f"No policy limits the age of {kind.plural}.",
             labels=_spans(bounds),
             series=[
                 Series("kept" if limits else kind.plural, within),
@@ -185,8 +190,8 @@ def _ages(snapshot: DashboardSnapshot, used: Sequence[Figures]) -> Iterator[Char
             axis="age in days",
             unit=kind.plural,
             is_stacked=True,
-            as_of=one.as_of,
-            notes=[f"Policies remove what is {'; '.join(words)}."] if words else [],
+            as_of=figures.as_of,
+            notes=[f"Policies remove {kind.plural} that are {'; '.join(words)}."] if words else [],
         )
 
 
@@ -196,29 +201,29 @@ def _spans(bounds: Sequence[float]) -> list[str]:
 
 
 def _tallies(used: Sequence[Figures]) -> Iterator[Chart]:
-    """Plot how many records have which value, of what is not kept by time."""
-    for one in used:
-        if is_ordered_by_time(one.domain.kinds[0]):
+    """Yield a chart of the number of records per value, for domains without an order by time."""
+    for figures in used:
+        if is_ordered_by_time(figures.domain.kinds[0]):
             continue
-        tallies = {name: dict(told) for name, told in one.details.get("tallies", {}).items() if told}
-        values = list(dict.fromkeys(value for told in tallies.values() for value in told))[:MOST_BARS]
+        tallies = {name: dict(counts) for name, counts in figures.details.get("tallies", {}).items() if counts}
+        values = list(dict.fromkeys(value for counts in tallies.values() for value in counts))[:MOST_BARS]
         if not values:
             continue
-        field_name = one.domain.tallies[next(iter(tallies))][1]
-        kind = one.domain.kinds[0]
+        field_name = figures.domain.tallies[next(iter(tallies))][1]
+        kind = figures.domain.kinds[0]
         yield Chart(
-            name=f"tally-{one.domain.name}",
+            name=f"tally-{figures.domain.name}",
             title=f"{_words(kind)} per {_short(field_name)}",
-            summary=f"The most frequent first; “{values[0]}” has most of the {kind.plural}.",
+            summary=f"The most frequent values come first. “{values[0]}” has the most {_plain(kind)}.",
             labels=values,
             series=[
-                Series(_plain(one.domain.tallies[name][0]), [told.get(value, 0) for value in values])
-                for name, told in tallies.items()
+                Series(_plain(figures.domain.tallies[name][0]), [counts.get(value, 0) for value in values])
+                for name, counts in tallies.items()
             ],
             axis=_short(field_name),
             unit="records",
             is_flat=True,
-            as_of=one.as_of,
+            as_of=figures.as_of,
         )
 
 
@@ -229,8 +234,8 @@ def _durations(snapshot: DashboardSnapshot) -> Iterator[Chart]:
     took = [max(0.001, round((job.finished_at - job.started_at).total_seconds(), 3)) for job in jobs]  # type: ignore[operator]
     yield Chart(
         name="jobs",
-        title="How long jobs took",
-        summary=f"The last {len(jobs)} jobs that have ended; the longest took {max(took):,.1f} seconds.",
+        title="Duration of jobs",
+        summary=f"The last {len(jobs)} jobs that have ended. The longest took {max(took):,.1f} seconds.",
         labels=[f"{job.operation} {job.pk}" for job in jobs],
         series=[
             Series(

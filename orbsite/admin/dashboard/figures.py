@@ -1,4 +1,4 @@
-"""How much each store holds: counted at once where that is little, else as it was last counted, and when that was."""
+"""The figures of each store: small stores are counted for each page, large ones show their last counts."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from orbsite.storage.statistics.counts import statistics_of
 from orbsite.stores import open_document, open_file_store, open_sql_store
 
 SMALL_ROWS = 20_000
-"""Up to how many rows of a kind a page counts them."""
+"""The largest number of rows of a kind that a page counts."""
 SMALL_BYTES = 4 << 20
-"""Up to how many bytes of a file a page reads it."""
+"""The largest size in bytes of a file that a page reads."""
 FILE, SQL = "file", "sql"
 NAMES = {FILE: "files", SQL: "SQL"}
 
@@ -36,29 +36,30 @@ Limits: TypeAlias = dict[tuple[str, str], list[float]]
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What one store holds of one domain."""
+    """The figures of one domain in one store."""
 
     domain: Domain
     store: str
-    is_there: bool = True
-    """Whether there is anything at all: a file that nobody has saved yet is not."""
+    exists: bool = True
+    """Whether the store exists; False for a file that was never saved."""
     is_small: bool = True
-    """Whether it was counted just now."""
+    """Whether the store was counted for this page."""
     counts: dict[str, int] = field(default_factory=dict)
     size: int = 0
     details: dict[str, Any] = field(default_factory=dict)
-    """As `overview` told them; nothing where nobody has counted yet."""
+    """The details from `overview`; empty if the store was never counted."""
     as_of: datetime | None = None
-    """When it was counted; None where nobody has yet."""
+    """When the store was counted, or None if it was never counted."""
     problem: str = ""
-    """Why it cannot be read, and what to do."""
+    """Why the store cannot be read, and what to do next; empty if it can be read."""
     issues: tuple[Issue, ...] | None = ()
-    """What is wrong with a file; None where it is too large to be looked at by a page."""
+    """The issues of a file; None if the file is too large to be checked by a page."""
     journal: int = 0
+    """The size of the journal in bytes."""
     written: datetime | None = None
-    """When a file was last written."""
+    """When the file was last written."""
     digest: str = ""
-    """Of a small file, the digest that a migration's run would note."""
+    """The digest of a small file, as a migration run stores it."""
 
     @property
     def newest(self) -> datetime | None:
@@ -68,31 +69,31 @@ class Figures:
 
     @property
     def health(self) -> str:
-        """How it is, in a word."""
-        if self.problem or any(one.trouble.is_damage for one in self.issues or ()):
+        """The health of the store: `damaged`, `missing`, `not checked`, `has issues` or `healthy`."""
+        if self.problem or any(issue.trouble.is_damage for issue in self.issues or ()):
             return "damaged"
-        if not self.is_there:
-            return "none"
-        return "not looked at" if self.issues is None else "look at it" if self.issues else "healthy"
+        if not self.exists:
+            return "missing"
+        return "not checked" if self.issues is None else "has issues" if self.issues else "healthy"
 
 
 def figures(domains: Iterable[Domain], policies: Sequence[RetentionPolicy], now: datetime) -> list[Figures]:
-    """Return the figures of both stores of each domain; of one that cannot be read, why."""
+    """Return the figures of each domain in the file store and in SQL; those of an unreadable store have a problem."""
     limits = _limits(policies)
-    return [one for domain in domains for one in (_of_file(domain, limits, now), _of_sql(domain, limits, now))]
+    return [figure for domain in domains for figure in (_of_file(domain, limits, now), _of_sql(domain, limits, now))]
 
 
 def _large(domain: Domain, store: str, size: int) -> Figures:
-    """Return what was last counted of a store that is too large to be counted for a page."""
-    noted = _noted(domain, store)
+    """Return the last counts of a store that is too large to be counted for a page."""
+    last = _last_growth(domain, store)
     return Figures(
         domain=domain,
         store=store,
         is_small=False,
-        counts=noted.counts if noted else {},
+        counts=last.counts if last else {},
         size=size,
-        details=(noted.details if noted else None) or {},
-        as_of=noted.noted_at if noted else None,
+        details=(last.details if last else None) or {},
+        as_of=last.noted_at if last else None,
     )
 
 
@@ -105,8 +106,8 @@ def _of_sql(domain: Domain, limits: Limits, now: datetime) -> Figures:
         large = _large(domain, SQL, store.size())
         return replace(large, details=large.details | _span(store))
     except (OrbError, DatabaseError) as problem:
-        why = str(problem) if isinstance(problem, OrbError) else f"the database refused: {type(problem).__name__}"
-        return Figures(domain=domain, store=SQL, problem=why)
+        text = str(problem) if isinstance(problem, OrbError) else f"the database raised {type(problem).__name__}"
+        return Figures(domain=domain, store=SQL, problem=text)
 
 
 def _of_file(domain: Domain, limits: Limits, now: datetime) -> Figures:
@@ -117,55 +118,55 @@ def _of_file(domain: Domain, limits: Limits, now: datetime) -> Figures:
         if size > SMALL_BYTES:
             return replace(_large(domain, FILE, size), issues=None, journal=journal, written=written)
     except (OrbError, OSError) as problem:
-        return Figures(domain=domain, store=FILE, problem=_of_disk(problem))
+        return Figures(domain=domain, store=FILE, problem=_problem_text(problem))
     issues = tuple(examine(domain, document))
     known: dict[str, Any] = {"issues": issues, "journal": journal, "written": written}
     if written is None:
-        return Figures(domain=domain, store=FILE, is_there=bool(issues), as_of=now, **known)
+        return Figures(domain=domain, store=FILE, exists=bool(issues), as_of=now, **known)
     try:
         store = open_file_store(domain)
         made = overview(store, lambda: now, limits.get((domain.name, FILE), ()))
         digest = digest_of(store.snapshot()) or ""
     except (OrbError, OSError) as problem:
-        return Figures(domain=domain, store=FILE, size=size, problem=_of_disk(problem), **known)
+        return Figures(domain=domain, store=FILE, size=size, problem=_problem_text(problem), **known)
     return Figures(domain=domain, store=FILE, as_of=now, digest=digest, **made, **known)
 
 
 def _limits(policies: Sequence[RetentionPolicy]) -> Limits:
-    found: Limits = {}
+    limits: Limits = {}
     for policy in policies:
         days = limit_of(policy) if policy.enabled else None
         if days is not None:
-            found.setdefault((policy.domain, policy.store), []).append(days)
-    return found
+            limits.setdefault((policy.domain, policy.store), []).append(days)
+    return limits
 
 
 def _is_small(model: Any) -> bool:
-    """Tell whether a table has few rows; no more are counted than that takes."""
+    """Return whether a table has at most `SMALL_ROWS` rows; the query counts at most one row more."""
     return int(model._base_manager.order_by()[: SMALL_ROWS + 1].count()) <= SMALL_ROWS
 
 
 def _span(store: SqlStore) -> dict[str, Any]:
-    """Return the ends of the index by time, where there is one."""
+    """Return the times of the oldest and the newest record, or nothing for records without an order by time."""
     kind = store.domain.kinds[0]
     span = statistics_of(store).span(kind) if is_ordered_by_time(kind) else None
     return {"span": [spell(span[0]), spell(span[1])]} if span else {}
 
 
-def _noted(domain: Domain, store: str) -> Growth | None:
+def _last_growth(domain: Domain, store: str) -> Growth | None:
     return Growth.objects.filter(domain=domain.name, store=store).order_by("-day").first()
 
 
 def _written(document: Document) -> datetime | None:
     with document.reading() as directory:
         names = (document.name, document.journal)
-        found = [directory.status_of(name) for name in names] if directory is not None else []
-    return max(_times(found), default=None)
+        statuses = [directory.status_of(name) for name in names] if directory is not None else []
+    return max(_times(statuses), default=None)
 
 
-def _times(found: Iterable[Any]) -> Iterator[datetime]:
-    return (datetime.fromtimestamp(one.st_mtime, UTC) for one in found if one is not None)
+def _times(statuses: Iterable[Any]) -> Iterator[datetime]:
+    return (datetime.fromtimestamp(status.st_mtime, UTC) for status in statuses if status is not None)
 
 
-def _of_disk(problem: Exception) -> str:
-    return str(problem) if isinstance(problem, OrbError) else f"the disk refused: {type(problem).__name__}"
+def _problem_text(problem: Exception) -> str:
+    return str(problem) if isinstance(problem, OrbError) else f"the file system raised {type(problem).__name__}"

@@ -1,4 +1,4 @@
-"""Everything that the dashboard looks at, looked up once; a store or a part that cannot be read is told of as such."""
+"""All data of the dashboard, read once for each page. An unreadable store is part of the data, with its problem."""
 
 from __future__ import annotations
 
@@ -25,78 +25,79 @@ from orbsite.operations.statistics.disk import free_bytes
 from orbsite.storage.records.domain import Domain, registered
 
 OPERATIONS = ("migrate", "import", "verify", "compact", "rollback")
-"""Whose last runs are looked at."""
+"""The operations whose last runs the dashboard reads."""
 MOST_RUNS, MOST_JOBS, MOST_POLICIES, MOST_REJECTS = 10, 60, 100, 1000
 DAYS_OF_GROWTH = 90
 
 
 @dataclass(frozen=True, kw_only=True)
 class DashboardSnapshot:
-    """What there is to be seen at one moment by one person: what they may not see is not in it."""
+    """The dashboard's data at one moment, limited to the data that the user may view."""
 
     now: datetime
     mode: Persistence
     is_ours: bool
-    """Whether the person sees how the machine is: disk, backups, settings."""
+    """Whether the user may view the state of the server: disk, backups and settings."""
     has_own_workers: bool
-    """Whether long work waits for workers."""
+    """Whether jobs are queued for separate worker processes."""
     figures: list[Figures] = field(default_factory=list)
     policies: list[RetentionPolicy] = field(default_factory=list)
     runs: dict[str, list[Run]] = field(default_factory=dict)
-    """The last runs of each operation, the newest first."""
+    """The last runs of each operation, newest first."""
     open_jobs: list[Job] = field(default_factory=list)
     ended_jobs: list[Job] = field(default_factory=list)
-    """The newest first."""
+    """The last finished jobs, newest first."""
     last_check: Job | None = None
-    """The last job that has looked for damage, where files are too large for a page to look at them."""
+    """The last completed file check, read only if a file is too large to be checked by a page."""
     growth: list[Growth] | None = None
-    """The oldest first; None for those who may not see it."""
+    """The daily statistics, oldest first; None if the user may not view them."""
     rejects: Counter[str] = field(default_factory=Counter)
-    """How many are open, by domain; no more than a thousand are counted."""
+    """The number of open rejects by domain; counting stops at 1,001 rejects."""
     backup: datetime | None = None
-    """When the newest one was made."""
+    """When the newest backup was made."""
     free: int | None = None
+    """The free disk space in bytes."""
     clock: Clock | None = None
 
     is_one_file: bool = False
-    """Whether all of SQL is one file, whose size belongs to no domain."""
+    """Whether the database is one file, so that the domains have no sizes of their own."""
 
     @property
     def in_use(self) -> str:
-        """Which of the two stores is the one to plot."""
+        """The store that the charts show: `file` or `sql`."""
         return "file" if self.mode is Persistence.FILE else "sql"
 
 
 def look(user: Any, now: datetime) -> DashboardSnapshot:
-    """Return what somebody may see."""
+    """Return the snapshot for a user; it leaves out the data that the user may not view."""
     domains = [domain for domain in registered() if sees(user, domain)]
-    seen = {model: may_see(user, model) for model in (Run, Job, RetentionPolicy, Reject, Growth)}
+    visible = {model: may_see(user, model) for model in (Run, Job, RetentionPolicy, Reject, Growth)}
     policies = list(RetentionPolicy.objects.all()[:MOST_POLICIES])
-    found: dict[str, Any] = {"figures": figures(domains, policies, now)}
-    if seen[RetentionPolicy]:
-        found |= {"policies": policies, "clock": Clock.objects.first()}
-    if seen[Run]:
-        found |= {"runs": _runs(), "backup": newest_backup(app_settings.backup_directory()), "free": _free()}
-    if seen[Job]:
-        is_large = any(one.issues is None for one in found["figures"])
-        found |= _jobs() | ({"last_check": _last_check()} if is_large else {})
-    if seen[Growth]:
-        found["growth"] = _growth(domains, now)
-    if seen[Reject]:
-        found["rejects"] = _rejects(domains)
+    parts: dict[str, Any] = {"figures": figures(domains, policies, now)}
+    if visible[RetentionPolicy]:
+        parts |= {"policies": policies, "clock": Clock.objects.first()}
+    if visible[Run]:
+        parts |= {"runs": _runs(), "backup": newest_backup(app_settings.backup_directory()), "free": _free()}
+    if visible[Job]:
+        is_large = any(store.issues is None for store in parts["figures"])
+        parts |= _jobs() | ({"last_check": _last_check()} if is_large else {})
+    if visible[Growth]:
+        parts["growth"] = _growth(domains, now)
+    if visible[Reject]:
+        parts["rejects"] = _rejects(domains)
     backend = settings.TASKS["default"]["BACKEND"]
     return DashboardSnapshot(
         now=now,
         mode=app_settings.persistence(),
-        is_ours=seen[Run],
+        is_ours=visible[Run],
         is_one_file=connection.vendor == "sqlite",
         has_own_workers=not backend.endswith("ImmediateBackend"),
-        **found,
+        **parts,
     )
 
 
 def sees(user: Any, domain: Domain) -> bool:
-    """Tell whether somebody may see all rows of a domain, and so how many there are."""
+    """Return whether the user may view all records of a domain, which includes their number."""
     return all(may_see(user, model) for model in domain.models.values())
 
 

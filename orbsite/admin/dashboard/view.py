@@ -1,4 +1,4 @@
-"""The admin's first page: how the stores are, what was last done, what needs attention, and how it all grows."""
+"""The dashboard on the admin's index page: alerts, open jobs, stores, recent operations, and charts."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ _COMPACT = "compact"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """What one store has to say in a row."""
+    """A table cell with a figure of one store."""
 
     text: str
     at: datetime | None = None
-    """The moment that the text is about."""
+    """The time that the text describes."""
     tone: str = ""
-    """good, bad or quiet."""
+    """The style: `good`, `bad`, `odd`, `quiet`, or empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class FigureRow:
-    """A fact about both stores."""
+    """A table row with a figure of both stores."""
 
     label: str
     cells: list[Cell]
@@ -50,17 +50,17 @@ class FigureRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tile:
-    """What was last done of something."""
+    """The last completed run of an operation."""
 
     label: str
     at: datetime | None
     when: str
-    told: str = ""
+    details: str = ""
     links: list[Link] = field(default_factory=list)
 
 
 def urls(site: AdminSite) -> list[Any]:
-    """Return the address of the buttons; the page itself is the site's index."""
+    """Return the URL pattern of the buttons; the dashboard itself is the site's index page."""
 
     def start(request: HttpRequest, name: str) -> Any:
         operation, arguments = AT_ONCE.get(name, ("", {}))
@@ -74,7 +74,7 @@ def urls(site: AdminSite) -> list[Any]:
 
 
 def context(user: Any, now: datetime) -> dict[str, Any]:
-    """Return what the page shows to somebody; nothing of what they may not see."""
+    """Return the template context of the dashboard, limited to the data that the user may view."""
     snapshot, allowed = look(user, now), partial(may, user)
     plots = charts(snapshot)
     return {
@@ -86,7 +86,7 @@ def context(user: Any, now: datetime) -> dict[str, Any]:
         "in_use": snapshot.mode.value,
         "stores": list(_groups(snapshot)),
         "tiles": list(_tiles(snapshot, allowed)),
-        "under_way": [(job, _how_far(job)) for job in snapshot.open_jobs],
+        "open_jobs": [(job, _progress(job)) for job in snapshot.open_jobs],
         "charts": plots,
         "drawn": [plot.as_json() for plot in plots],
     }
@@ -94,71 +94,72 @@ def context(user: Any, now: datetime) -> dict[str, Any]:
 
 def _groups(snapshot: DashboardSnapshot) -> Iterator[tuple[str, list[FigureRow]]]:
     by_domain: dict[str, list[Figures]] = {}
-    for one in snapshot.figures:
-        by_domain.setdefault(one.domain.name, []).append(one)
+    for figures in snapshot.figures:
+        by_domain.setdefault(figures.domain.name, []).append(figures)
     for name, pair in by_domain.items():
-        yield name, list(_rows(snapshot, sorted(pair, key=lambda one: (FILE, SQL).index(one.store))))
+        yield name, list(_rows(snapshot, sorted(pair, key=lambda figures: (FILE, SQL).index(figures.store))))
 
 
 def _rows(snapshot: DashboardSnapshot, pair: Sequence[Figures]) -> Iterator[FigureRow]:
-    yield FigureRow("health", [_health(one) for one in pair])
-    names = list(dict.fromkeys(name for one in reversed(pair) for name in one.counts if name != "invalid"))
+    yield FigureRow("health", [_health(figures) for figures in pair])
+    names = list(dict.fromkeys(name for figures in reversed(pair) for name in figures.counts if name != "invalid"))
     names = names or [kind.plural for kind in pair[0].domain.kinds]
     for name in names:
-        yield FigureRow(name.replace("_", " "), [_number(one, name) for one in pair])
-    if any(one.counts.get("invalid") for one in pair):
-        yield FigureRow("not valid, or rejected", [_number(one, "invalid") for one in pair])
-    yield FigureRow("size", [_size(snapshot, one) for one in pair])
-    yield FigureRow("newest", [_moment(snapshot, one.newest) for one in pair])
-    if not all(one.is_small for one in pair):
-        yield FigureRow("counted", [_counted(snapshot, one) for one in pair])
+        yield FigureRow(name.replace("_", " "), [_number(figures, name) for figures in pair])
+    if any(figures.counts.get("invalid") for figures in pair):
+        yield FigureRow("invalid or rejected", [_number(figures, "invalid") for figures in pair])
+    yield FigureRow("size", [_size(snapshot, figures) for figures in pair])
+    yield FigureRow("newest record", [_moment(snapshot, figures.newest) for figures in pair])
+    if not all(figures.is_small for figures in pair):
+        yield FigureRow("counted", [_counted(snapshot, figures) for figures in pair])
 
 
-def _health(one: Figures) -> Cell:
-    tones = {"healthy": "good", "damaged": "bad", "look at it": "odd"}
-    words = {"none": "no file yet", "not looked at": "too large to look at here"}
-    return Cell(text=words.get(one.health, one.health), tone=tones.get(one.health, "quiet"))
+def _health(figures: Figures) -> Cell:
+    tones = {"healthy": "good", "damaged": "bad", "has issues": "odd"}
+    words = {"missing": "no file yet", "not checked": "too large to check here"}
+    return Cell(text=words.get(figures.health, figures.health), tone=tones.get(figures.health, "quiet"))
 
 
-def _number(one: Figures, name: str) -> Cell:
-    if name in one.counts:
-        return Cell(text=f"{one.counts[name]:,}")
-    if one.problem or not one.is_there or one.is_small:
+def _number(figures: Figures, name: str) -> Cell:
+    if name in figures.counts:
+        return Cell(text=f"{figures.counts[name]:,}")
+    if figures.problem or not figures.exists or figures.is_small:
         return Cell(text="-", tone="quiet")
     return Cell(text="not counted yet", tone="quiet")
 
 
-def _size(snapshot: DashboardSnapshot, one: Figures) -> Cell:
-    in_all = " in all" if one.store == SQL and snapshot.is_one_file else ""
-    return Cell(text=f"{filesizeformat(one.size)}{in_all}") if one.size else Cell(text="-", tone="quiet")
+def _size(snapshot: DashboardSnapshot, figures: Figures) -> Cell:
+    total = " in total" if figures.store == SQL and snapshot.is_one_file else ""
+    return Cell(text=f"{filesizeformat(figures.size)}{total}") if figures.size else Cell(text="-", tone="quiet")
 
 
 def _moment(snapshot: DashboardSnapshot, moment: datetime | None) -> Cell:
     return Cell(text="-", tone="quiet") if moment is None else Cell(text=_when(snapshot, moment), at=moment)
 
 
-def _counted(snapshot: DashboardSnapshot, one: Figures) -> Cell:
-    return Cell(text="just now", tone="quiet") if one.is_small else _moment(snapshot, one.as_of)
+def _counted(snapshot: DashboardSnapshot, figures: Figures) -> Cell:
+    return Cell(text="just now", tone="quiet") if figures.is_small else _moment(snapshot, figures.as_of)
 
 
 def _tiles(snapshot: DashboardSnapshot, allowed: May) -> Iterator[Tile]:
     if not snapshot.is_ours:
         return
-    for label, names, page_of in (
+    for label, names, form_link in (
         ("Migration", ("migrate", "import"), ("migrate", "Migrate…")),
         ("Verification", ("verify",), ("verify", "Verify…")),
     ):
         last = _last(snapshot, *names)
         at = last.finished_at if last else None
         links = [Link(f"Run {last.pk}", reverse("admin:orbsite_run_change", args=[last.pk]))] if last else []
-        told = _in_words(last) if last else ""
-        yield Tile(label=label, at=at, when=_when(snapshot, at), told=told, links=[*links, *form(allowed, *page_of)])
+        details = _counts_text(last) if last else ""
+        links = [*links, *form(allowed, *form_link)]
+        yield Tile(label=label, at=at, when=_when(snapshot, at), details=details, links=links)
     yield _compaction(snapshot, allowed)
     yield Tile(
         label="Backup",
         at=snapshot.backup,
         when=_when(snapshot, snapshot.backup),
-        told="the newest one" if snapshot.backup else "",
+        details="newest backup" if snapshot.backup else "",
         links=form(allowed, "backup", "Back up…"),
     )
 
@@ -172,7 +173,7 @@ def _compaction(snapshot: DashboardSnapshot, allowed: May) -> Tile:
         label="Compaction",
         at=max(known.values(), default=None),
         when=_when(snapshot, max(known.values(), default=None)),
-        told="; ".join(f"{name}: {_when(snapshot, moment)}" for name, moment in known.items())
+        details="; ".join(f"{name}: {_when(snapshot, moment)}" for name, moment in known.items())
         if len(known) > 1
         else "",
         links=form(allowed, "compact", "Compact…"),
@@ -184,13 +185,13 @@ def _last(snapshot: DashboardSnapshot, *names: str) -> Run | None:
     return max(runs, key=lambda run: run.pk, default=None)
 
 
-def _how_far(job: Job) -> str:
+def _progress(job: Job) -> str:
     expected = f" of {job.expected:,}" if job.expected else ""
     return f"{job.state}, {job.progress:,}{expected}" if job.progress or expected else job.state
 
 
-def _in_words(run: Run) -> str:
-    """Return what became of how many records."""
+def _counts_text(run: Run) -> str:
+    """Return the record counts of a run by outcome, such as `3 new, 2 replaced`."""
     totals: dict[str, int] = {}
     for counts in (counts for kinds in run.counts.values() for counts in kinds.values()):
         for what, number in counts.items():
@@ -201,7 +202,7 @@ def _in_words(run: Run) -> str:
 def _when(snapshot: DashboardSnapshot, moment: datetime | None) -> str:
     if moment is None:
         return "never"
-    told = ago(snapshot, moment)
+    age = ago(snapshot, moment)
     if moment > snapshot.now:
-        return "still to come"
-    return "just now" if told.startswith("0") else f"{told} ago"
+        return "in the future"
+    return "just now" if age.startswith("0") else f"{age} ago"

@@ -1,1 +1,1 @@
-"""Form fields. Imports storage alone."""
+"""Form fields of the admin. Imports only storage."""

@@ -1,7 +1,7 @@
-"""Form fields for lists: a row of inputs for each item, and the whole as JSON for whoever wants that.
+"""Form fields for lists: a row of inputs for each item, and the whole list as JSON for advanced edits.
 
-Rows work without a script: empty ones stand ready at the end, numbers say the order, and a box takes a row out. Each
-row carries its item as it was, so that whatever nobody changed stays as it is: unknown keys, and an item's own form.
+Rows work without scripts: there are empty rows at the end, a number sets the order, and a checkbox removes a row. Each
+row carries its original item, so that unchanged items keep their unknown keys and their form.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import msgspec
 from django import forms
 from django.forms.widgets import Script
+from typing_extensions import override
 
 from orbsite.admin.forms.fields import TreeField, lines_of
 from orbsite.storage.encoding import json_parser
@@ -22,7 +23,7 @@ from orbsite.storage.findings import ROOT
 from orbsite.storage.records.record import Value, declared, list_form
 
 MOST_ROWS = 500
-"""Beyond, there is only the JSON: a browser sends no more than so many inputs that the server takes."""
+"""Longer lists are edited only as JSON, because the server limits the number of inputs in a request."""
 _LAST = 1_000_000
 _TEXT, _OBJECT, _OTHER = "text", "object", "other"
 _LINES = tuple[str, ...]
@@ -30,73 +31,73 @@ _LINES = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One input of a row: a field of an item that is an object, or the item itself where it is text."""
+    """One input of a row: a field of an object, or a whole item that is text."""
 
     name: str
     label: str
     form: str
-    """`text`, `check`, or `lines`: a text a line."""
+    """`text`, `check`, or `lines` for one text per line."""
     value: Any = ""
     optional: bool = False
 
     @property
     def is_long(self) -> bool:
-        """Whether one line cannot hold it; browsers take line ends out of those."""
+        """Whether the input needs several lines, because browsers remove line ends from one-line inputs."""
         return self.form == "lines" or (isinstance(self.value, str) and re.search(r"[\r\n]", self.value) is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class ItemRow:
-    """One item, as it is shown."""
+    """The inputs of one item."""
 
     number: str
     form: str
     inputs: list[Input]
     was: str | None = None
-    """The item as JSON; None for an empty row."""
+    """The original item as JSON; None for an empty row."""
     others: str = ""
-    """Its keys that have no input, as JSON."""
+    """The keys of the item that have no input, as JSON."""
     shown: int | str = ""
-    """Its place, counted from 1."""
+    """The position of the item, counted from 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListItems:
-    """What a list holds: texts, objects of one kind, or both."""
+    """The item types of a list: texts, objects of one kind, or both."""
 
     texts: bool
     kind: type[Value] | None
     label: str
     fields: list[tuple[Input, Any]] = field(default_factory=list)
-    """The inputs of an object, each with what stands in it at first."""
+    """The inputs of an object, each with its initial value."""
 
     @classmethod
     def of(cls, declaration: Any, label: str) -> ListItems | None:
-        """Return what a field that is declared so holds, or None where it is no such list."""
+        """Return the item types of a declared field, or None if rows of inputs cannot edit it."""
         inner = typing.get_args(list_form(declaration))
         if len(inner) != 2 or inner[1] is not Ellipsis:  # noqa: PLR2004
             return None
         kinds = typing.get_args(inner[0]) or (inner[0],)
-        values = [one for one in kinds if isinstance(one, type) and issubclass(one, Value)]
-        if any(one is not str and one not in values for one in kinds) or len(values) > 1:
+        values = [item_type for item_type in kinds if isinstance(item_type, type) and issubclass(item_type, Value)]
+        if any(item_type is not str and item_type not in values for item_type in kinds) or len(values) > 1:
             return None
         kind = values[0] if values else None
         return cls(str in kinds, kind, label, [] if kind is None else list(_inputs(kind)))
 
     def rows(self, items: list[Any]) -> list[ItemRow]:
-        """Return a row for each item, and empty ones."""
+        """Return a row for each item, then empty rows for new items."""
         rows = [self._row(str(at), item) for at, item in enumerate(items)]
         empty = self.forms if self.kind else self.forms * 2
         return rows + [self.empty(str(len(rows) + at), form) for at, form in enumerate(empty)]
 
     def empty(self, number: str, form: str) -> ItemRow:
-        """Return a row for a new item."""
+        """Return an empty row for a new item of a form."""
         inputs = [Input(_TEXT, self.label, _TEXT)] if form == _TEXT else [_filled(one, at) for one, at in self.fields]
         return ItemRow(number, form, inputs)
 
     @property
     def forms(self) -> list[str]:
-        """The forms that a new item may have."""
+        """The forms of new items: `object`, `text`, or both."""
         return [_OBJECT] * (self.kind is not None) + [_TEXT] * self.texts
 
     def _row(self, number: str, item: Any) -> ItemRow:
@@ -111,7 +112,7 @@ class ListItems:
         return ItemRow(number, _OTHER, [], was, was, shown)
 
     def item(self, sent: dict[str, str]) -> tuple[bool, Any]:
-        """Return whether a row that was sent holds an item, and which. Raises jsontext.Malformed."""
+        """Return whether a submitted row has an item, and the item. Raises MalformedJSON for a broken original item."""
         was = json_parser.parse(sent["was"].encode()) if "was" in sent else None
         form = sent.get("form")
         if sent.get("remove") or (form not in self.forms and "was" not in sent):
@@ -124,24 +125,26 @@ class ListItems:
         return True, was
 
     def _object(self, sent: dict[str, str], was: dict[str, Any] | None) -> tuple[bool, Any]:
-        made, is_touched = dict(was or {}), False
-        for one, first in self.fields:
-            told = _told(one, sent)
-            shown = first if was is None else _shown(one, was.get(one.name))
-            is_same = told is None or (told == shown if one.form == "check" else lines_of(told) == lines_of(shown))
-            is_touched = is_touched or not is_same
+        item, is_changed = dict(was or {}), False
+        for one, initial in self.fields:
+            entered = _entered(one, sent)
+            shown = initial if was is None else _shown(one, was.get(one.name))
+            is_same = entered is None or (
+                entered == shown if one.form == "check" else lines_of(entered) == lines_of(shown)
+            )
+            is_changed = is_changed or not is_same
             if is_same and was is not None:
                 continue
-            value = _value(one, shown if told is None else told)
+            value = _value(one, shown if entered is None else entered)
             if value is None:
-                made.pop(one.name, None)
+                item.pop(one.name, None)
             else:
-                made[one.name] = value
-        return is_touched or was is not None, made
+                item[one.name] = value
+        return is_changed or was is not None, item
 
 
 class ListWidget(forms.Widget):
-    """Rows of inputs, and the JSON beside them."""
+    """A widget with a row of inputs for each item, and a text area with the list as JSON."""
 
     template_name = "console/list_widget.html"
     use_fieldset = True
@@ -155,11 +158,11 @@ class ListWidget(forms.Widget):
         self.items = items
 
     def id_for_label(self, id_: str) -> str:
-        """Return nothing: each input has a label of its own."""
+        """Return empty text, because each input has its own label."""
         return ""
 
+    @override
     def get_context(self, name: str, value: Any, attrs: Any) -> dict[str, Any]:
-        """Return what the template shows."""
         context = super().get_context(name, value, attrs)
         items = _list(value)
         context["widget"] |= {
@@ -170,7 +173,7 @@ class ListWidget(forms.Widget):
         return context
 
     def value_from_datadict(self, data: Any, files: Any, name: str) -> Any:
-        """Return the list as JSON: of the rows, or what was written as JSON where that is wanted."""
+        """Return the list as JSON, made from the rows or, if the user chose so, taken from the text area."""
         if f"{name}-rows" not in data or data.get(f"{name}-as-json"):
             return data.get(name)
         rows: dict[int, dict[str, str]] = {}
@@ -180,20 +183,20 @@ class ListWidget(forms.Widget):
                 rows.setdefault(int(match[1]), {})[match[2]] = data[key]
         sent = [rows[at] for at in sorted(rows, key=lambda at: (_place(rows[at]), at))]
         try:
-            found = [(*self.items.item(row), "was" not in row) for row in sent]
+            parsed = [(*self.items.item(row), "was" not in row) for row in sent]
         except (json_parser.MalformedJSON, UnicodeEncodeError):
-            return "[the rows were not sent as they were shown]"  # which is no JSON, and told as such
-        items = [item for is_there, item, _ in found if is_there]
-        _name([item for is_there, item, is_new in found if is_there and is_new], items, self.items.label)
+            return "[the rows were not sent as they were shown]"  # invalid JSON, so that the field reports an error
+        items = [item for has_item, item, _ in parsed if has_item]
+        _assign_ids([item for has_item, item, is_new in parsed if has_item and is_new], items, self.items.label)
         return json.dumps(items, ensure_ascii=False)
 
+    @override
     def value_omitted_from_data(self, data: Any, files: Any, name: str) -> bool:
-        """Tell whether nothing was sent."""
         return name not in data and f"{name}-rows" not in data
 
 
 class ListField(TreeField):
-    """A list that is edited row by row."""
+    """A list field with a row of inputs for each item."""
 
     def __init__(self, *, items: ListItems, **options: Any) -> None:
         super().__init__(**{**options, "widget": ListWidget(items)})
@@ -213,7 +216,7 @@ def _filled(one: Input, value: Any) -> Input:
 
 
 def _shown(one: Input, value: Any) -> Any:
-    """Return how an object's value stands in its input."""
+    """Return the value of an object's field as its input shows it."""
     if one.form == "check":
         return value is True
     if one.form == "lines":
@@ -221,22 +224,22 @@ def _shown(one: Input, value: Any) -> Any:
     return value if isinstance(value, str) else ""
 
 
-def _told(one: Input, sent: dict[str, str]) -> Any:
-    """Return what was sent for an input; None where nothing was."""
+def _entered(one: Input, sent: dict[str, str]) -> Any:
+    """Return the submitted value of an input, or None if it was not submitted."""
     return one.name in sent if one.form == "check" else sent.get(one.name)
 
 
-def _value(one: Input, told: Any) -> Any:
-    """Return the value of an input; None for one that is left out."""
+def _value(one: Input, entered: Any) -> Any:
+    """Return the value of an object's field, or None if the field is left out."""
     if one.form == "check":
-        return bool(told)
+        return bool(entered)
     if one.form == "lines":
-        return [line for line in lines_of(told).split("\n") if line] or (None if one.optional else [])
-    return None if one.optional and not told else lines_of(told)
+        return [line for line in lines_of(entered).split("\n") if line] or (None if one.optional else [])
+    return None if one.optional and not entered else lines_of(entered)
 
 
-def _name(new: list[Any], items: list[Any], label: str) -> None:
-    """Give new objects, whose id was left empty, one that is free."""
+def _assign_ids(new: list[Any], items: list[Any], label: str) -> None:
+    """Assign a free id to each new object without one."""
     taken = {str(item.get("id")) for item in items if isinstance(item, dict)}
     free = (name for number in range(1, 2 * len(items) + 2) if (name := f"{label}-{number}") not in taken)
     for item in new:
@@ -245,7 +248,7 @@ def _name(new: list[Any], items: list[Any], label: str) -> None:
 
 
 def _list(value: Any) -> list[Any] | None:
-    """Return the items that a text of JSON holds, where rows can be made of them."""
+    """Return the items of a list as JSON text, or None if the list can only be edited as JSON."""
     try:
         items = json_parser.parse(str(value).encode())
     except (json_parser.MalformedJSON, UnicodeEncodeError):

@@ -1,1 +1,1 @@
-"""Pages that start operations, and follow the jobs that do them."""
+"""Pages that start operations and show the progress and the results of their jobs."""

@@ -1,4 +1,4 @@
-"""What an export has written, to take away: its files in one archive, or one of them, a piece at a time."""
+"""Downloads of exports: all files in one zip archive, or one file. Both are streamed in chunks."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from django.contrib.admin import AdminSite
 from django.http import HttpRequest, StreamingHttpResponse
 from django.urls import path, reverse
 from django.views.decorators.http import require_POST
+from typing_extensions import override
 
 from orbsite.admin.auth import reauthentication
 from orbsite.admin.base import audit
 from orbsite.admin.base.permissions import may, page
-from orbsite.admin.jobs.start import confirmation, found, to_job
+from orbsite.admin.jobs.start import confirmation, get_job, to_job
 from orbsite.conf import app_settings
 from orbsite.models.jobs import Job
 from orbsite.storage.errors import DocumentRefused
@@ -30,12 +31,12 @@ from orbsite.storage.filesystem.directory import Directory
 from orbsite.storage.records.domain import registered
 
 _NAME = re.compile(r"export-[0-9]{8}T[0-9]{6,12}Z", re.ASCII)
-_PIECE = 1 << 18
+_CHUNK_BYTES = 1 << 18
 _PRIVATE = (stat.S_IFREG | 0o600) << 16
 
 
 def urls(site: AdminSite) -> list[Any]:
-    """Return the address of the exports."""
+    """Return the URL pattern of the downloads."""
 
     def allowed(request: HttpRequest) -> bool:
         return may(request.user, "export")
@@ -45,116 +46,120 @@ def urls(site: AdminSite) -> list[Any]:
 
 @require_POST
 def download(request: HttpRequest, number: int) -> Any:
-    """Send what a job has exported, and note who took it."""
-    job = found(request, number)
+    """Send the files of an export job, and write the download to the audit log."""
+    job = get_job(request, number)
     to = reverse("admin:job", args=[job.pk])
     if confirm := confirmation(request, job.operation, job.arguments, to=to):
         return confirm
-    wanted = request.POST.get("domain")
-    place = place_of(job)
-    files = [] if place is None else [one for one in files_in(place) if wanted in (None, one[0])]
-    if place is None or not files:
-        messages.error(request, "The files are not here: removed, or on the host of the worker. Start the job again.")
+    domain = request.POST.get("domain")
+    directory = export_directory(job)
+    files = [] if directory is None else [entry for entry in files_in(directory) if domain in (None, entry[0])]
+    if directory is None or not files:
+        messages.error(
+            request,
+            "The exported files are not on this server: they were deleted, or they are on the worker's host. "
+            "Start the job again.",
+        )
         return to_job(job)
     if confirm := reauthentication.ask_for_many(request, _exported(job), to):
         return confirm
-    audit.note(request, "download", subject=job.pk, directory=place.name, domains=[name for name, _ in files])
-    if wanted is not None:
+    audit.note(request, "download", subject=job.pk, directory=directory.name, domains=[name for name, _ in files])
+    if domain is not None:
         file = files[0][1]
-        answer = StreamingHttpResponse(_pieces(place, file), content_type="application/json")
-        name = f"{place.name}-{file.name}"
+        answer = StreamingHttpResponse(_chunks(directory, file), content_type="application/json")
+        name = f"{directory.name}-{file.name}"
     else:
         moment = job.finished_at or job.created_at
         answer = StreamingHttpResponse(
-            zipped(place, [file for _, file in files], moment), content_type="application/zip"
+            zipped(directory, [file for _, file in files], moment), content_type="application/zip"
         )
-        name = f"{place.name}.zip"
+        name = f"{directory.name}.zip"
     answer["Content-Disposition"] = f'attachment; filename="{name}"'
     return answer
 
 
 def _exported(job: Job) -> int:
-    """Return how many records an export has written."""
+    """Return the number of records in an export."""
     domains = (job.result or {}).get("domains", {})
     return sum(int(counts.get("exported", 0)) for counts in domains.values())
 
 
-def place_of(job: Job) -> Path | None:
-    """Return the directory that an export has written to; None where a job has none, or names no such directory."""
+def export_directory(job: Job) -> Path | None:
+    """Return the directory of an export job, or None if the job has none or its name is not valid."""
     name = (job.result or {}).get("directory")
     if job.operation != "export" or not isinstance(name, str) or not _NAME.fullmatch(name):
         return None
     return app_settings.backup_directory() / name
 
 
-def files_in(place: Path) -> list[tuple[str, PurePosixPath]]:
-    """Return the domains of which there is a file, and the files' places."""
-    there = []
+def files_in(directory: Path) -> list[tuple[str, PurePosixPath]]:
+    """Return the domains that have a file in an export's directory, with the files' relative paths."""
+    files = []
     for domain in registered():
         with ExitStack() as stack:
             try:
-                _opened(stack, place, domain.file)
+                _open(stack, directory, domain.file)
             except (FileNotFoundError, DocumentRefused):
                 continue
-            there.append((domain.name, domain.file))
-    return there
+            files.append((domain.name, domain.file))
+    return files
 
 
-def zipped(place: Path, files: list[PurePosixPath], moment: datetime) -> Iterator[bytes]:
-    """Yield an archive of files; nothing of it is ever on the disk, and no more than a piece in memory."""
+def zipped(directory: Path, files: list[PurePosixPath], moment: datetime) -> Iterator[bytes]:
+    """Yield a zip archive of files in chunks; it is never written to disk, and only one chunk is in memory."""
     sink = _Sink()
     with ZipFile(sink, "w", ZIP_DEFLATED) as archive:
         for file in files:
-            known = ZipInfo(str(file), moment.timetuple()[:6])
-            known.compress_type, known.external_attr = ZIP_DEFLATED, _PRIVATE
-            with archive.open(known, "w", force_zip64=True) as member:
-                for piece in _pieces(place, file):
-                    member.write(piece)
-                    yield sink.taken()
-    yield sink.taken()
+            info = ZipInfo(str(file), moment.timetuple()[:6])
+            info.compress_type, info.external_attr = ZIP_DEFLATED, _PRIVATE
+            with archive.open(info, "w", force_zip64=True) as member:
+                for chunk in _chunks(directory, file):
+                    member.write(chunk)
+                    yield sink.take()
+    yield sink.take()
 
 
-def _pieces(place: Path, file: PurePosixPath) -> Iterator[bytes]:
+def _chunks(directory: Path, file: PurePosixPath) -> Iterator[bytes]:
     with ExitStack() as stack:
-        opened = _opened(stack, place, file)
-        while piece := opened.read(_PIECE):
-            yield piece
+        opened = _open(stack, directory, file)
+        while chunk := opened.read(_CHUNK_BYTES):
+            yield chunk
 
 
-def _opened(stack: ExitStack, place: Path, file: PurePosixPath) -> BinaryIO:
-    """Open a plain file of ours, by no link. Raises FileNotFoundError and DocumentRefused."""
-    directory = stack.enter_context(Directory.open(place))
+def _open(stack: ExitStack, directory: Path, file: PurePosixPath) -> BinaryIO:
+    """Open a regular file without following links. Raises FileNotFoundError, or DocumentRefused for other files."""
+    parent = stack.enter_context(Directory.open(directory))
     for name in file.parts[:-1]:
-        directory = stack.enter_context(directory.enter(name))
+        parent = stack.enter_context(parent.enter(name))
     try:
-        opened = stack.enter_context(os.fdopen(directory.fs.open_for_reading(file.name, directory.descriptor), "rb"))
+        opened = stack.enter_context(os.fdopen(parent.fs.open_for_reading(file.name, parent.descriptor), "rb"))
     except FileNotFoundError:
         raise
     except OSError as problem:
-        raise DocumentRefused(f"{place.name}/{file} cannot be read ({problem.strerror})") from problem
+        raise DocumentRefused(f"{directory.name}/{file} cannot be read: {problem.strerror}") from problem
     if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
-        raise DocumentRefused(f"{place.name}/{file} is no plain file")
+        raise DocumentRefused(f"{directory.name}/{file} is not a regular file")
     return opened
 
 
 class _Sink(io.RawIOBase):
-    """Takes what an archive writes, until it is taken away."""
+    """A write-only stream that collects the bytes of an archive until `take` returns them."""
 
     def __init__(self) -> None:
         super().__init__()
         self._written: list[bytes] = []
 
+    @override
     def writable(self) -> bool:
-        """It can only be written to, from the beginning to the end."""
         return True
 
+    @override
     def write(self, data: Any) -> int:
-        """Keep it."""
         self._written.append(bytes(data))
         return len(data)
 
-    def taken(self) -> bytes:
-        """Return what was written since."""
+    def take(self) -> bytes:
+        """Return and clear the bytes written since the last call."""
         data = b"".join(self._written)
         self._written.clear()
         return data

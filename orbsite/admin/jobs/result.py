@@ -1,4 +1,4 @@
-"""What came of a job, made ready to be shown: tables of counts, facts, findings, and records before and after."""
+"""The result of a job as its page shows it: tables of counts, details, findings, and diffs of sample records."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from orbsite.admin.diff import FieldDiff, as_text, differences_of_json
 from orbsite.storage.records.domain import registered
 
 MOST_FINDINGS = 200
-_WORDS = {
-    "new": "would be new",
+_OUTCOMES = {
+    "new": "would be added",
     "replaced": "would be changed",
-    "kept": "would be kept as it is in SQL",
+    "kept": "would stay unchanged in SQL",
     "rejected": "would be rejected",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """What became of one domain."""
+    """The record counts and details of one domain."""
 
     domain: str
     columns: list[str] = field(default_factory=list)
@@ -33,7 +33,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What an operation has told."""
+    """The result of an operation."""
 
     run: int | None
     ok: bool
@@ -41,22 +41,22 @@ class Result:
     tables: list[Table]
     findings: list[dict[str, str]]
     left_out: int
-    """How many findings are not shown."""
+    """The number of findings that are not shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What would become of one record."""
+    """One record of a preview, with the diff that the operation would make."""
 
     path: str
     key: str
     reason: str
     parts: list[FieldDiff]
-    """The fields that differ, or all of a record that is new."""
+    """The fields that differ, or all fields of a new record."""
 
 
 def of_result(result: dict[str, Any]) -> Result:
-    """Return a report as a page shows it."""
+    """Return the view of a job's result."""
     findings = result.get("findings") or []
     more = int(result.get("more_findings") or 0)
     others = {name: value for name, value in result.items() if name in ("backup", "directory", "tombstones", "removed")}
@@ -71,17 +71,18 @@ def of_result(result: dict[str, Any]) -> Result:
 
 
 def of_samples(samples: Iterable[dict[str, Any]], user: Any) -> Iterator[tuple[str, list[Sample]]]:
-    """Yield the records of each outcome that somebody may see, under a heading."""
+    """Yield a heading and the samples for each kind and outcome, for the kinds that the user may view."""
     models = {kind.plural: model for domain in registered() for kind, model in domain.models.items()}
-    seen = [one for one in samples if one["kind"] in models and may_see(user, models[one["kind"]])]
-    order = list(_WORDS)
-    seen.sort(key=lambda one: (one["kind"], order.index(one["what"]) if one["what"] in order else len(order)))
-    for (kind, what), group in groupby(seen, key=lambda one: (one["kind"], one["what"])):
-        yield f"{kind.replace('_', ' ').capitalize()}: {_WORDS.get(what, what)}", [_sample(one) for one in group]
+    visible = [sample for sample in samples if sample["kind"] in models and may_see(user, models[sample["kind"]])]
+    order = list(_OUTCOMES)
+    visible.sort(key=lambda it: (it["kind"], order.index(it["what"]) if it["what"] in order else len(order)))
+    for (kind, what), group in groupby(visible, key=lambda sample: (sample["kind"], sample["what"])):
+        heading = f"{kind.replace('_', ' ').capitalize()}: {_OUTCOMES.get(what, what)}"
+        yield heading, [_sample(sample) for sample in group]
 
 
 def facts_of(values: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return names and values as texts."""
+    """Return names and values as display texts."""
     return [(name.replace("_", " "), _text(value)) for name, value in values.items()]
 
 
@@ -92,13 +93,13 @@ def _table(domain: str, section: dict[str, Any]) -> Table:
     columns = list(dict.fromkeys(what for counts in kinds.values() for what in counts))
     rows = [(kind, [int(counts.get(what, 0)) for what in columns]) for kind, counts in kinds.items()]
     others = {name: value for name, value in section.items() if name != "kinds" and name not in columns}
-    return Table(domain, [one.replace("_", " ") for one in columns], rows, facts_of(others))
+    return Table(domain, [column.replace("_", " ") for column in columns], rows, facts_of(others))
 
 
-def _sample(one: dict[str, Any]) -> Sample:
-    before, after = one["before"], one["after"]
-    parts = [as_text("As it stands", after)] if isinstance(after, str) else differences_of_json(before, after)
-    return Sample(one["path"], one["key"], one["reason"], parts)
+def _sample(sample: dict[str, Any]) -> Sample:
+    before, after = sample["before"], sample["after"]
+    parts = [as_text("Stored text", after)] if isinstance(after, str) else differences_of_json(before, after)
+    return Sample(sample["path"], sample["key"], sample["reason"], parts)
 
 
 def _text(value: Any) -> str:

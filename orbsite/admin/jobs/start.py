@@ -1,4 +1,4 @@
-"""What all pages that start work have in common: who may, the password where it weighs, and nothing twice."""
+"""Starting jobs from pages: the permission check, the confirmation, and the check for an identical open job."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ OPEN = (Job.State.QUEUED, Job.State.RUNNING)
 
 
 def start(request: HttpRequest, operation: str, arguments: dict[str, Any], *, back: str) -> HttpResponseRedirect:
-    """Queue an operation and go to its job's page; `back` is where to go when the password has to be told first.
+    """Queue an operation and redirect to its job's page.
 
-    The very same work is not queued twice: whoever asks for what waits or runs already is shown that.
+    If the password has to be confirmed first, or the operation refuses its arguments, the user goes to `back`. If a job
+    with the same operation and arguments is queued or running, no second one is queued, and the user goes to its page.
     """
     if not may(request.user, operation):
         raise Http404
     if page := confirmation(request, operation, arguments, to=back):
         return page
-    waiting = Job.objects.filter(operation=operation, arguments=arguments, state__in=OPEN).only("pk").first()
-    if waiting is not None:
-        messages.info(request, "This is under way already; nothing else was started.")
-        return to_job(waiting)
+    open_job = Job.objects.filter(operation=operation, arguments=arguments, state__in=OPEN).only("pk").first()
+    if open_job is not None:
+        messages.info(request, "This job is already queued or running. No second job was started.")
+        return to_job(open_job)
     try:
         job = jobs.start(operation, arguments, now=utc_now, **who(request))
     except OrbError as problem:
@@ -46,38 +47,38 @@ def start(request: HttpRequest, operation: str, arguments: dict[str, Any], *, ba
 def confirmation(
     request: HttpRequest, operation: str, arguments: dict[str, Any], *, to: str = ""
 ) -> HttpResponseRedirect | None:
-    """Return the way to the page that asks for the password, where the work weighs so much; None where it was told."""
+    """Return a redirect to the confirmation page if the operation needs one, or None if it can start now."""
     if needs_confirmation(operation, arguments) or (operation == "export" and _are_many(arguments)):
         return reauthentication.ask(request, to=to)
     return None
 
 
 def _are_many(arguments: dict[str, Any]) -> bool:
-    """Tell whether there are more records of a user than are taken unasked; where nobody can tell, there are."""
-    most = reauthentication.MOST_TAKEN
-    found = 0
+    """Return whether an export has more records than need no confirmation; True if they cannot be counted."""
+    most = reauthentication.MOST_EXPORTED
+    number = 0
     try:
         for domain in registered(arguments.get("only")):
             store = open_store(domain)
             for kind in domain.kinds:
-                found += len(list(store.find(kind, {"user_id": str(arguments.get("user"))}, limit=most + 1)))
+                number += len(list(store.find(kind, {"user_id": str(arguments.get("user"))}, limit=most + 1)))
     except (OrbError, DatabaseError):
         return True
-    return found > most
+    return number > most
 
 
 def who(request: HttpRequest) -> dict[str, str]:
-    """Return who asks, and from where."""
+    """Return the actor and the client address of a request."""
     return {"actor": request.user.get_username(), "address": of_client(request)}
 
 
 def to_job(job: Job) -> HttpResponseRedirect:
-    """Go to a job's page."""
+    """Return a redirect to a job's page."""
     return HttpResponseRedirect(reverse("admin:job", args=[job.pk]))
 
 
-def found(request: HttpRequest, number: int, *without: str) -> Job:
-    """Return a job that somebody may see, without some of what is large."""
+def get_job(request: HttpRequest, number: int, *without: str) -> Job:
+    """Return a job without the fields in `without`. Raises Http404 if there is none or the user may not view it."""
     job = Job.objects.defer(*without).filter(pk=number).first() if number < 2**63 else None
     if job is None or not (may_see(request.user, Job) or may(request.user, job.operation)):
         raise Http404

@@ -1,4 +1,4 @@
-"""Pages of what can be started: a list, and for each operation a form made from its declaration."""
+"""The list of operations, and for each operation a form that is generated from its declaration."""
 
 from __future__ import annotations
 
@@ -31,44 +31,44 @@ from orbsite.storage.clock import utc_now
 from orbsite.storage.errors import OrbError
 
 GROUPS = (
-    ("Move", ("migrate", "verify", "rollback", "import")),
+    ("Migration", ("migrate", "verify", "rollback", "import")),
     ("Files", ("validate", "check", "repair", "compact", "cleanup")),
-    ("Take away and keep", ("export", "backup")),
+    ("Export and backup", ("export", "backup")),
     ("Retention", ("preview", "maintain")),
-    ("Rows", ("sanitize", "index", "measure", "erase")),
+    ("Records", ("sanitize", "index", "measure", "erase")),
 )
 _LATEST = 10
 
 
 def urls(site: AdminSite) -> list[Any]:
-    """Return the addresses of these pages."""
+    """Return the URL patterns of these pages."""
 
-    def every(request: HttpRequest) -> Any:
+    def show_list(request: HttpRequest) -> Any:
         context = {"title": "Operations", "groups": list(_groups(request.user)), "jobs": _latest(request)}
         return TemplateResponse(request, "console/operations.html", site.each_context(request) | context)
 
-    def one(request: HttpRequest, name: str) -> Any:
-        return _one(request, name, site)
+    def show_form(request: HttpRequest, name: str) -> Any:
+        return _operation_form(request, name, site)
 
     return [
-        path("console/operations/", page(site, every, allowed=may_look), name="operations"),
-        path("console/operations/<slug:name>/", _bounded(page(site, one, allowed=may_look)), name="operation"),
+        path("console/operations/", page(site, show_list, allowed=may_look), name="operations"),
+        path("console/operations/<slug:name>/", _limit_body(page(site, show_form, allowed=may_look)), name="operation"),
     ]
 
 
 class ImportForm(ArgumentsForm):
-    """The same for an import, for which a database is uploaded, or chosen among those that are there."""
+    """The form of an import, with a file upload or a choice among the databases on the server."""
 
     file = forms.FileField(
         required=False,
         allow_empty_file=False,
-        label="Upload",
-        help_text="The SQLite file of the earlier system, orb.db; it is only read.",
+        label="Upload a database",
+        help_text="The SQLite file of the earlier system, orb.db. The import does not change it.",
     )
     field_order = ("file", "upload")
 
     def clean(self) -> dict[str, Any]:
-        """Keep what is uploaded, privately, under a name of ours. Raises ValidationError."""
+        """Save the uploaded file in a private file with a generated name. Raises ValidationError."""
         if not self.errors:
             file = self.cleaned_data.pop("file", None)
             if file is not None:
@@ -79,47 +79,47 @@ class ImportForm(ArgumentsForm):
                 except OrbError as problem:
                     raise ValidationError(str(problem)) from problem
             if not self.cleaned_data.get("upload"):
-                raise ValidationError("Upload a database, or choose one that is there.")
+                raise ValidationError("Upload a database, or choose one from the list.")
         return super().clean()
 
 
-def _one(request: HttpRequest, name: str, site: AdminSite) -> Any:
+def _operation_form(request: HttpRequest, name: str, site: AdminSite) -> Any:
     kind = catalog.OPERATIONS.get(name)
     if kind is None or not may(request.user, name):
         raise Http404
-    if needs_confirmation(name, {"user": "anybody"}) and (confirm := reauthentication.ask(request)):
+    if needs_confirmation(name, {"user": "example"}) and (confirm := reauthentication.ask(request)):
         return confirm
     make: Any = ImportForm if name == "import" else ArgumentsForm
     if request.method == "POST":
         form = make(kind, request.POST, files=request.FILES)
         if form.is_valid():
-            wanted = looking if can_look(kind) else acting
-            arguments = wanted(kind, form.arguments)
+            prepare = looking if can_look(kind) else acting
+            arguments = prepare(kind, form.arguments)
             return start(request, name, arguments, back=address_of(name, arguments))
     else:
         form = make(kind, given=request.GET)
     context = {
         "title": capfirst(name),
-        "said": kind.__doc__,
+        "description": kind.__doc__,
         "form": form,
         "can_look": can_look(kind),
         "upload_ticket": ticket_for(request) if form.is_multipart() else "",
-        "is_final": needs_confirmation(name, {"user": "anybody"}),
+        "is_final": needs_confirmation(name, {"user": "example"}),
     }
     return TemplateResponse(request, "console/operation.html", site.each_context(request) | context)
 
 
 def address_of(name: str, arguments: dict[str, Any]) -> str:
-    """Return the address of an operation's form, filled in."""
+    """Return the URL of an operation's form with the arguments filled in."""
     given = {key: ",".join(map(str, value)) if isinstance(value, list) else value for key, value in arguments.items()}
     texts = {key: str(value).lower() if isinstance(value, bool) else value for key, value in given.items()}
     return f"{reverse('admin:operation', args=[name])}{'?' if texts else ''}{urlencode(texts)}"
 
 
-def _bounded(view: View) -> View:
-    """Refuse a body that is too large, or large and not allowed, before anything reads it.
+def _limit_body(view: View) -> View:
+    """Decorate a view so that it refuses too large and unauthorized request bodies before they are read.
 
-    The view itself looks at the token against forgery, which stands in the body.
+    The view itself checks the CSRF token in the body.
     """
 
     @csrf_exempt
@@ -133,8 +133,8 @@ def _bounded(view: View) -> View:
         if length > most:
             messages.error(
                 request,
-                f"That is more than {most:,} bytes (ORB_MAX_UPLOAD_BYTES), and was not taken. Put the file into "
-                "uploads/ under ORB_BACKUP_DIR, and choose it here.",
+                f"The upload was refused, because it is larger than {most:,} bytes (ORB_MAX_UPLOAD_BYTES). "
+                "Copy the file to uploads/ under ORB_BACKUP_DIR, then choose it from the list.",
             )
             return HttpResponseRedirect(request.path)
         return view(request, *arguments, **named)
@@ -145,26 +145,26 @@ def _bounded(view: View) -> View:
 def _groups(user: Any) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     grouped = {name for _, names in GROUPS for name in names}
     others = tuple(name for name in catalog.OPERATIONS if name not in grouped)
-    for title, names in (*GROUPS, ("Others", others)):
-        offered = [name for name in names if name in catalog.OPERATIONS and may(user, name)]
-        if offered:
-            yield title, [_told(name) for name in offered]
+    for title, names in (*GROUPS, ("Other operations", others)):
+        permitted = [name for name in names if name in catalog.OPERATIONS and may(user, name)]
+        if permitted:
+            yield title, [_description(name) for name in permitted]
 
 
-def _told(name: str) -> dict[str, Any]:
+def _description(name: str) -> dict[str, Any]:
     kind = catalog.OPERATIONS[name]
-    return {"name": name, "said": kind.__doc__, "can_look": can_look(kind)}
+    return {"name": name, "description": kind.__doc__, "can_look": can_look(kind)}
 
 
 def _latest(request: HttpRequest) -> list[Job]:
-    """Return the jobs under way, and those that were started last."""
+    """Return the queued and running jobs, then the latest finished jobs."""
     if not may_see(request.user, Job):
         return []
     rows = Job.objects.defer("so_far", "result", "samples")
-    under_way = list(rows.filter(state__in=OPEN)[:_LATEST])
-    return [*under_way, *rows.exclude(state__in=OPEN)[:_LATEST]]
+    open_jobs = list(rows.filter(state__in=OPEN)[:_LATEST])
+    return [*open_jobs, *rows.exclude(state__in=OPEN)[:_LATEST]]
 
 
 def may_look(request: HttpRequest) -> bool:
-    """Tell whether there is anything on these pages for somebody."""
+    """Return whether the user may view jobs or start at least one operation."""
     return may_see(request.user, Job) or any(may(request.user, name) for name in catalog.OPERATIONS)

@@ -1,1 +1,1 @@
-"""Pages of records: lists, editing, history, and removal into the undo window."""
+"""Admin pages of records: lists, search, editing, history, and removed records that can be restored."""

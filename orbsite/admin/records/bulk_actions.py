@@ -1,4 +1,4 @@
-"""What is done to the rows that are chosen in a list: tags, and removal into the undo window."""
+"""Bulk actions on the selected rows of a list: adding and removing tags, and removing records."""
 
 from __future__ import annotations
 
@@ -29,45 +29,47 @@ from orbsite.storage.records.record import Key
 from orbsite.storage.sql.store import SqlStore
 
 MOST = 10_000
-"""So many rows are changed at once, in one transaction; more is a matter of policies."""
+"""The number of rows that one action changes in one transaction; retention policies remove any number."""
 _LISTED = 20
 _ENCODED = "orb-id:"
 _BOX = ModelAdmin.action_checkbox
 
 
 class ReasonForm(forms.Form):
-    """Why something is done."""
+    """A form for the reason of a change."""
 
     reason = ExactTextField(
-        required=False, max_length=200, label="Why", help_text="May stay empty; the history of each record shows it."
+        required=False, max_length=200, label="Reason", help_text="Optional. The history of each record shows it."
     )
 
 
 class TagsForm(ReasonForm):
-    """Tags, and why."""
+    """A form for tags and the reason of a change."""
 
     tags = ExactTextField(
-        widget=forms.Textarea({"rows": 4}), label="Tags", help_text="One a line, letter by letter as in the records."
+        widget=forms.Textarea({"rows": 4}),
+        label="Tags",
+        help_text="One tag per line, spelled exactly as in the records.",
     )
     field_order = ("tags", "reason")
 
     def clean_tags(self) -> tuple[str, ...]:
-        """Return the tags, each once."""
-        tags = tuple(dict.fromkeys(one for one in self.cleaned_data["tags"].split("\n") if one))
+        """Return the tags without duplicates. Raises ValidationError if there are none."""
+        tags = tuple(dict.fromkeys(tag for tag in self.cleaned_data["tags"].split("\n") if tag))
         if not tags:
-            raise forms.ValidationError("Write at least one tag.")
+            raise forms.ValidationError("Enter at least one tag.")
         return tags
 
 
 class BulkActionsMixin(ModelAdmin):
-    """A list whose rows are records, and what can be done to those that are chosen."""
+    """A list of records with bulk actions on the selected rows."""
 
     actions: tuple[str, ...] = ("delete_selected",)
 
     @property
     def domain(self) -> Domain:
         """The domain that the rows belong to."""
-        return next(one for one in registered() if self.model in one.models.values())
+        return next(domain for domain in registered() if self.model in domain.models.values())
 
     @property
     def store(self) -> SqlStore:
@@ -76,20 +78,20 @@ class BulkActionsMixin(ModelAdmin):
 
     @property
     def names(self) -> tuple[str, str]:
-        """The names of the domain and of the kind of record."""
+        """The name of the domain and the plural name of the kind of record."""
         return self.domain.name, self.model.kind.plural
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
-        """Read which rows were chosen, as the boxes of the list tell it."""
+        """Decode the primary keys of the selected rows, and drop values that cannot be primary keys."""
         if request.method == "POST":
             posted = request.POST.copy()
-            chosen, across = map(_chosen, posted.getlist(ACTION_CHECKBOX_NAME)), posted.get("select_across") == "1"
-            posted.setlist(ACTION_CHECKBOX_NAME, [one for one in chosen if across or self._is_key(one)])
+            keys, across = map(_decoded_key, posted.getlist(ACTION_CHECKBOX_NAME)), posted.get("select_across") == "1"
+            posted.setlist(ACTION_CHECKBOX_NAME, [key for key in keys if across or self._is_key(key)])
             request.POST = posted  # type: ignore[assignment]
         return super().changelist_view(request, extra_context)
 
     def _is_key(self, text: str) -> bool:
-        """Tell whether a row can have this primary key: a page of an earlier version may hold others."""
+        """Return whether a text is a valid primary key; an open page of an earlier version may send other values."""
         try:
             self.model._meta.pk.to_python(text)
         except ValidationError:
@@ -98,31 +100,31 @@ class BulkActionsMixin(ModelAdmin):
 
     @admin.display(description=getattr(_BOX, "short_description", ""))
     def action_checkbox(self, obj: Any) -> Any:
-        """Return the box that chooses a row, also one whose id holds line ends, which browsers change."""
+        """Return the checkbox that selects a row; it also works for ids with line ends, which browsers change."""
         box = forms.CheckboxInput({"class": "action-select", "aria-label": f"Select this row for an action: {obj}"})
         box.check_test = lambda value: False  # noqa: ARG005 -- Django's own signature
-        return box.render(ACTION_CHECKBOX_NAME, _choice(str(obj.pk)))
+        return box.render(ACTION_CHECKBOX_NAME, _encoded_key(str(obj.pk)))
 
     @admin.action(description="Remove selected %(verbose_name_plural)s", permissions=["delete"])
     def delete_selected(self, request: HttpRequest, queryset: Any) -> Any:
-        """Remove rows into the undo window, once somebody has seen how many they are."""
+        """Remove the selected rows after a confirmation page; they can be restored during the undo window."""
 
-        def act(keys: list[Key], told: dict[str, Any]) -> str:
-            number = self.remove(request, keys, told["reason"])
-            return f"{number} were removed. They can be brought back while they are under “What was removed”."
+        def act(keys: list[Key], data: dict[str, Any]) -> str:
+            number = self.remove(request, keys, data["reason"])
+            return f"Removed {number} records. To restore them, open “Removed records” before the undo window ends."
 
         return self.asked(request, queryset, ReasonForm, act, "Remove")
 
     @admin.action(description="Add tags to selected %(verbose_name_plural)s", permissions=["change"])
     def tag(self, request: HttpRequest, queryset: Any) -> Any:
-        """Add tags to rows, after those that they have."""
+        """Append tags to the tags of the selected rows."""
         return self._retag(request, queryset, "Add tags", lambda old, new: tuple(dict.fromkeys((*old, *new))))
 
-    @admin.action(description="Take tags from selected %(verbose_name_plural)s", permissions=["change"])
+    @admin.action(description="Remove tags from selected %(verbose_name_plural)s", permissions=["change"])
     def untag(self, request: HttpRequest, queryset: Any) -> Any:
-        """Take tags away from rows."""
+        """Remove tags from the selected rows."""
         return self._retag(
-            request, queryset, "Take tags", lambda old, gone: tuple(one for one in old if one not in gone)
+            request, queryset, "Remove tags", lambda old, removed: tuple(tag for tag in old if tag not in removed)
         )
 
     def asked(
@@ -133,20 +135,24 @@ class BulkActionsMixin(ModelAdmin):
         act: Callable[[list[Key], dict[str, Any]], str],
         title: str,
     ) -> Any:
-        """Ask what is to be done with the chosen rows, and do it to as many as were shown, or ask again.
+        """Show a confirmation page; when it is submitted, run `act` on the selected rows.
 
-        `act` gets the keys and what the form says, and returns what to say of it.
+        `act` gets the keys and the form's data, and returns the success message. If the number of selected rows has
+        changed since the page was shown, nothing is done and the page is shown again.
         """
         keys = list(queryset.values_list(*self.model.kind.key_fields)[: MOST + 1])
         if len(keys) > MOST:
-            said = f"More than {MOST} rows are chosen, and nothing was done. Choose fewer; a policy removes any number."
-            self.message_user(request, said, messages.ERROR)
+            message = (
+                f"Nothing was changed, because more than {MOST} rows are selected. Select fewer rows. "
+                "To remove any number of records, use a retention policy."
+            )
+            self.message_user(request, message, messages.ERROR)
             return None
         is_sent = "apply" in request.POST
         is_same = is_sent and request.POST.get("number") == str(len(keys))
         bound = form(request.POST if is_sent else None)
         if not is_same or not bound.is_valid():
-            context = self._asking(request, keys, bound, title) | {"is_other": is_sent and not is_same}
+            context = self._confirmation_context(request, keys, bound, title) | {"is_other": is_sent and not is_same}
             return TemplateResponse(request, "console/selected.html", context)
         try:
             self.message_user(request, act(keys, bound.cleaned_data), messages.SUCCESS)
@@ -155,14 +161,16 @@ class BulkActionsMixin(ModelAdmin):
         return None
 
     def remove(self, request: HttpRequest, keys: Sequence[Key], reason: str) -> int:
-        """Remove records into the undo window, note it in the trail, and return how many there were."""
-        report = remove(self.store, self.model.kind, keys, hand=hand_of(request, reason))
+        """Remove records, write it to the audit log, and return how many there were; they can be restored later."""
+        report = remove(self.store, self.model.kind, keys, hand=actor_of(request, reason))
         number = _total(report, "removed")
         audit.note(request, "records removed", subject="/".join(self.names), run=report.run, records=number)
         return number
 
-    def _asking(self, request: HttpRequest, keys: list[Key], form: forms.Form, title: str) -> dict[str, Any]:
-        chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
+    def _confirmation_context(
+        self, request: HttpRequest, keys: list[Key], form: forms.Form, title: str
+    ) -> dict[str, Any]:
+        selected = request.POST.getlist(ACTION_CHECKBOX_NAME)
         return self.admin_site.each_context(request) | {
             "title": f"{title}: {len(keys)} {self.opts.verbose_name_plural}",
             "button": title,
@@ -172,7 +180,7 @@ class BulkActionsMixin(ModelAdmin):
             "listed": [", ".join(key) for key in keys[:_LISTED]],
             "more": max(0, len(keys) - _LISTED),
             "box": ACTION_CHECKBOX_NAME,
-            "chosen": list(map(_choice, chosen)),
+            "selected": list(map(_encoded_key, selected)),
             "action": request.POST.getlist("action")[0],
             "across": request.POST.get("select_across", "0"),
         }
@@ -182,20 +190,21 @@ class BulkActionsMixin(ModelAdmin):
     ) -> Any:
         kind, name = self.model.kind, str(self.model.kind.tag_field)
 
-        def act(keys: list[Key], told: dict[str, Any]) -> str:
+        def act(keys: list[Key], data: dict[str, Any]) -> str:
             def change(record: Any) -> Any:
-                if isinstance(getattr(record, name), dict):  # a JSON object has no tags to change
+                if isinstance(getattr(record, name), dict):  # a JSON object in place of the list holds no tags
                     return record
-                return msgspec.structs.replace(record, **{name: made(getattr(record, name), told["tags"])})
+                return msgspec.structs.replace(record, **{name: made(getattr(record, name), data["tags"])})
 
-            report = edit_each(self.store, kind, keys, change, hand=hand_of(request, told["reason"]))
-            return f"{_total(report, 'changed')} were changed; {_total(report, 'unchanged')} needed no change."
+            report = edit_each(self.store, kind, keys, change, hand=actor_of(request, data["reason"]))
+            changed, unchanged = _total(report, "changed"), _total(report, "unchanged")
+            return f"Changed {changed} records; {unchanged} records needed no change."
 
         return self.asked(request, queryset, TagsForm, act, title)
 
 
-def hand_of(request: HttpRequest, reason: str) -> Actor:
-    """Return who does something in the admin, now."""
+def actor_of(request: HttpRequest, reason: str) -> Actor:
+    """Return the signed-in user as the actor of a change made now."""
     return Actor(actor=request.user.get_username(), at=utc_now(), reason=" ".join(reason.split()))
 
 
@@ -203,16 +212,16 @@ def _total(report: Report, what: str) -> int:
     return sum(section.total(what) for section in report.domains.values())
 
 
-def _choice(pk: str) -> str:
-    """Return what stands for a row in a form; browsers change line ends, so that such ids are written otherwise."""
+def _encoded_key(pk: str) -> str:
+    """Return a primary key as a form value; keys with line ends are encoded, because browsers change line ends."""
     return _ENCODED + segment(pk) if "\n" in pk or "\r" in pk or pk.startswith(_ENCODED) else pk
 
 
-def _chosen(choice: str) -> str:
-    """Return the primary key that was chosen."""
-    if not choice.startswith(_ENCODED):
-        return choice
+def _decoded_key(value: str) -> str:
+    """Return the primary key of a form value."""
+    if not value.startswith(_ENCODED):
+        return value
     try:
-        return name_of(choice.removeprefix(_ENCODED))
+        return name_of(value.removeprefix(_ENCODED))
     except ValueError:
-        return choice
+        return value

@@ -1,4 +1,4 @@
-"""Records changed by hand in the admin: every change goes through the ledger, and can be taken back."""
+"""Editing records in the admin: the ledger keeps every change, and every change can be reverted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.urls import path, reverse
 from orbsite.admin.base import url_converters as _  # noqa: F401 -- its converters
 from orbsite.admin.base.messages import refused
 from orbsite.admin.forms.list_field import ListField, ListItems
-from orbsite.admin.records.bulk_actions import BulkActionsMixin, hand_of
+from orbsite.admin.records.bulk_actions import BulkActionsMixin, actor_of
 from orbsite.operations.ledger.manual_changes import times_of
 from orbsite.operations.records.edit import edit
 from orbsite.storage.clock import utc_now
@@ -26,31 +26,31 @@ UNLOCK = "unlock"
 
 
 class EditingMixin(BulkActionsMixin):
-    """Pages of one row: a form whose changes are remembered, its history, and its removal into the undo window."""
+    """Pages of one row: its form, its history and its removal. The ledger keeps all changes."""
 
     change_form_template = "console/record_form.html"
     change_list_template = "console/record_list.html"
     locked: tuple[str, ...] = ()
-    """What is read alone, unless somebody asks to edit it too."""
+    """The fields that are read-only until the user unlocks them."""
 
     def preset(self, record: Any) -> Any:
-        """Return what a record begins with, where its app has something for it."""
+        """Return the preset that a record can be reset to, or None if its app has none."""
         return None
 
     def get_urls(self) -> list[Any]:
-        """Write primary keys in addresses so that no browser changes them."""
+        """Use the path converter `object`, so that browsers do not change primary keys in URLs."""
         return [
-            path(str(one.pattern).replace("<path:", "<object:"), one.callback, one.default_args, one.name)
-            for one in super().get_urls()
+            path(str(url.pattern).replace("<path:", "<object:"), url.callback, url.default_args, url.name)
+            for url in super().get_urls()
         ]
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """Begin with the time that it is."""
+        """Fill the time fields of a new record with the current time."""
         times = filter(None, {self.model.kind.time_field, *times_of(self.model.kind)})
         return dict.fromkeys(times, utc_now()) | super().get_changeform_initial_data(request)
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
-        """Let lists be edited row by row."""
+        """Use a form field with one row per item for lists."""
         items = None
         if isinstance(db_field, JSONColumn) and db_field.name in declared(self.model.kind):
             label = str(db_field.verbose_name).removesuffix("s")
@@ -60,50 +60,50 @@ class EditingMixin(BulkActionsMixin):
         return super().formfield_for_dbfield(db_field, request, **options)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Put the record that the form made, as an edit that the ledger remembers."""
-        told, record = form.cleaned_data, obj.record()
-        hand = hand_of(request, told.get("reason") or "")
+        """Save the record of the form as an edit in the ledger."""
+        data, record = form.cleaned_data, obj.record()
+        actor = actor_of(request, data.get("reason") or "")
         if change:
             is_timed = bool(times_of(type(record)) & {*form.changed_data})
-            edit(self.store, record, hand=hand, expect=told.get("expect") or None, stamp=not is_timed)
+            edit(self.store, record, hand=actor, expect=data.get("expect") or None, stamp=not is_timed)
             return
-        edit(self.store, record, hand=hand, free=True)
+        edit(self.store, record, hand=actor, free=True)
         where = dict(zip(record.key_fields, record.key, strict=True))
         obj.pk = self.model._base_manager.values_list("pk", flat=True).get(**where)
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        """Remove a row into the undo window."""
+        """Remove a record; it can be restored during the undo window."""
         self.remove(request, [_key(obj)], "")
 
     def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
-        """Remove rows into the undo window."""
+        """Remove records; they can be restored during the undo window."""
         self.remove(request, list(queryset.values_list(*self.model.kind.key_fields)), "")
 
     def changeform_view(self, request: HttpRequest, *arguments: Any, **named: Any) -> Any:
-        """Show a row's form, or save it; where that cannot be, say why."""
-        return self._told(
+        """Show or save a row's form; if saving fails, show the error and the form again."""
+        return self._report_errors(
             request, "saved", lambda: super(EditingMixin, self).changeform_view(request, *arguments, **named)
         )
 
     def delete_view(self, request: HttpRequest, *arguments: Any, **named: Any) -> Any:
-        """Ask whether a row is to go, or remove it; where that cannot be, say why."""
-        return self._told(
+        """Ask for a confirmation, or remove the row; if that fails, show the error and the page again."""
+        return self._report_errors(
             request, "removed", lambda: super(EditingMixin, self).delete_view(request, *arguments, **named)
         )
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
-        """Send on to the record's own history."""
+        """Redirect to the record's history in the ledger."""
         row = self.get_object(request, unquote(object_id))
-        if row is None or not all(_key(row)):  # a part of a key that is empty has no address
+        if row is None or not all(_key(row)):  # a key with an empty part has no URL
             return super().history_view(request, object_id, extra_context)
         return HttpResponseRedirect(reverse("admin:record_history", args=[*self.names, _key(row)]))
 
     def is_unlocked(self, request: HttpRequest) -> bool:
-        """Tell whether somebody asks to edit everything."""
+        """Return whether the request unlocks the locked fields."""
         return UNLOCK in request.GET
 
     def render_change_form(self, request: HttpRequest, context: Any, *arguments: Any, **options: Any) -> Any:
-        """Tell the form which other pages the record has."""
+        """Add the links to reset the record and to unlock its locked fields."""
         row = context.get("original")
         if row is not None and self.has_change_permission(request, row):
             record = row.reading().record
@@ -115,8 +115,8 @@ class EditingMixin(BulkActionsMixin):
                 context |= {"unlock": f"?{query.urlencode()}", "locked": " and ".join(self.locked)}
         return super().render_change_form(request, context, *arguments, **options)
 
-    def _told(self, request: HttpRequest, done: str, act: Callable[[], Any]) -> Any:
-        try:  # Django has all of it in one transaction, which is tried again as a whole
+    def _report_errors(self, request: HttpRequest, done: str, act: Callable[[], Any]) -> Any:
+        try:  # Django runs the view in one transaction, which is retried as a whole
             return TransactionRetry(self.store.using).run(act) if request.method == "POST" else act()
         except OrbError as problem:
             self.message_user(request, refused(done, problem), messages.ERROR)

@@ -1,4 +1,4 @@
-"""Pages of one record: its history with what differs, a change taken back, a reset to what it began with."""
+"""Pages of one record: its history with diffs, the revert of a change, and the reset to its preset."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Subject:
 
     @property
     def plural(self) -> str:
-        """The name of the kind; templates would call a class."""
+        """The plural name of the kind; a template cannot use `kind`, because it would call the class."""
         return self.kind.plural
 
     @property
@@ -56,28 +56,28 @@ class Subject:
 
     @property
     def record(self) -> Record | None:
-        """What the row says, where it decodes."""
+        """The current record, or None if there is none or it cannot be decoded."""
         return None if self.row is None else self.row.reading().record
 
     @property
     def expect(self) -> str:
-        """The digest of what is there; empty where nothing is."""
+        """The digest of the current record, or empty if there is none."""
         return "" if self.record is None else digest(self.record)
 
     @property
     def address(self) -> str:
-        """The page of its history."""
+        """The URL of the record's history."""
         return reverse("admin:record_history", args=[self.domain.name, self.plural, self.key])
 
     @property
     def preset(self) -> Record | None:
-        """What such a record begins with, where its app has something for it."""
+        """The preset of the record, or None if its app has none."""
         make: Callable[..., Record | None] | None = getattr(self.admin, "preset", None)
         return None if make is None or self.record is None else make(self.record)
 
 
 def urls(site: AdminSite) -> list[URLPattern]:
-    """Return the addresses of these pages."""
+    """Return the URL patterns of these pages."""
     where = "console/records/<slug:domain>/<slug:kind>/<key:key>/"
     views: dict[str, tuple[str, View]] = {
         "record_history": ("history/", _history),
@@ -88,18 +88,21 @@ def urls(site: AdminSite) -> list[URLPattern]:
 
 
 def kind_of(site: AdminSite, domain: str, kind: str, request: HttpRequest) -> tuple[Any, Domain, type[Record]]:
-    """Return a kind of record with its admin and domain. Raises Http404 for whoever may not see such records."""
-    for one in registered():
-        for record, model in one.models.items():
-            if (one.name, record.plural) == (domain, kind) and site.is_registered(model):
+    """Return the admin, the domain and the class of a kind of record.
+
+    Raises Http404 if there is no such kind, or the user may not view its records.
+    """
+    for candidate in registered():
+        for record, model in candidate.models.items():
+            if (candidate.name, record.plural) == (domain, kind) and site.is_registered(model):
                 admin = site.get_model_admin(model)
                 if admin.has_view_permission(request):
-                    return admin, one, record
+                    return admin, candidate, record
     raise Http404
 
 
 def _about(site: AdminSite, view: View) -> View:
-    def found(request: HttpRequest, domain: str, kind: str, key: Key, **named: Any) -> Any:
+    def with_subject(request: HttpRequest, domain: str, kind: str, key: Key, **named: Any) -> Any:
         admin, its_domain, its_kind = kind_of(site, domain, kind, request)
         if len(key) != len(its_kind.key_fields) or not all(map(can_be_stored, key)):
             raise Http404
@@ -107,18 +110,18 @@ def _about(site: AdminSite, view: View) -> View:
         row = rows.filter(**dict(zip(its_kind.key_fields, key, strict=True))).first()
         return view(request, Subject(admin, its_domain, its_kind, key, row), **named)
 
-    return found
+    return with_subject
 
 
 def _history(request: HttpRequest, subject: Subject) -> Any:
-    """Show what became of a record."""
+    """Show the history of a record. Raises Http404 if there is neither a record nor a change."""
     before, also = number_in(request, "before"), number_in(request, "tombstone")
-    found = history(subject.domain, subject.kind, subject.key, subject.record, before=before, also=also)
-    if subject.row is None and not found.versions and before is None:
+    page = history(subject.domain, subject.kind, subject.key, subject.record, before=before, also=also)
+    if subject.row is None and not page.versions and before is None:
         raise Http404
     context = _context(request, subject, "History") | {
-        "versions": found.versions,
-        "older": found.older,
+        "versions": page.versions,
+        "older": page.older,
         "written_by": _written_by(subject.row),
         "may_change": subject.admin.has_change_permission(request, subject.row),
     }
@@ -126,37 +129,41 @@ def _history(request: HttpRequest, subject: Subject) -> Any:
 
 
 def _revert(request: HttpRequest, subject: Subject, change: int) -> Any:
-    """Take a change back, where the record is still what the page has shown."""
-    found: Change | None = changes_of(subject.domain, subject.kind, subject.key).filter(pk=change).first()
-    found = found or tombstone_of(subject.domain, subject.kind, subject.key, change)
-    if found is None:
+    """Revert a change if the record is still in the state that the page has shown."""
+    target: Change | None = changes_of(subject.domain, subject.kind, subject.key).filter(pk=change).first()
+    target = target or tombstone_of(subject.domain, subject.kind, subject.key, change)
+    if target is None:
         raise Http404
-    _refuse_unless(_may_put(subject, found, request))
-    hand = _hand(request, f"took back change {change}")
+    _refuse_unless(_may_revert(subject, target, request))
+    actor = _actor(request, f"took back change {change}")
     expect = request.POST.get("expect") or None
 
     def act() -> None:
-        report = revert(subject.store, found, hand=hand, expect=expect)
+        report = revert(subject.store, target, hand=actor, expect=expect)
         if number := sum(section.total("removed") for section in report.domains.values()):
             where = f"{subject.domain.name}/{subject.plural}"
             audit.note(request, "records removed", subject=where, run=report.run, records=number)
 
-    _told(request, act, "What was there before is there again.")
+    _run(request, act, "The version before the change was restored.")
     return HttpResponseRedirect(subject.address)
 
 
 def _reset(request: HttpRequest, subject: Subject) -> Any:
-    """Show what a reset to the preset would change; by POST, do it."""
+    """Show what a reset to the preset would change; with POST, reset the record."""
     preset, record = subject.preset, subject.record
     if preset is None or record is None:
         raise Http404
     _refuse_unless(subject.admin.has_change_permission(request, subject.row))
     if request.method == "POST":
-        hand = _hand(request, "reset to the preset")
+        actor = _actor(request, "reset to the preset")
         expect = request.POST.get("expect", "")
-        _told(request, lambda: edit(subject.store, preset, hand=hand, expect=expect), "It is as its preset has it.")
+        _run(
+            request,
+            lambda: edit(subject.store, preset, hand=actor, expect=expect),
+            "The record was reset to its preset.",
+        )
         return HttpResponseRedirect(subject.address)
-    context = _context(request, subject, "Reset to the preset") | {"parts": differences(record, preset)}
+    context = _context(request, subject, "Reset to preset") | {"parts": differences(record, preset)}
     return TemplateResponse(request, "console/reset.html", context)
 
 
@@ -179,33 +186,33 @@ def _written_by(row: RecordRow | None) -> Run | None:
     return None if row is None or row.run_id is None else Run.objects.filter(uid=row.run_id).first()
 
 
-def _may_put(subject: Subject, change: Change, request: HttpRequest) -> bool:
-    """Tell whether somebody may do what taking a change back comes down to."""
+def _may_revert(subject: Subject, change: Change, request: HttpRequest) -> bool:
+    """Return whether the user may add, change or delete the record, whichever the revert has to do."""
     if subject.row is None:
         return bool(subject.admin.has_add_permission(request))
     removes = change.before.startswith('{"delete"')
-    rights = subject.admin
-    may = rights.has_delete_permission if removes else rights.has_change_permission
+    admin = subject.admin
+    may = admin.has_delete_permission if removes else admin.has_change_permission
     return bool(may(request, subject.row))
 
 
-def _hand(request: HttpRequest, reason: str) -> Actor:
-    said = " ".join(request.POST.get("reason", "").replace("\x00", "").split())
-    return Actor(actor=request.user.get_username(), at=utc_now(), reason=f"{reason}: {said}" if said else reason)
+def _actor(request: HttpRequest, action: str) -> Actor:
+    reason = " ".join(request.POST.get("reason", "").replace("\x00", "").split())
+    return Actor(actor=request.user.get_username(), at=utc_now(), reason=f"{action}: {reason}" if reason else action)
 
 
-def _told(request: HttpRequest, act: Callable[[], Any], said: str) -> None:
-    """Do something, and say what came of it."""
+def _run(request: HttpRequest, act: Callable[[], Any], message: str) -> None:
+    """Call `act`, then show the message or the error."""
     try:
         act()
     except OrbError as problem:
         messages.error(request, refused("changed", problem))
     else:
-        messages.success(request, said)
+        messages.success(request, message)
 
 
 def number_in(request: HttpRequest, name: str) -> int | None:
-    """Return a row's number that an address has, if it has one."""
+    """Return the row number in a query parameter, or None if it is missing or no number of at most 18 digits."""
     text = request.GET.get(name, "")
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None  # noqa: PLR2004 -- 64 bits
 

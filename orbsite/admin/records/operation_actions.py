@@ -1,4 +1,4 @@
-"""What is started from the rows that are chosen in a list: checked, mended, exported; and all of one user."""
+"""Actions that run operations on the selected rows of a list, or on all records of one user."""
 
 from __future__ import annotations
 
@@ -27,50 +27,51 @@ from orbsite.storage.retention.policy import retained
 from orbsite.storage.sql.models import read_row
 
 MOST = 1000
-"""So many rows are worked on at once; more is a matter of the operations' own pages."""
+"""The number of rows that one action handles; the pages of the operations handle any number."""
 _LISTED = 20
 
 
 class OperationActionsMixin(BulkActionsMixin):
-    """A list of records whose rows can be handed over to operations."""
+    """A list of records with actions that run operations."""
 
     def get_actions(self, request: HttpRequest, action_location: Any = None) -> Any:
-        """Add what somebody may start; Django says from 6.1 on where that is shown."""
-        where = {} if action_location is None else {"action_location": action_location}
-        offered = super().get_actions(request, **where)
-        ours = [] if IS_POPUP_VAR in request.GET else self._of_operations()
-        return offered | {
+        """Add the operations that the user may start. Django passes `action_location` from version 6.1 on."""
+        location = {} if action_location is None else {"action_location": action_location}
+        inherited = super().get_actions(request, **location)
+        ours = [] if IS_POPUP_VAR in request.GET else self._operation_actions()
+        return inherited | {
             act.__name__: (act, act.__name__, title) for operation, act, title in ours if may(request.user, operation)
         }
 
-    def _of_operations(self) -> Iterator[tuple[str, Callable[..., Any], str]]:
+    def _operation_actions(self) -> Iterator[tuple[str, Callable[..., Any], str]]:
         plural = self.opts.verbose_name_plural
         yield "validate", validate, f"Validate selected {plural}"
-        yield "sanitize", sanitize, f"Sanitize selected {plural}: tell what would be mended"
+        yield "sanitize", sanitize, f"Preview sanitizing selected {plural}"
         yield "export", export, f"Export selected {plural}"
-        yield "export", export_user, "Export all of the user"
+        yield "export", export_user, "Export all records of the user…"
         if self.model.kind in retained(self.domain):
-            yield "compact", compact_user, "Compact the user by a policy"
-        yield "erase", erase_user, "Erase the user"
+            yield "compact", compact_user, "Compact the user's records by a policy…"
+        yield "erase", erase_user, "Erase the user…"
 
 
 def validate(page: OperationActionsMixin, request: HttpRequest, queryset: Any) -> None:
-    """Hold each row to the rules of its record, and say what is wrong."""
+    """Validate each row, and show the findings of the invalid ones."""
     readings = _readings(page, request, queryset)
     if readings is None:
         return
-    wrong = [(key, one) for key, one in readings if one.record is None]
-    level = messages.ERROR if wrong else messages.SUCCESS
-    page.message_user(request, f"{len(readings) - len(wrong)} of {len(readings)} are valid.", level)
-    for key, one in wrong[:_LISTED]:
-        said = "; ".join(f"{finding.path}: {finding.message}" for finding in errors(one.findings))
-        page.message_user(request, f"{page.model.kind.plural} {key_text(key)}: {said}", messages.ERROR)
-    if len(wrong) > _LISTED:
-        page.message_user(request, f"{len(wrong) - _LISTED} more are not valid.", messages.ERROR)
+    invalid = [(key, reading) for key, reading in readings if reading.record is None]
+    level = messages.ERROR if invalid else messages.SUCCESS
+    valid = len(readings) - len(invalid)
+    page.message_user(request, f"{valid} of {len(readings)} selected records are valid.", level)
+    for key, reading in invalid[:_LISTED]:
+        found = "; ".join(f"{finding.path}: {finding.message}" for finding in errors(reading.findings))
+        page.message_user(request, f"{page.model.kind.plural} {key_text(key)}: {found}", messages.ERROR)
+    if len(invalid) > _LISTED:
+        page.message_user(request, f"{len(invalid) - _LISTED} more records are invalid.", messages.ERROR)
 
 
 def sanitize(page: OperationActionsMixin, request: HttpRequest, queryset: Any) -> Any:
-    """Have a worker tell what would be mended; its page has the button that does it."""
+    """Queue a preview of the repairs; the job's page has the button that applies them."""
     keys = _keys(page, request, queryset)
     if keys is None:
         return None
@@ -81,19 +82,20 @@ def sanitize(page: OperationActionsMixin, request: HttpRequest, queryset: Any) -
 
 
 def export(page: OperationActionsMixin, request: HttpRequest, queryset: Any) -> Any:
-    """Send the rows as a file in the guide's layout."""
+    """Send the selected records as a JSON file in the guide's layout."""
     readings = _readings(page, request, queryset)
     if readings is None:
         return None
-    records = [one.record for _, one in readings if one.record is not None]
+    records = [reading.record for _, reading in readings if reading.record is not None]
     if len(records) < len(readings):
-        page.message_user(request, "Some rows are not valid, and cannot be exported: validate them.", messages.ERROR)
+        message = "Nothing was exported, because some selected records are invalid. Validate them to see the errors."
+        page.message_user(request, message, messages.ERROR)
         return None
     tree: Tree = {}
-    for record in sorted(records, key=lambda one: one.order):
+    for record in sorted(records, key=lambda record: record.order):
         page.domain.layout.put(tree, record, None)
-    if asked := reauthentication.ask_for_many(request, len(records)):
-        return asked
+    if confirmation := reauthentication.ask_for_many(request, len(records)):
+        return confirmation
     audit.note(request, "export", subject="/".join(page.names), records=len(records))
     answer = HttpResponse(stringify(page.domain.layout.encode(tree)), content_type="application/json")
     answer["Content-Disposition"] = f'attachment; filename="{page.domain.file.name}"'
@@ -101,26 +103,29 @@ def export(page: OperationActionsMixin, request: HttpRequest, queryset: Any) -> 
 
 
 def export_user(page: OperationActionsMixin, request: HttpRequest, queryset: Any) -> Any:
-    """Go to the export of all that there is of the user of the rows."""
-    return _of_user(page, request, queryset, "export")
+    """Open the export form for all records of the user of the selected rows."""
+    return _open_form(page, request, queryset, "export")
 
 
 def compact_user(page: OperationActionsMixin, request: HttpRequest, queryset: Any) -> Any:
-    """Go to where a policy is chosen for the user of the rows."""
-    return _of_user(page, request, queryset, "compact")
+    """Open the compaction form for the user of the selected rows."""
+    return _open_form(page, request, queryset, "compact")
 
 
 def erase_user(page: OperationActionsMixin, request: HttpRequest, queryset: Any) -> Any:
-    """Go to the erasure of the user of the rows."""
-    return _of_user(page, request, queryset, "erase")
+    """Open the erasure form for the user of the selected rows."""
+    return _open_form(page, request, queryset, "erase")
 
 
-def _of_user(page: OperationActionsMixin, request: HttpRequest, queryset: Any, operation: str) -> Any:
+def _open_form(page: OperationActionsMixin, request: HttpRequest, queryset: Any, operation: str) -> Any:
     if _keys(page, request, queryset) is None:
         return None
     users = set(queryset.order_by().values_list("user_id", flat=True))
     if len(users) != 1:
-        page.message_user(request, "Choose rows of one user; nothing was done.", messages.ERROR)
+        message = (
+            "Nothing was started, because the selected rows belong to more than one user. Select rows of one user."
+        )
+        page.message_user(request, message, messages.ERROR)
         return None
     return HttpResponseRedirect(address_of(operation, {"user": users.pop()}))
 
@@ -140,6 +145,9 @@ def _keys(page: OperationActionsMixin, request: HttpRequest, queryset: Any) -> l
     keys = list(queryset.order_by().values_list(*page.model.kind.key_fields)[: MOST + 1])
     if len(keys) <= MOST:
         return keys
-    said = f"More than {MOST:,} rows are chosen, and nothing was done. Choose fewer, or use the operation's own page."
-    page.message_user(request, said, messages.ERROR)
+    message = (
+        f"Nothing was done, because more than {MOST:,} rows are selected. "
+        "Reduce the selection, or start the operation on the Operations page."
+    )
+    page.message_user(request, message, messages.ERROR)
     return None

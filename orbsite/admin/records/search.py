@@ -1,4 +1,4 @@
-"""Lists that are searched by the words of their texts, and filtered by user, group, tag and time; with facets."""
+"""Lists with full-text search, filters by user, group, tag and time, and facets."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.views.main import SEARCH_VAR
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from typing_extensions import override
 
 from orbsite.admin.base.changelist import QuickAdmin, QuickChangeList
 from orbsite.admin.base.permissions import may
@@ -28,47 +29,50 @@ from orbsite.storage.findings import printable
 from orbsite.storage.records.domain import registered
 from orbsite.storage.records.record import Record
 
-LOOKED_AT = 1000
-"""How many of the newest rows facets are counted in."""
+COUNTED_ROWS = 1000
+"""The number of newest rows in which facets are counted."""
 MOST_FACETS = 20
 USER, TAG, FROM, TO = "user_id", "tag", "from", "to"
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What a list says of the search that it shows."""
+class SearchSummary:
+    """The facts about a search that the list shows above its rows."""
 
     is_by_id: bool = False
-    """Whether the rows were found by a whole id."""
+    """Whether the rows were found by a complete id."""
     is_empty: bool = False
-    """Whether there was no word to look for."""
+    """Whether the query has no word to search for."""
     in_texts: str = ""
-    """The query that looks for the same in the texts."""
+    """The query string that searches the texts for the same phrase."""
     unknown: int = 0
+    """The number of the newest rows that were searched without the index."""
     newest: int = NEWEST
     ended_at: datetime | None = None
+    """When the index was last complete."""
     may_index: bool = False
+    """Whether the user may start the indexing."""
 
 
 class SearchedList(QuickChangeList):
-    """A list, and what a search and its facets have to know of it."""
+    """A change list with the data that the search form and the facets need."""
 
     @property
     def others(self) -> list[tuple[str, Any]]:
-        """The conditions that the form of the search has no fields for."""
-        own = {one.parameter_name for one in self.filter_specs if isinstance(one, Given)} | {SEARCH_VAR}
+        """The query parameters that the search form has no field for."""
+        own = {spec.parameter_name for spec in self.filter_specs if isinstance(spec, TypedFilter)} | {SEARCH_VAR}
         return [(name, value) for name, value in self.params.items() if name not in own]
 
     @cached_property
     def newest(self) -> list[tuple[str, Any]]:
-        """Group and tags of the newest rows: one more than are counted in."""
+        """The group and the tags of the newest rows, at most one row more than `COUNTED_ROWS`."""
         kind: type[Record] = self.model.kind  # type: ignore[attr-defined]  # a table of records
         rows = self.queryset.order_by(*(f"-{name}" for name in kind.order_fields))
-        return list(rows.values_list(kind.group_field, kind.tag_field)[: LOOKED_AT + 1])
+        return list(rows.values_list(kind.group_field, kind.tag_field)[: COUNTED_ROWS + 1])
 
 
-class Given(admin.SimpleListFilter):
-    """A condition that somebody types in; beside the list stand only the values that are frequent in it."""
+class TypedFilter(admin.SimpleListFilter):
+    """A filter whose value the user types; the sidebar shows the most frequent values as facets."""
 
     template = "console/facets.html"
     is_given, input_type = True, "text"
@@ -79,15 +83,15 @@ class Given(admin.SimpleListFilter):
         self._is_within = any(request.GET.get(name) for name in (USER, self.kind.group_field or USER))
 
     def has_output(self) -> bool:
-        """Hold always."""
+        """Return True, because the filter is shown even when it has no choices."""
         return True
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[Any]:
-        """Offer nothing to choose from: there may be any number of values."""
+        """Return no choices, because there may be any number of values."""
         return []
 
     def choices(self, changelist: Any) -> Iterator[Any]:
-        """Return the frequent values, where the list is within a user or a group."""
+        """Yield the facets if the list is filtered by a user or a group, and not by this filter."""
         if self.value() or not self._is_within:
             return
         for value, number in self.frequent(changelist):
@@ -95,127 +99,134 @@ class Given(admin.SimpleListFilter):
             yield {"selected": False, "query_string": query, "display": value, "number": number}
 
     def frequent(self, changelist: Any) -> list[tuple[str, str]]:
-        """Return the most frequent values, and how many rows have each."""
+        """Return the most frequent values with the number of rows that have each."""
         return []
 
 
-class OfUser(Given):
-    """The rows of one user."""
+class OfUser(TypedFilter):
+    """Filters the rows by user."""
 
     title = "user"
     parameter_name = USER
 
+    @override
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Return them."""
         return queryset.filter(user_id=self.value()) if self.value() else queryset
 
 
-class OfTag(Given):
-    """The rows with one tag."""
+class OfTag(TypedFilter):
+    """Filters the rows by tag."""
 
     title = "tag"
     parameter_name = TAG
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Return them: within a user or a group by looking at each, among all by the words of the tag."""
+        """Return the rows with the tag; in a list of all users, the search index finds them by the tag's words."""
         tag = self.value()
         if not tag:
             return queryset
         has_it = Q(HasTag(str(self.kind.tag_field), tag))
         if self._is_within:
             return queryset.filter(has_it)
-        found = tuple(words(tag))
-        if not found:
-            messages.warning(request, "This tag has no letters to find it by among all; choose a user or session too.")
-        wanted = Wanted((Phrase(found),) if found else ())
+        tag_words = tuple(words(tag))
+        if not tag_words:
+            messages.warning(
+                request,
+                "The search index cannot find this tag, because it has no letters. Filter by user or session too.",
+            )
+        wanted = Wanted((Phrase(tag_words),) if tag_words else ())
         return queryset.filter(has_it, search(queryset, wanted).condition)
 
     def frequent(self, changelist: Any) -> list[tuple[str, str]]:
-        """Count the tags of the newest rows."""
-        lists = (of_row for _, of_row in changelist.newest if isinstance(of_row, list))
-        tags = (printable(tag) for of_row in lists for tag in of_row if isinstance(tag, str))
+        """Return the most frequent tags of the newest rows."""
+        lists = (tags for _, tags in changelist.newest if isinstance(tags, list))
+        tags = (printable(tag) for row_tags in lists for tag in row_tags if isinstance(tag, str))
         return _most(changelist, tags)
 
 
-class OfGroup(Given):
-    """The rows of one group, such as a session."""
+class OfGroup(TypedFilter):
+    """Filters the rows by group, such as a session."""
 
+    @override
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Return them."""
         return queryset.filter(**{str(self.parameter_name): self.value()}) if self.value() else queryset
 
     def frequent(self, changelist: Any) -> list[tuple[str, str]]:
-        """Count the groups of the newest rows."""
+        """Return the most frequent groups of the newest rows."""
         return _most(changelist, (printable(group) for group, _ in changelist.newest))
 
 
-class Since(Given):
-    """The rows from a day on, in UTC."""
+class Since(TypedFilter):
+    """Filters the rows from the start of a day, in UTC."""
 
     input_type = "date"
 
     title = "from"
     parameter_name = FROM
 
+    @override
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Return them."""
         return _bounded(self, request, queryset, "gte", timedelta())
 
 
-class Until(Given):
-    """The rows up to a day, that day included."""
+class Until(TypedFilter):
+    """Filters the rows up to and including a day, in UTC."""
 
     input_type = "date"
 
     title = "to"
     parameter_name = TO
 
+    @override
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Return them."""
         return _bounded(self, request, queryset, "lt", timedelta(days=1))
 
 
-def of_group(field: str, name: str) -> type[Given]:
-    """Return the filter by what groups records."""
+def of_group(field: str, name: str) -> type[TypedFilter]:
+    """Return a filter class for the field that groups records; `name` is its title."""
     return type("OfItsGroup", (OfGroup,), {"title": name, "parameter_name": field})
 
 
 class SearchedAdmin(QuickAdmin):
-    """A list with a search."""
+    """A change list with full-text search."""
 
     change_list_template = "console/searched_list.html"
 
+    @override
     def get_changelist(self, request: HttpRequest, **options: Any) -> Any:
-        """Return the class of the list."""
         return SearchedList
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
-        """Allow what the form of the search has fields for."""
-        given = {one.parameter_name for one in self.list_filter if isinstance(one, type) and issubclass(one, Given)}
-        return lookup in given or super().lookup_allowed(lookup, value, request)
+        """Allow the lookups that the search form has fields for."""
+        typed = {
+            entry.parameter_name
+            for entry in self.list_filter
+            if isinstance(entry, type) and issubclass(entry, TypedFilter)
+        }
+        return lookup in typed or super().lookup_allowed(lookup, value, request)
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        """Find rows by a whole id, and where nothing has it, by their words."""
+        """Find rows by a complete id or, if no row has that id, by the words of their texts."""
         text = request.GET.get(SEARCH_VAR, "")
         if not text:
             return queryset, False
-        # column by column: a planner that is asked for one row by any of them may look through the whole table for it
-        named = [] if UNCLEAN.search(text) else [Q(**{name: text}) for name in self.search_fields]
-        by_id = [one for one in named if queryset.filter(one).exists()]
-        told = Told(is_by_id=True, in_texts=urlencode({SEARCH_VAR: f'"{text.replace(chr(34), " ")}"'}))
+        # one query per column, because a planner may scan the whole table for one query over all columns
+        conditions = [] if UNCLEAN.search(text) else [Q(**{name: text}) for name in self.search_fields]
+        by_id = [condition for condition in conditions if queryset.filter(condition).exists()]
+        summary = SearchSummary(is_by_id=True, in_texts=urlencode({SEARCH_VAR: f'"{text.replace(chr(34), " ")}"'}))
         condition = reduce(or_, by_id, Q())
         if not by_id:
             wanted = read(text)
-            found = search(queryset, wanted)
+            matches = search(queryset, wanted)
             index = _index_of(self.model.kind)
-            told = Told(
+            summary = SearchSummary(
                 is_empty=wanted.is_empty,
-                unknown=found.unknown,
-                ended_at=index.compare().ended_at,
+                unknown=matches.unknown,
+                ended_at=index.position().ended_at,
                 may_index=may(request.user, "index"),
             )
-            condition = found.condition
-        request.search_told = told  # type: ignore[attr-defined]  # for the template
+            condition = matches.condition
+        request.search_summary = summary  # type: ignore[attr-defined]  # for the template
         return queryset.filter(condition), False
 
 
@@ -224,22 +235,22 @@ def _index_of(kind: type[Record]) -> SearchIndex:
 
 
 def _most(changelist: Any, values: Iterator[str]) -> list[tuple[str, str]]:
-    """Return the most frequent values; where there are more rows than were looked at, each with a plus."""
-    more = "+" if len(changelist.newest) > LOOKED_AT else ""
+    """Return the most frequent values with their counts; a plus says that not all rows were counted."""
+    more = "+" if len(changelist.newest) > COUNTED_ROWS else ""
     return [(value, f"{number}{more}") for value, number in Counter(values).most_common(MOST_FACETS)]
 
 
 def _bounded(
-    given: Given, request: HttpRequest, queryset: QuerySet[Any], condition: str, later: timedelta
+    spec: TypedFilter, request: HttpRequest, queryset: QuerySet[Any], condition: str, later: timedelta
 ) -> QuerySet[Any]:
-    if not given.value():
+    if not spec.value():
         return queryset
     try:
-        day = date.fromisoformat(str(given.value()))
+        day = date.fromisoformat(str(spec.value()))
     except ValueError:
-        messages.error(request, f"“{given.title}” is no day of the calendar; write it as 2026-01-31.")
+        messages.error(request, f"The date in “{spec.title}” is not valid. Enter it as YYYY-MM-DD, such as 2026-01-31.")
         return queryset.none()
     moment = datetime.combine(day, time(), UTC)
     if later > datetime.max.replace(tzinfo=UTC) - moment:
         return queryset
-    return queryset.filter(**{f"{given.kind.time_field}__{condition}": moment + later})
+    return queryset.filter(**{f"{spec.kind.time_field}__{condition}": moment + later})

@@ -1,4 +1,4 @@
-"""A user's session read as a conversation: what came in and what went out, oldest first, page by page."""
+"""A page that shows a user's session as a conversation: inputs and outputs, oldest first, with pagination."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from orbsite.storage.sql.filters import beyond, can_be_stored
 
 TURNS = 50
 LONGEST = 20_000
-"""Characters of a text that the page shows; the rest is on the page of the record."""
+"""The number of characters of a text that the page shows; the record's own page shows all."""
 
 
 class ConversingAdmin(QuickAdmin):
-    """A list whose groups can be read as conversations."""
+    """A list with a conversation page for each of its groups."""
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the page, before the one that takes whatever is left."""
+        """Add the conversation page before Django's last URL pattern, which matches every URL."""
         view = page(self.admin_site, self._conversation, allowed=self.has_view_permission)
         return [path("session/<object:user>/<object:group>/", view, name="session"), *super().get_urls()]
 
@@ -39,18 +39,18 @@ class ConversingAdmin(QuickAdmin):
         if not can_be_stored(user) or not can_be_stored(group):
             raise Http404
         rows = self.model._base_manager.filter(user_id=user, **{str(kind.group_field): group})
-        place, is_back = _place(request, kind)
+        position, is_back = _position(request, kind)
         signs = "-" if is_back else ""
         ordered = rows.order_by(*(signs + name for name in kind.order_fields))
-        if place is not None:
-            ordered = ordered.filter(beyond(kind.order_fields, place, "lt" if is_back else "gt"))
-        found = list(ordered[: TURNS + 1])
-        if not found and not rows.exists():
+        if position is not None:
+            ordered = ordered.filter(beyond(kind.order_fields, position, "lt" if is_back else "gt"))
+        turns = list(ordered[: TURNS + 1])
+        if not turns and not rows.exists():
             raise Http404
-        has_more, shown = len(found) > TURNS, found[:TURNS]
+        has_more, shown = len(turns) > TURNS, turns[:TURNS]
         if is_back:
             shown.reverse()
-        every = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
+        changelist = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
         context = {
             **self.admin_site.each_context(request),
             "title": f"Session {group}",
@@ -59,16 +59,16 @@ class ConversingAdmin(QuickAdmin):
             "user_id": user,
             "group": group,
             "turns": [self._turn(request, row) for row in shown],
-            "earlier": _cursor(kind, shown[:1]) if (has_more if is_back else place is not None) else "",
+            "earlier": _cursor(kind, shown[:1]) if (has_more if is_back else position is not None) else "",
             "later": _cursor(kind, shown[-1:]) if (has_more or is_back) else "",
-            "is_begun": place is not None,
-            "of_user": f"{every}?{urlencode({'user_id': user})}",
-            "of_session": f"{every}?{urlencode({'user_id': user, str(kind.group_field): group})}",
+            "is_begun": position is not None,
+            "of_user": f"{changelist}?{urlencode({'user_id': user})}",
+            "of_session": f"{changelist}?{urlencode({'user_id': user, str(kind.group_field): group})}",
         }
         return TemplateResponse(request, "console/conversation.html", context)
 
     def _turn(self, request: HttpRequest, row: Any) -> dict[str, Any]:
-        """Return a row as the page shows it."""
+        """Return the template context of one row."""
         kind: type[Record] = self.model.kind
         texts = [(name.replace("_", " "), getattr(row, name)) for name in kind.text_fields]
         tags = getattr(row, str(kind.tag_field)) if kind.tag_field else []
@@ -84,8 +84,8 @@ class ConversingAdmin(QuickAdmin):
         }
 
 
-def _place(request: HttpRequest, kind: type[Record]) -> tuple[tuple[Any, ...] | None, bool]:
-    """Return from where on to show, and whether backwards. Raises Http404 for what was not handed out."""
+def _position(request: HttpRequest, kind: type[Record]) -> tuple[tuple[Any, ...] | None, bool]:
+    """Return the position that the cursor encodes, and whether to page backwards. Raises Http404 for a bad cursor."""
     text = request.GET.get("after") or request.GET.get("before")
     if text is None:
         return None, False
@@ -94,19 +94,19 @@ def _place(request: HttpRequest, kind: type[Record]) -> tuple[tuple[Any, ...] | 
         parts = msgspec.json.decode(base64.b64decode(padded, altchars=b"-_", validate=True), type=list[str])
         if len(parts) != len(kind.order_fields) or not all(map(can_be_stored, parts)):
             raise Http404
-        place = tuple(
+        position = tuple(
             _moment(part) if name == kind.time_field else part
             for name, part in zip(kind.order_fields, parts, strict=True)
         )
     except (ValueError, OverflowError, UnicodeError, binascii.Error, msgspec.DecodeError) as problem:
         raise Http404 from problem
-    return place, not request.GET.get("after")
+    return position, not request.GET.get("after")
 
 
 def _moment(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
-        raise ValueError("the time has no zone")
+        raise ValueError("the time has no time zone")
     return moment.astimezone(UTC)
 
 

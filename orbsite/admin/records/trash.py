@@ -1,4 +1,4 @@
-"""Pages of what was removed and can be brought back: the runs that removed it, and what each run still has of it."""
+"""Pages of removed records: the runs that removed records, and the records of each run that can be restored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from orbsite.conf import app_settings
 from orbsite.models.ledger import Change, Run
 from orbsite.operations.ledger.manual_changes import Actor
 from orbsite.operations.ledger.tombstones import REMOVALS
-from orbsite.operations.records.undelete import bring_back
+from orbsite.operations.records.undelete import undelete
 from orbsite.storage.clock import utc_now
 from orbsite.storage.errors import OrbError
 from orbsite.storage.records.domain import registered
@@ -28,21 +28,21 @@ from orbsite.storage.records.record import Key, Record
 from orbsite.storage.sql.store import SqlStore
 
 RUNS, PAGE = 50, 100
-_SHOWN = 120
+_EXCERPT_LENGTH = 120
 
 
 @dataclass(frozen=True, slots=True)
 class RemovedRecord:
-    """A tombstone as a page shows it."""
+    """A removed record that can be restored, as the page shows it."""
 
     change: Change
     key: Key
-    shown: str
-    """How what was removed begins."""
+    excerpt: str
+    """The first characters of the removed record."""
 
 
 def urls(site: AdminSite) -> list[URLPattern]:
-    """Return the addresses of these pages."""
+    """Return the URL patterns of these pages."""
 
     def runs(request: HttpRequest) -> Any:
         return _runs(site, request)
@@ -57,24 +57,24 @@ def urls(site: AdminSite) -> list[URLPattern]:
 
 
 def _runs(site: AdminSite, request: HttpRequest) -> Any:
-    """List the latest runs that removed something, with what they removed of the kinds that one may see."""
-    seen = {(domain.name, kind.plural): kind for domain, kind in _seen(site, request)}
-    if not seen:
+    """List the latest runs that removed records, with counts of the kinds that the user may view."""
+    visible = {(domain.name, kind.plural): kind for domain, kind in _visible_kinds(site, request)}
+    if not visible:
         raise Http404
     listed, before = [], number_in(request, "before")
-    found = Run.objects.filter(operation__in=REMOVALS, **({} if before is None else {"pk__lt": before})).order_by("-id")
-    page = list(found[: RUNS + 1])
+    rows = Run.objects.filter(operation__in=REMOVALS, **({} if before is None else {"pk__lt": before})).order_by("-id")
+    page = list(rows[: RUNS + 1])
     for run in page[:RUNS]:
         counts = [
             (domain, kind, numbers.get("removed", 0))
             for domain, kinds in run.counts.items()
             for kind, numbers in kinds.items()
-            if (domain, kind) in seen and numbers.get("removed")
+            if (domain, kind) in visible and numbers.get("removed")
         ]
         if counts:
             listed.append((run, counts))
     context = site.each_context(request) | {
-        "title": "What was removed",
+        "title": "Removed records",
         "runs": listed,
         "days": app_settings.undo_days(),
         "older": page[RUNS - 1].pk if len(page) > RUNS else None,
@@ -83,7 +83,7 @@ def _runs(site: AdminSite, request: HttpRequest) -> Any:
 
 
 def _removed(site: AdminSite, request: HttpRequest, number: int, domain: str, kind: str) -> Any:
-    """List what a run removed of a kind, to bring some of it back."""
+    """List the records of a kind that a run removed; with POST, restore the selected ones."""
     admin, its_domain, its_kind = kind_of(site, domain, kind, request)
     run = Run.objects.filter(pk=number, operation__in=REMOVALS).first()
     if run is None:
@@ -92,46 +92,49 @@ def _removed(site: AdminSite, request: HttpRequest, number: int, domain: str, ki
     if request.method == "POST":
         if not may_restore:
             raise PermissionDenied
-        _bring_back(request, SqlStore(its_domain), its_kind)
+        _restore(request, SqlStore(its_domain), its_kind)
         return HttpResponseRedirect(request.get_full_path())
-    found = Change.objects.filter(run_id=run.pk, domain=domain, kind=kind).exclude(reason="").order_by("pk")
+    rows = Change.objects.filter(run_id=run.pk, domain=domain, kind=kind).exclude(reason="").order_by("pk")
     after = number_in(request, "after")
     if after is not None:
-        found = found.filter(pk__gt=after)
-    page = list(found[: PAGE + 1])
+        rows = rows.filter(pk__gt=after)
+    page = list(rows[: PAGE + 1])
     context = site.each_context(request) | {
-        "title": f"What run {run.pk} removed: {kind.replace('_', ' ')}",
+        "title": f"Records removed by run {run.pk}: {kind.replace('_', ' ')}",
         "run": run,
         "domain": domain,
         "kind": kind,
-        "tombstones": [_shown(change) for change in page[:PAGE]],
+        "tombstones": [_removed_record(change) for change in page[:PAGE]],
         "next": page[PAGE - 1].pk if len(page) > PAGE else None,
-        "until": _until(run.started_at),
+        "until": _undo_deadline(run.started_at),
         "may_restore": may_restore,
     }
     return TemplateResponse(request, "console/removed_by.html", context)
 
 
-def _bring_back(request: HttpRequest, store: SqlStore, kind: type[Record]) -> None:
-    numbers = [int(one[:18]) for one in request.POST.getlist("tombstone") if one.isascii() and one.isdecimal()]
+def _restore(request: HttpRequest, store: SqlStore, kind: type[Record]) -> None:
+    sent = request.POST.getlist("tombstone")
+    numbers = [int(number[:18]) for number in sent if number.isascii() and number.isdecimal()]
     if not numbers:
-        messages.warning(request, "Nothing was chosen, and nothing was brought back. Tick what is to come back.")
+        messages.warning(request, "Nothing was restored, because no record is selected. Select the records to restore.")
         return
-    hand = Actor(actor=request.user.get_username(), at=utc_now(), reason="brought back from what was removed")
+    actor = Actor(actor=request.user.get_username(), at=utc_now(), reason="brought back from what was removed")
     try:
-        report = bring_back(store, kind, numbers, hand=hand)
+        report = undelete(store, kind, numbers, hand=actor)
     except OrbError as problem:
-        messages.error(request, refused("brought back", problem))
+        messages.error(request, refused("restored", problem))
         return
     section = report.domains[store.domain.name]
-    messages.success(request, f"{section.total('restored')} are back; {section.total('present')} were there already.")
-    if section.total("kept"):
+    restored, present, kept = section.total("restored"), section.total("present"), section.total("kept")
+    messages.success(request, f"Restored {restored} records; {present} records already existed.")
+    if kept:
         messages.warning(
-            request, f"{section.total('kept')} stay removed: something else has their key, or they do not decode."
+            request,
+            f"{kept} records were not restored, because another record has their key or they cannot be decoded.",
         )
 
 
-def _seen(site: AdminSite, request: HttpRequest) -> list[tuple[Any, type[Record]]]:
+def _visible_kinds(site: AdminSite, request: HttpRequest) -> list[tuple[Any, type[Record]]]:
     return [
         (domain, kind)
         for domain in registered()
@@ -140,17 +143,18 @@ def _seen(site: AdminSite, request: HttpRequest) -> list[tuple[Any, type[Record]
     ]
 
 
-def _shown(change: Change) -> RemovedRecord:
+def _removed_record(change: Change) -> RemovedRecord:
     text = change.before.partition('"record":')[2]
-    shown = " ".join(text[: 4 * _SHOWN].split())
+    excerpt = " ".join(text[: 4 * _EXCERPT_LENGTH].split())
     key = tuple(msgspec.json.decode(change.key, type=list[str]))
-    return RemovedRecord(change, key, shown if len(shown) <= _SHOWN else f"{shown[: _SHOWN - 1]}…")
+    is_short = len(excerpt) <= _EXCERPT_LENGTH
+    return RemovedRecord(change, key, excerpt if is_short else f"{excerpt[: _EXCERPT_LENGTH - 1]}…")
 
 
-def _until(moment: datetime) -> datetime:
+def _undo_deadline(moment: datetime) -> datetime:
     return moment + timedelta(days=app_settings.undo_days())
 
 
 def address(run: int, domain: str, kind: str) -> str:
-    """Return the page of what a run has removed of a kind."""
+    """Return the URL of the page that lists the records of a kind that a run removed."""
     return reverse("admin:removed_by", args=[run, domain, kind])

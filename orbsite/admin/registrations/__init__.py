@@ -1,1 +1,1 @@
-"""Which model has which admin pages."""
+"""Registrations of models with the admin site."""

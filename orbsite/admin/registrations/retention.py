@@ -1,4 +1,4 @@
-"""Admin pages of what runs on its own: retention policies, their runs, and jobs."""
+"""Admin pages of retention policies, their runs, and jobs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from orbsite.admin.base.changelist import StrictAdmin, known
 from orbsite.admin.base.permissions import may
 from orbsite.admin.forms.fields import TreeField
 from orbsite.admin.jobs.start import confirmation
-from orbsite.admin.links import Link, Linked, to_operation
+from orbsite.admin.links import Link, LinksMixin, to_operation
 from orbsite.admin.records.model_admin import LedgerAdmin, ModelAdmin, pretty
 from orbsite.models.jobs import OPERATIONS, Job
 from orbsite.models.retention import PolicyRun, RetentionPolicy, domains_with_retention
@@ -29,14 +29,14 @@ from orbsite.storage.errors import OrbError
 
 
 class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A policy; the domains to choose from are those that retention is for."""
+    """The form of a policy; its choices are the domains that support retention."""
 
     domain = forms.ChoiceField(choices=lambda: [(name, name) for name in domains_with_retention()])
 
 
 @admin.register(RetentionPolicy)
-class RetentionPolicyAdmin(Linked, StrictAdmin):
-    """What to keep, and how often the rest is removed; how the last run went."""
+class RetentionPolicyAdmin(LinksMixin, StrictAdmin):
+    """Pages of retention policies: rules, schedule, and the result of the last run."""
 
     form = PolicyForm
     formfield_overrides = {models.JSONField: {"form_class": TreeField}}
@@ -46,61 +46,61 @@ class RetentionPolicyAdmin(Linked, StrictAdmin):
     readonly_fields = ("last_state", "last_started", "last_finished", "last_error", "result", "claimed_by", "heartbeat")
     fieldsets = (
         (None, {"fields": ("name", "domain", "store", "rules", "force")}),
-        ("When", {"fields": ("enabled", "every", "next_due")}),
-        ("The last run", {"fields": readonly_fields}),
+        ("Schedule", {"fields": ("enabled", "every", "next_due")}),
+        ("Last run", {"fields": readonly_fields}),
     )
 
     def links(self, request: HttpRequest, row: Any = None) -> Iterator[Link]:
-        """Lead to what a policy would remove."""
+        """Link a policy to the form that previews its next removal."""
         if row is not None:
             yield from to_operation(request, "Preview", "preview", policy=row.pk)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Write what was changed alone: maintenance, which may run it in the same moment, writes the rest."""
+        """Save only the changed fields, because maintenance may update the others at the same time."""
         obj.save(update_fields=form.changed_data if change else None)
         audit.note(request, "policy changed" if change else "policy made", subject=obj.pk, fields=form.changed_data)
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        """Remove a policy, and note who did."""
+        """Delete a policy, and add it to the audit log."""
         audit.note(request, "policy removed", subject=obj.pk)
         super().delete_model(request, obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
-        """Remove policies, and note who did."""
+        """Delete policies, and add each to the audit log."""
         for policy in queryset:
             audit.note(request, "policy removed", subject=policy.pk)
         super().delete_queryset(request, queryset)
 
     def has_run_permission(self, request: HttpRequest) -> bool:
-        """Let those run policies who may start maintenance."""
+        """Allow users who may start maintenance to run policies."""
         return may(request.user, "maintain")
 
     def has_preview_permission(self, request: HttpRequest) -> bool:
-        """Let those look who may start a preview."""
+        """Allow users who may start a preview to preview policies."""
         return may(request.user, "preview")
 
     @admin.display(description="result")
     def result(self, policy: RetentionPolicy) -> Any:
-        """What the last run told."""
+        """The result of the last run as JSON."""
         return pretty(policy.last_result)
 
-    @admin.action(description="Run at the next maintenance", permissions=["run"])
+    @admin.action(description="Run selected policies now", permissions=["run"])
     def run_next(self, request: HttpRequest, queryset: Any) -> None:
-        """Make policies due now, and ask a worker for maintenance; a clock that went back is forgiven."""
+        """Make the policies due now and queue maintenance; clearing the times also helps after a clock was set back."""
         number = queryset.update(next_due=None, last_started=None)
         audit.note(request, "policies made due", policies=number)
         _start(self, request, "maintain", {}, f"{number} policies are due now.")
 
-    @admin.action(description="Preview: tell what would go", permissions=["preview"])
+    @admin.action(description="Preview what selected policies would remove", permissions=["preview"])
     def preview(self, request: HttpRequest, queryset: Any) -> None:
-        """Ask a worker what each policy would remove."""
+        """Queue a preview job for each policy."""
         for policy in queryset:
-            _start(self, request, "preview", {"policy": policy.pk}, "Nothing is removed.")
+            _start(self, request, "preview", {"policy": policy.pk}, "The preview removes nothing.")
 
 
 @admin.register(PolicyRun)
 class PolicyRunAdmin(LedgerAdmin):
-    """When policies ran, and how that went."""
+    """Pages of policy runs: schedule slot, state, times and worker."""
 
     list_display = ("id", "policy", "slot", "missed", "state", "started_at", "finished_at", "worker")
     list_filter = ("state", "policy", "started_at")
@@ -108,19 +108,20 @@ class PolicyRunAdmin(LedgerAdmin):
 
 
 class JobForm(forms.ModelForm):  # type: ignore[type-arg]
-    """What to start."""
+    """The form that starts a job: an operation and its arguments."""
 
     request: HttpRequest
     operation = forms.ChoiceField()
-    arguments = TreeField(initial=dict, required=False, help_text='Such as {"dry_run": true}; {} for none.')
+    arguments = TreeField(initial=dict, required=False, help_text='A JSON object, such as {"dry_run": true}.')
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        offered: Any = self.fields["operation"]
-        offered.choices = [(name, f"{name}: {catalog.OPERATIONS[name].__doc__}") for name in _of(self.request.user)]
+        field: Any = self.fields["operation"]
+        names = _permitted_operations(self.request.user)
+        field.choices = [(name, f"{name}: {catalog.OPERATIONS[name].__doc__}") for name in names]
 
     def clean(self) -> dict[str, Any] | None:
-        """Refuse arguments that the operation does not take, and what asks for the password first."""
+        """Check the arguments, and require a confirmation where the operation needs one. Raises ValidationError."""
         cleaned = super().clean() or self.cleaned_data
         if not self.errors:
             cleaned["arguments"] = cleaned.get("arguments") or {}
@@ -130,114 +131,117 @@ class JobForm(forms.ModelForm):  # type: ignore[type-arg]
                 raise ValidationError({"arguments": str(problem)}) from problem
             to = reverse("admin:orbsite_job_add")
             if page := confirmation(self.request, cleaned["operation"], cleaned["arguments"], to=to):
-                link = format_html('Nothing was started. <a href="{}">Confirm that it is you</a> first.', page.url)
-                raise ValidationError(link)
+                raise ValidationError(
+                    format_html('Nothing was started. <a href="{}">Confirm your password</a> first.', page.url)
+                )
         return cleaned
 
 
-_SHOWN = (
+_JOB_FIELDS = (
     *("operation", "arguments", "state", "progress", "expected", "wants_to_stop", "error", "actor", "worker"),
-    *("heartbeat", "created_at", "started_at", "finished_at", "told"),
+    *("heartbeat", "created_at", "started_at", "finished_at", "shown_result"),
 )
 
 
 @admin.register(Job)
 class JobAdmin(LedgerAdmin):
-    """Long work: add one to start it."""
+    """Pages of jobs; adding a job starts it."""
 
     list_display = ("id", "operation", "state", "progress", "expected", "actor", "created_at", "finished_at")
     list_filter = ("state", known("operation", lambda: OPERATIONS), "created_at")
     actions = ("cancel", "start_again")
 
     def links(self, request: HttpRequest, row: Any = None) -> Iterator[Link]:
-        """Lead to a job's own page, and to what can be started."""
+        """Link the list to the operations, and a job to its progress page."""
         if row is None:
             yield "Operations", reverse("admin:operations")
         else:
-            yield "Follow it", reverse("admin:job", args=[row.pk])
+            yield "Show progress", reverse("admin:job", args=[row.pk])
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Let those start work who may start some operation."""
-        return bool(_of(request.user))
+        """Allow users who may start at least one operation to add jobs."""
+        return bool(_permitted_operations(request.user))
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **options: Any) -> Any:
-        """Ask for an operation and its arguments, to start it."""
+        """Return the form that starts a job, or the read-only form of an existing job."""
         form = super().get_form(request, obj, change, **({} if obj else {"form": JobForm}), **options)
         return form if obj else type(form.__name__, (form,), {"request": request})
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Show all of a job, and ask for little to start one."""
-        return ("operation", "arguments") if obj is None else _SHOWN
+        """Return the fields that start a job, or all fields of an existing job."""
+        return ("operation", "arguments") if obj is None else _JOB_FIELDS
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """A job's row is written by its worker."""
-        return () if obj is None else ("told",)
+        """Return the computed field of an existing job; its other fields are read-only without change permission."""
+        return () if obj is None else ("shown_result",)
 
     @admin.display(description="result")
-    def told(self, job: Job) -> Any:
-        """What the operation told."""
+    def shown_result(self, job: Job) -> Any:
+        """The result of the operation as JSON."""
         return pretty(job.result)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Start it."""
-        obj.__dict__.update(jobs.start(obj.operation, obj.arguments, now=utc_now, **_who(request)).__dict__)
+        """Queue the job with the signed-in user as its actor."""
+        obj.__dict__.update(jobs.start(obj.operation, obj.arguments, now=utc_now, **_actor(request)).__dict__)
 
     def has_start_permission(self, request: HttpRequest) -> bool:
-        """Let those act on jobs who may start some; on each, those who may start what it does."""
+        """Allow users who may start some operation to use the actions; `_permitted_jobs` then checks each job."""
         return self.has_add_permission(request)
 
-    @admin.action(description="Cancel", permissions=["start"])
+    @admin.action(description="Cancel selected jobs", permissions=["start"])
     def cancel(self, request: HttpRequest, queryset: Any) -> None:
-        """Cancel jobs that wait or run."""
-        for job in self._mine(request, queryset):
+        """Cancel queued and running jobs."""
+        for job in self._permitted_jobs(request, queryset):
             audit.note(request, "job cancelled", subject=job.pk, operation=job.operation)
-            _told(self, request, lambda job=job: f"Job {jobs.cancel(job.pk, now=utc_now).pk} is told to stop.")
+            _run(self, request, lambda job=job: f"Job {jobs.cancel(job.pk, now=utc_now).pk} will stop.")
 
-    @admin.action(description="Start again", permissions=["start"])
+    @admin.action(description="Start selected jobs again", permissions=["start"])
     def start_again(self, request: HttpRequest, queryset: Any) -> Any:
-        """Start jobs again that have ended."""
-        wanted = self._mine(request, queryset)
-        pages = (confirmation(request, job.operation, job.arguments) for job in wanted)
+        """Queue finished jobs again with the same arguments."""
+        permitted = self._permitted_jobs(request, queryset)
+        pages = (confirmation(request, job.operation, job.arguments) for job in permitted)
         if page := next(filter(None, pages), None):
             return page
-        for job in wanted:
-            _told(
+        for job in permitted:
+            _run(
                 self,
                 request,
-                lambda job=job: f"Job {jobs.start_again(job.pk, now=utc_now, **_who(request)).pk} is queued.",
+                lambda job=job: f"Job {jobs.start_again(job.pk, now=utc_now, **_actor(request)).pk} is queued.",
             )
         return None
 
-    def _mine(self, request: HttpRequest, queryset: Any) -> list[Job]:
-        """Return the jobs whose operations somebody may start, and say where that leaves some out."""
-        every = list(queryset)
-        mine = [job for job in every if may(request.user, job.operation)]
-        if left := len(every) - len(mine):
+    def _permitted_jobs(self, request: HttpRequest, queryset: Any) -> list[Job]:
+        """Return the jobs whose operations the user may start, and show a message about the others."""
+        selected = list(queryset)
+        permitted = [job for job in selected if may(request.user, job.operation)]
+        if refused := len(selected) - len(permitted):
             self.message_user(
-                request, f"{left} of these jobs do what you may not start; they are as before.", messages.ERROR
+                request,
+                f"{refused} jobs were not changed, because you do not have permission to start their operations.",
+                messages.ERROR,
             )
-        return mine
+        return permitted
 
 
-def _of(user: Any) -> list[str]:
-    """Return the operations that somebody may start."""
+def _permitted_operations(user: Any) -> list[str]:
+    """Return the names of the operations that the user may start."""
     return [name for name in catalog.OPERATIONS if may(user, name)]
 
 
-def _who(request: HttpRequest) -> dict[str, str]:
+def _actor(request: HttpRequest) -> dict[str, str]:
     return {"actor": request.user.get_username(), "address": of_client(request)}
 
 
-def _start(page: ModelAdmin, request: HttpRequest, operation: str, arguments: dict[str, Any], said: str) -> None:
-    _told(
+def _start(page: ModelAdmin, request: HttpRequest, operation: str, arguments: dict[str, Any], message: str) -> None:
+    _run(
         page,
         request,
-        lambda: f"{said} Job {jobs.start(operation, arguments, now=utc_now, **_who(request)).pk} is queued.",
+        lambda: f"{message} Job {jobs.start(operation, arguments, now=utc_now, **_actor(request)).pk} is queued.",
     )
 
 
-def _told(page: ModelAdmin, request: HttpRequest, act: Any) -> None:
-    """Do something, and say what came of it."""
+def _run(page: ModelAdmin, request: HttpRequest, act: Any) -> None:
+    """Call `act`, then show the message that it returns or its error."""
     try:
         page.message_user(request, act())
     except OrbError as problem:

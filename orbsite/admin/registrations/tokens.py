@@ -1,4 +1,4 @@
-"""Admin pages of tokens: made here and shown once, listed, revoked."""
+"""Admin pages of API tokens: creating a token, which is shown once, and listing and revoking tokens."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST_NAMED = 20
 
 @admin.register(Token)
 class TokenAdmin(LedgerAdmin):
-    """What lets programs in."""
+    """Pages of API tokens, with which programs sign in."""
 
     list_display = ("name", "prefix", "scopes", "every_user", "expires_at", "revoked_at", "last_used_at", "created_by")
     list_filter = ("every_user", "revoked_at", "created_at")
@@ -31,45 +31,45 @@ class TokenAdmin(LedgerAdmin):
     formfield_overrides = {models.JSONField: {"form_class": TreeField}}
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Let those make tokens who may add them."""
+        """Allow users with the add permission to create tokens, unlike the other tables of the ledger."""
         return super(LedgerAdmin, self).has_add_permission(request)
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> Any:
-        """Ask for the password first: a token may open everything."""
+        """Require a confirmation, because a token may give access to all data."""
         return reauthentication.ask(request) or super().add_view(request, form_url, extra_context)
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Ask for what limits a token, and show all but its secret, which nobody has."""
-        asked = ("name", "scopes", "users", "every_user", "expires_at")
-        return asked if obj is None else (*asked, "prefix", "revoked_at", "last_used_at", "created_at", "created_by")
+        """Return the fields that limit a new token, or all fields of an existing one; its secret is not stored."""
+        limits = ("name", "scopes", "users", "every_user", "expires_at")
+        return limits if obj is None else (*limits, "prefix", "revoked_at", "last_used_at", "created_at", "created_by")
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Make it, and show what its bearer sends, once."""
+        """Create the token, and keep its secret for the response, which shows it once."""
         obj.created_by = request.user.get_username()
         secret = issue(obj, utc_now())
         facts = {"scopes": obj.scopes, "users": len(obj.users), "every_user": obj.every_user}
         audit.note(request, "token made", subject=obj.prefix, **facts)
-        shown = format_html("The token, which nobody can tell you again: <code>{}</code>", secret)
+        shown = format_html("Copy this token now. It cannot be shown again: <code>{}</code>", secret)
         request.orb_token_shown = shown  # type: ignore[attr-defined]
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> Any:
-        """Show it on the page that answers, not in a message: those are kept in cookies and sessions."""
+        """Show the secret on the response page, not in a message, because cookies or sessions would store it."""
         context = self.admin_site.each_context(request) | {
-            "title": f"The token {obj.name}",
+            "title": f"Token {obj.name}",
             "shown": request.orb_token_shown,  # type: ignore[attr-defined]
             "opts": self.opts,
         }
         return TemplateResponse(request, "admin/token_shown.html", context)
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
-        """Let those revoke tokens who may add or change them."""
+        """Allow users with the add or the change permission to revoke tokens."""
         return self.has_add_permission(request) or super(LedgerAdmin, self).has_change_permission(request)
 
-    @admin.action(description="Revoke", permissions=["revoke"])
+    @admin.action(description="Revoke selected tokens", permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: Any) -> None:
-        """Let nobody in with these any more, from the next request on."""
+        """Revoke tokens with effect from the next request."""
         prefixes = list(queryset.filter(revoked_at=None).values_list("prefix", flat=True))
         with transaction.atomic():
             number = Token.objects.filter(prefix__in=prefixes, revoked_at=None).update(revoked_at=utc_now())
             audit.note(request, "tokens revoked", subject=" ".join(prefixes[:MOST_NAMED]), tokens=number)
-        self.message_user(request, f"{number} tokens let nobody in any more.", messages.SUCCESS)
+        self.message_user(request, f"Revoked {number} tokens. They are no longer accepted.", messages.SUCCESS)

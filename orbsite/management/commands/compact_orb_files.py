@@ -22,34 +22,47 @@ from orbsite.stores import open_file_store, open_sql_store, open_store
 
 
 class Command(OrbCommand):
-    """Take what is dead out of the files, or, with rules, remove from a store what they do not keep."""
+    """Remove dead items from the files, or, with rules, apply a retention policy to a store."""
 
     help = (
-        "Take out of the files what is dead, items that break the rules first of all, and fold the journals; "
-        "the documents then have the layout that other programs read. What goes is kept under .orb/tombstones. "
-        "With rules, remove from the configured store, or another, the records that they do not keep; "
-        "what goes is kept as tombstones, and comes back with --undo."
+        "Remove dead items from the files, such as items that break the rules, and fold the journals; "
+        "the documents then have the layout that other programs read. Removed items are kept under .orb/tombstones. "
+        "With rules, remove records from the configured store, or another, that no rule keeps; "
+        "they are kept as tombstones, and --undo brings them back."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Add the rules, where they hold, and how careful to be."""
+        """Add the retention rules, the store that they apply to, and the guards."""
         super().add_arguments(parser)
-        parser.add_argument("--dry-run", action="store_true", help="tell what would go, and why; write nothing")
-        parser.add_argument("--force", action="store_true", help="also where more than a fifth of a store would go")
         parser.add_argument(
-            "--trust-clock", action="store_true", default=None, help="also where the clock seems to have jumped"
+            "--dry-run", action="store_true", help="report what would be removed, and why; write nothing"
+        )
+        parser.add_argument(
+            "--force", action="store_true", help="remove records even where they are more than a fifth of a store"
+        )
+        parser.add_argument(
+            "--trust-clock",
+            action="store_true",
+            default=None,
+            help="accept the time of this machine even where its clock seems to have jumped",
         )
         add_rules(parser)
         parser.add_argument(
             "--from",
             dest="source",
             choices=("store", "sql", "file"),
-            help="where the rules hold (default: the configured store, or the files of --data-dir)",
+            help="the store to apply the rules to (default: the configured store, or the files of --data-dir)",
         )
-        parser.add_argument("--explain", metavar="ID", help="tell why this record would stay or go; write nothing")
-        parser.add_argument("--undo", metavar="RUN", help="bring back what a run has removed")
-        parser.add_argument("--time-budget", type=float, metavar="SECONDS", help="begin no other batch after so long")
-        parser.add_argument("--pause", type=float, metavar="SECONDS", help="leave others so long between batches")
+        parser.add_argument(
+            "--explain", metavar="ID", help="explain why this record would be kept or removed; write nothing"
+        )
+        parser.add_argument("--undo", metavar="RUN", help="restore the records that a run has removed")
+        parser.add_argument(
+            "--time-budget", type=float, metavar="SECONDS", help="start no further batch after this time"
+        )
+        parser.add_argument(
+            "--pause", type=float, metavar="SECONDS", help="wait this long between batches, so that others can write"
+        )
 
     def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:
         """Compact, retain, or undo."""

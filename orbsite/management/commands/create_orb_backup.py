@@ -5,6 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
+from typing_extensions import override
+
 from orbsite.conf import app_settings
 from orbsite.management.base import OrbCommand, a_path
 from orbsite.management.progress_bar import Meter
@@ -15,21 +17,23 @@ from orbsite.storage.records.domain import Domain
 
 
 class Command(OrbCommand):
-    """Make a backup."""
+    """Create a backup."""
 
-    help = "Keep the files and the whole SQL database in a new directory, with a manifest and checksums."
+    help = "Back up the files and the whole SQL database to a new directory, with a manifest and checksums."
     unit = "files"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add --to, --no-files, --no-database and --label."""
         super().add_arguments(parser)
-        parser.add_argument("--to", type=a_path, metavar="DIR", help="where to make it (default: ORB_BACKUP_DIR)")
-        parser.add_argument("--no-files", action="store_true", help="leave the files out")
-        parser.add_argument("--no-database", action="store_true", help="leave the database out")
-        parser.add_argument("--label", default="", metavar="TEXT", help="why it is made, for the manifest")
+        parser.add_argument(
+            "--to", type=a_path, metavar="DIR", help="the directory to create the backup in (default: ORB_BACKUP_DIR)"
+        )
+        parser.add_argument("--no-files", action="store_true", help="do not back up the files")
+        parser.add_argument("--no-database", action="store_true", help="do not back up the database")
+        parser.add_argument("--label", default="", metavar="TEXT", help="why the backup is made; the manifest keeps it")
 
-    def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:  # noqa: ARG002
-        """Back up."""
+    @override
+    def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:
         return backup(
             domains,
             self.base(options),

@@ -19,12 +19,12 @@ from orbsite.storage.encoding.timestamps import spell
 
 
 class Command(GuardedCommand):
-    """The command."""
+    """Create a token for the API."""
 
-    help = "Make a token for the API. It is printed once, and kept as a digest alone."
+    help = "Create a token for the API. It is printed once; the database keeps only its digest."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Add what limits the token."""
+        """Add the options that limit the token."""
         parser.add_argument("--format", choices=("text", "json"), default="text", help="how to print it")
         parser.add_argument("--name", required=True, help="what it is for")
         parser.add_argument(
@@ -38,7 +38,7 @@ class Command(GuardedCommand):
         parser.add_argument("--expires-days", type=float, metavar="N", help="for how long it is valid (default: ever)")
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002
-        """Make it and print it."""
+        """Create the token and print it."""
         now = utc_now()
         days = options["expires_days"]
         token = Token(
@@ -62,7 +62,7 @@ class Command(GuardedCommand):
             self.stderr.write("Keep it well: nobody can tell it to you again. Send it as Authorization: Bearer ...")
 
     def _show(self, secret: str, token: Token, *, as_json: bool) -> None:
-        """Print it before it is committed: a token that could not be shown is of no use."""
+        """Print the token before it is committed: a token that could not be shown is of no use."""
         expires = token.expires_at and spell(token.expires_at)
         shown = {"ok": True, "token": secret, "prefix": token.prefix, "expiresAt": expires}
         self.tell(json.dumps(shown) if as_json else secret, "no token was made, because it could not be shown")

@@ -14,12 +14,12 @@ NAME = "admin"
 
 
 class Command(GuardedCommand):
-    """Make a first superuser with a random password, shown once."""
+    """Create the first superuser, with a random password that is shown once."""
 
-    help = "Make a first superuser with a random password, which is shown once, and kept as a hash alone."
+    help = "Create the first superuser, with a random password that is shown once; only its hash is kept."
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002
-        """Make the user, or say who there is."""
+        """Create the user, or name the superuser that exists."""
         users = get_user_model()._default_manager
         known = users.filter(is_superuser=True).order_by("pk").first()
         if known is None:

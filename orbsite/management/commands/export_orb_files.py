@@ -5,6 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
+from typing_extensions import override
+
 from orbsite.management.base import OrbCommand, a_path
 from orbsite.management.progress_bar import Meter
 from orbsite.operations.files.export import export
@@ -14,27 +16,29 @@ from orbsite.stores import open_file_store, open_sql_store, open_store
 
 
 class Command(OrbCommand):
-    """Write files in the guide's layout from a store."""
+    """Export a store as files in the guide's layout."""
 
-    help = (
-        "Write what a store holds as files in the guide's layout; from the configured store unless --from says other."
-    )
+    help = "Export a store as files in the guide's layout: the configured store, unless --from names another."
     reads_files = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add --to, --from, --user and --overwrite."""
         super().add_arguments(parser)
         parser.add_argument(
-            "--to", type=a_path, required=True, metavar="DIR", help="where to write; made where it is missing"
+            "--to", type=a_path, required=True, metavar="DIR", help="the directory to write to; created if missing"
         )
         parser.add_argument(
-            "--from", dest="source", choices=("store", "sql", "file"), default="store", help="what to read"
+            "--from",
+            dest="source",
+            choices=("store", "sql", "file"),
+            default="store",
+            help="the store to read (default: %(default)s)",
         )
-        parser.add_argument("--user", metavar="ID", help="write one person's data alone")
-        parser.add_argument("--overwrite", action="store_true", help="replace files that are there; they stay as .prev")
+        parser.add_argument("--user", metavar="ID", help="export only the data of this user")
+        parser.add_argument("--overwrite", action="store_true", help="replace existing files, and keep each as .prev")
 
+    @override
     def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:
-        """Export."""
         opened = {"store": open_store, "sql": open_sql_store, "file": open_file_store}[options["source"]]
         stores = [opened(domain) for domain in domains]
         return export(stores, options["to"], user=options["user"], overwrite=options["overwrite"], progress=progress)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
+from typing_extensions import override
+
 from orbsite.conf import app_settings
 from orbsite.management.base import OrbCommand
 from orbsite.management.progress_bar import Meter
@@ -28,14 +30,12 @@ class Command(OrbCommand):
             metavar="URL",
             help="path/to/orb.db, sqlite:////path/to/orb.db, or postgresql://user:password@host/name",
         )
-        parser.add_argument(
-            "--dry-run", action="store_true", help="tell what would become of each record; write nothing"
-        )
+        parser.add_argument("--dry-run", action="store_true", help="report what would happen, and write nothing")
 
-        parser.add_argument("--no-backup", action="store_true", help="do not keep our own database first")
+        parser.add_argument("--no-backup", action="store_true", help="make no backup first")
 
+    @override
     def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:
-        """Import."""
         return import_database(
             domains,
             options["url"],

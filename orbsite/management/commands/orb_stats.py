@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from typing_extensions import override
+
 from orbsite.management.base import OrbCommand
 from orbsite.management.progress_bar import Meter
 from orbsite.operations.report import Report
@@ -15,12 +17,12 @@ from orbsite.stores import open_file_store, open_store
 
 
 class Command(OrbCommand):
-    """Count what a store holds."""
+    """Count the records of a store."""
 
-    help = "Count what the configured store holds, or, with --data-dir, the files there."
+    help = "Count the records of the configured store, or, with --data-dir, of the files there."
 
-    def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:  # noqa: ARG002
-        """Count."""
+    @override
+    def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:
         base = options["data_dir"]
         if base is not None:
             require_directory(base)

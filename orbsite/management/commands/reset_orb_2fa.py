@@ -1,4 +1,4 @@
-"""manage.py reset_orb_2fa: lets somebody in again who has lost their authenticator."""
+"""manage.py reset_orb_2fa: resets two-factor authentication for a user who has lost the authenticator."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import CommandError
 from django.db import transaction
 from django_otp.plugins.otp_totp.models import TOTPDevice
+from typing_extensions import override
 
 from orbsite.management.base import COULD_NOT_RUN, GuardedCommand
 from orbsite.models import audit_log
@@ -16,16 +17,16 @@ from orbsite.storage.clock import utc_now
 
 
 class Command(GuardedCommand):
-    """The command."""
+    """Remove the authenticator of a user."""
 
-    help = "Forget somebody's authenticator: they sign in with their password, and set up another one."
+    help = "Remove the authenticator of a user, who then signs in with the password and sets up another one."
 
+    @override
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Add whose."""
         parser.add_argument("name", help="who, as they sign in")
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002
-        """Forget it, and say so."""
+        """Remove the authenticator, and print the user's name."""
         model, name = get_user_model(), options["name"]
         with transaction.atomic():
             user = model._default_manager.filter(**{model.USERNAME_FIELD: name}).first()

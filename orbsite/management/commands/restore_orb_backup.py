@@ -5,6 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
+from typing_extensions import override
+
 from orbsite.conf import app_settings
 from orbsite.management.base import OrbCommand, a_path
 from orbsite.management.progress_bar import Meter
@@ -18,22 +20,24 @@ class Command(OrbCommand):
     """Restore a backup."""
 
     help = (
-        "Check a backup, and tell what it would change; with --apply, put it in the place of what is there, "
-        "which is backed up first. Stop the servers that use the files and the database before that."
+        "Check a backup, and report what it would change; with --apply, replace files and database by it, "
+        "after a backup of their present state. Stop the servers that use them first."
     )
     unit = "files"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the backup, --apply, --no-files, --no-database and --no-backup."""
         super().add_arguments(parser)
-        parser.add_argument("backup", type=a_path, metavar="DIR", help="the directory that create_orb_backup has made")
-        parser.add_argument("--apply", action="store_true", help="do it")
-        parser.add_argument("--no-files", action="store_true", help="leave the files as they are")
-        parser.add_argument("--no-database", action="store_true", help="leave the database as it is")
-        parser.add_argument("--no-backup", action="store_true", help="do not back up what is there now")
+        parser.add_argument("backup", type=a_path, metavar="DIR", help="a directory that create_orb_backup made")
+        parser.add_argument(
+            "--apply", action="store_true", help="carry out the changes; without it they are only reported"
+        )
+        parser.add_argument("--no-files", action="store_true", help="do not restore the files")
+        parser.add_argument("--no-database", action="store_true", help="do not restore the database")
+        parser.add_argument("--no-backup", action="store_true", help="make no backup of the present state first")
 
-    def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:  # noqa: ARG002
-        """Restore."""
+    @override
+    def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:
         return restore(
             domains,
             options["backup"],

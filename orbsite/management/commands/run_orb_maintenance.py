@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import DatabaseError, close_old_connections
+from typing_extensions import override
 
 from orbsite.management.base import OrbCommand, told
 from orbsite.management.progress_bar import Meter
@@ -26,11 +27,11 @@ _TICK, _LONGEST = 0.2, 1e9
 
 
 class Command(OrbCommand):
-    """Run what is due."""
+    """Run due retention policies and daily work."""
 
     help = (
-        "Run the retention policies that are due, each due moment once, however many hosts and lines of cron ask; and "
-        "once a day note how much there is, and remove what has expired."
+        "Run the retention policies that are due, each due moment once, on however many hosts this command runs. "
+        "Once a day, record how much the stores hold, and remove expired data."
     )
     reads_files = False
 
@@ -38,24 +39,26 @@ class Command(OrbCommand):
         """Add --once, --loop, --stale-after and --trust-clock."""
         super().add_arguments(parser)
         often = parser.add_mutually_exclusive_group()
-        often.add_argument("--once", action="store_true", help="look once, and end; the default")
+        often.add_argument("--once", action="store_true", help="run once, which is the default")
         often.add_argument(
             "--loop",
             type=_seconds,
             metavar="SECONDS",
-            help="look every so often, until it is interrupted or terminated",
+            help="run at this interval, until interrupted or terminated",
         )
         parser.add_argument(
             "--stale-after",
             type=_seconds,
             default=STALE_AFTER.total_seconds(),
             metavar="SECONDS",
-            help="how long a run may give no sign of life before it counts as crashed (default: %(default)g)",
+            help="count a run as crashed after this time without a heartbeat (default: %(default)g)",
         )
-        parser.add_argument("--trust-clock", action="store_true", help="believe the clock, though it has jumped")
+        parser.add_argument(
+            "--trust-clock", action="store_true", help="accept the time of this machine even where its clock has jumped"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Look once, or again and again; a loop prints what was done, one JSON object a line."""
+        """Run maintenance once, or at an interval; a loop prints its results, one JSON object a line."""
         if options["loop"] is None:
             super().handle(*args, **options)
             return
@@ -81,8 +84,8 @@ class Command(OrbCommand):
             while not progress.is_stopping and (left := until - time.monotonic()) > 0:
                 time.sleep(min(_TICK, left))
 
-    def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:  # noqa: ARG002
-        """Maintain."""
+    @override
+    def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:
         return self._maintain(progress, "", options)
 
     def _maintain(self, progress: Meter, worker: str, options: dict[str, Any]) -> Report:

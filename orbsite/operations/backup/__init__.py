@@ -1,1 +1,1 @@
-"""Backups: how they are made, restored and pruned. Imports the ledger and what is below."""
+"""Creates, restores and prunes backups. Imports the ledger and the layers below."""

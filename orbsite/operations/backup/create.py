@@ -1,4 +1,4 @@
-"""Keeps what there is in a directory of its own: the documents, each as of one moment, and the whole SQL database."""
+"""Creates a backup: a new directory with a copy of each document and of the whole SQL database."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from orbsite.storage.records.domain import Domain
 from orbsite.stores import file_store
 
 DATABASE = "database"
-"""The section of reports that is about the database."""
+"""The section of reports about the database."""
 
 
 def backup(
@@ -39,18 +39,18 @@ def backup(
     label: str = "",
     using: str = "default",
 ) -> Report:
-    """Keep the documents under a data directory, and the database, in a new directory under `to`; the report names it.
+    """Back up the documents under a data directory, and the database, to a new directory under `to`.
 
-    Raises DocumentError where a document cannot be read, and StoreUnavailable where the database cannot be copied;
-    there is no new directory then.
+    The report names the directory. Raises DocumentError where a document cannot be read, and StoreUnavailable where the
+    database cannot be copied; then there is no new directory.
     """
     documents = _read(domains, base) if files and base is not None else None
     if documents is None and not database:
-        raise OrbError("there is nothing to back up: --no-files and --no-database leave nothing")
+        raise OrbError("there is nothing to back up: leave out --no-files or --no-database")
     report = Report()
     report.backup = take(domains, documents, to, now=now, label=label, database=database, using=using)
     with manifest.checked(report.backup) as (_, made):
-        _tell(report, made, domains, documents or {})
+        _add_sections(report, made, domains, documents or {})
     return report
 
 
@@ -64,15 +64,16 @@ def take(
     database: bool = True,
     using: str = "default",
 ) -> Path:
-    """Make a backup of documents that were read already, and of the database, and return its directory.
+    """Back up documents that were read already, and the database, and return the new directory.
 
-    This is for an operation that is about to write: `documents` has the bytes of each domain's document by the domain's
-    name, None where there is no file, as `FileStore.snapshot` returned them, so that what is kept is what was read; no
-    documents at all for an operation that reads no files. `label` says why: "before migrate". The database is copied as
-    it is committed: call this outside of transactions, under the lock that keeps other runs out.
+    This is for an operation that is about to write. `documents` maps the name of each domain to the bytes of its
+    document, None where there is no file, as `FileStore.snapshot` returned them, so that the backup has the bytes that
+    the operation read. It is None for an operation that reads no files. `label` gives the reason, such as "before
+    migrate". The copy of the database holds committed data only: call this outside of transactions, under the lock that
+    excludes other runs.
 
-    The directory has its name once everything in it is on the disk. Raises StoreUnavailable where the database cannot
-    be copied, SaveFailed where the disk is full or the like; there is no such directory then.
+    The directory gets its final name once all its contents are on disk. Raises StoreUnavailable where the database
+    cannot be copied, and SaveFailed where the disk is full or fails; then there is no new directory.
     """
     moment = now()
     with (
@@ -88,7 +89,7 @@ def take(
         made = Manifest(
             format=FORMAT,
             taken_at=spell(moment),
-            label=os.fsencode(label).decode(errors="backslashreplace"),  # an argument may be no text
+            label=os.fsencode(label).decode(errors="backslashreplace"),  # an argument may hold bytes that are no text
             versions=dump.versions(using if database else None),
             documents=saved,
             database=dump.save(directory, using) if database else None,
@@ -108,7 +109,7 @@ def _read(domains: list[Domain], base: Path) -> dict[str, bytes | None]:
 
 @contextlib.contextmanager
 def _fresh(parent: Directory) -> Iterator[tuple[str, Directory]]:
-    """Make a directory under a temporary name; where what is done in it fails, it is removed again."""
+    """Make a directory under a temporary name, and remove it again if the block raises an error."""
     name = temporary_name("backup")
     with failing_whole(parent.path / name):
         parent.fs.make_directory(name, parent.descriptor)
@@ -130,7 +131,7 @@ def _save(domain: Domain, data: bytes | None, directory: Directory) -> SavedDocu
 
 
 def _publish(parent: Directory, temporary: str, moment: datetime) -> str:
-    """Give the directory the name of the moment, with a number where that is taken, and return it."""
+    """Rename the directory to its time, with a number where that name is taken, and return the name."""
     name = parent.rename_to_free(temporary, numbered(as_name(moment)))
     _confirm(parent, name)
     return name
@@ -141,12 +142,12 @@ def _confirm(parent: Directory, name: str) -> None:
         parent.sync()
     except OSError as problem:
         raise SaveOutcomeUnknown(
-            f"the backup {parent.path / name} is whole, but the disk did not confirm it: {problem.strerror}; "
-            "check the disk, and take another one"
+            f"the backup {parent.path / name} is complete, but the disk did not confirm it: {problem.strerror}; "
+            "check the disk, and create another backup"
         ) from problem
 
 
-def _tell(report: Report, made: Manifest, domains: list[Domain], documents: Mapping[str, bytes | None]) -> None:
+def _add_sections(report: Report, made: Manifest, domains: list[Domain], documents: Mapping[str, bytes | None]) -> None:
     for domain, saved in zip(domains, made.documents, strict=False):
         section = report.section(domain.name, ())
         data = documents[domain.name]

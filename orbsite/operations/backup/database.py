@@ -1,4 +1,4 @@
-"""The whole SQL database in one file: how it is written, and how it is put back."""
+"""Saves the whole SQL database to one file, and restores it."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from orbsite.storage.filesystem.file_checks import explained_by_system
 
 
 class Vendor(Protocol):
-    """How a database of one kind is written to a file in a directory, and put back."""
+    """A kind of database: how it is saved to a file in a directory, and restored."""
 
     NAME: str
-    """The file's name."""
+    """The name of the file."""
 
     def save(self, connection: Any, directory: Directory) -> dict[str, int]:
-        """Write it, private and synced, as of one moment; return how many rows each table had then."""
+        """Write the file, private and synced, from one snapshot. Return the row count of each table in it."""
 
     def check(self, directory: Directory) -> None:
-        """Raise OrbError where what was written is not good."""
+        """Raise OrbError where the file is not valid."""
 
     def unknown(self, connection: Any, directory: Directory) -> list[str]:
-        """Return what the written database has that neither the migrations make nor the database of now has."""
+        """Return the saved schema objects that neither the migrations create nor the current database has."""
 
     def load(self, connection: Any, directory: Directory) -> None:
-        """Put it in the place of everything, all or nothing."""
+        """Replace everything in the database with the file, all or nothing."""
 
 
 _MOST_NAMED = 10
@@ -41,7 +41,7 @@ _VENDORS: dict[str, Vendor] = {"sqlite": sqlite, "postgresql": postgresql}
 
 
 def save(directory: Directory, using: str) -> SavedDatabase:
-    """Write everything that the database holds, committed, at one moment. Raises StoreUnavailable."""
+    """Save all committed data as one snapshot. Raises StoreUnavailable."""
     connection = connections[using]
     vendor = _of(connection)
     migrations = applied(using)
@@ -52,40 +52,40 @@ def save(directory: Directory, using: str) -> SavedDatabase:
 
 
 def load(directory: Directory, using: str) -> None:
-    """Put what was saved in the place of everything that the database holds, all or nothing.
+    """Replace everything in the database with the saved file, all or nothing.
 
-    Raises StoreUnavailable, and the database is as it was.
+    Raises StoreUnavailable; the database is unchanged then.
     """
     connection = connections[using]
     if connection.in_atomic_block:
-        raise OrbError("a database is not restored within a transaction; end that first")
+        raise OrbError("a database cannot be restored within a transaction; end the transaction first")
     _of(connection).load(connection, directory)
 
 
 def refuse_other(saved: SavedDatabase, directory: Directory, using: str) -> None:
-    """Raise OrbError where what was saved does not fit the database of now, or the code that works on it."""
+    """Raise OrbError where the saved database does not fit the current database or the current code."""
     connection = connections[using]
     if saved.vendor != connection.vendor or saved.file.name != _of(connection).NAME:
         raise OrbError(
             f"the backup is of a {saved.vendor} database, and DATABASE_URL names a {connection.vendor} one; "
-            "point DATABASE_URL at a database of that kind, or restore the files alone with --no-database"
+            "set DATABASE_URL to a database of that kind, or restore only the files with --no-database"
         )
-    known, there = set(MigrationLoader(None).disk_migrations), set(saved.migrations)
-    # What the database remembers of apps that are gone is in it now as well.
-    differ = (known - there) | (there - known - set(applied(using)))
+    known, saved_migrations = set(MigrationLoader(None).disk_migrations), set(saved.migrations)
+    # The current database has the migrations of removed apps too.
+    differ = (known - saved_migrations) | (saved_migrations - known - set(applied(using)))
     if differ:
         names = ", ".join(f"{app}.{name}" for app, name in sorted(differ))
         raise OrbError(
-            f"the backup has other migrations than this code: {names}; restore it with the version of the code that "
-            "made it, then update, and run: manage.py migrate. Files alone: --no-database"
+            f"the migrations of the backup are not those of this code: {names}; restore it with the version of the "
+            "code that made it, then update, and run: manage.py migrate. To restore only the files, use --no-database"
         )
     vendor = _of(connection)
     vendor.check(directory)
     if unknown := vendor.unknown(connection, directory):
         raise DocumentCorrupt(
-            f"the database in {directory.path} has what the migrations do not make: {_listed(unknown)}; nothing was "
-            "written. It may run on its own and change what is saved. Use another backup, or make the same in the "
-            "database first where it is yours"
+            f"the database in {directory.path} has objects that the migrations do not create: {_listed(unknown)}; "
+            "nothing was written. They may run code and change data. Use another backup, or, where the objects are "
+            "yours, create them in the database first"
         )
 
 
@@ -95,28 +95,28 @@ def _listed(names: list[str]) -> str:
 
 
 def make_place(saved: SavedDatabase, using: str) -> None:
-    """Make an empty SQLite file where there is none, for what was saved of one. Raises StoreUnavailable."""
+    """Create an empty SQLite file where the target database has none. Raises StoreUnavailable."""
     connection: Any = connections[using]
     if connection.vendor == saved.vendor and hasattr(connection, "create_file"):
         try:
             connection.create_file()
         except OSError as problem:
-            told = explained_by_system(problem, "made")
-            raise StoreUnavailable(f"the database {told}; nothing was written") from problem
+            reason = explained_by_system(problem, "made")
+            raise StoreUnavailable(f"the database {reason}; nothing was written") from problem
 
 
 def applied(using: str) -> list[tuple[str, str]]:
-    """Return app and name of the migrations that a database has."""
+    """Return the applied migrations of a database as (app, name)."""
     return sorted(MigrationRecorder(connections[using]).applied_migrations())
 
 
 def rows(using: str) -> dict[str, int]:
-    """Return how many rows each table has."""
+    """Return the row count of each table."""
     return counted(connections[using])
 
 
 def versions(using: str | None) -> dict[str, str]:
-    """Return the versions of what was at work, with a database also that one's."""
+    """Return the versions of Python and Django, and that of the database server where one is given."""
     found = {"python": platform.python_version(), "django": django.get_version()}
     if using is None:
         return found
@@ -129,5 +129,5 @@ def _of(connection: Any) -> Vendor:
         return _VENDORS[connection.vendor]
     except KeyError as problem:
         raise StoreUnavailable(
-            f"there is no way here to back up a {connection.vendor} database; use its own tools, and --no-database"
+            f"a {connection.vendor} database cannot be backed up here; use its own tools, and --no-database"
         ) from problem

@@ -1,7 +1,7 @@
-"""What a backup's directory holds, as its manifest says: every file with its size and SHA-256, and what it stands for.
+"""The manifest of a backup: every file with its size, its SHA-256 and its meaning.
 
-`SHA256SUMS` beside it holds the signature, and the same sums and that of the manifest, as `sha256sum --check` reads
-them.
+`SHA256SUMS` beside it holds the signature, the same checksums and the manifest's own, in the format of `sha256sum
+--check`.
 """
 
 from __future__ import annotations
@@ -36,27 +36,27 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class SavedDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The document of a domain; without a file where there was none."""
+    """The document of a domain; `file` is None where there was no document."""
 
     domain: str
     document: str
-    """Its place under the data directory."""
+    """Its path under the data directory."""
     file: Stored | None
 
 
 class SavedDatabase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole SQL database."""
+    """The saved SQL database."""
 
     file: Stored
     vendor: str
     migrations: list[tuple[str, str]]
-    """App and name of all that were applied."""
+    """App and name of every applied migration."""
     rows: dict[str, int]
-    """Rows of each table, counted just before."""
+    """The row count of each table at the time of the backup."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All of it."""
+    """The contents of a backup."""
 
     format: int
     taken_at: str
@@ -67,35 +67,35 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def files(self) -> list[Stored]:
-        """Every file but the manifest and the sums."""
+        """Every file except the manifest and the checksums."""
         found = [document.file for document in self.documents if document.file]
         return [*found, self.database.file] if self.database else found
 
 
 def write(directory: Directory, manifest: Manifest) -> None:
-    """Write the manifest and the sums, synced."""
+    """Write and sync the manifest and the checksums."""
     data = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
     replace(directory, MANIFEST, data, None)
     replace(directory, SUMS, signature.line_of(data) + _sums(manifest, data), None)
 
 
 def is_signed(directory: Directory) -> bool:
-    """Tell whether a backup that was checked has a signature. Raises DocumentCorrupt where it is not one of ours."""
+    """Tell whether a verified backup has a signature. Raises DocumentCorrupt where the signature is not valid."""
     line = _split(directory)[0]
     if not line:
         return False
     problem = signature.problem_of(line, directory.read(MANIFEST) or b"")
     if problem is not None:
         raise DocumentCorrupt(
-            f"the backup {directory.path} is not to be trusted: {problem}; nothing was written. Use another backup, or "
-            "set ORB_BACKUP_KEY to the key that it was signed by. Where that is lost, and you know that nobody has "
-            f"changed it, remove the line that begins with # from {SUMS}"
+            f"the backup {directory.path} cannot be trusted: {problem}; nothing was written. Use another backup, or "
+            "set ORB_BACKUP_KEY to the key that signed it. If that key is lost, and you know that the backup is "
+            f"unchanged, remove the line that begins with # from {SUMS}"
         )
     return True
 
 
 def _split(directory: Directory) -> tuple[bytes, bytes]:
-    """Return the line of the signature, which may be empty, and the sums."""
+    """Return the line of the signature, which may be empty, and the checksums."""
     data = directory.read(SUMS) or b""
     if not data.startswith(b"# "):
         return b"", data
@@ -104,7 +104,7 @@ def _split(directory: Directory) -> tuple[bytes, bytes]:
 
 
 def stored(directory: Directory, name: str) -> Stored:
-    """Return a file's size and SHA-256 as they are. Raises DocumentRefused for what is no plain file."""
+    """Return a file's current size and SHA-256. Raises DocumentRefused where it is not a regular file."""
     with opened(directory, name) as descriptor, open(descriptor, "rb", closefd=False) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return Stored(name=name, size=file.tell(), sha256=digest)
@@ -112,7 +112,7 @@ def stored(directory: Directory, name: str) -> Stored:
 
 @contextlib.contextmanager
 def opened(directory: Directory, name: str) -> Iterator[int]:
-    """Open a plain file for reading, and return its descriptor. Raises DocumentRefused."""
+    """Open a regular file for reading, and yield its descriptor. Raises DocumentRefused."""
     try:
         descriptor = directory.fs.open_for_reading(name, directory.descriptor)
     except OSError as problem:
@@ -126,15 +126,15 @@ def opened(directory: Directory, name: str) -> Iterator[int]:
 
 @contextlib.contextmanager
 def checked(path: Path) -> Iterator[tuple[Directory, Manifest]]:
-    """Open a backup, and return its manifest once every file in it is what that says.
+    """Open a backup, and yield its directory and its manifest, once every file has been verified.
 
-    Raises DocumentError where one is not, where one is missing, or where one lies there that is no part of it.
+    Raises DocumentError where a file is missing, differs from the manifest, or is not part of the backup.
     """
     try:
         directory = Directory.open(path)
     except FileNotFoundError as problem:
         raise DocumentError(
-            f"there is no backup {path}; name the directory that create_orb_backup has made"
+            f"there is no backup {path}; give the directory that create_orb_backup created"
         ) from problem
     with directory:
         yield directory, _checked(directory)
@@ -145,21 +145,21 @@ def _checked(directory: Directory) -> Manifest:
     if data is None:
         raise _damaged(directory, f"it has no {MANIFEST}")
     manifest = _decoded(directory, data)
-    names, there = {one.name for one in manifest.files} | {MANIFEST, SUMS}, set(directory.names())
+    names, present = {one.name for one in manifest.files} | {MANIFEST, SUMS}, set(directory.names())
     if len(names) != len(manifest.files) + 2:
         raise _damaged(directory, f"{MANIFEST} names a file twice")
-    if names - there:
-        raise _damaged(directory, f"{', '.join(sorted(names - there))} is missing")
-    if there - names:
+    if names - present:
+        raise _damaged(directory, f"{', '.join(sorted(names - present))} is missing")
+    if present - names:
         raise DocumentCorrupt(
-            f"{directory.path} holds {', '.join(map(ascii, sorted(there - names)))}, which is no part of the backup; "
-            "nothing was written. Move it away, then try again"
+            f"{directory.path} holds {', '.join(map(ascii, sorted(present - names)))}, which is not part of the "
+            "backup; nothing was written. Move it away, then retry"
         )
     if _split(directory)[1] != _sums(manifest, data):
-        raise _damaged(directory, f"{SUMS} and {MANIFEST} do not go together")
+        raise _damaged(directory, f"{SUMS} and {MANIFEST} do not match")
     for file in manifest.files:
         if stored(directory, file.name) != file:
-            raise _damaged(directory, f"{file.name} is not what {MANIFEST} says")
+            raise _damaged(directory, f"{file.name} does not match {MANIFEST}")
     return manifest
 
 
@@ -172,7 +172,7 @@ def _decoded(directory: Directory, data: bytes) -> Manifest:
             )
         return msgspec.json.decode(data, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError) as problem:
-        raise _damaged(directory, f"{MANIFEST} is none: {problem}") from problem
+        raise _damaged(directory, f"{MANIFEST} is not valid: {problem}") from problem
 
 
 def _sums(manifest: Manifest, data: bytes) -> bytes:
@@ -185,7 +185,7 @@ def _damaged(directory: Directory, what: str) -> DocumentCorrupt:
 
 
 def counted(connection: Any) -> dict[str, int]:
-    """Return how many rows each table of a database has, as the connection sees them."""
+    """Return the row count of each table, as the connection sees it."""
     with connection.cursor() as cursor:
         counts = {}
         for table in sorted(connection.introspection.table_names(cursor)):

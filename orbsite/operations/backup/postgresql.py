@@ -1,4 +1,4 @@
-"""A PostgreSQL database in one file, by PostgreSQL's own programs. The password goes to them by their environment."""
+"""Saves and restores a PostgreSQL database with pg_dump and pg_restore. They get the password from the environment."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from orbsite.storage.filesystem.directory import Directory
 
 NAME = "database.dump"
 INSTALLED = Path("/usr/lib/postgresql")
-"""Where Debian and its like keep the programs of each version."""
+"""The directory in which Debian and its derivatives install the programs of each version."""
 _MAGIC = b"PGDMP"
 _PATIENCE = "20s"
 _LONGEST_MESSAGE = 300
 
 
 def save(connection: Any, directory: Directory) -> dict[str, int]:
-    """Write everything that is committed, as of one moment, in which the rows are counted too; others go on writing."""
+    """Write all committed data as one snapshot, and return its row counts. Other sessions can go on writing."""
     program = find("pg_dump", connection.pg_version // 10_000)
     descriptor = directory.fs.create(NAME, directory.descriptor)
     try:
@@ -50,8 +50,8 @@ def save(connection: Any, directory: Directory) -> dict[str, int]:
 
 @contextlib.contextmanager
 def _one_moment(connection: Any) -> Iterator[str]:
-    """Hold one moment of the database for this connection, and yield the name by which pg_dump can share it."""
-    if connection.in_atomic_block:  # whoever began it has chosen what it sees
+    """Hold a snapshot open, and yield its name for pg_dump; the name is empty in a transaction of the caller."""
+    if connection.in_atomic_block:  # the caller's transaction has its own snapshot
         yield ""
         return
     with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
@@ -62,14 +62,14 @@ def _one_moment(connection: Any) -> Iterator[str]:
 
 
 def check(directory: Directory) -> None:
-    """Raise DocumentCorrupt where the file is no dump; that it is whole, its sum has told."""
+    """Raise DocumentCorrupt where the file is not a dump. Its checksum has shown that it is complete."""
     with opened(directory, NAME) as descriptor:
         if os.pread(descriptor, len(_MAGIC), 0) != _MAGIC:
             raise DocumentCorrupt(f"{directory.path / NAME} is no dump of pg_dump; nothing was written")
 
 
 def unknown(connection: Any, directory: Directory) -> list[str]:
-    """Return what the dump would do that neither the migrations do nor the database of now has."""
+    """Return the statements of the dump that neither the migrations make nor the current database has."""
     server = connection.pg_version // 10_000
     schema = [str(find("pg_dump", server)), "--schema-only", "--no-owner", "--no-password"]
     with _written_by(schema, connection, subprocess.DEVNULL) as lines:
@@ -81,7 +81,7 @@ def unknown(connection: Any, directory: Directory) -> list[str]:
 
 @contextlib.contextmanager
 def _written_by(command: list[str], connection: Any, stdin: int) -> Iterator[Iterator[str]]:
-    """Have a program write a script, and yield its lines. Raises StoreUnavailable."""
+    """Run a program that writes a script, and yield its lines. Raises StoreUnavailable."""
     environment = _environment(connection)
     with (
         tempfile.TemporaryFile() as errors,
@@ -89,7 +89,7 @@ def _written_by(command: list[str], connection: Any, stdin: int) -> Iterator[Ite
     ):
         output: Any = process.stdout
         yield (line.decode("utf-8", "surrogateescape") for line in output)
-        output.read()  # what nobody has asked for, so that the program can end
+        output.read()  # drained, so that the program can exit
         if process.wait():
             errors.seek(0)
             name = connection.settings_dict["NAME"]
@@ -97,24 +97,24 @@ def _written_by(command: list[str], connection: Any, stdin: int) -> Iterator[Ite
 
 
 def _tables(connection: Any) -> set[str]:
-    """Return the tables of all models, and those that are there."""
+    """Return the tables of all models and all tables of the database."""
     models = apps.get_models(include_auto_created=True)
     return {"django_migrations", *(model._meta.db_table for model in models), *connection.introspection.table_names()}
 
 
 def load(connection: Any, directory: Directory) -> None:
-    """Put the dump in the place of everything, in one transaction."""
+    """Replace everything in the database with the dump, in one transaction."""
     program = find("pg_restore", connection.pg_version // 10_000)
     _refuse_where_busy(connection)
     options = ["--clean", "--if-exists", "--single-transaction", "--no-owner", "--exit-on-error", "--no-password"]
     where = {name: value for name, value in _parameters(connection).items() if name in ("dbname", "service")}
     with opened(directory, NAME) as descriptor:
         command = [str(program), *options, f"--dbname={make_conninfo(**where)}"]
-        _run(command, connection, "was not restored, and is as it was", stdin=descriptor)
+        _run(command, connection, "was not restored and is unchanged", stdin=descriptor)
 
 
 def find(name: str, server: int) -> Path:
-    """Return the program whose version is next to the server's, and not older: a newer one may write what it refuses.
+    """Return the oldest program that is not older than the server. The server may refuse the dump of a newer one.
 
     Raises StoreUnavailable.
     """
@@ -125,8 +125,8 @@ def find(name: str, server: int) -> Path:
     newest = max(versions.values(), default=0)
     raise StoreUnavailable(
         f"{f'{name} {newest} is too old' if newest else f'there is no {name}'} for the PostgreSQL {server} server; "
-        f"install postgresql-client-{server} or newer, or put {name} on PATH; without the database: --no-database, "
-        "and where a backup comes before something else, --no-backup"
+        f"install postgresql-client-{server} or newer, or put {name} on PATH. To go on without the database: "
+        "--no-database, or, where another operation makes the backup, --no-backup"
     )
 
 
@@ -139,12 +139,12 @@ def _candidates(name: str) -> Iterator[Path]:
 
 
 def _version(program: Path) -> int:
-    """Return the major version that a program says it has; 0 where it does not run."""
+    """Return the major version that a program reports; 0 where it does not run."""
     try:
-        said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)  # noqa: S603 -- found above
+        completed = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)  # noqa: S603 -- found above
     except OSError:
         return 0
-    match = re.search(r"\(PostgreSQL\) (\d+)", said.stdout)
+    match = re.search(r"\(PostgreSQL\) (\d+)", completed.stdout)
     return int(match[1]) if match else 0
 
 
@@ -162,13 +162,13 @@ def _run(
     )
     if done.returncode:
         what = f"the database {connection.settings_dict['NAME']} {failed}"
-        raise StoreUnavailable(f"{what}: {_reason(done.stderr)}; mend that, then try again")
+        raise StoreUnavailable(f"{what}: {_reason(done.stderr)}; fix the cause, then retry")
 
 
-def _reason(said: bytes) -> str:
-    """Return the first error, up to where the server's message begins to quote rows."""
-    lines = said.decode(errors="replace").splitlines()
-    first = next((line for line in lines if "error:" in line), "the program died")
+def _reason(errors: bytes) -> str:
+    """Return the first error, without the row values that the server's message may quote."""
+    lines = errors.decode(errors="replace").splitlines()
+    first = next((line for line in lines if "error:" in line), "the program ended without an error message")
     before, mark, message = first.partition("ERROR:")
     first = f"{before}{mark} {without_values(message.strip())}" if mark else first
     return first.encode("ascii", "backslashreplace").decode()[:_LONGEST_MESSAGE]
@@ -184,14 +184,14 @@ def _parameters(connection: Any) -> dict[str, str]:
 
 
 def _environment(connection: Any) -> dict[str, str]:
-    """Return this process's environment, and in it whatever libpq is to know."""
+    """Return the environment of this process with the connection parameters for libpq."""
     variables = {option.keyword.decode(): option.envvar for option in pq.Conninfo.get_defaults()}
     ours = {variables[name]: value for name, value in _parameters(connection).items()}
     return dict(os.environ) | {name.decode(): value for name, value in ours.items() if name}
 
 
 def _refuse_where_busy(connection: Any) -> None:
-    """Raise StoreUnavailable where others hold on to a table, which the restore would wait for without end."""
+    """Raise StoreUnavailable where other sessions lock tables, which would block the restore without end."""
     names = [connection.ops.quote_name(table) for table in connection.introspection.table_names()]
     if not names:
         return
@@ -203,6 +203,6 @@ def _refuse_where_busy(connection: Any) -> None:
         if not isinstance(problem.__cause__, LockNotAvailable):
             raise
         raise StoreUnavailable(
-            f"others hold on to tables of {connection.settings_dict['NAME']}; nothing was changed. "
-            "Stop the servers that use it, then try again"
+            f"other sessions lock tables of {connection.settings_dict['NAME']}; nothing was changed. "
+            "Stop the servers that use it, then retry"
         ) from problem

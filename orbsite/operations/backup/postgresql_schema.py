@@ -1,8 +1,8 @@
-"""What a PostgreSQL dump does when it is restored, statement by statement: code that is not known stays out.
+"""Checks every statement of a PostgreSQL dump before it is restored, so that no unknown code can run.
 
-The archive is written as the script that `pg_restore` would run. Each of its statements is one that makes a table that
-is known, or a part of one, or one that the database of now has in the same words. Functions, triggers, rules, views and
-whatever else runs on its own are none of that.
+`pg_restore` can write an archive as a script. Each statement of it has to define a known table or a part of one, or to
+exist in the current database in the same words. Functions, triggers, rules, views and other objects with code do
+neither.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ _CODE = re.compile(
     r"\b(?:EXECUTE|FUNCTION|PROCEDURE|TRIGGER|RULE|PROGRAM|DO|SELECT|INHERITS)\b"
     r"|\b(?:pg_(?!catalog\b)\w+|lo_\w+|dblink\w*|\w+_to_xml\w*|set_config|nextval)\s*\("
 )
-"""What has no place in the definition of a table: words that begin code, and functions that reach beyond it."""
+"""What the definition of a table must not contain: keywords that run code, and functions with side effects."""
 _SPACE = re.compile(r"\s+")
 _QUOTED = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|\$(\w*)\$.*?\$\1\$|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _OPEN = re.compile(r"['\"]|\$\w*\$|/\*")
-"""What is left of a quotation that does not end."""
+"""The start of a quotation that does not end."""
 _SHOWN = 60
 
 
 def unknown(script: Iterable[str], tables: set[str], now: set[str]) -> Iterator[str]:
-    """Yield the beginnings of the statements of a script that are neither harmless nor in the database of now."""
+    """Yield the first characters of each statement that is neither harmless nor in the current database."""
     for statement in statements(script):
         if not _is_known(statement, tables, now):
             yield statement[:_SHOWN]
 
 
 def statements(script: Iterable[str]) -> Iterator[str]:
-    """Yield the statements of a script of pg_dump or pg_restore, in one line each, without the rows of COPY."""
+    """Yield each statement of a script of pg_dump or pg_restore on one line, without the rows of COPY."""
     lines = iter(script)
     begun = ""
     for line in lines:

@@ -1,4 +1,4 @@
-"""Which backups have expired, and what killed ones have left behind."""
+"""Finds and removes expired backups, and incomplete backups of killed processes."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ Expired = tuple[Path, OrphanFile, Callable[[], None]]
 
 
 def newest_backup(path: Path) -> datetime | None:
-    """Return when the newest backup was made, by its name; its sums are not looked at.
+    """Return the time of the newest backup, by its name. Its checksums are not verified.
 
-    A backup has its name once it is whole, and so one with a manifest is taken for whole. None where there is none, or
-    where nobody may look.
+    A backup gets its name once it is complete, so that a backup with a manifest counts as complete. None where there is
+    no backup, or where the directory cannot be read.
     """
     try:
         with Directory.open(path) as parent:
@@ -39,8 +39,8 @@ def newest_backup(path: Path) -> datetime | None:
 
 
 @dataclass(slots=True)
-class Shelves:
-    """The directory under which backups are made."""
+class BackupDirectory:
+    """The parent directory of all backups, and how long to keep them."""
 
     path: Path
     now: datetime
@@ -48,34 +48,34 @@ class Shelves:
     keep: timedelta | None
 
     def expired(self) -> Iterator[Expired]:
-        """Yield each directory that may go, and what removes it; the newest backup that is whole never may."""
+        """Yield each directory that may be removed, with a function that removes it; never the newest valid backup."""
         try:
             with Directory.open(self.path) as parent:
-                found = [*self._half(parent), *self._whole(parent)]
+                found = [*self._incomplete(parent), *self._complete(parent)]
         except FileNotFoundError:
             return
         for orphan, file in found:
             yield self.path / orphan.name, orphan, _BackupRemoval(self.path, orphan, file)
 
-    def _half(self, parent: Directory) -> Iterator[tuple[OrphanFile, re.Pattern[str]]]:
+    def _incomplete(self, parent: Directory) -> Iterator[tuple[OrphanFile, re.Pattern[str]]]:
         for name in sorted(parent.names()):
             match = _HALF.fullmatch(name)
             if match and not is_held(match):
-                orphan = _looked_at(parent, name, "a backup that was killed half way", _HALF_FILE, 0)
+                orphan = _as_orphan(parent, name, "a backup that was killed half way", _HALF_FILE, 0)
                 if orphan is not None and orphan.is_over(self.grace, self.now):
                     yield orphan, _HALF_FILE
 
-    def _whole(self, parent: Directory) -> Iterator[tuple[OrphanFile, re.Pattern[str]]]:
+    def _complete(self, parent: Directory) -> Iterator[tuple[OrphanFile, re.Pattern[str]]]:
         if self.keep is None:
             return
         matches = [match for name in parent.names() if (match := _WHOLE.fullmatch(name))]
         newest_first = sorted(matches, key=lambda one: (one["moment"], int(one["number"] or 1)), reverse=True)
         old = []
         for match in newest_first:
-            orphan = _looked_at(parent, match[0], "a backup that has expired", _FILE, stamp_of(match))
+            orphan = _as_orphan(parent, match[0], "a backup that has expired", _FILE, stamp_of(match))
             if orphan is not None and orphan.is_over(self.keep, self.now):
                 old.append(orphan)
-        newest = next((one[0] for one in newest_first if _is_whole(self.path / one[0])), None) if old else None
+        newest = next((one[0] for one in newest_first if _is_valid(self.path / one[0])), None) if old else None
         if newest is not None:
             yield from ((one, _FILE) for one in reversed(old) if one.name != newest)
 
@@ -87,9 +87,9 @@ class _BackupRemoval:
     file: re.Pattern[str]
 
     def __call__(self) -> None:
-        """Remove the directory: first it loses its name, so that nobody takes what is left of it for a backup."""
+        """Remove the directory. It is renamed first, so that a partly removed backup cannot pass for a complete one."""
         with Directory.open(self.path) as parent:
-            known = _looked_at(parent, self.orphan.name, "", self.file, 0)
+            known = _as_orphan(parent, self.orphan.name, "", self.file, 0)
             if known is None or known.size != self.orphan.size or known.youngest > self.orphan.youngest:
                 raise OrbError("it was changed meanwhile; run this again")
             name = self.orphan.name
@@ -104,8 +104,8 @@ class _BackupRemoval:
             parent.sync()
 
 
-def _looked_at(parent: Directory, name: str, reason: str, file: re.Pattern[str], stamp: int) -> OrphanFile | None:
-    """Return a directory with its size and its last change, or None where it holds anything that we did not make."""
+def _as_orphan(parent: Directory, name: str, reason: str, file: re.Pattern[str], stamp: int) -> OrphanFile | None:
+    """Return a directory with its total size and its last change, or None where it holds unknown files."""
     status = parent.status_of(name)
     if status is None or not stat.S_ISDIR(status.st_mode):
         return None
@@ -119,7 +119,7 @@ def _looked_at(parent: Directory, name: str, reason: str, file: re.Pattern[str],
     return OrphanFile(name, reason, size, max(changed, stamp))
 
 
-def _is_whole(path: Path) -> bool:
+def _is_valid(path: Path) -> bool:
     try:
         with manifest.checked(path):
             return True
@@ -128,7 +128,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def made_at(name: str) -> datetime | None:
-    """Return when a backup was made, by its name."""
+    """Return the time in the name of a backup; None for any other name."""
     match = _WHOLE.fullmatch(name)
     try:
         return datetime.fromisoformat(match["moment"]) if match else None

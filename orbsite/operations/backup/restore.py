@@ -1,4 +1,4 @@
-"""Puts what a backup holds in the place of what is there now; what is replaced is kept."""
+"""Restores documents and the database from a backup. The data that it replaces is kept."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from orbsite.storage.records.domain import Domain, registered
 from orbsite.stores import file_store, open_document
 
 SIGNATURE = "signature"
-"""The section of reports that is about who made the backup."""
+"""The section of reports about the signature."""
 _UNSIGNED = "the backup has no signature: whoever could write to it could have changed it"
 COLUMNS = ("equal", "differ", "missing", "left", "restored")
 
@@ -42,18 +42,19 @@ def restore(
     safety: Path | None = None,
     using: str = "default",
 ) -> Report:
-    """Restore a backup, or, without `apply`, tell what would be written.
+    """Restore a backup, or, without `apply`, report what would be written.
 
-    What is there now is backed up under `safety` first, where that is given. The database is replaced as a whole or
-    not at all; then each document that differs is, and the one before stays beside it as `.prev`. A document that is
-    not in the backup is left. Raises OrbError, before anything is written, where the backup is damaged or does not fit.
+    With `safety`, the current data is first backed up under that directory. The database is replaced as a whole or not
+    at all. Then each document that differs is replaced, and its previous version stays beside it as `.prev`. A document
+    that is not in the backup is left unchanged. Raises OrbError, before anything is written, where the backup is
+    damaged or does not fit.
     """
     with checked(directory) as (held, manifest):
         if apply and database and manifest.database:
             dump.make_place(manifest.database, using)
         plan = _Plan(domains, base, using, held, manifest, with_files=files, with_database=database)
         has_signature = _is_signed(held)
-        report = plan.told(apply=apply)
+        report = plan.difference_report(apply=apply)
         if not has_signature:
             report.section(SIGNATURE, ()).findings.append(warning(SUMS, _UNSIGNED))
         if not apply:
@@ -78,7 +79,7 @@ def _is_signed(held: Directory) -> bool:
 
 
 class _Plan:
-    """What there is in the backup, checked, and what there is now."""
+    """The verified contents of the backup, and the current data."""
 
     def __init__(
         self,
@@ -100,10 +101,13 @@ class _Plan:
         if self.database:
             dump.refuse_other(self.database, held, using)
         if not self.database and not any(self._saved.values()):
-            raise OrbError(f"{held.path} holds nothing of what was asked for; nothing was written")
+            raise OrbError(
+                f"{held.path} holds nothing of the selected data; nothing was written. "
+                "Check --only, --no-files and --no-database"
+            )
 
-    def told(self, *, apply: bool) -> Report:
-        """Return a report that tells what differs, and what becomes of it."""
+    def difference_report(self, *, apply: bool) -> Report:
+        """Return a report of the differences and of how they are handled."""
         report = Report(columns=COLUMNS)
         for domain in self._domains:
             section = report.section(domain.name, ["files"])
@@ -113,11 +117,11 @@ class _Plan:
             if message:
                 section.findings.append(warning(str(domain.file), message))
         if self._with_database:
-            self._tell_database(report, apply=apply)
+            self._report_database(report, apply=apply)
         return report
 
     def back_up(self, to: Path, now: Callable[[], datetime]) -> Path:
-        """Keep what is there now; a document that cannot be read is kept beside its place instead."""
+        """Back up the current data. A document that cannot be read is kept beside its place instead."""
         readable = [domain for domain in self._domains if not self._present[domain.name].is_unreadable]
         documents = {domain.name: file_store(domain, self._base).snapshot() for domain in readable}
         return take(
@@ -131,11 +135,11 @@ class _Plan:
         )
 
     def carry_out(self, report: Report) -> None:
-        """Write; who was erased since the backup was made stays erased."""
+        """Write the backup. Users who were erased since it was made stay erased."""
         erasures = known(self._base, using=self._using)
         if self.database:
             if erasures:
-                ErasureFile(self._base).add(erasures.erasures)  # no restore touches that one
+                ErasureFile(self._base).add(erasures.erasures)  # a restore never changes this file
             dump.load(self._held, self._using)
             erase_since(erasures, registered(), self._using)
             report.domains[DATABASE].facts["rows restored"] = sum(self.database.rows.values())
@@ -149,13 +153,13 @@ class _Plan:
         without_erased = erasure_filter(domain, self._base)
         try:
             file_store(domain, self._base).replace(data, without_erased)
-        except DocumentCorrupt:  # it is what is there now, for the backup's was checked
+        except DocumentCorrupt:  # the current document is corrupt; the backup's was verified
             repair.start_over(open_document(domain, self._base), without_erased(data))
 
     def _state(self, domain: Domain) -> str:
         saved, present = self._saved[domain.name], self._present[domain.name]
         if saved is None:
-            return "left" if present.is_there else "equal"
+            return "left" if present.exists else "equal"
         if present.is_unreadable:
             return "differ"
         return "missing" if present.data is None else "equal" if present.data == saved else "differ"
@@ -169,7 +173,7 @@ class _Plan:
             "left": "is there, and the backup has none; it was left as it is",
         }.get(state)
 
-    def _tell_database(self, report: Report, *, apply: bool) -> None:
+    def _report_database(self, report: Report, *, apply: bool) -> None:
         section = report.section(DATABASE, ())
         if self.database is None:
             section.findings.append(warning(DATABASE, "the backup has none; the database was left as it is"))
@@ -186,7 +190,7 @@ class _Plan:
 
 
 class _Present:
-    """What there is of a document now."""
+    """The current state of a document."""
 
     def __init__(self, domain: Domain, base: Path) -> None:
         self.data: bytes | None = None
@@ -199,28 +203,28 @@ class _Present:
             self.is_unreadable = True
 
     @property
-    def is_there(self) -> bool:
-        """Whether there is something, readable or not."""
+    def exists(self) -> bool:
+        """Whether the document exists, readable or not."""
         return self.is_unreadable or self.data is not None
 
 
 def _documents(domain: Domain, held: Directory, manifest: Manifest) -> bytes | None:
-    """Return what the backup has of a domain's document; None where it has none."""
+    """Return the document of a domain in the backup; None where there is none."""
     for saved in manifest.documents:
         if saved.domain != domain.name or saved.file is None:
             continue
         if saved.document != str(domain.file):
             raise OrbError(
-                f"{held.path} has {saved.domain} as {saved.document!a}, and this code keeps it as {domain.file}; "
-                "restore it with the version of the code that made it"
+                f"{held.path} has {saved.domain} as {saved.document!a}, but this code stores it as {domain.file}; "
+                "restore it with the version of the code that created the backup"
             )
         data = held.read(saved.file.name) or b""
         try:
             Content(domain, data)
         except DocumentCorrupt as problem:
             raise DocumentCorrupt(
-                f"{held.path / saved.file.name} was no good document when it was backed up: {problem}; "
-                "nothing was written. Use another backup, or choose the others with --only"
+                f"{held.path / saved.file.name} was damaged before it was backed up: {problem}; "
+                "nothing was written. Use another backup, or choose other domains with --only"
             ) from problem
         return data
     return None
@@ -232,10 +236,10 @@ def _rows(number: int | None) -> str:
 
 @contextlib.contextmanager
 def _naming(backup: Path | None) -> Iterator[None]:
-    """Have an error say where what was there before is kept."""
+    """Add to an error where the data from before the restore is kept."""
     try:
         yield
     except OrbError as problem:
         if backup is None:
             raise
-        raise OrbError(f"{problem}; what was there before the restore is in {backup}") from problem
+        raise OrbError(f"{problem}; the data from before the restore is in {backup}") from problem

@@ -1,4 +1,4 @@
-"""A SQLite database in one file, by SQLite's own backup interface: never by copying the file."""
+"""Saves and restores a SQLite database with SQLite's backup interface, never by copying the file."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from orbsite.storage.filesystem.directory import Directory
 
 NAME = "database.sqlite3"
 _PATIENCE = 20.0
-"""Seconds to wait for others who write."""
+"""Seconds to wait for other writers."""
 _DONE = 101  # SQLITE_DONE
 
 
 def save(connection: Any, directory: Directory) -> dict[str, int]:
-    """Write everything that is committed, as of one moment; what others write meanwhile waits. Count it in the copy."""
+    """Write all committed data as one snapshot, and return its row counts. Other writers wait meanwhile."""
     place = connection.settings_dict["NAME"]
     descriptor = directory.fs.create(NAME, directory.descriptor)
     try:
@@ -38,19 +38,19 @@ def save(connection: Any, directory: Directory) -> dict[str, int]:
         directory.close(descriptor)
     reason = _damage(directory)
     if reason:
-        raise StoreUnavailable(f"the database {place} is damaged ({reason}); keep a copy of the file, then mend that")
+        raise StoreUnavailable(f"the database {place} is damaged ({reason}); copy the file, then repair the database")
     return _counted(directory)
 
 
 def check(directory: Directory) -> None:
-    """Raise DocumentCorrupt where the copy is no good database."""
+    """Raise DocumentCorrupt where the copy is not a valid database."""
     reason = _damage(directory)
     if reason:
         raise DocumentCorrupt(f"{directory.path / NAME} is damaged ({reason}); nothing was written. Use another backup")
 
 
 def unknown(connection: Any, directory: Directory) -> list[str]:
-    """Return what the copy has that neither the migrations make nor the database of now has."""
+    """Return the objects in the copy that neither the migrations make nor the current database has."""
     with _translated(f"the schema of {directory.path / NAME} cannot be read"):
         with contextlib.closing(_open(directory.path / NAME, "mode=ro&immutable=1")) as copy:
             copy.execute("PRAGMA trusted_schema = OFF")
@@ -60,20 +60,20 @@ def unknown(connection: Any, directory: Directory) -> list[str]:
 
 
 def load(connection: Any, directory: Directory) -> None:
-    """Put the copy into the database's file, in one transaction of SQLite's own."""
+    """Copy the backup into the database's file, in one transaction of SQLite."""
     place = connection.settings_dict["NAME"]
     with (
-        _translated(f"the database {place} was not restored, and is as it was"),
+        _translated(f"the database {place} was not restored and is unchanged"),
         contextlib.closing(_open(directory.path / NAME, "mode=ro&immutable=1")) as source,
     ):
         if connection.is_in_memory_db():
             connection.ensure_connection()
-            source.backup(connection.connection, progress=_patient(), sleep=0.05)
+            source.backup(connection.connection, progress=_until_deadline(), sleep=0.05)
             return
         connection.close()
         with contextlib.closing(_open(place, "mode=rwc")) as target:
             target.execute("PRAGMA synchronous=EXTRA")
-            source.backup(target, progress=_patient(), sleep=0.05)
+            source.backup(target, progress=_until_deadline(), sleep=0.05)
 
 
 def _copy_out(place: str | Path, to: Path) -> None:
@@ -81,11 +81,11 @@ def _copy_out(place: str | Path, to: Path) -> None:
         contextlib.closing(_open(place, "mode=rw")) as source,
         contextlib.closing(_open(to, "mode=rw")) as target,
     ):
-        source.backup(target, progress=_patient(), sleep=0.05)
+        source.backup(target, progress=_until_deadline(), sleep=0.05)
 
 
 def _counted(directory: Directory) -> dict[str, int]:
-    """Return how many rows each table of the copy has."""
+    """Return the row count of each table in the copy."""
     with contextlib.closing(_open(directory.path / NAME, "mode=ro&immutable=1")) as copy:
         tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'sqlite_sequence'"
         names = sorted(name for (name,) in copy.execute(f"{tables} ORDER BY name"))
@@ -94,8 +94,8 @@ def _counted(directory: Directory) -> dict[str, int]:
 
 
 def _damage(directory: Directory) -> str | None:
-    """Return what SQLite finds wrong with the copy."""
-    with opened(directory, NAME):  # refuses what is no plain file
+    """Return the error that SQLite reports for the copy, or None."""
+    with opened(directory, NAME):  # refuses a file that is not regular
         try:
             with contextlib.closing(_open(directory.path / NAME, "mode=ro&immutable=1")) as copy:
                 (found,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
@@ -108,14 +108,14 @@ def _open(path: str | Path, how: str) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{quote(str(Path(path).absolute()))}?{how}", uri=True, isolation_level=None)
 
 
-def _patient() -> Callable[[int, int, int], None]:
-    """Return what is told of each step of a copy, and ends it where others are in the way for too long."""
+def _until_deadline() -> Callable[[int, int, int], None]:
+    """Return a progress callback that ends a copy after other programs have blocked it for too long."""
     deadline = time.monotonic() + _PATIENCE
 
     def step(status: int, *_: int) -> None:
         if status != _DONE and time.monotonic() > deadline:
             raise StoreUnavailable(
-                "others have been using the database for too long; nothing was changed. Stop them, then try again"
+                "other programs blocked the database for too long; nothing was changed. Stop them, then retry"
             )
 
     return step
@@ -127,5 +127,5 @@ def _translated(what: str) -> Iterator[None]:
         yield
     except sqlite3.Error as problem:
         raise StoreUnavailable(
-            f"{what}: {driver_message(problem)}; check DATABASE_URL and the disk, then try again"
+            f"{what}: {driver_message(problem)}; check DATABASE_URL and the disk, then retry"
         ) from problem

@@ -1,7 +1,7 @@
-"""What a SQLite database is made of, held against what the migrations make: a trigger or a view in a backup is code.
+"""Compares the schema of a SQLite backup with that of the migrations, because triggers and views are code.
 
-What a migration makes may have another text after an upgrade of Django, so that tables and indexes are compared by what
-they hold, and triggers and views, whose text is what they do, by their text.
+An upgrade of Django may change the SQL of a migration. Tables and indexes are therefore compared by their contents,
+triggers and views by their SQL.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.utils import load_backend
 
 Schema = dict[tuple[str, str], Any]
-"""What there is, by its type and name."""
+"""The objects of a schema, by type and name."""
 
 _ENGINE = "orbsite.runtime.sqlite"
 _WORDS = re.compile(r"\s+")
 
 
 def unknown(schema: Schema, now: Schema) -> list[str]:
-    """Return what is neither as the migrations make it nor as the database has it now: its types and names."""
+    """Return type and name of each object that matches neither the migrations nor the current database."""
     made = migrated()
     return [
         f"{kind} {name}" for (kind, name), what in sorted(schema.items()) if what not in _known(kind, name, made, now)
@@ -33,7 +33,7 @@ def unknown(schema: Schema, now: Schema) -> list[str]:
 
 
 def described(connection: Any) -> Schema:
-    """Return what an open database is made of."""
+    """Return the schema of an open database."""
     found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
     return {
         (str(kind), str(name)): _described(connection, str(kind), str(name), str(table), sql)
@@ -44,15 +44,15 @@ def described(connection: Any) -> Schema:
 
 @cache
 def migrated() -> Schema:
-    """Return what the migrations make, and the apps that have none: they are run in memory."""
+    """Return the schema that the migrations, and the apps without migrations, create in an empty database in memory."""
     with _scratch() as connection:
         executor = MigrationExecutor(connection)
         executor.migrate(executor.loader.graph.leaf_nodes())
-        there = set(connection.introspection.table_names())
+        existing = set(connection.introspection.table_names())
         for label in sorted(executor.loader.unmigrated_apps):
             with connection.schema_editor() as editor:
                 for model in apps.get_app_config(label).get_models():
-                    if model._meta.managed and not model._meta.proxy and model._meta.db_table not in there:
+                    if model._meta.managed and not model._meta.proxy and model._meta.db_table not in existing:
                         editor.create_model(model)
         connection.ensure_connection()
         return described(connection.connection)
@@ -60,7 +60,7 @@ def migrated() -> Schema:
 
 @contextlib.contextmanager
 def _scratch() -> Iterator[Any]:
-    """Have an empty database in memory be this thread's default one: what a migration asks for by its alias is that."""
+    """Make an empty database in memory the default one of this thread, because migrations open it by its alias."""
     settings = {**connections.settings[DEFAULT_DB_ALIAS], "ENGINE": _ENGINE, "NAME": ":memory:", "OPTIONS": {}}
     usual = connections[DEFAULT_DB_ALIAS]
     scratch = load_backend(_ENGINE).DatabaseWrapper(settings, DEFAULT_DB_ALIAS)

@@ -1,4 +1,4 @@
-"""Databases of the earlier system that somebody brought, each in a private file under ORB_BACKUP_DIR/uploads."""
+"""Uploaded databases of the earlier system, each in a private file under ORB_BACKUP_DIR/uploads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_LISTED = 100
 
 
 def keep(under: Path, chunks: Iterable[bytes], *, now: datetime) -> str:
-    """Write what somebody uploads into a new file, synced, and return its name. Raises OrbError."""
+    """Write an upload to a new file, synced, and return its name. Raises OrbError."""
     with Directory.make(under / UPLOADS) as directory:
         taken = set(directory.names())
         name = next(one for one in numbered(f"upload-{now:%Y%m%dT%H%M%SZ}", ".db") if one not in taken)
@@ -38,13 +38,13 @@ def keep(under: Path, chunks: Iterable[bytes], *, now: datetime) -> str:
             directory.sync()
         except OSError as problem:
             raise SaveFailed(
-                f"the upload could not be kept ({os.strerror(problem.errno or 0)}); try again"
+                f"the upload could not be saved ({os.strerror(problem.errno or 0)}); try again"
             ) from problem
     return name
 
 
 def names(under: Path) -> list[str]:
-    """Return the names of what there is to be imported, the newest first."""
+    """Return the names of the uploads that can be imported, newest first."""
     try:
         with Directory.open(under / UPLOADS) as directory:
             found = []
@@ -58,7 +58,7 @@ def names(under: Path) -> list[str]:
 
 
 def path_of(under: Path, name: str) -> Path:
-    """Return where an upload lies. Raises OrbError where there is none of that name."""
+    """Return the path of an upload. Raises OrbError where there is no upload of that name."""
     if _NAME.fullmatch(name):
         try:
             with Directory.open(under / UPLOADS) as directory:
@@ -71,7 +71,7 @@ def path_of(under: Path, name: str) -> Path:
 
 
 def expired(under: Path, now: datetime, grace: timedelta) -> Iterator[tuple[Path, OrphanFile, Callable[[], None]]]:
-    """Yield the uploads that are older, and what removes each; a file of another name is somebody else's."""
+    """Yield the uploads older than `grace`, with a function that removes each. Files with other names are ignored."""
     try:
         with Directory.open(under / UPLOADS) as directory:
             old = [one for one in _OURS.found(directory) if one.is_over(grace, now)]

@@ -1,1 +1,1 @@
-"""Operations on the files of a data directory. Imports migration and what is below."""
+"""Operations on the files of a data directory. Imports migration and the layers below."""

@@ -1,4 +1,4 @@
-"""Looks for damage in the files, and mends it where that takes no guessing."""
+"""Checks the files for damage, and makes the repairs that are safe without a decision."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MENDED_COLUMNS = (*COLUMNS, "mended", "not mended")
 
 
 def check(domains: list[Domain], base: Path) -> Report:
-    """Examine every document under a data directory, its journal and what lies beside them; nothing is written.
+    """Examine every document under a data directory, its journal and the files beside it. Nothing is written.
 
     Raises DocumentError where the directory is missing.
     """
@@ -34,10 +34,10 @@ def check(domains: list[Domain], base: Path) -> Report:
 
 
 def repair(domains: list[Domain], base: Path, *, apply: bool, restore: bool = False) -> Report:
-    """Mend what can be mended, or, without `apply`, tell what would be done; whatever is replaced is kept aside.
+    """Repair the files, or, without `apply`, report what would be done. Set-aside copies of replaced files are kept.
 
-    With `restore`, a document that is lost or cannot be read goes back to its last good generation. Not all is well as
-    long as something is damaged, or was to be mended and is not; the exit code is 2 where the place refused that.
+    With `restore`, a document that is missing or unreadable is replaced by its last good generation. The report is not
+    ok while something is damaged or a repair has failed; the exit code is 2 where the file system refused a repair.
     Raises DocumentError where the directory is missing.
     """
     require_directory(base)
@@ -54,18 +54,18 @@ def repair(domains: list[Domain], base: Path, *, apply: bool, restore: bool = Fa
                 report.unreadable |= not isinstance(problem, DocumentCorrupt)
         after = examine(domain, document) if apply else before
         for issue in before:
-            is_mended = issue not in after
-            _tell(section, document, issue, is_mended=is_mended, is_tried=apply, restore=restore)
+            is_repaired = issue not in after
+            _report_issue(section, document, issue, is_repaired=is_repaired, is_tried=apply, restore=restore)
         for issue in after:
             _count(section, issue)
     return report
 
 
-def _tell(
-    section: Section, document: Document, issue: Issue, *, is_mended: bool, is_tried: bool, restore: bool
+def _report_issue(
+    section: Section, document: Document, issue: Issue, *, is_repaired: bool, is_tried: bool, restore: bool
 ) -> None:
     todo = repairs.plan(issue, restore=restore)
-    if is_mended:
+    if is_repaired:
         section.count("files", "mended")
         end = f"done: {todo}" if todo else "gone with the rest"
     elif todo and is_tried:

@@ -1,6 +1,6 @@
-"""Removes what is left over: temporary files of dead processes, asides, expired tombstones and backups.
+"""Removes leftover files: temporary files of dead processes, set-aside copies, expired tombstones and backups.
 
-Whatever is not spelled as ours is listed, and goes only when it is named.
+A file with an unknown name is listed, and removed only when the caller names it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from orbsite.operations.backup import uploads
-from orbsite.operations.backup.prune import Shelves
+from orbsite.operations.backup.prune import BackupDirectory
 from orbsite.operations.files import export_directories as exports
 from orbsite.operations.files.untracked_files import entered, named, shown, untracked_in
 from orbsite.operations.progress import Progress, silent
@@ -45,22 +45,22 @@ _MOST_DAYS = 100_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Times:
-    """How long what is kept, counted from the later one of a file's last change and what its name says."""
+    """How long to keep files, counted from a file's last change or from the time in its name, whichever is later."""
 
     now: datetime
     grace: timedelta
     undo: timedelta
-    """For tombstones."""
+    """How long to keep tombstones."""
     backups: timedelta | None
-    """For backups; None: for ever. The newest one stays in any case."""
+    """How long to keep backups; None keeps them forever. The newest backup is always kept."""
     exports: timedelta | None = None
-    """For the exports of jobs; None: for ever."""
+    """How long to keep the exports of jobs; None keeps them forever."""
 
     @classmethod
     def of(cls, now: datetime, grace: float, undo: float, backups: float | None, exports: float | None = None) -> Times:
-        """Return the times for so many days. Raises OrbError for what is no number of days from 0 on."""
+        """Return the times for numbers of days. Raises OrbError for a number that is out of range."""
         if not all(0 <= days <= _MOST_DAYS for days in (grace, undo, backups or 0, exports or 0)):
-            raise OrbError(f"days are a number from 0 to {_MOST_DAYS}; nothing was done")
+            raise OrbError(f"a number of days must be from 0 to {_MOST_DAYS}; nothing was done")
         kept, exported = (None if days is None else timedelta(days=days) for days in (backups, exports))
         return cls(now=now, grace=timedelta(days=grace), undo=timedelta(days=undo), backups=kept, exports=exported)
 
@@ -75,10 +75,10 @@ def cleanup(
     backups: Path | None = None,
     progress: Progress = silent,
 ) -> Report:
-    """Remove what is left over under a data directory and among backups, or, without `apply`, tell what would go.
+    """Remove leftover files under a data directory and among backups; without `apply`, report what would be removed.
 
-    `unknown` names files, relative to the data directory, that are not ours and are to go too: each has to be one that
-    the report lists, else nothing is done (OrbError). Raises DocumentError where the directory is missing.
+    `unknown` names untracked files to remove too, relative to the data directory. Each has to be one that the report
+    lists; otherwise nothing is done (OrbError). Raises DocumentError where the directory is missing.
     """
     require_directory(base)
     work = _Cleanup(Report(columns=COLUMNS, bad=("failed",)), base, times, apply)
@@ -95,13 +95,13 @@ def cleanup(
         work.tombstones(top)
         if backups is not None:
             section = work.section(BACKUPS)
-            shelves = Shelves(backups, times.now, times.grace, times.backups)
+            backup_directory = BackupDirectory(backups, times.now, times.grace, times.backups)
             for path, orphan, remove in (
-                *shelves.expired(),
+                *backup_directory.expired(),
                 *uploads.expired(backups, times.now, times.grace),
                 *exports.expired(backups, times.now, times.exports),
             ):
-                work.tell(section, path, orphan, remove)
+                work.remove_or_report(section, path, orphan, remove)
         work.untracked(top, untracked, wanted)
     return work.report
 
@@ -117,7 +117,7 @@ class _Cleanup:
         return self.report.section(name, (KIND,))
 
     def beside(self, domain: Domain) -> None:
-        """Clear away what is left over beside a document, under its lock."""
+        """Remove leftover files beside a document, under its lock."""
         document, section = open_document(domain, self.base), self.section(domain.name)
         with document.reading() as directory:
             old = [] if directory is None else self._old(document, directory, section)
@@ -145,7 +145,7 @@ class _Cleanup:
                 self._unlink(section, directory, within, orphan)
 
     def tombstones(self, top: Directory) -> None:
-        """Clear away the tombstones of which the undo window has ended."""
+        """Remove the tombstones whose undo window has ended."""
         undo, grace = self.times.undo, self.times.grace
         self._own(top, (OWN,), [(HALF_FACTS, grace)])
         self._own(top, (OWN, TOMBSTONES), [(TOMBSTONE_FILES, undo), (HALF_TOMBSTONE_FILES, grace)])
@@ -166,7 +166,7 @@ class _Cleanup:
                         self._unlink(section, directory, None, orphan)
 
     def untracked(self, top: Directory, untracked: dict[str, os.stat_result], wanted: list[str]) -> None:
-        """List what is not ours, and remove what of it was named."""
+        """List the untracked files, and remove the named ones."""
         section = self.section(UNKNOWN)
         for name, status in untracked.items():
             section.count(KIND, "unknown")
@@ -178,8 +178,8 @@ class _Cleanup:
                 directory = entered(stack, top, within)
                 self._unlink(section, directory, None, OrphanFile.of(last, "was named to go", status))
 
-    def tell(self, section: Section, path: Path, orphan: OrphanFile, act: Callable[[], None]) -> None:
-        """Do it, or say that it would be done."""
+    def remove_or_report(self, section: Section, path: Path, orphan: OrphanFile, act: Callable[[], None]) -> None:
+        """Remove a file, or report that it would be removed."""
         size = orphan.size
         message = f"{orphan.reason}, {size:,} bytes"
         section.count(KIND, "left_over")
@@ -227,4 +227,4 @@ class _Cleanup:
                 place.sync()
 
         path = directory.path / within if within else directory.path
-        self.tell(section, path / orphan.name, orphan, act)
+        self.remove_or_report(section, path / orphan.name, orphan, act)

@@ -1,4 +1,4 @@
-"""Makes the files as small as they can be without losing a record: what is dead goes, journals are folded."""
+"""Compacts the files without losing a record: removes invalid items and empty parts, and folds the journals."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 COLUMNS = ("kept", "removed")
 MOST = 0.2
-"""The part of a file's items that goes without being forced."""
+"""The share of a file's items that compaction removes without `force`."""
 
 
 def compact(
@@ -39,11 +39,11 @@ def compact(
     force: bool = False,
     progress: Progress = silent,
 ) -> Report:
-    """Take out of the files what is dead, fold their journals, and tell the bytes before and after.
+    """Remove invalid items from the files, fold their journals, and report the sizes in bytes before and after.
 
-    Items that break the rules go, and parts that hold no record; a record never does. All of it is kept in a tombstone
-    file first. Raises DocumentError where the directory is missing or a file cannot be read, and TooMuch where more
-    than a fifth of a file's items would go and nobody forces it; that file is as it was then.
+    Items that break the rules and parts without records are removed; a record never is. All of it is first written to a
+    tombstone file. Raises DocumentError where the directory is missing or a file cannot be read. Raises TooMuch where
+    more than a fifth of a file's items would be removed without `force`; that file is unchanged then.
     """
     require_directory(base)
     report = Report(columns=COLUMNS)
@@ -65,25 +65,25 @@ def compact(
             report.tombstones += tombstone.names
             if plan is not None:
                 note_compaction([store], tombstone.moment)
-        _tell(section, done, dry_run=dry_run)
+        _fill_section(section, done, dry_run=dry_run)
         section.facts |= {"before": before, "after": _size(plan) if dry_run else store.size()}
         progress(1)
     return report
 
 
 def note_compaction(stores: Iterable[Store], moment: datetime) -> None:
-    """Note beside the files that they were compacted, as far as that can be noted: nothing rests on it."""
+    """Record beside the files that they were compacted. An error is only logged."""
     for store in stores:
         try:
-            if isinstance(store, FileStore):
+            if store.base is not None:
                 Facts(store.base).note(COMPACT, store.domain.name, moment)
         except OrbError as problem:
-            logger.warning("that %s was compacted could not be noted: %s", store.domain.file, problem)
+            logger.warning("the compaction of %s could not be recorded: %s", store.domain.file, problem)
 
 
 @dataclass(slots=True)
 class _TombstoneWriter:
-    """Where what goes of one file is kept."""
+    """Writes the tombstones of one file."""
 
     domain: Domain
     base: Path
@@ -92,7 +92,7 @@ class _TombstoneWriter:
     names: list[str] = field(default_factory=list)
 
     def write_tombstones(self, found: Compaction) -> None:
-        """Keep it, on the disk, before anything goes."""
+        """Write the tombstones to disk before anything is removed."""
         if not self.force:
             _refuse_too_much(self.domain, found)
         name = as_name(self.moment)
@@ -105,7 +105,7 @@ def _plan(store: FileStore, base: Path) -> Compaction | None:
     try:
         return None if data is None else compacted(store.domain, data)
     except DocumentCorrupt as problem:
-        raise DocumentCorrupt(f"{base / store.domain.file}: {problem}; mend it, then run this again") from problem
+        raise DocumentCorrupt(f"{base / store.domain.file}: {problem}; repair it, then run this again") from problem
 
 
 def _size(plan: Compaction | None) -> int:
@@ -114,15 +114,15 @@ def _size(plan: Compaction | None) -> int:
 
 def _refuse_too_much(domain: Domain, found: Compaction) -> None:
     removed = sum(one.kind is not None for one in found.dead)
-    there = removed + sum(found.kept.values())
-    if removed > MOST * there:
+    total = removed + sum(found.kept.values())
+    if removed > MOST * total:
         raise TooMuch(
-            f"{removed} of {there} items of {domain.file} break the rules and would go, more than a fifth; "
-            "it was left as it is. Look at them with --dry-run, and run this again with --force"
+            f"{removed} of {total} items of {domain.file} break the rules and would be removed, more than a fifth; "
+            "the file is unchanged. Check them with --dry-run, then run this again with --force"
         )
 
 
-def _tell(section: Section, compaction: Compaction | None, *, dry_run: bool) -> None:
+def _fill_section(section: Section, compaction: Compaction | None, *, dry_run: bool) -> None:
     if compaction is None:
         return
     for kind, number in compaction.kept.items():

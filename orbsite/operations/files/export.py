@@ -1,4 +1,4 @@
-"""Writes what a store holds as files in the guide's layout: of everybody, or of one person."""
+"""Exports the records of a store as files in the guide's layout, of all users or of one."""
 
 from __future__ import annotations
 
@@ -27,26 +27,27 @@ from orbsite.stores import file_store
 
 COLUMNS = ("exported", "rejected")
 IN_MEMORY = 8 << 20
-"""Bytes of values of a document in memory, about, where it is printed in parts."""
+"""About how many bytes of values memory holds while a document is printed in parts."""
 _SHARE = 128
-"""A value that takes this part of it or more is never among them."""
+"""A value larger than this share of the limit is never held in memory."""
 _SMALL = 64
-"""Values up to this size always are."""
+"""Values up to this size are always held in memory."""
 _MARK = re.compile(rb'"\\u0000([0-9]+)\\u0000"')
 
 
 def export(
     stores: list[Store], to: Path, *, user: str | None = None, overwrite: bool = False, progress: Progress = silent
 ) -> Report:
-    """Write a file for each store under a directory, each as a whole or not at all; private, as all our files.
+    """Write a file for each store under a directory, each as a whole or not at all. The files are private.
 
-    Raises DocumentRefused where a file is there already; with `overwrite` it is replaced, and stays beside it as .prev.
+    Raises DocumentRefused where a file exists; with `overwrite` it is replaced, and its old version stays beside it as
+    .prev.
     """
     targets = [file_store(store.domain, to) for store in stores]
     for target in targets:
         if not overwrite and target.snapshot() is not None:
             raise DocumentRefused(
-                f"{to / target.domain.file} is there already; choose another directory, or --overwrite"
+                f"{to / target.domain.file} already exists; choose another directory, or use --overwrite"
             )
     report = Report(columns=COLUMNS)
     progress.tells_of(report)
@@ -58,16 +59,16 @@ def export(
 
 
 def document_of(snapshot: Snapshot, *, section: Section | None = None, progress: Progress = silent) -> bytes:
-    """Return the file that holds what a snapshot does; what does not decode is told, and counts as rejected."""
+    """Return the document of a snapshot. A row that does not decode becomes a finding and counts as rejected."""
     return b"".join(parts_of_document(snapshot, section=section, progress=progress, in_memory=sys.maxsize))
 
 
 def parts_of_document(
     snapshot: Snapshot, *, section: Section | None = None, progress: Progress = silent, in_memory: int = IN_MEMORY
 ) -> Iterator[bytes]:
-    """Yield the same in parts; of larger snapshots, values are read again once it is their turn to be printed.
+    """Yield the document of a snapshot in parts. Large values are read again when they are printed.
 
-    What does not decode is logged where no section takes it.
+    A row that does not decode is logged where there is no section for its finding.
     """
     layout, values = snapshot.domain.layout, LargeValues(snapshot, in_memory)
     tree: Tree = {}
@@ -89,17 +90,17 @@ def parts_of_document(
 def _in_order(
     snapshot: Snapshot, kind: type[Record], values: LargeValues, findings: list[Finding] | None
 ) -> Iterator[Record]:
-    """Yield records as they stood in their lists; those that came from no file last, by their own order."""
+    """Yield records in the order of their lists; records that no file held come last, in their own order."""
     found = snapshot.records(kind, findings)
     placed = [(one.position is None, one.position or 0, values.without(one)) for one in found]
-    placed.sort(key=lambda one: one[:2])  # those of one position stay in their order
+    placed.sort(key=lambda one: one[:2])  # stable: records of one position keep their order
     return (record for _, _, record in placed)
 
 
 class LargeValues:
-    """Large values of records, which a snapshot has and memory has not: a mark stands for each until it is printed.
+    """The large values of records. Memory holds a marker for each, until the value is printed.
 
-    A mark begins with NUL, which no record holds.
+    A marker begins with NUL, which no record holds.
     """
 
     def __init__(self, snapshot: Snapshot, in_memory: int) -> None:
@@ -107,7 +108,7 @@ class LargeValues:
         self._places: list[tuple[type[Record], Any, str, str | None]] = []
 
     def without(self, kept: Kept[R]) -> R:
-        """Return a record with marks for what is large; while there is room, of a part of all room."""
+        """Return a record with markers for its large values; for smaller ones too, once the limit is used up."""
         kind, record = type(kept.record), kept.record
         large = {
             name: self._mark(kind, kept.at, name, None)
@@ -121,7 +122,7 @@ class LargeValues:
         return structs.replace(record, extra=extra, **large) if large or extra else record
 
     def filled_in(self, printed: bytes) -> Iterator[bytes]:
-        """Yield what was printed, with the values in the places of their marks."""
+        """Yield the printed document with the values in the places of their markers."""
         at = 0
         for match in _MARK.finditer(printed):
             yield printed[at : match.start()]
@@ -150,7 +151,7 @@ class LargeValues:
 
 @cache
 def _never(kind: type[Record]) -> frozenset[str]:
-    """Return the fields that layouts look at, which are small."""
+    """Return the fields that layouts read. They are small and stay in memory."""
     return frozenset(name for name, hint in declared(kind).items() if hint in (Id, Instant))
 
 
@@ -165,6 +166,6 @@ def _size(value: Any) -> int:
 
 
 def _indent(printed: bytes, at: int) -> bytes:
-    """Return the white space at the beginning of the line that a place is in."""
+    """Return the indentation of the line at a position."""
     line = printed[printed.rfind(b"\n", 0, at) + 1 : at]
     return line[: len(line) - len(line.lstrip(b" "))]

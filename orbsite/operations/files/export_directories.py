@@ -1,4 +1,4 @@
-"""The exports of jobs, each in a directory of its own under ORB_BACKUP_DIR: their size, and when they expire."""
+"""The export directories of jobs under ORB_BACKUP_DIR: their sizes and their expiry."""
 
 from __future__ import annotations
 
@@ -24,13 +24,16 @@ _REASON = "an export that has expired"
 def expired(
     under: Path, now: datetime, keep: timedelta | None
 ) -> Iterator[tuple[Path, OrphanFile, Callable[[], None]]]:
-    """Yield the exports that are older, and what removes each; None keeps all. What holds other files is left alone."""
+    """Yield the exports older than `keep`, with a function that removes each; None keeps all.
+
+    A directory that holds other files is ignored.
+    """
     if keep is None:
         return
     try:
         with Directory.open(under) as parent:
             names = [name for name in sorted(parent.names()) if NAME.fullmatch(name) or _HALF_REMOVED.fullmatch(name)]
-            old = [one for name in names if (one := _seen(parent, name)) is not None and one.is_over(keep, now)]
+            old = [one for name in names if (one := _as_orphan(parent, name)) is not None and one.is_over(keep, now)]
     except FileNotFoundError:
         return
     for orphan in old:
@@ -38,7 +41,7 @@ def expired(
 
 
 def remove_expired(under: Path, now: datetime, keep: timedelta | None) -> int:
-    """Remove the exports that are older, and return how many; one that cannot be removed stays for the next time."""
+    """Remove the expired exports and return their number. One that cannot be removed stays until the next time."""
     number = 0
     for _, _, remove in expired(under, now, keep):
         try:
@@ -50,7 +53,7 @@ def remove_expired(under: Path, now: datetime, keep: timedelta | None) -> int:
 
 
 def bytes_in(directory: Path) -> int:
-    """Return how many bytes the files under a directory have; 0 where it is not there."""
+    """Return the total size in bytes of the files under a directory; 0 where it does not exist."""
     total = 0
     for root, _, names in os.walk(directory):
         for name in names:
@@ -62,17 +65,17 @@ def bytes_in(directory: Path) -> int:
 
 
 class _ExportRemoval:
-    """Removes an export: first it loses its name, so that what is left of it is not taken for an export."""
+    """Removes an export. It is renamed first, so that a partly removed export cannot pass for a complete one."""
 
     def __init__(self, under: Path, orphan: OrphanFile) -> None:
         self._under, self._leftover = under, orphan
 
     def __call__(self) -> None:
-        """Remove it. Raises OSError, and OrbError where it was changed since it was found."""
+        """Remove the export. Raises OSError, and OrbError where it has changed since it was found."""
         name = self._leftover.name
         with Directory.open(self._under) as parent:
-            there = _seen(parent, name)
-            if there is None or (there.size, there.youngest) != (self._leftover.size, self._leftover.youngest):
+            current = _as_orphan(parent, name)
+            if current is None or (current.size, current.youngest) != (self._leftover.size, self._leftover.youngest):
                 raise OrbError("it was changed meanwhile; run this again")
             if not name.startswith("."):
                 name = temporary_name("export")
@@ -95,8 +98,8 @@ def _clear(directory: Directory) -> None:
             directory.fs.unlink(name, directory.descriptor)
 
 
-def _seen(parent: Directory, name: str) -> OrphanFile | None:
-    """Return an export with its size and last change, or None where it holds anything that an export does not."""
+def _as_orphan(parent: Directory, name: str) -> OrphanFile | None:
+    """Return an export with its size and its last change, or None where it holds other files."""
     match = NAME.fullmatch(name)
     stamp = moment_of(f"{match['second']}Z") if match else 0
     try:
@@ -109,7 +112,7 @@ def _seen(parent: Directory, name: str) -> OrphanFile | None:
 
 
 def _known() -> dict[tuple[str, ...], set[str]]:
-    """Return the files that an export may hold, by their directory."""
+    """Return the names of the files that an export may hold, by directory."""
     known: dict[tuple[str, ...], set[str]] = {}
     for domain in registered():
         known.setdefault(domain.file.parts[:-1], set()).update(kept_beside(domain.file.name))
@@ -130,4 +133,4 @@ def _files(
         elif is_plain(status) and name in known.get(within, ()):
             yield status
         else:
-            raise DocumentRefused(f"{name} is no file of an export")
+            raise DocumentRefused(f"{name} is not a file of an export")

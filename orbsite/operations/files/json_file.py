@@ -1,4 +1,4 @@
-"""A JSON file that is read and written as a whole, by the guide's names."""
+"""Reads and writes whole JSON files, with the functions that the guide names."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from orbsite.storage.filesystem.lock import locked
 
 
 def read_json(path: str | Path, default: Any) -> Any:
-    """Return what a JSON file holds, or `default` where there is no file.
+    """Return the contents of a JSON file, or `default` where the file does not exist.
 
-    A file that is there and is no JSON is an error, never the default. Raises DocumentCorrupt and DocumentRefused.
+    A file that is not valid JSON is an error, never the default. Raises DocumentCorrupt and DocumentRefused.
     """
     path = Path(path)
     try:
@@ -31,14 +31,14 @@ def read_json(path: str | Path, default: Any) -> Any:
         return json_parser.parse(json_parser.without_bom(data)[0])
     except json_parser.MalformedJSON as problem:
         raise DocumentCorrupt(
-            f"{path} is not valid JSON: {problem}; it was left as it is, mend it by hand"
+            f"{path} is not valid JSON: {problem}; the file is unchanged. Repair it by hand"
         ) from problem
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Replace a JSON file as a whole, durably, in private directories that are made where they are missing.
+    """Replace a JSON file as a whole, durably. Missing directories are created, private.
 
-    Raises ValueError for what is no JSON, SaveFailed, SaveOutcomeUnknown and DocumentRefused.
+    Raises ValueError for a value that JSON cannot hold, and SaveFailed, SaveOutcomeUnknown and DocumentRefused.
     """
     path = Path(path)
     data = stringify(value)
@@ -47,7 +47,7 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def _directory(path: Path) -> Directory:
-    """Open a directory, which may be anybody's; one that is missing is made, private."""
+    """Open a directory of any owner, or create it, private, where it is missing."""
     try:
         return Directory.open(path)
     except FileNotFoundError:

@@ -1,4 +1,7 @@
-"""What under a data directory is neither ours nor another layer's: it is listed, and not touched unless it is named."""
+"""Finds untracked files: files under a data directory that belong neither to this layer nor to another one.
+
+They are listed, and never changed unless the caller names them.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +29,11 @@ from orbsite.storage.filesystem.directory import Directory
 from orbsite.storage.records.domain import registered
 
 OTHERS = frozenset({"events", "mav"})
-"""Directories of other layers, which are never looked into."""
+"""Directories of other layers, which are never searched."""
 
 
 def untracked_in(top: Directory) -> dict[str, os.stat_result]:
-    """Return what is neither ours nor another layer's, by its name from the data directory on."""
+    """Return the untracked files by their paths relative to the data directory."""
     return dict(_untracked(top))
 
 
@@ -61,26 +64,26 @@ def _unknown(
 
 
 def entered(stack: ExitStack, top: Directory, within: Iterable[str]) -> Directory:
-    """Open a directory some steps down, none of them through a link."""
+    """Open a directory below another one without following links."""
     for name in within:
         top = stack.enter_context(top.enter(name))
     return top
 
 
 def named(untracked: dict[str, os.stat_result], name: str) -> str:
-    """Return the name of a file that may go because it was named. Raises OrbError for any other."""
+    """Return the listed name of an untracked file. Raises OrbError for any other name."""
     found = next((one for one in untracked if name in (one, shown(one))), None)
     if found is None:
         raise OrbError(
-            f"{shown(name)} is not among the unknown files, so nothing was done; "
-            "name one that is listed, as it is listed: files of ours and of other layers cannot be named"
+            f"{shown(name)} is not among the unknown files; nothing was done. "
+            "Give a name exactly as it is listed; files of this and of other layers cannot be removed this way"
         )
     if not is_plain(untracked[found]):
-        raise OrbError(f"{shown(name)} is no plain file but a directory, a link or the like; nothing was done")
+        raise OrbError(f"{shown(name)} is not a regular file (it is a directory, a link or the like); nothing was done")
     return found
 
 
 def shown(path: str | Path) -> str:
-    """Return a path that is safe to print."""
+    """Return a path in printable ASCII."""
     text = str(path)
     return text if text.isprintable() and text.isascii() else ascii(text)[1:-1]

@@ -1,4 +1,4 @@
-"""Checks records and whole files against the rules, and mends single records."""
+"""Validates records and whole files, and sanitizes single records."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ COLUMNS = ("read", "valid", "rejected")
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """Whether something is valid, and every finding."""
+    """The findings about a value, and whether it is valid."""
 
     findings: tuple[Finding, ...]
 
     @property
     def valid(self) -> bool:
-        """Whether there is no error; warnings leave a thing valid."""
+        """Whether there are no errors. Warnings are allowed."""
         return not errors(self.findings)
 
     @property
@@ -48,7 +48,7 @@ class Validation:
 
 
 def validate(domains: list[Domain], base: Path, *, progress: Progress = silent) -> Report:
-    """Check the files under a data directory; one that cannot be read at all does not keep the others from it.
+    """Check the files under a data directory. An unreadable file does not stop the check of the others.
 
     Raises DocumentError where the directory is missing.
     """
@@ -93,7 +93,7 @@ def sanitize_record(
     now: Callable[[], datetime] | None,
     changes: list[Finding] | None,
 ) -> R | None:
-    """Return a clean record made of a value, or None where it cannot be one; appends what it changed to `changes`."""
+    """Return a clean record made from a value, or None where that fails. The changes are appended to `changes`."""
     noted = [] if changes is None else changes
     try:
         return mend(kind, _parsed(value), new_id=new_id, now=now, changes=noted)
@@ -103,7 +103,7 @@ def sanitize_record(
 
 
 def _parsed(value: Any) -> Any:
-    """Return the JSON of a record or of a parsed value. Raises ValueError for what no parser would have returned."""
+    """Return a record as JSON, and any other value unchanged. Raises ValueError for values that no parser returns."""
     if isinstance(value, Record):
         return value.as_json(spell=lambda moment: moment)
     json_parser.refuse_no_tree(value)

@@ -33,8 +33,8 @@ from orbsite.operations.scheduling.maintenance import maintain
 from orbsite.operations.search_index import index
 from orbsite.operations.statistics.daily import note_growth
 from orbsite.storage.errors import OrbError
-from orbsite.storage.sql.store import SqlStore
-from orbsite.stores import open_store, store_named
+from orbsite.storage.records.domain import registered
+from orbsite.stores import open_sql_store, open_store, store_named
 
 _GRACE_DAYS = cleaning.GRACE / timedelta(days=1)
 
@@ -163,10 +163,10 @@ class Compact(Request, frozen=True, kw_only=True):
         if self.policy is None or self.user is None:
             return compact(self.domains, place.data_directory, **how)
         policy = _policy(self.policy)
-        store = store_named(policy.store, policy.domain)
-        if not isinstance(store, SqlStore):
+        if policy.store != RetentionPolicy.Store.SQL:
             raise OrbError("this policy is about files, and one user is compacted in SQL alone; choose another policy")
-        return trim(store, policy.policy, self.user, trust_clock=self.trust_clock, **how)
+        (domain,) = registered([policy.domain])
+        return trim(open_sql_store(domain), policy.policy, self.user, trust_clock=self.trust_clock, **how)
 
 
 class Export(Request, frozen=True, kw_only=True):

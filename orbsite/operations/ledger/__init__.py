@@ -1,1 +1,1 @@
-"""Runs, changes and tombstones in the ledger. Imports workers, statistics and what is below."""
+"""Runs, changes and tombstones in the ledger. Imports workers, statistics and the layers below."""

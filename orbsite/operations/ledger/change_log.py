@@ -1,4 +1,4 @@
-"""What a run notes of each batch, in the batch's own transaction: what it replaced and left, and how far it is."""
+"""Records each batch of a run, in the batch's transaction: replaced rows, rejected entries, counts and the position."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from orbsite.storage.records.record import Record
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one entry that met a row."""
+    """What a run did with one entry."""
 
     entry: Entry
     what: str
@@ -32,18 +32,18 @@ class Outcome:
 
 
 class ChangeLog:
-    """The notes of a run about one domain."""
+    """The log of a run for one domain."""
 
     def __init__(self, run: Run, report: Report, domain: Domain) -> None:
         self._run, self._report, self._domain = run, report, domain
 
     @property
     def done(self) -> int:
-        """How many entries the run has dealt with."""
+        """The number of entries that the run has processed."""
         return int(self._run.cursor.get(self._domain.name, 0))
 
     def note(self, outcomes: Iterable[Outcome], section: Section, part: Section, entries: int) -> None:
-        """Write down a batch of so many entries, whose counts are in `part`; those before it are in `section`."""
+        """Record a batch of `entries` entries. `part` has its counts, `section` those of earlier batches."""
         self.keep(outcomes)
         so_far = Section({kind: counts.copy() for kind, counts in section.counts.items()})
         so_far.take(Section(part.counts))
@@ -55,15 +55,15 @@ class ChangeLog:
         self._run.cursor = cursor
 
     def keep(self, outcomes: Iterable[Outcome]) -> None:
-        """Write down what was replaced, and what was left: of a part of a batch, so that none has to be remembered."""
+        """Record replaced rows and rejected entries. A batch can be recorded in parts, to save memory."""
         outcomes = list(outcomes)
         Change.objects.bulk_create([self._change(one) for one in outcomes if one.what == "replaced"])
         Reject.objects.bulk_create([self._reject(one) for one in outcomes if _is_to_be_kept(one)])
 
     def settle(self, paths: Iterable[str] | None = None) -> None:
-        """Settle what earlier runs over the same source had to leave: this one has taken it, or has left it again.
+        """Settle the open rejects of earlier runs over the same source, which this run has imported or rejected again.
 
-        With `paths`, only what stands there.
+        With `paths`, only the rejects at these paths.
         """
         older = Reject.objects.filter(domain=self._domain.name, settled_by=None, run__lt=self._run.pk)
         older = older.filter(run__source=self._run.source)
@@ -103,18 +103,18 @@ def _is_to_be_kept(outcome: Outcome) -> bool:
 
 
 def key_text(key: tuple[str, ...]) -> str:
-    """Return a record's key as the ledger has it."""
+    """Return a record's key as the ledger stores it."""
     return msgspec.json.encode(tuple(map(printable, key))).decode()
 
 
 def open_rejects(domain: Domain, source: str) -> set[str]:
-    """Return the paths of what runs over a source had to leave, and no later run has settled."""
+    """Return the paths of a source's rejects that no later run has settled."""
     rejects = Reject.objects.filter(domain=domain.name, settled_by=None, run__source=source)
     return set(rejects.values_list("path", flat=True))
 
 
 def original(entry: Entry) -> str:
-    """Return the JSON of an entry, as it was read where it is no record."""
+    """Return the JSON of an entry, unchanged where the entry is not a record."""
     value = entry.value if entry.record is None else entry.record
     if isinstance(value, msgspec.Raw):
         return bytes(value).decode()

@@ -1,4 +1,4 @@
-"""What an erasure does in the database: the user's rows go; in notes of what was done, the user has a pseudonym."""
+"""Erases a user from the database: deletes the user's rows, and writes a pseudonym into the logs that stay."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ _NOTES: tuple[tuple[type[models.Model], tuple[str, ...]], ...] = (
     (Run, ("source",)),
     (LogEntry, ("object_id", "object_repr", "change_message")),
 )
-"""What stays, and may name a user."""
+"""The models of logs that stay, with the fields that may name a user."""
 
 
 @dataclass(slots=True)
 class Erased:
-    """What went of a user."""
+    """The rows of a user that an erasure deleted."""
 
     records: dict[type[Record], int] = field(default_factory=dict)
     keys: set[tuple[type[Record], Key]] = field(default_factory=set)
@@ -57,12 +57,12 @@ class Erased:
 
 
 def erase_rows(user: str, domains: list[Domain], using: str, *, until: datetime | None = None) -> Erased:
-    """Remove a user's rows, and what the ledger keeps of them, all or nothing; with `until`, what is not newer.
+    """Delete a user's rows and their copies in the ledger, all or nothing; with `until`, only rows that are not newer.
 
-    Records go first: what somebody notes in the ledger meanwhile is there by then.
+    Records are deleted first, so that ledger rows written meanwhile are deleted too.
     """
     erased = Erased()
-    _overwrite_what_goes(using)
+    _enable_secure_delete(using)
     with transaction.atomic(using):
         for domain in domains:
             has_newer = until is not None and _has_newer(domain, user, using, until)
@@ -73,17 +73,17 @@ def erase_rows(user: str, domains: list[Domain], using: str, *, until: datetime 
         for domain in domains:
             erased.changes += _erase_changes(domain, user, using, until)
             erased.rejects += _erase_rejects(domain, user, using)
-        Growth.objects.using(using).filter(details__isnull=False).update(details=None)  # tags that may be theirs alone
+        Growth.objects.using(using).filter(details__isnull=False).update(details=None)  # may hold this user's tags
         Job.objects.using(using).filter(samples__isnull=False).update(samples=None)
-        told = [spelling.encode() for spelling in spellings(user)]
-        Answer.objects.using(using).filter(Q(user_id=user) | holds_bytes("body", told)).delete()
+        needles = [spelling.encode() for spelling in spellings(user)]
+        Answer.objects.using(using).filter(Q(user_id=user) | holds_bytes("body", needles)).delete()
         if until is None:
             forget(user, using)
     return erased
 
 
 def erase_since(erasures: ErasureList, domains: list[Domain], using: str) -> None:
-    """Remove, from a database that was restored, what was erased after its backup was made, and keep the list whole."""
+    """Delete from a restored database the data of users erased since its backup, and complete its erasure list."""
     if not has_database(using) or not erasures:
         return
     add_to_database(erasures.erasures, using)
@@ -96,7 +96,7 @@ def erase_since(erasures: ErasureList, domains: list[Domain], using: str) -> Non
 
 
 def _users(domains: list[Domain], using: str) -> set[str]:
-    """Return the ids of all users that records, the ledger or the words name."""
+    """Return the ids of all users that the records, the ledger, the search index, the answers and the jobs name."""
     owned: list[Any] = [model for domain in domains for model in domain.models.values()]
     found: set[str] = set()
     for model in (*owned, Words, Answer):
@@ -114,7 +114,7 @@ def _users(domains: list[Domain], using: str) -> set[str]:
     return found
 
 
-def _overwrite_what_goes(using: str) -> None:
+def _enable_secure_delete(using: str) -> None:
     connection = connections[using]
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
@@ -122,7 +122,7 @@ def _overwrite_what_goes(using: str) -> None:
 
 
 def clear_away(using: str) -> None:
-    """Have the database drop what it still keeps of rows and words that are gone, as far as it lets itself be told."""
+    """Purge deleted rows and words from the files of the database, where the database can do that."""
     connection = connections[using]
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
@@ -132,12 +132,12 @@ def clear_away(using: str) -> None:
         elif not connection.in_atomic_block:
             kept: list[Any] = [model for domain in registered() for model in domain.models.values()]
             tables = [model._meta.db_table for model in (*kept, Words, Change, Reject, Answer, Job, Event)]
-            there = sorted({*tables} & {*connection.introspection.table_names(cursor)})
-            cursor.execute(f"VACUUM (SKIP_LOCKED) {', '.join(map(connection.ops.quote_name, there))}")
+            existing = sorted({*tables} & {*connection.introspection.table_names(cursor)})
+            cursor.execute(f"VACUUM (SKIP_LOCKED) {', '.join(map(connection.ops.quote_name, existing))}")
 
 
 def _has_newer(domain: Domain, user: str, using: str, until: datetime) -> bool:
-    """Tell whether a user has records of a domain that are newer; what carries no time is new beside them."""
+    """Tell whether a user has newer records of a domain. If so, records without a time count as new too."""
     for kind, model in domain.models.items():
         for name in {kind.version_field, kind.time_field} - {None}:
             newer = {"user_id": user, f"{name}__gt": until}
@@ -165,8 +165,8 @@ def _erase_records(
 
 
 def _is_old(record: Record | None, until: datetime | None, *, timeless: bool = True) -> bool:
-    told = None if record is None else moment_in(record)
-    return until is None or (timeless if told is None else told <= until)
+    moment = None if record is None else moment_in(record)
+    return until is None or (timeless if moment is None else moment <= until)
 
 
 def _erase_changes(domain: Domain, user: str, using: str, until: datetime | None) -> int:
@@ -175,12 +175,14 @@ def _erase_changes(domain: Domain, user: str, using: str, until: datetime | None
     rows = Change.objects.using(using).filter(domain=domain.name)
     found = rows.filter(contains("key", spellings(user)) | contains("before", spellings(user)))
 
-    def goes(change: Change) -> bool:
+    def is_to_be_erased(change: Change) -> bool:
         if user != _owner_in_key(kinds.get(change.kind), change.key) and user not in _owners_in(change.before):
             return False
         return _is_old(_put(reader, change.before), until)
 
-    return _delete(rows, (one.pk for one in found.only("kind", "key", "before").iterator(_BATCH) if goes(one)))
+    return _delete(
+        rows, (one.pk for one in found.only("kind", "key", "before").iterator(_BATCH) if is_to_be_erased(one))
+    )
 
 
 def _erase_rejects(domain: Domain, user: str, using: str) -> int:
@@ -188,13 +190,13 @@ def _erase_rejects(domain: Domain, user: str, using: str) -> int:
     place = re.compile(rf"{re.escape(path_to((user,)))}(?=$|[.\[])")
     is_under_users = domain.layout.owner_of(Entry(place=(user,))) == user
 
-    def goes(reject: Reject) -> bool:
-        is_there = is_under_users and place.match(reject.path) is not None
-        return reject.owner == user or is_there or user in _owners_in(reject.original)
+    def is_to_be_erased(reject: Reject) -> bool:
+        is_under_user = is_under_users and place.match(reject.path) is not None
+        return reject.owner == user or is_under_user or user in _owners_in(reject.original)
 
-    told = (*spellings(user), path_to((user,)))
-    found = rows.filter(Q(owner=user) | contains("original", told) | contains("path", told))
-    return _delete(rows, (one.pk for one in found.iterator(_BATCH) if goes(one)))
+    needles = (*spellings(user), path_to((user,)))
+    found = rows.filter(Q(owner=user) | contains("original", needles) | contains("path", needles))
+    return _delete(rows, (one.pk for one in found.iterator(_BATCH) if is_to_be_erased(one)))
 
 
 def _delete(rows: models.QuerySet[Any], keys: Iterable[int]) -> int:
@@ -212,14 +214,14 @@ def _owner_in_key(kind: type[Record] | None, key: str) -> str | None:
 
 
 def _owners_in(text: str) -> list[str]:
-    """Return whom a JSON text names as the owner of what is in it: at its top, or in the record of a step."""
+    """Return the owners that a JSON text names, at its top or in the record of a step."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return []
-    said = value if isinstance(value, dict) else {}
-    inner = said.get("record")
-    return [one["userId"] for one in (said, inner) if isinstance(one, dict) and isinstance(one.get("userId"), str)]
+    outer = value if isinstance(value, dict) else {}
+    inner = outer.get("record")
+    return [one["userId"] for one in (outer, inner) if isinstance(one, dict) and isinstance(one.get("userId"), str)]
 
 
 def _put(reader: StepReader, text: str) -> Record | None:
@@ -231,14 +233,14 @@ def _put(reader: StepReader, text: str) -> Record | None:
 
 
 def rename(user: str, name: str, using: str) -> None:
-    """Put a pseudonym in the place of a user's id in what stays: jobs, the audit trail, and what policies have told."""
+    """Replace a user's id by a pseudonym in rows that stay: jobs, the audit log, runs and the results of policies."""
     renamed = _renaming(user, name)
     for model, names in _NOTES:
         condition = Q()
         for one in names:
             condition |= contains(one, [user, json.dumps(user)[1:-1]])
         rows = model._base_manager.using(using).filter(condition)
-        if model is Job:  # what waits is to be done as it was asked for
+        if model is Job:  # a queued job needs its original arguments
             rows = rows.exclude(state=Job.State.QUEUED)
         for row in list(rows.only("pk", *names)):
             values = {one: renamed(getattr(row, one)) for one in names}
@@ -248,7 +250,7 @@ def rename(user: str, name: str, using: str) -> None:
 
 
 def _renaming(user: str, name: str) -> Callable[[Any], Any]:
-    """Return what puts a name in the place of an id: as a value, in quotes, and at the beginning of a path."""
+    """Return a function that replaces an id by a name: as a value, in quotes, and at the beginning of a path."""
     place = re.compile(rf"{re.escape(path_to((user,)))}(?=$|[^A-Za-z0-9_-])")
     quoted = {json.dumps(user): json.dumps(name), json.dumps(user, ensure_ascii=False): json.dumps(name)}
     quoted[repr(user)] = repr(name)

@@ -1,7 +1,7 @@
-"""The erasure list of this place, in the database and under the data directory, and what asks it.
+"""The erasure list of this installation, in the database and under the data directory, and the filter that applies it.
 
-Both lists are read as one. An erasure is entered in both before anything is removed, so that one that was stopped half
-way still keeps its user's data out.
+Both lists are read as one. An erasure is added to both before anything is deleted, so that an interrupted erasure still
+keeps the user's data out.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ADVICE = "it was left out, and nothing of it is kept; what the user saves from t
 
 
 def has_database(using: str = "default") -> bool:
-    """Tell whether the database can be reached, and has the list."""
+    """Tell whether the database can be reached and has the erasure list."""
     try:
         return ErasureRow._meta.db_table in connections[using].introspection.table_names()
     except DatabaseError:
@@ -34,20 +34,20 @@ def has_database(using: str = "default") -> bool:
 
 
 def in_database(using: str = "default") -> frozenset[Erasure]:
-    """Return the list that the database has."""
+    """Return the erasure list of the database."""
     rows = ErasureRow.objects.using(using).values_list("at", "salt", "digest")
     return frozenset(Erasure(*row) for row in rows.iterator())
 
 
 def add_to_database(erasures: Iterable[Erasure], using: str = "default") -> None:
-    """Add erasures to the list in the database; those that are there already stay as they are."""
+    """Add erasures to the list in the database. Existing ones stay unchanged."""
     rows = [ErasureRow(salt=one.salt, digest=one.digest, at=one.at) for one in sorted(erasures)]
     with transaction.atomic(using):
         ErasureRow.objects.using(using).bulk_create(rows, ignore_conflicts=True, batch_size=_BATCH)
 
 
 def known(*bases: Path, using: str = "default") -> ErasureList:
-    """Return the lists of the database and of the data directory, and of other directories, as one.
+    """Return the erasure lists of the database, the data directory and other directories as one.
 
     Raises DocumentCorrupt where a list is damaged.
     """
@@ -58,7 +58,7 @@ def known(*bases: Path, using: str = "default") -> ErasureList:
 
 
 def enter(user: str, at: datetime, *, base: Path | None, using: str | None) -> ErasureList:
-    """Enter an erasure in the lists of a data directory and of a database, and return what is in both."""
+    """Add an erasure to the lists of a data directory and of a database, and return both lists as one."""
     present = (in_database(using) if using else frozenset()) | (ErasureFile(base).read() if base else frozenset())
     salt = min((one.salt for one in present), default=None) or new_salt()
     everything = {*present, Erasure(at, salt, digest_of(user, salt))}
@@ -70,14 +70,14 @@ def enter(user: str, at: datetime, *, base: Path | None, using: str | None) -> E
 
 
 def pseudonym(erasures: ErasureList, user: str) -> str:
-    """Return what stands in the place of an erased user's id where a note of what was done stays."""
+    """Return the pseudonym that replaces an erased user's id in the logs that stay."""
     return f"erased:{min(digest_of(user, one.salt) for one in erasures.erasures)[:16]}"
 
 
 def refused(
     domain: Domain, erasures: ErasureList, entries: Iterator[Entry], source: Callable[[], Iterable[Entry]]
 ) -> Iterator[Entry]:
-    """Return entries; in the place of those that were erased stands what says so, and holds nothing of them.
+    """Return entries, each erased one replaced by an entry that reports the erasure and holds none of its data.
 
     `source` returns all entries of the source, of which these may be a part.
     """
@@ -98,7 +98,7 @@ def _stand_in(domain: Domain, entry: Entry, moment: datetime) -> Entry:
 
 
 def erasure_filter(domain: Domain, base: Path) -> Callable[[bytes], bytes]:
-    """Return what takes out of a document, at the moment when it is called, what was erased up to then."""
+    """Return a function that removes from a document the data of all users erased by the time of the call."""
     return partial(_without_erased, domain, base)
 
 

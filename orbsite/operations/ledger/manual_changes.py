@@ -1,4 +1,4 @@
-"""What the ledger keeps of what a person does by hand: a run, and of each record what was there before."""
+"""Records changes by hand in the ledger: a run, and the previous state of each record."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from orbsite.storage.sql.raw_columns import raw_rows
 from orbsite.storage.sql.store import SqlStore
 
 CONSOLE = "console"
-"""What the ledger calls the source of what is done by hand."""
+"""The ledger's name for the source of changes by hand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """Who does something, when, and why."""
+    """The author of a change by hand, with its time and reason."""
 
     actor: str
     at: datetime
@@ -37,7 +37,7 @@ class Actor:
 
 
 class ManualChanges:
-    """The notes of one act, to be made in its transaction; there is no run where nothing was changed."""
+    """Records one change by hand, in the caller's transaction. There is no run where nothing was changed."""
 
     def __init__(
         self, store: SqlStore, kind: type[Record], operation: str, hand: Actor, columns: tuple[str, ...]
@@ -49,13 +49,13 @@ class ManualChanges:
         self.section = self.report.section(store.domain.name, (kind.plural,))
 
     def count(self, what: str) -> None:
-        """Count a record."""
+        """Count a record under the given name."""
         self.section.count(self._kind.plural, what)
 
     def change(
         self, key: Key, row: StoredRecord[Any] | None, after: Record | None, reason: str | None = None
     ) -> Change:
-        """Return the note of one record: what its row was, and the digest of what it is; of what goes, its last."""
+        """Return the change of one record: its row before, and its digest after or, if deleted, its last digest."""
         self._keys.append(key)
         return Change(
             domain=self._store.domain.name,
@@ -70,7 +70,7 @@ class ManualChanges:
         )
 
     def keep(self, changes: Iterable[Change], *, reverts: int | None = None) -> None:
-        """Write notes down."""
+        """Write changes to the ledger. The first call creates the run."""
         changes = list(changes)
         if changes and self._run is None:
             self._run = Run.objects.using(self._store.using).create(
@@ -87,7 +87,7 @@ class ManualChanges:
         Change.objects.using(self._store.using).bulk_create(changes)
 
     def done(self) -> Report:
-        """Note how many records it were, and return the report."""
+        """Save the counts of the run, and return the report."""
         if self._run is not None:
             Run.objects.using(self._store.using).filter(pk=self._run.pk).update(counts=counts_of(self.report))
             refresh_once_saved(self._store.domain, self._kind, self._keys, self._store.using)
@@ -99,7 +99,7 @@ class ManualChanges:
         return step_text(Put(row.record)) if row.record else self._columns(key)
 
     def _columns(self, key: Key) -> str:
-        """Return what stands in the columns of a row that does not decode: to be read by people, and not put back."""
+        """Return the columns of a row that does not decode, as text to read. They cannot be restored."""
         model = self._store.domain.models[self._kind]
         rows = model._base_manager.using(self._store.using).filter(**dict(zip(self._kind.key_fields, key, strict=True)))
         names = columns(self._kind)
@@ -107,17 +107,17 @@ class ManualChanges:
 
 
 def step_text(step: Step) -> str:
-    """Return a step as the ledger has it."""
+    """Return a step as the ledger stores it."""
     return compact(as_json(step)).decode()
 
 
 def stamped(record: Record, moment: datetime) -> Record:
-    """Return a record with the time of a change, where records of its kind have one; it never goes back."""
+    """Return a record with the given time of change, where its kind has one. A later time in the record stays."""
     times = {name: getattr(record, name) for name in times_of(type(record))}
     return msgspec.structs.replace(record, **{name: max(moment, old or moment) for name, old in times.items()})
 
 
 def times_of(kind: type[Record]) -> set[str]:
-    """Return the fields of a record that say when it was last changed."""
+    """Return the fields of a record that hold the time of its last change."""
     outside = {name for name, printed in field_names(kind) if printed in kind.outside_digest}
     return {name for name in outside | {kind.version_field} if name and declared(kind)[name] == Instant}

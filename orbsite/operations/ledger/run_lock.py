@@ -1,6 +1,6 @@
-"""Mutual exclusion of runs: one at a time writes to a database, under whatever name each program knows it.
+"""The lock of runs: one run at a time writes to a database, under any name that a program uses for it.
 
-On SQLite the lock is a file beside the database's real file, on PostgreSQL an advisory lock in the database itself.
+On SQLite the lock is a file beside the real file of the database, on PostgreSQL an advisory lock in the database.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LOCK = 0x6F72625F72756E73
 """The number of PostgreSQL's advisory lock: "orb_runs"."""
 
 _in_memory: set[object] = set()
-"""Databases in this process's memory to which a run writes."""
+"""Databases in this process's memory that a run writes to."""
 _in_memory_lock = threading.Lock()
 _bound: weakref.WeakSet[Any] = weakref.WeakSet()
 """Connections whose session on the server holds the lock of a run."""
@@ -33,9 +33,9 @@ _bound: weakref.WeakSet[Any] = weakref.WeakSet()
 
 @contextlib.contextmanager
 def alone(using: str = "default") -> Iterator[None]:
-    """Keep every other run out that writes to the same database. Raises LockTimeout where one is under way.
+    """Exclude every other run that writes to the same database. Raises LockTimeout where another run is active.
 
-    Raises StoreUnavailable where no lock would be sure, and, on PostgreSQL, as soon as the run would write over
+    Raises StoreUnavailable where a lock would not be safe, and, on PostgreSQL, as soon as the run would write in
     another session than the one that holds the lock.
     """
     connection = connections[using]
@@ -51,9 +51,9 @@ def alone(using: str = "default") -> Iterator[None]:
 
 @contextlib.contextmanager
 def _session(connection: Any) -> Iterator[None]:
-    """Hold PostgreSQL's advisory lock; the server frees it when the session ends."""
+    """Hold PostgreSQL's advisory lock. The server frees it when the session ends."""
     bound_before = connection in _bound
-    _bound.discard(connection)  # after a loss, a run takes the lock again in a new session
+    _bound.discard(connection)  # after a lost session, a run takes the lock in a new one
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK])
@@ -72,7 +72,7 @@ def _session(connection: Any) -> Iterator[None]:
 
 
 def _release(connection: Any) -> None:
-    """Free the lock; a session of no more use is closed, which frees it too."""
+    """Free the lock. A broken session is closed, which frees the lock too."""
     if connection.connection is None:
         return
     if not connection.is_usable():
@@ -86,8 +86,8 @@ def _refuse_another_session(connection: Any, **_: object) -> None:
     if connection in _bound:
         connection.close()
         raise StoreUnavailable(
-            "the connection that kept other runs out was lost, and this run stopped before it wrote without it; "
-            "what was written before is kept. Check that the database runs, then run it again"
+            "the connection that held the run lock was lost, and this run stopped before it wrote without it; "
+            "earlier writes are kept. Check that the database runs, then run it again"
         )
 
 
@@ -95,7 +95,7 @@ connection_created.connect(_refuse_another_session)
 
 
 def _file_of(connection: Any) -> Path | None:
-    """Return the real path of a SQLite database's file, as SQLite itself has it open; None where it is in memory."""
+    """Return the real path of a SQLite database's file, as SQLite has it open; None for a database in memory."""
     if "memdb" in _parameters(connection).get("vfs", []):
         return None
     with connection.cursor() as cursor:  # as bytes: a path need not be UTF-8
@@ -105,7 +105,7 @@ def _file_of(connection: Any) -> Path | None:
 
 
 def _name_in_memory(connection: Any) -> object:
-    """Return what names a database in memory: its URI, or its only connection."""
+    """Return the identity of a database in memory: its URI, or its only connection."""
     name = str(connection.settings_dict["NAME"])
     return unquote(urlsplit(name).path) if name.startswith("file:") else connection
 
@@ -128,7 +128,7 @@ def _claimed(name: object) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _beside(path: Path) -> Iterator[None]:
-    """Hold the lock file beside a database's file. Raises StoreUnavailable where that has other names."""
+    """Hold the lock file beside a database's file. Raises StoreUnavailable where the file has other names."""
     _refuse_other_names(path)
     with contextlib.ExitStack() as stack:
         try:
@@ -137,8 +137,8 @@ def _beside(path: Path) -> Iterator[None]:
             _refuse_unless(is_free=False)
         except OSError as problem:
             raise StoreUnavailable(
-                f"the lock {path}.runs.lock, which keeps other runs out, cannot be used: {problem.strerror}; nothing "
-                "was written. A plain file must be there, or able to be made, that may be written by who runs this"
+                f"the lock file {path}.runs.lock, which excludes other runs, cannot be used: {problem.strerror}; "
+                "nothing was written. It has to be a regular file that the user of this process can write or create"
             ) from problem
         yield
 
@@ -149,26 +149,26 @@ def _refuse_other_names(path: Path) -> None:
     try:
         names = path.stat().st_nlink
     except OSError as problem:
-        raise StoreUnavailable(f"{what} cannot be looked at: {problem.strerror}; nothing was written") from problem
+        raise StoreUnavailable(f"{what} cannot be examined: {problem.strerror}; nothing was written") from problem
     if names > 1:
-        raise StoreUnavailable(f"{what} has {names} names (hard links): {why}. Remove the other names, then try again")
+        raise StoreUnavailable(f"{what} has {names} names (hard links): {why}. Remove the other names, then retry")
     if is_mount_point(path):
         raise StoreUnavailable(
-            f"{what} is mounted there as a single file: {why}. Mount its directory instead, then try again"
+            f"{what} is mounted as a single file: {why}. Mount its directory instead, then try again"
         )
 
 
 def _refuse_unless(is_free: bool) -> None:
     if not is_free:
-        raise LockTimeout("another run writes to this database; wait for it to end, then try again")
+        raise LockTimeout("another run writes to this database; wait until it ends, then retry")
 
 
-def _let_go() -> None:
-    """Start a forked child with no lock: it has a copy of what is in memory, and opens connections of its own."""
-    global _in_memory_lock  # noqa: PLW0603 -- a thread that is not there any more may have held it
+def _reset_after_fork() -> None:
+    """Reset the locks in a forked child, which has copies of them but opens its own connections."""
+    global _in_memory_lock  # noqa: PLW0603 -- a thread that the child lacks may hold it
     _in_memory_lock = threading.Lock()
     _in_memory.clear()
     _bound.clear()
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_reset_after_fork)

@@ -1,4 +1,4 @@
-"""Runs in the ledger: how one begins, goes on where an earlier one stopped, and ends."""
+"""Runs in the ledger: how a run begins, resumes and ends."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def begin(
     reverts: Run | None = None,
     anew: tuple[str, ...] = (),
 ) -> Run:
-    """Return the run of this operation over this source that stopped half way, to go on with it, or else a new one.
+    """Return the interrupted run of this operation over this source, to resume it, or else a new run.
 
-    Only while no other run is under way: one that says that it runs has died then. With `resume`, never a new one:
-    raises OrbError where none stopped, or the source has changed since. The report goes on with the counts of the run,
-    but for those in `anew`, which a run counts from the beginning each time.
+    Call it while no other run is active: a run that is still marked as running has died then. With `resume` there is no
+    new run: raises OrbError where no run was interrupted or the source has changed since. The report starts with the
+    counts of the run, except those in `anew`, which each run counts from the beginning.
     """
     digest = hashlib.sha256("\n".join(f"{name}:{one}" for name, one in sorted(sources.items())).encode()).hexdigest()
     unfinished = Run.objects.filter(operation=operation, source=name, state__in=_UNFINISHED)
-    stopped = unfinished.filter(reverted_by=None).order_by("-id").first()  # whose rows are there still
+    stopped = unfinished.filter(reverted_by=None).order_by("-id").first()  # its rows still exist
     if stopped is not None and stopped.source_digest == digest and stopped.cursor:
         stopped.state = Run.State.RUNNING
         stopped.save(update_fields=["state"])
@@ -51,8 +51,8 @@ def begin(
             }
         return stopped
     if resume:
-        why = "none stopped half way" if stopped is None else "the files have changed since"
-        raise OrbError(f"there is no run over {name} to go on with: {why}; run it without --resume")
+        why = "no run was interrupted" if stopped is None else "the files have changed since"
+        raise OrbError(f"there is no run over {name} to resume: {why}; run it without --resume")
     Run.objects.filter(operation=operation, source=name, state=Run.State.RUNNING).update(state=Run.State.FAILED)
     return Run.objects.create(
         operation=operation,
@@ -65,7 +65,7 @@ def begin(
 
 
 def last_complete(name: str) -> Run | None:
-    """Return the last run that moved everything from a source, and found it there, unless one was rolled back since."""
+    """Return the last migration of a source if it is complete and verified, and if no rollback followed."""
     last = Run.objects.filter(source=name, operation=Run.Operation.MIGRATE).order_by("-id").first()
     if last is None or last.state != Run.State.COMPLETE:
         return None
@@ -76,13 +76,13 @@ def last_complete(name: str) -> Run | None:
 
 @contextlib.contextmanager
 def recorded(run: Run, report: Report, now: Callable[[], datetime]) -> Iterator[None]:
-    """Name a run in its report, and note in the ledger how it ends; what its batches did is there already."""
+    """Add a run to its report, and record in the ledger how it ends. Its batches are recorded already."""
     report.run = run.pk
     try:
         yield
     except BaseException as problem:
         state = Run.State.INTERRUPTED if isinstance(problem, KeyboardInterrupt) else Run.State.FAILED
-        with contextlib.suppress(OrbError, DatabaseError):  # it stays as running then, which the next run understands
+        with contextlib.suppress(OrbError, DatabaseError):  # it stays marked as running, which the next run handles
             _end_early(run, state, now())
         refused_by = refusal(problem) if isinstance(problem, DatabaseError) else None
         if refused_by is not None:
@@ -93,7 +93,7 @@ def recorded(run: Run, report: Report, now: Callable[[], datetime]) -> Iterator[
 
 
 def _end_early(run: Run, state: str, moment: datetime) -> None:
-    """Note that a run did not come to its end; where its connection broke, only if nobody goes on with it already."""
+    """Record that a run ended early; after a broken connection, only if no other process has resumed the run."""
     connection = connections["default"]
     with contextlib.ExitStack() as stack:
         if connection.vendor == "postgresql" and (connection.connection is None or not connection.is_usable()):

@@ -1,4 +1,4 @@
-"""Searches columns and files for the id of a user, as it is spelled in JSON and in paths."""
+"""Searches columns and files for a user's id, in the spellings of JSON and of paths."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _DUMP = b"PGDMP"
 
 
 class _Position(Func):
-    """Where bytes are in a column of bytes, from 1 on; 0 where they are not."""
+    """The position of bytes in a binary column, from 1 on; 0 where the column does not hold them."""
 
     function = "INSTR"
     output_field = models.IntegerField()
@@ -42,12 +42,12 @@ class _Position(Func):
 
 
 def spellings(user: str) -> list[str]:
-    """Return how JSON spells an id, with its quotes."""
+    """Return the JSON spellings of an id, with quotes."""
     return sorted({compact(user).decode(), json.dumps(user)})
 
 
 def contains(column: str, texts: Iterable[str]) -> Q:
-    """Return the condition that a column holds one of these texts, letter by letter; no database holds unclean ones."""
+    """Return the condition that a column holds one of these texts exactly. Texts that no database holds are skipped."""
     condition = Q(pk__in=[])
     for text in texts:
         if UNCLEAN.search(text):
@@ -58,7 +58,7 @@ def contains(column: str, texts: Iterable[str]) -> Q:
 
 
 def holds_bytes(column: str, found: Iterable[bytes]) -> Q:
-    """Return the condition that a column of bytes holds one of these."""
+    """Return the condition that a binary column holds one of these byte strings."""
     condition = Q()
     for data in found:
         condition |= Q(GreaterThan(_Position(column, Value(data, BinaryField())), 0))
@@ -66,7 +66,7 @@ def holds_bytes(column: str, found: Iterable[bytes]) -> Q:
 
 
 def columns_that_name(user: str, using: str) -> dict[str, int]:
-    """Return how many rows name a user, by table and column, of all models of all apps; none of those that do not."""
+    """Return the number of rows that name a user, by table and column, over all models; zeros are left out."""
     if UNCLEAN.search(user):
         return {}
     tables = set(connections[using].introspection.table_names())
@@ -80,7 +80,7 @@ def columns_that_name(user: str, using: str) -> dict[str, int]:
 
 
 def searched(model: type[models.Model]) -> list[str]:
-    """Return the columns of a model that are searched: all that can hold a text, unless it is what a user wrote."""
+    """Return the columns of a model to search: `user_id` where it has one, or else all text and binary columns."""
     owned = any(field.name == "user_id" for field in model._meta.concrete_fields)
     names = [field.name for field in model._meta.concrete_fields if isinstance(field, (*_TEXTS, BinaryField))]
     return ["user_id"] if owned else names
@@ -94,15 +94,15 @@ def _rows_that_name(model: type[models.Model], field: Any, user: str, using: str
         return rows.filter(holds_bytes(field.name, [one.encode() for one in spellings(user)])).count()
     if field.name == "user_id":
         return rows.filter(user_id=user).count()
-    told = contains(field.name, spellings(user))
+    condition = contains(field.name, spellings(user))
     if not isinstance(field, models.JSONField):
-        told |= Q(**{field.name: user})
-    return rows.filter(told).count()
+        condition |= Q(**{field.name: user})
+    return rows.filter(condition).count()
 
 
 @dataclass(frozen=True, slots=True)
 class Needles:
-    """What is looked for in files."""
+    """The texts to search files for."""
 
     user: str
     pattern: re.Pattern[bytes]
@@ -110,14 +110,14 @@ class Needles:
 
     @classmethod
     def of(cls, user: str, names: Iterable[str] = ()) -> Needles:
-        """Return what finds a user's id, as JSON spells it, and the names of what was the user's."""
+        """Return the texts for a user's id, in its JSON spellings, and for the names of the user's data."""
         texts = {spelling for name in (user, *names) for spelling in spellings(name)} | {f"{path_to((user,))}."}
         sought = sorted(text.encode("utf-8", "surrogatepass") for text in texts)
         return cls(user, re.compile(b"|".join(map(re.escape, sought))), max(map(len, sought)))
 
 
 def files_that_name(top: Path, sought: Needles) -> Iterator[tuple[Path, str]]:
-    """Yield each file under a directory that names a user, or that cannot be searched, and which of both.
+    """Yield each file under a directory that names a user or cannot be searched, with a text that says which.
 
     Links are not followed.
     """
@@ -125,14 +125,14 @@ def files_that_name(top: Path, sought: Needles) -> Iterator[tuple[Path, str]]:
         for name in sorted(files):
             path = Path(directory, name)
             try:
-                said = _told_of(path, sought)
+                result = _search(path, sought)
             except OSError as problem:
-                said = f"cannot be searched: {problem.strerror}"
-            if said:
-                yield path, said
+                result = f"cannot be searched: {problem.strerror}"
+            if result:
+                yield path, result
 
 
-def _told_of(path: Path, sought: Needles) -> str:
+def _search(path: Path, sought: Needles) -> str:
     if not stat.S_ISREG(path.lstat().st_mode):
         return ""
     with path.open("rb") as file:
@@ -151,7 +151,7 @@ def _told_of(path: Path, sought: Needles) -> str:
 
 
 def _has_rows(path: Path, user: str) -> bool:
-    """Tell whether a table of a SQLite database, which nobody writes to, has rows of a user."""
+    """Tell whether a table of a SQLite database has rows of a user. No other program may write to the database."""
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as database:
             database.execute("PRAGMA trusted_schema = OFF")

@@ -1,9 +1,9 @@
-"""Brings back what a compaction has removed, as long as its tombstones are kept."""
+"""Restores the records that a compaction or a removal deleted, while its tombstones are kept."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -18,12 +18,9 @@ from orbsite.operations.progress import Progress, Stopped, silent
 from orbsite.operations.report import Report, Section
 from orbsite.storage.base.erasures import ERASED, ErasureList
 from orbsite.storage.base.store import Store
-from orbsite.storage.errors import DocumentError, OrbError
-from orbsite.storage.file.retention import put_back
-from orbsite.storage.file.store import FileStore
-from orbsite.storage.file.tombstones import Tombstones, record_of
+from orbsite.storage.errors import OrbError
+from orbsite.storage.file.retention import put_back, tombstones_of
 from orbsite.storage.findings import warning
-from orbsite.storage.memory.store import MemoryStore
 from orbsite.storage.records.changes import Put, StepReader
 from orbsite.storage.records.digest import digest
 from orbsite.storage.records.record import Extra, Record
@@ -35,35 +32,35 @@ from orbsite.storage.sql.store import SqlStore
 COLUMNS = ("restored", "present", "kept")
 UNDO = Run.Operation.UNDO.value
 REMOVALS = (Run.Operation.COMPACT.value, Run.Operation.REMOVE.value)
-"""The runs whose tombstones there are."""
+"""The operations that leave tombstones."""
 _BATCH = 1000
 
 
 def undo(run: str, stores: list[Store], *, now: Callable[[], datetime], progress: Progress = silent) -> Report:
-    """Bring back what a run has removed: its number in SQL, or the name of its tombstone file.
+    """Restore what a run has removed. `run` is its number in SQL, or the name of its tombstone file.
 
-    Each record comes back equal field by field, at its place, where its key is still free; what has its key since is
-    kept, and listed. Called again, it goes on where it stopped. Raises OrbError where nothing is known of the run.
+    Each record is restored equal field by field, at its place, if its key is still free. A record that has taken the
+    key since is kept and listed. A second call resumes an interrupted one. Raises OrbError where the run is unknown.
     """
     report = Report(columns=COLUMNS, bad=("kept",))
-    in_sql = [store for store in stores if isinstance(store, SqlStore)]
-    others = [store for store in stores if not isinstance(store, SqlStore)]
+    in_sql = [SqlStore(store.domain, store.database) for store in stores if store.database is not None]
+    others: list[Any] = [store for store in stores if store.database is None]
     for store in stores:
         report.section(store.domain.name, (kind.plural for kind in store.domain.kinds))
     if others:
-        found = [(store, list(_tombstones(store, run))) for store in others]
+        found = [(store, list(tombstones_of(store, run))) for store in others]
         if not any(tombstones for _, tombstones in found):
-            raise OrbError(f"{run!r} holds nothing of {', '.join(store.domain.name for store in others)}")
+            raise OrbError(f"{run!r} has no tombstones of {', '.join(store.domain.name for store in others)}")
         for store, tombstones in found:
-            _put_back(store, tombstones, report.domains[store.domain.name], partial(_list_of, store))
+            _put_back(store, tombstones, report.domains[store.domain.name], partial(_erasures_for, store))
             progress(len(tombstones))
     if in_sql:
         _undo_in_sql(_find(run), in_sql, report, now, progress)
     return report
 
 
-def _list_of(store: Store) -> ErasureList:
-    return known(store.base) if isinstance(store, FileStore) else known()
+def _erasures_for(store: Store) -> ErasureList:
+    return known() if store.base is None else known(store.base)
 
 
 def _put_back(
@@ -76,23 +73,6 @@ def _put_back(
     records = [one for one in tombstones if isinstance(one, Tombstone)]
     if records:
         tell(section, put_back(store, records, erasures))
-
-
-def _tombstones(store: Store, name: str) -> Iterator[Tombstone | str]:
-    """Yield what a tombstone file holds of a store's domain; of what is no record, the path."""
-    if isinstance(store, MemoryStore):
-        if name not in store.recorded_rows:
-            raise OrbError(
-                f"nothing was removed under the name {name!r}; known are: {', '.join(store.recorded_rows) or 'none'}"
-            )
-        yield from store.recorded_rows[name]
-        return
-    if not isinstance(store, FileStore):
-        raise DocumentError(f"{store.domain.name} keeps no tombstones")
-    for line in Tombstones(store.base).read(name):
-        if line["domain"] == store.domain.name:
-            record = record_of(store.domain, line)
-            yield line["path"] if record is None else Tombstone(record, line["reason"], line["position"])
 
 
 def _find(name: str) -> Run:
@@ -116,7 +96,7 @@ def _undo_in_sql(
 
 
 class TombstoneRestore:
-    """Opens graves in one store, a batch in a transaction; a tombstone goes when its record is back."""
+    """Restores records from tombstones in one store, a batch per transaction, and deletes the used tombstones."""
 
     def __init__(self, store: SqlStore) -> None:
         self._store = store
@@ -125,7 +105,7 @@ class TombstoneRestore:
         self._erasures = known(using=store.using)
 
     def all(self, run: Run, section: Section, progress: Progress, change_log: ChangeLog) -> None:
-        """Bring everything back that a run has removed; the counts of a batch are noted in its transaction."""
+        """Restore everything that a run has removed. The counts of a batch are saved in its transaction."""
         tombstones = Change.objects.using(self._store.using).filter(run_id=run.pk)
         tombstones = tombstones.filter(domain=self._store.domain.name).exclude(reason="").order_by("pk")
         progress.expect(tombstones.count())
@@ -136,17 +116,17 @@ class TombstoneRestore:
                 progress(len(batch))
                 after = batch[-1].pk
                 if progress.is_stopping:
-                    raise Stopped("interrupted; what is back is kept: run it again to go on from there")
+                    raise Stopped("interrupted; the records restored so far are kept. Run it again to continue")
 
     def _noted(self, batch: list[Change], section: Section, change_log: ChangeLog, done: int) -> Section:
         part = Section()
         for one in self.batch(batch):
             tell(part, one)
-        change_log.note((), section, part, done + len(batch) - change_log.done)  # an attempt before may have raised it
+        change_log.note((), section, part, done + len(batch) - change_log.done)  # a retry may have raised it
         return part
 
     def batch(self, batch: list[Change]) -> list[Returned]:
-        """Bring back what these tombstones hold, kind by kind, in the caller's transaction."""
+        """Restore the records of these tombstones, kind by kind, in the caller's transaction."""
         return [
             self._of_kind(kind, [change for change in batch if change.kind == name])
             for name, kind in self._kinds.items()
@@ -184,7 +164,7 @@ class TombstoneRestore:
 
 
 def _record(steps: StepReader, change: Change) -> Record | None:
-    """Return the record that a tombstone holds, or None; the numbers among its unknown keys as the row had them."""
+    """Return the record of a tombstone, or None. Numbers under unknown keys are as the row had them."""
     try:
         step = next(steps.read([msgspec.Raw(change.before.encode())]))
     except OrbError:
@@ -196,7 +176,7 @@ def _record(steps: StepReader, change: Change) -> Record | None:
 
 
 def tell(section: Section, found: Returned) -> None:
-    """Count what came back, and list what did not."""
+    """Count the restored records, and list the others."""
     for tombstone in found.restored:
         section.count(type(tombstone.record).plural, "restored")
     for tombstone in found.present:

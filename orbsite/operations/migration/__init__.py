@@ -1,1 +1,1 @@
-"""Migration from files or earlier databases into SQL, verification and rollback. Imports backup and below."""
+"""Migration from files and earlier databases into SQL, verification, rollback. Imports backup and the layers below."""

@@ -1,4 +1,4 @@
-"""Cuts what a source holds into parts of a size that databases like, each made ready to be compared and written."""
+"""Cuts a source into batches, each prepared for comparison and insertion."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from orbsite.storage.records.record import Record
 
 SIZE = 5000
 _BYTES = 4 << 20
-"""Where a source tells how many bytes its entries have, a part has no more of them, but for one page of the source."""
+"""The maximum size in bytes of a batch, plus up to one page, for sources that know the sizes of their entries."""
 
 
 @dataclass(slots=True)
 class Batch:
-    """Some entries, one after the other."""
+    """Consecutive entries of a source."""
 
     entries: list[Entry]
     is_done: bool = False
-    """Whether an earlier run has dealt with them."""
+    """Whether an earlier run has processed them."""
     batches: list[tuple[RecordBatch, list[Entry]]] = field(default_factory=list)
-    """Records that stand for themselves, by kind, each with its entry."""
+    """Records with one possible owner, by kind, each with its entry."""
     open: list[Entry] = field(default_factory=list)
-    """Records of which it is not certain yet whose they are; their findings are not among the part's."""
+    """Records with several possible owners. Their findings are not in `findings`."""
     rest: list[Entry] = field(default_factory=list)
-    """Whatever else is an item: what does not decode, and copies."""
+    """All other items: those that do not decode, and copies."""
 
     items: int = 0
-    """How many of the entries are items."""
+    """The number of entries that are items."""
     findings: list[Finding] = field(default_factory=list)
-    """What is to be said of the entries."""
+    """The findings about the entries."""
 
 
 def parts_of(
@@ -46,16 +46,19 @@ def parts_of(
     done: int = 0,
     run: Callable[[], int | None] = lambda: None,
 ) -> Iterator[Batch]:
-    """Yield parts; the first `done` entries come as parts of their own. `run` tells for which run all may be new."""
+    """Yield the batches of a source. The first `done` entries come in batches of their own, marked as done.
+
+    `run` returns the run that writes the batch if all its records may be new, and None otherwise.
+    """
     iterator = iter(source)
     for found in batched(islice(iterator, done), size):
         yield Batch(found, is_done=True, items=sum(entry.kind is not None for entry in found))
-    for found in _limited(iterator, size):
-        yield _packed(found, target, run())
+    for found in _groups(iterator, size):
+        yield _prepared(found, target, run())
 
 
-def _limited(entries: Iterable[Entry], most: int) -> Iterator[list[Entry]]:
-    """Yield lists of so many entries, or fewer that are large."""
+def _groups(entries: Iterable[Entry], most: int) -> Iterator[list[Entry]]:
+    """Yield lists of up to `most` entries, shorter where the entries are large."""
     found: list[Entry] = []
     size = 0
     for entry in entries:
@@ -68,9 +71,9 @@ def _limited(entries: Iterable[Entry], most: int) -> Iterator[list[Entry]]:
         yield found
 
 
-def _packed(entries: list[Entry], target: LedgerStore, run: int | None) -> Batch:
+def _prepared(entries: list[Entry], target: LedgerStore, run: int | None) -> Batch:
     part = Batch(entries)
-    certain: list[Entry] = []
+    single_owner: list[Entry] = []
     for entry in entries:
         if entry.owners and is_open(entry):
             part.open.append(entry)
@@ -78,18 +81,18 @@ def _packed(entries: list[Entry], target: LedgerStore, run: int | None) -> Batch
         if entry.findings:
             part.findings += entry.findings
         if entry.record is not None and not entry.copy:
-            certain.append(entry)
+            single_owner.append(entry)
         elif entry.kind is not None:
             part.rest.append(entry)
-    part.items = len(part.rest) + len(part.open) + len(certain)
-    part.batches = batches_of(certain, target, run)
+    part.items = len(part.rest) + len(part.open) + len(single_owner)
+    part.batches = batches_of(single_owner, target, run)
     return part
 
 
 def batches_of(
     entries: Iterable[Entry], target: LedgerStore, run: int | None = None
 ) -> list[tuple[RecordBatch, list[Entry]]]:
-    """Return packs of records, by kind, each with its entries."""
+    """Return batches of records, by kind, each with its entries."""
     groups: dict[type[Record], list[Entry]] = {}
     for entry in entries:
         if entry.record is not None:

@@ -1,4 +1,4 @@
-"""Addresses of source databases: what they name, and how they are shown without who signs in and with what."""
+"""Addresses of source databases: parses them, and shows them without user names and passwords."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _POSTGRESQL = ("postgres", "postgresql")
 _SECRET = re.compile(r"pass(word|file|phrase)?$|secret|token", re.IGNORECASE)
 _PRIVATE = ("user", "options")
-_TOLD = re.compile(r"((?:ssl)?pass(?:word|file)\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&'\"]+)", re.IGNORECASE)
+_PASSWORD = re.compile(r"((?:ssl)?pass(?:word|file)\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&'\"]+)", re.IGNORECASE)
 _HIDDEN = "***"
 
 
 class Address:
-    """The address of a database, as a person gave it."""
+    """The address of a database, as the user gave it."""
 
     def __init__(self, text: str) -> None:
-        """Take it apart. Raises StoreUnavailable where it is none."""
+        """Parse the address. Raises StoreUnavailable where it is not valid."""
         self.text = text
         self.path: Path | None = None
-        """The file, where it names one."""
+        """The file, if the address names one."""
         self._secrets: set[str] = set()
         scheme = _SCHEME.match(text)
         if _is_keywords(text):
@@ -40,16 +40,16 @@ class Address:
                 self.path = _path_of(text)
             elif scheme[1].lower() not in _POSTGRESQL:
                 raise StoreUnavailable(
-                    f"{self.name} is no address of SQLite or PostgreSQL; give path/to/orb.db, "
+                    f"{self.name} is not an address of SQLite or PostgreSQL; use path/to/orb.db, "
                     "sqlite:////path/to/orb.db, or postgresql://user@host/name"
                 )
 
     def masked(self, message: object) -> str:
-        """Return a message of a driver, which may repeat the address, without its secrets."""
-        told = str(message).replace(self.text, self.name)
+        """Return a driver's message without the secrets of the address, which the driver may repeat."""
+        shown = str(message).replace(self.text, self.name)
         for secret in sorted(self._secrets, key=len, reverse=True):
-            told = told.replace(secret, _HIDDEN)
-        return " ".join(_TOLD.sub(rf"\1{_HIDDEN}", told).split())
+            shown = shown.replace(secret, _HIDDEN)
+        return " ".join(_PASSWORD.sub(rf"\1{_HIDDEN}", shown).split())
 
     def _named_by_keywords(self, text: str) -> str:
         known = conninfo_to_dict(text)
@@ -58,7 +58,7 @@ class Address:
         return make_conninfo("", **shown)
 
     def _named_by_url(self, text: str, scheme: str) -> str:
-        """Return the address without user and password, wherever in it they stand."""
+        """Return the address without user and password, in any part of it."""
         rest = text[len(scheme) + 1 :]
         slashes = "//" if rest.startswith("//") else ""
         rest = rest.removeprefix("//")
@@ -74,7 +74,7 @@ class Address:
         return f"{scheme}:{slashes}{place}{mark if query else ''}{query}"
 
     def _without_sign_in(self, rest: str) -> str:
-        """Return what follows the sign-in, whose password may hold what should have been percent-encoded."""
+        """Return the address after the user and password, which may hold characters that should be percent-encoded."""
         head = rest.partition("?")[0]
         if "@" in head:
             sign_in, _, kept = head.rpartition("@")
@@ -92,18 +92,18 @@ class Address:
 
 
 def _is_keywords(text: str) -> bool:
-    """Tell whether an address is spelled as `host=... dbname=...`, and names no file."""
+    """Tell whether an address has the form `host=... dbname=...` and is not the name of a file."""
     if "=" not in text or _SCHEME.match(text) or _exists(text):
         return False
     try:
         return bool(conninfo_to_dict(text))
     except psycopg.Error:
-        return bool(_TOLD.search(text)) and _refuse_keywords()
+        return bool(_PASSWORD.search(text)) and _refuse_keywords()
 
 
 def _refuse_keywords() -> bool:
     raise StoreUnavailable(
-        "the address is no list of keywords that PostgreSQL knows; give host=... dbname=..., or postgresql://user@host/name"
+        "the address has keywords that PostgreSQL does not know; use host=... dbname=..., or postgresql://user@host/name"
     )
 
 

@@ -1,4 +1,4 @@
-"""Reads the tables of a source database, of the earlier system or of this product, as entries; writes nothing there."""
+"""Reads a source database, of the earlier system or of this product, as entries. Nothing is written there."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _Tables: TypeAlias = SqliteSource | PostgresqlSource
 
 
 class LegacyDatabase:
-    """A source database. Opened read-only, in one transaction; use it as a context manager."""
+    """A source database, opened read-only in one transaction. Use it as a context manager."""
 
     def __init__(self, url: str, progress: Progress = silent) -> None:
-        """Open it. Raises StoreUnavailable where the address is none, or nothing answers there."""
+        """Open the database. Raises StoreUnavailable where the address is not valid or the database does not answer."""
         address = Address(url)
         self.documents = self.base = None
         self.name = address.name
-        """The address without who signs in, and with what."""
+        """The address without user and password."""
         self._tables = _opened(address, progress)
 
     def __enter__(self) -> LegacyDatabase:
@@ -40,7 +40,7 @@ class LegacyDatabase:
         self._tables.close()
 
     def entries(self, domain: Domain) -> Iterator[Entry]:
-        """Yield each row of the domain's tables, by key; a table that is missing has no rows but a remark."""
+        """Yield the rows of the domain's tables, by key. A missing table yields an entry with a warning only."""
         for kind, model in domain.models.items():
             table = model._meta.db_table
             columns = self._tables.columns(table)
@@ -53,11 +53,11 @@ class LegacyDatabase:
 
     @property
     def digests(self) -> dict[str, str]:
-        """The SHA-256 of everything in it; empty where that cannot be told."""
+        """The SHA-256 of the whole database; empty where it cannot be computed."""
         return {"database": self._tables.digest}
 
     def expected(self, domain: Domain) -> tuple[int, int]:
-        """Return how many rows the domain's tables have, and about how many bytes."""
+        """Return the number of rows in the domain's tables, and their approximate size in bytes."""
         tables = [model._meta.db_table for model in domain.models.values()]
         number = sum(self._tables.count(table) for table in tables if self._tables.columns(table))
         return number, self._tables.size
@@ -70,14 +70,14 @@ def _opened(address: Address, progress: Progress) -> _Tables:
         why = os.strerror(problem.errno) if problem.errno else type(problem).__name__
         raise StoreUnavailable(f"{address.name} cannot be read: {why}; check the path and its permissions") from problem
     except ValueError as problem:  # a NUL in the path
-        raise StoreUnavailable(f"{address.name!r} is no path: {problem}") from problem
+        raise StoreUnavailable(f"{address.name!r} is not a path: {problem}") from problem
     except sqlite3.Error as problem:
         raise StoreUnavailable(
             f"{address.name} cannot be read: {address.masked(driver_message(problem))}; check the path, and that "
-            "nothing has it locked"
+            "no program locks it"
         ) from problem
     except psycopg.Error as problem:
         raise StoreUnavailable(
             f"{address.name} cannot be read: {address.masked(driver_message(problem))}; check the address, and that "
-            "it runs"
-        ) from None  # whose text may hold the password
+            "the server runs"
+        ) from None  # the original error may hold the password

@@ -1,4 +1,4 @@
-"""Where operations read from: the documents under one data directory."""
+"""The sources of runs: the documents under a data directory, or another source with the same interface."""
 
 from __future__ import annotations
 
@@ -20,41 +20,41 @@ _SAMPLE = 4 << 20
 
 
 class Source(Protocol):
-    """Where a run reads from: the same from beginning to end."""
+    """A source of a run. Its contents do not change while it is open."""
 
     @property
     def name(self) -> str:
-        """What the ledger calls it."""
+        """The name of the source in the ledger."""
 
     @property
     def digests(self) -> dict[str, str]:
-        """What tells that a part of it is still the same, for files by domain."""
+        """Digests of the parts of the source; for files by domain. An equal digest means an unchanged part."""
 
     @property
     def documents(self) -> Mapping[str, bytes | None] | None:
-        """The documents that it consists of, by domain; None where it is no files."""
+        """The documents of the source, by domain; None for a source without files."""
 
     @property
     def base(self) -> Path | None:
-        """The data directory that it is; None where it is none."""
+        """The data directory of the source; None for any other source."""
 
     def entries(self, domain: Domain) -> Iterator[Entry]:
-        """Return everything of one domain, in an order that is always the same."""
+        """Return all entries of one domain, always in the same order."""
 
     def expected(self, domain: Domain) -> tuple[int, int]:
-        """Return about how many records there are, and how many bytes."""
+        """Return the approximate number of records and their size in bytes."""
 
 
 class DocumentsSnapshot:
-    """What the documents of some domains hold at one moment, journals included."""
+    """The documents of some domains at one moment, including their journals."""
 
     def __init__(self, domains: list[Domain], base: Path) -> None:
-        """Read and check all documents before anything is returned.
+        """Read and check all documents.
 
         Raises DocumentError where a file cannot be used, or where the directory is missing.
         """
         require_directory(base)
-        self.name = os.fsencode(base).decode(errors="backslashreplace")  # a path may hold bytes that no text has
+        self.name = os.fsencode(base).decode(errors="backslashreplace")  # a path may hold bytes that are no text
         self.base: Path | None = base
         self._directory = base
         self.documents = {domain.name: file_store(domain, base).snapshot() for domain in domains}
@@ -62,32 +62,32 @@ class DocumentsSnapshot:
         self.digests = {name: digest_of(content) or "" for name, content in self.documents.items()}
 
     def entries(self, domain: Domain) -> Iterator[Entry]:
-        """Return what stands in a domain's document; a missing file has no entries but a remark."""
+        """Return the entries of a domain's document. A missing file has one entry, with a warning only."""
         return self._checked.pop(domain.name, None) or _entries(domain, self._directory, self.documents[domain.name])
 
     def expected(self, domain: Domain) -> tuple[int, int]:
-        """Return about how many records a document has, by how often a key of theirs comes first, and its bytes."""
+        """Return the approximate number of records in a document, estimated from its first bytes, and its size."""
         data = self.documents[domain.name] or b""
         kind = domain.kinds[0]
         names = dict(field_names(kind))
-        witness = names[kind.version_field or kind.time_field or kind.key_fields[-1]]
+        counted_key = names[kind.version_field or kind.time_field or kind.key_fields[-1]]
         sample = data[:_SAMPLE]
-        return sample.count(b'"%s"' % witness.encode()) * len(data) // max(len(sample), 1), len(data)
+        return sample.count(b'"%s"' % counted_key.encode()) * len(data) // max(len(sample), 1), len(data)
 
 
 def read_document(domain: Domain, base: Path) -> Iterator[Entry]:
-    """Return what stands in one domain's document. Raises DocumentError."""
+    """Return the entries of one domain's document. Raises DocumentError."""
     return _entries(domain, base, file_store(domain, base).snapshot())
 
 
 def _entries(domain: Domain, base: Path, data: bytes | None) -> Iterator[Entry]:
     if data is None:
-        remark = warning(ROOT, f"there is no file {domain.file}, and so there are no records")
-        return iter([Entry(place=(), findings=(remark,))])
+        finding = warning(ROOT, f"there is no file {domain.file}, and so there are no records")
+        return iter([Entry(place=(), findings=(finding,))])
     try:
         return entries(domain, data)
     except DocumentCorrupt as problem:
         raise DocumentCorrupt(
-            f"{base / domain.file}: {problem}; nothing was written, and the file is as it was. "
-            "Mend it, then run this again"
+            f"{base / domain.file}: {problem}; nothing was written, and the file is unchanged. "
+            "Repair it, then run this again"
         ) from problem

@@ -1,4 +1,4 @@
-"""Moves entries into a store, a transaction at a time: each record is new, unchanged, replaced, kept or rejected."""
+"""Loads entries into a store, one transaction at a time: each is new, unchanged, replaced, kept or rejected."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LOADED = ("new", "replaced")
 
 
 class Loader:
-    """One run's work on one domain; without a run, only tells what would become."""
+    """Loads the entries of one domain in a run. Without a run, it only reports what would be written."""
 
     def __init__(
         self,
@@ -41,19 +41,19 @@ class Loader:
     ) -> None:
         self._target, self._run, self._section = target, run, section
         self._owners = owners or Owners(target)
-        self._progress, self._book, self._samples = progress, change_log, samples
+        self._progress, self._change_log, self._samples = progress, change_log, samples
         self.written: dict[type[Record], Sums] = {kind: Sums() for kind in target.domain.kinds}
-        """What was written, to be compared with what is there in the end."""
-        self._is_new_land = True
+        """The checksums of the written records, to verify them at the end."""
+        self._may_all_be_new = True
 
     def all(self, source: Iterable[Entry], *, part: int = SIZE, transaction: int = SIZE, size: int = 0) -> None:
-        """Move everything that the book has not yet: `part` entries at a time, `transaction` in each transaction.
+        """Load all entries that the change log lacks: `part` entries at a time, `transaction` entries per transaction.
 
-        The source has about `size` bytes. The book is kept in the same transaction. Raises Stopped after the one in
-        which somebody wanted to stop.
+        The source has about `size` bytes. The change log is saved in the same transaction. Raises Stopped after the
+        transaction in which a stop was requested.
         """
-        done = self._book.done if self._book else 0
-        parts = parts_of(source, self._target, size=part, done=done, run=self._hoped_for)
+        done = self._change_log.done if self._change_log else 0
+        parts = parts_of(source, self._target, size=part, done=done, run=self._run_if_all_new)
         with self._progress.heeded(), no_collection(), self._target.loading(size), Ahead(parts) as made:
             for first in made:
                 if first.is_done:
@@ -62,35 +62,35 @@ class Loader:
                     continue
                 self._transaction(first, made, transaction)
                 if self._progress.is_stopping:
-                    raise Stopped("interrupted; what was moved so far is kept: run it again to go on from there")
+                    raise Stopped("interrupted; the records loaded so far are kept. Run it again to continue")
 
     def _transaction(self, part: Batch | None, more: Iterator[Batch], most: int) -> None:
-        """Move a part, and more of them as long as they are few, all or nothing.
+        """Load a batch, and more while they are small, all or nothing.
 
-        Where the source cannot be read on, what was read of it before is kept.
+        If the source fails, the entries that were read before the failure are saved.
         """
         found, problem = Section(), None
         entries = items = 0
         with self._target.transaction() if self._run is not None else contextlib.nullcontext():
             while part is not None:
                 outcomes = self._part(part, found)
-                if self._book is not None:
-                    self._book.keep(outcomes)
+                if self._change_log is not None:
+                    self._change_log.keep(outcomes)
                 entries, items = entries + len(part.entries), items + part.items
                 enough = entries >= most or self._progress.is_stopping
                 try:
                     part = None if enough else next(more, None)
                 except OrbError as raised:
                     part, problem = None, raised
-            if self._book is not None:
-                self._book.note((), self._section, found, entries)
+            if self._change_log is not None:
+                self._change_log.note((), self._section, found, entries)
         self._section.take(found)
         self._progress(items)
         if problem is not None:
             raise problem
 
     def _part(self, part: Batch, section: Section) -> list[Outcome]:
-        """Move a part; where somebody takes a key in the same moment, weigh everything again."""
+        """Load a batch. If another writer takes a key at the same time, classify the whole batch again."""
         for attempt in range(1, _ATTEMPTS + 1):
             found = Section()
             try:
@@ -110,46 +110,46 @@ class Loader:
         section.findings += part.findings
         settled = self._owners.settle(part.open)
         section.findings += [finding for entry in settled for finding in entry.findings]
-        close = [*part.rest, *(entry for entry in settled if entry.copy)]
+        to_compare = [*part.rest, *(entry for entry in settled if entry.copy)]
         written: list[tuple[type[Record], Sums]] = []
         for batch, entries in (*part.batches, *batches_of((one for one in settled if not one.copy), self._target)):
-            if self._run is not None and self._is_new_land and self._all_new(batch, self._run):
+            if self._run is not None and self._may_all_be_new and self._all_new(batch, self._run):
                 section.count(batch.kind.plural, "read", len(entries))
                 section.count(batch.kind.plural, "new", len(entries))
                 written.append((batch.kind, batch.sums(range(len(entries)))))
                 continue
             comparison = self._target.compare(batch)
-            new, close_by = len(comparison.free), [entries[at] for at in comparison.other]
-            for what, number in (("new", new), ("unchanged", len(entries) - new - len(close_by))):
+            new, existing = len(comparison.free), [entries[at] for at in comparison.other]
+            for what, number in (("new", new), ("unchanged", len(entries) - new - len(existing))):
                 section.count(batch.kind.plural, "read", number)
                 section.count(batch.kind.plural, what, number)
-            close += close_by
+            to_compare += existing
             if self._samples is not None:
                 self._samples.take_new(batch.kind, comparison.free, entries)
             if new and self._run is not None:
                 self._target.insert(batch, comparison.free, self._run)
                 written.append((batch.kind, batch.sums(comparison.free)))
-        outcomes = self._looked_at(close, section)
+        outcomes = self._compare_rows(to_compare, section)
         loaded = [(one.record, one.entry.position) for one in outcomes if one.what in _LOADED and one.record]
         if loaded and self._run is not None:
             self._target.load(loaded, self._run)
             written += [(type(record), _sum_of(record)) for record, _ in loaded]
         return outcomes, written
 
-    def _hoped_for(self) -> int | None:
-        """Return the run whose all records may be, as far as is known."""
-        return self._run if self._is_new_land else None
+    def _run_if_all_new(self) -> int | None:
+        """Return the run if all its records may still be new, and None otherwise."""
+        return self._run if self._may_all_be_new else None
 
     def _all_new(self, batch: RecordBatch, run: int) -> bool:
-        """Insert a pack without a look at what is there; where anything is, nobody tries that again."""
+        """Insert a batch without a comparison. After a first conflict, no other batch is inserted this way."""
         try:
             with self._target.transaction():
                 self._target.insert(batch, range(len(batch.records)), run)
         except Conflict:
-            self._is_new_land = False
-        return self._is_new_land
+            self._may_all_be_new = False
+        return self._may_all_be_new
 
-    def _looked_at(self, entries: list[Entry], section: Section) -> list[Outcome]:
+    def _compare_rows(self, entries: list[Entry], section: Section) -> list[Outcome]:
         rows, outcomes = self._rows(entries), []
         for entry in entries:
             if entry.kind is None:
@@ -181,7 +181,7 @@ def _sum_of(record: Record) -> Sums:
 
 
 def classify(entry: Entry, row: StoredRecord[Record] | None) -> tuple[str, Record | None, list[Finding]]:
-    """Return what becomes of an entry that meets a row: the outcome, the record to write, and what to say of it."""
+    """Return the outcome of an entry whose key a row may have: its name, the record to write, and the findings."""
     record, path = entry.record, entry.path
     if record is None:
         return "rejected", None, []
@@ -189,7 +189,7 @@ def classify(entry: Entry, row: StoredRecord[Record] | None) -> tuple[str, Recor
         return ("unchanged" if entry.copy else "new"), record, []
     if row.record is None:
         return "rejected", None, [error(path, "the row in SQL does not decode, and was left as it is")]
-    if record.user_id != row.record.user_id:  # only where keys leave the user out
+    if record.user_id != row.record.user_id:  # only for kinds whose keys do not hold the user
         return "rejected", None, [error(path, "its key belongs to another user in SQL")]
     if digest(record) == digest(row.record):
         return "unchanged", record, []

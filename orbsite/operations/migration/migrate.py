@@ -1,4 +1,4 @@
-"""Moves records from files, or an earlier database, into SQL: new, unchanged, replaced, kept or rejected."""
+"""Migrates records from files, or from an earlier database, into SQL: new, unchanged, replaced, kept or rejected."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def migrate(
     resume: bool = False,
     progress: Progress = silent,
 ) -> Report:
-    """Move what the files under a data directory hold into SQL, and account for every record.
+    """Migrate the files under a data directory into SQL, and account for every record.
 
-    Nothing is written where one of the files cannot be read (DocumentError), nor with `dry_run`. A run over the same
-    files that was interrupted is gone on with; with `resume`, nothing else is done (OrbError where there is none). With
-    `incremental`, a file that is as the last complete run read it is not looked into; with `only_rejected`, only what
-    earlier runs had to leave is tried. With `backup_to`, files and database are kept there first.
+    Nothing is written where one of the files cannot be read (DocumentError), nor with `dry_run`. An interrupted run
+    over the same files is resumed; with `resume`, nothing else is done (OrbError where there is no such run). With
+    `incremental`, a file that is unchanged since the last complete run is skipped. With `only_rejected`, only the items
+    that earlier runs rejected are tried. With `backup_to`, files and database are first backed up there.
     """
     snapshot = DocumentsSnapshot(domains, base)
     transfer = Transfer(
@@ -52,10 +52,11 @@ def import_database(
     dry_run: bool = False,
     progress: Progress = silent,
 ) -> Report:
-    """Move what a database of the earlier system holds into SQL, and account for every record.
+    """Import a database of the earlier system into SQL, and account for every record.
 
-    With `backup_to`, our own database is kept there first. Raises StoreUnavailable where the other cannot be read.
+    With `backup_to`, our own database is first backed up there. Raises StoreUnavailable where the source cannot be
+    read.
     """
-    with LegacyDatabase(url, progress) as origin:
-        transfer = Transfer(origin, domains, Run.Operation.IMPORT, now=now, progress=progress)
+    with LegacyDatabase(url, progress) as source:
+        transfer = Transfer(source, domains, Run.Operation.IMPORT, now=now, progress=progress)
         return transfer.look() if dry_run else transfer.run(backup_to)

@@ -1,4 +1,4 @@
-"""Decides whose a record is where its place in a file leaves several owners open: a user who has it in SQL keeps it."""
+"""Decides which of several possible users owns a record. A user who has the record in SQL keeps it."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ _Name = tuple[type[Record], Key]
 
 
 class Owners:
-    """The owners of the records of one source, decided once for each record."""
+    """The owners of the records of one source. Each record is decided once."""
 
     def __init__(self, target: LedgerStore, source: Callable[[], Iterable[Entry]] = tuple) -> None:
-        """`source` returns all entries; they are read again only where a record would change its owner."""
+        """`source` returns all entries. They are read again only where a record would change its owner."""
         self._target, self._source = target, source
-        self._decided: dict[_Name, str] = {}  # for records that are not their first possible owner's
+        self._decided: dict[_Name, str] = {}  # only records that do not belong to their first possible owner
         self._taken: set[_Name] = set()
         self._in_source: set[int] | None = None  # hashes of names
 
     def settle(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Return entries, in their order, with the owners that SQL knows; one look at SQL is for all of them.
+        """Return entries, in their order, with the owners that SQL has. One query serves all of them.
 
-        A key that the source itself has for that owner, or that was given to an earlier record, is not given again.
+        A key is not given to an owner for whom the source itself has it, nor to a second record.
         """
         present = self._present([one for one in entries if is_open(one) and not one.copy])
         return [self._settled(entry, present) if is_open(entry) else entry for entry in entries]
 
     def all(self, entries: Iterable[Entry]) -> Iterable[Entry]:
-        """Yield entries as `settle` returns them, a batch at a time."""
+        """Yield the entries as `settle` returns them, in batches."""
         for batch in batched(entries, _BATCH):
             yield from self.settle(batch)
 
@@ -74,7 +74,7 @@ class Owners:
         return record.owner
 
     def _names(self) -> set[int]:
-        """Return what the source has by itself."""
+        """Return the hashes of the keys that the source itself has."""
         if self._in_source is None:
             found = (one.record for one in self._source() if one.record is not None)
             self._in_source = {hash((type(record), record.key)) for record in found}
@@ -82,7 +82,7 @@ class Owners:
 
 
 def is_open(entry: Entry) -> bool:
-    """Tell whether a record may belong to one of several users."""
+    """Tell whether a record has several possible owners."""
     return entry.record is not None and len(entry.owners) > 1
 
 

@@ -1,4 +1,4 @@
-"""Reads tables of somebody else's PostgreSQL database, in one transaction that cannot write."""
+"""Reads the tables of a foreign PostgreSQL database, in one read-only transaction."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from orbsite.storage.errors import StoreUnavailable
 
 _FIRST, _MOST, _PAGE_BYTES = 50, 1000, 1 << 20
 _SETTINGS = (
-    "row_security = off",  # where a policy would hide rows, that is an error then
+    "row_security = off",  # an error where a policy would hide rows
     "lock_timeout = '30s'",
     "synchronize_seqscans = off",  # the same order each time
     "TimeZone = 'UTC'",
@@ -55,11 +55,11 @@ class PostgresqlSource:
     """The tables of one database, as of one moment."""
 
     def __init__(self, address: Address, progress: Progress) -> None:
-        """Connect. Raises psycopg.Error."""
+        """Connect to the database. Raises psycopg.Error."""
         self._address, self._progress = address, progress
         self._converts: dict[str, list[tuple[str, _Convert | None]]] = {}
         self.size = 0
-        """About how many bytes the tables have that were counted."""
+        """The approximate size in bytes of the tables counted so far."""
         self._connection: psycopg.Connection[Any] = psycopg.connect(address.text)
         try:
             self._prepare()
@@ -68,43 +68,43 @@ class PostgresqlSource:
             raise
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection to the database."""
         self._connection.close()
 
     def columns(self, table: str) -> list[Column]:
-        """Return the columns of a table; none where there is no such table. Raises StoreUnavailable."""
-        with self._telling(table):
+        """Return the columns of a table; empty where there is no such table. Raises StoreUnavailable."""
+        with self._translated(table):
             found: list[tuple[str, str]] = self._connection.execute(_COLUMNS, (table,)).fetchall()
             if not found:
                 self._refuse_elsewhere(table)
-        forms = [_form(name, kind) for name, kind in found]
+        forms = [_describe(name, kind) for name, kind in found]
         self._converts[table] = [(shown, convert) for shown, convert, _ in forms]
         return [column for _, _, column in forms]
 
     def count(self, table: str) -> int:
-        """Return how many rows a table has, and take note of its size. Raises StoreUnavailable."""
-        with self._telling(table):
+        """Return the row count of a table, and add its size to `size`. Raises StoreUnavailable."""
+        with self._translated(table):
             number = self._one(f"SELECT COUNT(*) FROM {_quoted(table)}")
             self.size += self._one("SELECT COALESCE(pg_total_relation_size(to_regclass(%s)), 0)", table)
         return number
 
     def pages(self, table: str, keys: Sequence[str], columns: Sequence[Column]) -> Iterator[SourcePage]:
-        """Yield the rows of a table, equal keys together: as many at a time as have about a megabyte."""
+        """Yield the rows of a table in pages of about a megabyte. Rows with equal keys follow each other."""
         names = {column.name for column in columns}
         shown = ", ".join(shown for shown, _ in self._converts[table])
         order = ", ".join(_quoted(key) for key in keys if key in names and not self._is_unique(table, keys))
         statement = f"SELECT {shown} FROM {_quoted(table)}{f' ORDER BY {order}' if order else ''}"
         converts = [convert for _, convert in self._converts[table]]
         number = _FIRST
-        # the server keeps what was not fetched yet
-        with self._telling(table), closing(self._connection.cursor(name="orb_import")) as cursor:
+        # the server keeps the rows that are not fetched yet
+        with self._translated(table), closing(self._connection.cursor(name="orb_import")) as cursor:
             cursor.execute(statement.encode(self._codec))
             while rows := cursor.fetchmany(number):
                 size = sum(len(cell) for row in rows for cell in row if isinstance(cell, str | bytes))
                 yield SourcePage([_converted(row, converts) for row in rows], size)
                 number = max(1, min(_MOST, 2 * number, _PAGE_BYTES * len(rows) // max(size, 1)))
                 if self._progress.is_stopping:
-                    raise Stopped("interrupted; what was moved so far is kept: run it again to go on from there")
+                    raise Stopped("interrupted; the records loaded so far are kept. Run it again to continue")
 
     def _prepare(self) -> None:
         connection = self._connection
@@ -112,23 +112,23 @@ class PostgresqlSource:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         for setting in _SETTINGS:
             connection.execute(f"SET {setting}".encode())
-        self._take_texts_as_they_are()
-        told = connection.execute("SELECT current_user::text, txid_current_snapshot()::text").fetchone() or ("", "")
-        self._role = str(told[0])
-        self.digest = sha256(str(told[1]).encode()).hexdigest()
-        """What tells that nothing was written since: the transactions that are seen."""
+        self._use_server_encoding()
+        row = connection.execute("SELECT current_user::text, txid_current_snapshot()::text").fetchone() or ("", "")
+        self._role = str(row[0])
+        self.digest = sha256(str(row[1]).encode()).hexdigest()
+        """The digest of the visible transactions. It changes with every write."""
 
-    def _take_texts_as_they_are(self) -> None:
-        """Have the server send texts as they are stored: one that it cannot convert would end the whole statement."""
+    def _use_server_encoding(self) -> None:
+        """Have the server send texts in its own encoding. A text that it cannot convert would abort the statement."""
         connection = self._connection
         encoding = connection.info.parameter_status("server_encoding") or "UTF8"
         connection.execute(f"SET client_encoding TO '{encoding}'".encode())
         try:
             self._codec = connection.info.encoding
-        except psycopg.NotSupportedError:  # Python has no such encoding; the server has to convert
+        except psycopg.NotSupportedError:  # Python lacks the encoding, so that the server has to convert
             connection.execute(b"SET client_encoding TO 'UTF8'")
             self._codec = "utf-8"
-        codec = self._codec = "utf-8" if self._codec == "ascii" else self._codec  # SQL_ASCII is any bytes
+        codec = self._codec = "utf-8" if self._codec == "ascii" else self._codec  # SQL_ASCII can hold any bytes
 
         class TextLoader(Loader):
             def load(self, data: Buffer) -> str:
@@ -142,48 +142,48 @@ class PostgresqlSource:
         return int(found)
 
     def _is_unique(self, table: str, keys: Sequence[str]) -> bool:
-        """Tell whether no two rows of a table have the same key; they are read as they lie then, which is fastest."""
+        """Tell whether the keys of a table are unique. Its rows are then read in physical order, which is fastest."""
         return bool(self._one(_UNIQUE, table, list(keys)))
 
     def _refuse_elsewhere(self, table: str) -> None:
-        """Raise StoreUnavailable where a table is there, and this role does not get to see it."""
+        """Raise StoreUnavailable where the table exists in a schema that the role does not search or may not use."""
         found = self._connection.execute(_ELSEWHERE, (table,)).fetchone()
         if found is not None:
             raise StoreUnavailable(
                 f"{self._address.name} has the table {table} in the schema {found[0]}, where the role {self._role} "
-                f"does not find it: connect as the owner, GRANT USAGE ON SCHEMA {found[0]}, or search it "
+                f"does not find it; connect as the owner, GRANT USAGE ON SCHEMA {found[0]}, or search it "
                 f"(PGOPTIONS='-c search_path={found[0]}')"
             )
 
     @contextlib.contextmanager
-    def _telling(self, table: str) -> Iterator[None]:
-        """Translate what the server says of a table."""
+    def _translated(self, table: str) -> Iterator[None]:
+        """Translate the errors of the server about a table."""
         try:
             yield
         except InsufficientPrivilege as problem:
             why = problem.diag.message_primary or ""
             if "row-level security" in why:
-                told = (
+                message = (
                     f"a row-level security policy hides rows of {table} in {self._address.name} from the role "
                     f"{self._role}: connect as a superuser or a role with BYPASSRLS, or as the owner of the table "
                     "where it does not FORCE ROW LEVEL SECURITY"
                 )
             else:
-                told = (
-                    f"the role {self._role} may not read {table} in {self._address.name} ({why}): connect as its "
+                message = (
+                    f"the role {self._role} cannot read {table} in {self._address.name} ({why}): connect as its "
                     f'owner, or GRANT SELECT ON {table} TO "{self._role}"'
                 )
-            raise StoreUnavailable(f"{told}. What was imported before is kept") from problem
+            raise StoreUnavailable(f"{message}. Records imported before are kept") from problem
         except psycopg.Error as problem:
             why = self._address.masked(driver_message(problem))
             raise StoreUnavailable(
-                f"{table} in {self._address.name} cannot be read ({why}); what was imported so far is kept. "
+                f"{table} in {self._address.name} cannot be read ({why}); records imported so far are kept. "
                 "Check that the server runs, then run this again"
             ) from problem
 
 
-def _form(name: str, kind: str) -> tuple[str, _Convert | None, Column]:
-    """Return how a column is asked for, what its text is converted to, and what is known of it."""
+def _describe(name: str, kind: str) -> tuple[str, _Convert | None, Column]:
+    """Return the SQL expression of a column, the conversion of its text, and its properties."""
     quoted = _quoted(name)
     if kind in ("bytea", "boolean"):
         return quoted, None, Column(name)
@@ -197,7 +197,7 @@ def _form(name: str, kind: str) -> tuple[str, _Convert | None, Column]:
 
 
 def _number(text: str) -> Any:
-    """Return a numeric as the number that JSON has for it, where that is the same."""
+    """Return a numeric as a JSON number, if a double holds it exactly."""
     if text.lstrip("-").isdecimal():
         return int(text)
     number = float(text)

@@ -1,4 +1,4 @@
-"""Some of what a dry run has looked at, before and after, so that a person can see what would become of it."""
+"""Samples of a dry run: records before and after, so that a user can see the effect."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from orbsite.storage.records.domain import Domain, Entry
 from orbsite.storage.records.record import Record
 
 MOST = 20
-"""So many of each outcome, of each kind."""
+"""The maximum number of samples per outcome and kind."""
 _LONGEST = 2000
 _ITEMS = 100
 
 
 class Preview:
-    """The first records of each outcome, in a list that belongs to a report."""
+    """The first records of each outcome, added to a list of the report."""
 
     def __init__(self, domain: Domain, into: list[dict[str, Any]]) -> None:
         self._domain, self._into = domain, into
         self._taken: Counter[tuple[str, str]] = Counter()
 
     def take_new(self, kind: type[Record], places: Sequence[int], entries: Sequence[Entry]) -> None:
-        """Take some of what would be new: the entries at these places."""
+        """Add samples of new records: the entries at these places."""
         for at in places[: self._room(kind, "new")]:
             self._add(kind, "new", entries[at], after=entries[at].record)
 
     def take(self, outcomes: Iterable[Outcome]) -> None:
-        """Take some of what met a row; what stays as it is shows nothing."""
+        """Add samples of entries whose key a row has. Unchanged ones are left out."""
         for one in outcomes:
             kind = one.entry.kind
             if kind is None or one.what == "unchanged":
@@ -53,19 +53,19 @@ class Preview:
         if not self._room(kind, what):
             return
         self._taken[kind.plural, what] += 1
-        found: dict[str, Any] = {"domain": self._domain.name, "kind": kind.plural, "what": what, "path": entry.path}
-        found["key"] = key_text(after.key) if after is not None else ""
-        found["before"] = before and abridged(before.as_json())
-        found["after"] = abridged(original(entry) if after is None else after.as_json())
-        found["reason"] = reason
-        self._into.append(found)
+        sample: dict[str, Any] = {"domain": self._domain.name, "kind": kind.plural, "what": what, "path": entry.path}
+        sample["key"] = key_text(after.key) if after is not None else ""
+        sample["before"] = before and abridged(before.as_json())
+        sample["after"] = abridged(original(entry) if after is None else after.as_json())
+        sample["reason"] = reason
+        self._into.append(sample)
 
     def _room(self, kind: type[Record], what: str) -> int:
         return MOST - self._taken[kind.plural, what]
 
 
 def abridged(value: Any) -> Any:
-    """Return JSON with long texts and lists cut short; what was cut is told apart by its digest."""
+    """Return JSON with long texts and lists cut. A digest distinguishes different ends of texts."""
     match value:
         case str() if len(value) > _LONGEST:
             rest = value[_LONGEST:]

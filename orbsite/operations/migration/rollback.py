@@ -1,4 +1,4 @@
-"""Undoes one run: what it created goes, what it replaced comes back, and what was changed since is kept and listed."""
+"""Rolls back one run: removes what it created, restores what it replaced, and keeps and lists rows changed since."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COLUMNS = ("removed", "restored", "kept")
 _BATCH = 500
 REVERSIBLE = ("migrate", "retry", "import")
 WRITTEN = ("new", "replaced")
-"""What such a run calls the records that it wrote."""
+"""The outcomes of the records that such a run wrote."""
 
 
 def rollback(
@@ -43,10 +43,11 @@ def rollback(
     force: bool = False,
     progress: Progress = silent,
 ) -> Report:
-    """Undo a run, batch by batch; interrupted, it is gone on with by calling it again.
+    """Roll back a run, batch by batch. Call it again to resume after an interruption.
 
-    A row that is not as the run left it is kept, and listed; `force` undoes it all the same. Raises OrbError where
-    there is no such run, it cannot be undone, or more rows carry its number than it wrote. Nothing was changed then.
+    A row that has changed since the run is kept and listed; with `force` it is rolled back too. Raises OrbError where
+    there is no such run, where it cannot be rolled back, or where more rows carry its number than it wrote. Nothing is
+    changed then.
     """
     undone = _find(number)
     targets = {domain.name: open_sql_store(domain) for domain in domains}
@@ -80,7 +81,7 @@ def _find(number: int) -> Run:
 
 
 class _Undoing:
-    """The part of a rollback that is about one domain."""
+    """The rollback of a run in one domain."""
 
     def __init__(self, run: Run, domain: Domain, store: LedgerStore, report: Report, *, force: bool) -> None:
         self.domain = domain
@@ -90,21 +91,21 @@ class _Undoing:
         self._erasures: ErasureList | None = None
 
     def refuse_foreign_rows(self) -> None:
-        """Raise OrbError where more rows carry the run's number than the run wrote: some are not its own."""
+        """Raise OrbError where more rows carry the run's number than the run wrote."""
         for kind in self.domain.kinds:
             found = self._store.count_written(kind, self._run.uid)
-            self._run.refresh_from_db(fields=["counts"])  # after the rows, which the run may still be writing
+            self._run.refresh_from_db(fields=["counts"])  # read after the rows, because the run may still be writing
             counts = self._run.counts.get(self.domain.name, {}).get(kind.plural, {})
             wrote = sum(counts.get(what, 0) for what in WRITTEN)
             if found > wrote:
                 raise OrbError(
-                    f"run {self._run.pk} wrote {wrote} {kind.plural}, but {found} rows carry its number, so that some "
-                    f"came from elsewhere; nothing was changed. Look at the rows whose run_id is {self._run.uid}, set "
-                    "it to NULL where the run did not write them, then roll back again"
+                    f"run {self._run.pk} wrote {wrote} {kind.plural}, but {found} rows carry its number, so some have "
+                    f"another origin; nothing was changed. Check the rows whose run_id is {self._run.uid}, set it to "
+                    "NULL where the run did not write them, then roll back again"
                 )
 
     def look(self, progress: Progress) -> None:
-        """Count what would become of each row."""
+        """Count the outcome of each row without writing."""
         for kind in self.domain.kinds:
             for page in self._store.written_by(kind, self._run.uid):
                 self._classify(kind, page, self._section)
@@ -112,7 +113,7 @@ class _Undoing:
             self._count_lost(kind)
 
     def undo(self, progress: Progress, change_log: ChangeLog) -> None:
-        """Do it, a page of rows in one transaction with its counts; what is kept is met, and counted, by each call."""
+        """Roll back the rows, a page per transaction together with its counts. Each call counts the kept rows again."""
         for kind in self.domain.kinds:
             for page in self._store.written_by(kind, self._run.uid):
                 part = Section()
@@ -131,7 +132,7 @@ class _Undoing:
     def _classify(
         self, kind: type[Record], rows: list[StoredRecord[Any]], section: Section
     ) -> tuple[list[Key], list[Change]]:
-        """Return the keys of the rows to remove, and the changes to take back; count and list the others."""
+        """Return the keys of the rows to remove, and the changes to revert; count and list the rows to keep."""
         changes = {change.key: change for change in self._changes(kind, [key_text(row.key) for row in rows])}
         removed, restored = [], []
         for row in rows:
@@ -149,17 +150,17 @@ class _Undoing:
         return removed, sorted(restored, key=lambda change: (change.before_run is None, change.before_run or 0))
 
     def _was_erased(self, change: Change) -> bool:
-        """Tell whether what a row had before the run was erased since: it does not come back then."""
-        if self._erasures is None:  # of now: runs are kept out, and erasures with them
+        """Tell whether the record that a row had before the run was erased since. It is not restored then."""
+        if self._erasures is None:  # current: the run lock excludes erasures
             self._erasures = known()
         if not self._erasures:
             return False
-        with contextlib.suppress(OrbError):  # what does not decode is told when it is to be put back
+        with contextlib.suppress(OrbError):  # a record that does not decode is reported when it is restored
             return self._erasures.covers(self._before(change)) is not None
         return False
 
     def _count_lost(self, kind: type[Record]) -> None:
-        """List what the run replaced, and what is not its row any more."""
+        """List the replaced rows that are gone or that the run no longer owns."""
         for page in batched(self._changes(kind).order_by("pk").iterator(), _BATCH):
             rows = self._store.rows(kind, [tuple(msgspec.json.decode(change.key)) for change in page])
             present = {key_text(row.key): row for row in rows.values()}
@@ -171,10 +172,10 @@ class _Undoing:
                     _keep(self._section, kind, change.key, "was saved again since")
 
     def _is_back(self, change: Change, row: StoredRecord[Any]) -> bool:
-        """Tell whether a row is what it was before the run."""
+        """Tell whether a row is as it was before the run."""
         if row.run != change.before_run or row.record is None:
             return False
-        with contextlib.suppress(OrbError):  # what does not decode was not put back
+        with contextlib.suppress(OrbError):  # a record that does not decode was not restored
             return digest(row.record) == digest(self._before(change))
         return False
 
@@ -185,7 +186,7 @@ class _Undoing:
     def _before(self, change: Change) -> Record:
         step = next(self._steps.read([msgspec.Raw(change.before.encode())]))
         if not isinstance(step, Put):
-            raise DocumentCorrupt(f"the ledger's change {change.pk} holds no record; nothing was changed for its batch")
+            raise DocumentCorrupt(f"the ledger's change {change.pk} holds no record; its batch is unchanged")
         return step.record
 
 

@@ -1,4 +1,4 @@
-"""One run that moves what a source holds into SQL: kept in the ledger, gone on with where it stopped, and verified."""
+"""One run that loads a source into SQL: recorded in the ledger, resumable, and verified."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from orbsite.stores import open_sql_store
 COLUMNS = ("read", "new", "unchanged", "replaced", "kept", "rejected")
 _PART_BYTES = 2 << 20
 _PARTS, _TRANSACTIONS = 4, 10
-"""A transaction has so many parts, or more, so that there are about so many: each writes pages of indexes anew."""
+"""The minimum of batches per transaction, and the approximate number of transactions. Each one rewrites index pages."""
 
 
 class Transfer:
-    """One run of an operation over one source."""
+    """A run of an operation over one source."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Transfer:
         progress.tells_of(self._report)
 
     def look(self) -> Report:
-        """Tell what would become of each record."""
+        """Report the outcome of each record without writing."""
         self._erasures = self._known_erasures()
         for domain in self._domains:
             section, (part, _, size) = self._section(domain), self._sizes(domain)
@@ -64,11 +64,11 @@ class Transfer:
         return self._report
 
     def run(self, backup_to: Path | None = None, *, resume: bool = False, incremental: bool = False) -> Report:
-        """Move everything, domain by domain, and verify what was written."""
+        """Load everything, domain by domain, and verify the written records."""
         source, report = self._source, self._report
         with contextlib.ExitStack() as stack:
             stack.enter_context(alone())
-            self._erasures = self._known_erasures()  # of now: the source was read before
+            self._erasures = self._known_erasures()  # the current list: the source was read earlier
             before = last_complete(source.name) if incremental else None
             run = begin(self._operation, source.name, source.digests, self._now(), report, resume=resume)
             stack.enter_context(recorded(run, report, self._now))
@@ -101,10 +101,10 @@ class Transfer:
     def _verify(
         self, domain: Domain, work: Loader, run: Run, section: Section, wanted: set[str] | None, *, everything: bool
     ) -> None:
-        """Compare what was written with what is there; what was unchanged has been compared already.
+        """Compare the written records with SQL. Unchanged records were compared before.
 
-        Where some users' sums differ, or an earlier run has moved a part, each record is weighed once more: none may
-        be left to write.
+        Where checksums of users differ, or an earlier run has loaded a part, each record is classified once more, and
+        none may be left to write.
         """
         target, found = self._targets[domain.name], dict[str, Any]()
         differing: set[str] = set()
@@ -119,9 +119,9 @@ class Transfer:
                 "unverified": 0,
             }
         if differing or everything:
-            left, again = Section(), self._entries(domain, wanted)
-            again = again if everything else _of(again, differing)
-            Loader(target, None, left, owners=self._owners(domain)).all(again)
+            left, entries = Section(), self._entries(domain, wanted)
+            entries = entries if everything else _of(entries, differing)
+            Loader(target, None, left, owners=self._owners(domain)).all(entries)
             for name, counts in left.counts.items():
                 found[name]["unverified"] = number = counts["new"] + counts["replaced"]
                 if number:
@@ -139,7 +139,7 @@ class Transfer:
         return Owners(self._targets[domain.name], partial(self._source.entries, domain))
 
     def _wanted(self, domain: Domain) -> set[str] | None:
-        """Return the paths of what to try again; None where everything is wanted."""
+        """Return the paths of the items to retry; None for all."""
         return open_rejects(domain, self._source.name) if self._operation == Run.Operation.RETRY else None
 
     def _entries(self, domain: Domain, wanted: Collection[str] | None) -> Iterator[Entry]:
@@ -149,19 +149,19 @@ class Transfer:
         return refused(domain, self._erasures, chosen, source)
 
     def _known_erasures(self) -> ErasureList:
-        """Return the erasure list, of the directory that is read too."""
+        """Return the erasure list, including that of the source directory."""
         base = self._source.base
         return known() if base is None else known(base)
 
     def _without_erased(self, documents: Mapping[str, bytes | None]) -> dict[str, bytes | None]:
-        """Return documents without what was erased since they were read."""
+        """Return the documents without the data erased since they were read."""
         domains = {domain.name: domain for domain in self._domains}
         return {
             name: data and without_erased(domains[name], data, self._erasures)[0] for name, data in documents.items()
         }
 
     def _sizes(self, domain: Domain) -> tuple[int, int, int]:
-        """Return how many entries make a part, and a transaction, and the bytes of all; tell how many there are."""
+        """Return the entries per batch and per transaction, and the size in bytes; announce the number of records."""
         records, size = self._source.expected(domain)
         self._progress.expect(records)
         of_bytes = _PART_BYTES * max(records, 1) // max(size, 1)

@@ -1,6 +1,6 @@
-"""Rows of a source database as entries: a page at a time as the decoder reads a file, one by one where that fails.
+"""Converts rows of a source database to entries: a page at a time, or row by row where a page fails.
 
-A cell that a record cannot hold rejects its row alone, which is kept as it was: bytes as base64.
+A cell that a record cannot hold rejects only its own row. The rejected row is kept as it was, with bytes as base64.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from orbsite.storage.records.record import Extra, Id, Instant, Record, Text, dec
 from orbsite.storage.sql.models import LEDGER, RecordRow
 
 _ESCAPED = re.compile("[\ud800-\udfff]")
-"""What stands for bytes that are no UTF-8: no text of a database has such characters otherwise."""
+"""Surrogates stand for bytes that are not UTF-8. Texts of a database never hold them otherwise."""
 _SPACE = " \t\r\n"
 _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?", re.ASCII)
 _encode = msgspec.json.Encoder().encode
@@ -33,7 +33,7 @@ _checked = msgspec.json.Decoder(msgspec.Raw).decode
 
 @dataclass(frozen=True, slots=True)
 class Unkept:
-    """A cell that no record can hold, as far as it was read, and why."""
+    """A cell that no record can hold: its text, if it was read, and the reason."""
 
     text: str
     why: str
@@ -41,25 +41,25 @@ class Unkept:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a source, and what is known of its texts."""
+    """A column of a source, and the known format of its texts."""
 
     name: str
     is_json: bool | None = None
-    """Whether they are JSON; None where any may be."""
+    """Whether the texts are JSON; None where each may be."""
     is_time: bool = False
-    """Whether they are instants."""
+    """Whether the texts are instants."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourcePage:
-    """Some rows, and about how many bytes they have."""
+    """Rows of a source, and their approximate size in bytes."""
 
     rows: Sequence[tuple[Any, ...]]
     size: int
 
 
 class RowEntries:
-    """Makes entries of the rows of one table: of the earlier system, or of this product."""
+    """Converts the rows of one table to entries. The table is of the earlier system or of this product."""
 
     def __init__(self, domain: Domain, kind: type[Record], columns: Sequence[Column]) -> None:
         self._domain, self._kind = domain, kind
@@ -70,14 +70,14 @@ class RowEntries:
         self._columns = columns
         self._at = {column.name: at for at, column in enumerate(columns)}
         self._is_ours = {"digest", "run_id", "extra"} <= self._at.keys()
-        """Whether the table is one of this product, whose other columns are its own."""
+        """Whether the table is one of this product, whose other columns are known."""
         own = {field.column for field in model._meta.concrete_fields} | {*LEDGER, "extra"} if self._is_ours else set()
         self._unknown = [at for name, at in self._at.items() if name not in self._names and name not in own]
         self._position = self._at.get("position") if self._is_ours else None
         self._extra = self._at.get("extra") if self._is_ours else None
         places = {name: at for at, name in enumerate(self._names)}
         self._needed = [places[name] for name in {*kind.key_fields, *kind.stored_fields}]
-        """The fields without which there is no record in a store, by their places among all."""
+        """The indexes of the fields that a record needs in a store."""
         self._reader: Reader[Any] = Reader(kind)
         self._shape = msgspec.defstruct(
             kind.__name__, [(name, Any, None) for name in self._names.values()], omit_defaults=True
@@ -86,7 +86,7 @@ class RowEntries:
         self._before: Entry | None = None
 
     def of(self, page: SourcePage) -> Iterator[Entry]:
-        """Yield an entry for each row; the first tells how many bytes the page has."""
+        """Yield an entry for each row. The first entry has the size of the page in bytes."""
         if not page.rows:
             return
         records = self._all_at_once(page.rows)
@@ -98,12 +98,12 @@ class RowEntries:
         yield from entries
 
     def _is_repeated(self, records: Sequence[Record]) -> bool:
-        """Tell whether a key comes more than once among records, or came before."""
+        """Tell whether a key occurs twice among the records, or ended the page before."""
         keys = set(keys_of_all(self._kind, records))
         return len(keys) < len(records) or (self._before is not None and self._before.key in keys)
 
     def _all_at_once(self, rows: Sequence[tuple[Any, ...]]) -> list[Record] | None:
-        """Return the records of a page, or None where a row of it needs a closer look."""
+        """Return the records of a page, or None where a row needs to be handled alone."""
         cells: list[Sequence[Any]] = list(zip(*rows, strict=True))
         others = [*self._unknown, *([] if self._extra is None else [self._extra])]
         if any(cell is not None for at in others for cell in cells[at]):
@@ -113,11 +113,11 @@ class RowEntries:
             if any(None in spelled[at] for at in self._needed):
                 return None
             return self._reader.read_many(msgspec.Raw(_encode(list(map(self._shape, *spelled)))))
-        except (TypeError, ValueError, msgspec.DecodeError):  # UnicodeEncodeError among them
+        except (TypeError, ValueError, msgspec.DecodeError):  # includes UnicodeEncodeError
             return None
 
     def _spelled(self, name: str, cells: list[Sequence[Any]], number: int) -> Sequence[Any]:
-        """Return the cells of a field as its record's JSON has them. Raises TypeError for what is no text."""
+        """Return the cells of a field as its record's JSON has them. Raises TypeError for a cell that is not a text."""
         at = self._at.get(name)
         if at is None:
             return (None,) * number
@@ -136,7 +136,7 @@ class RowEntries:
         return [None if cell is None else _checked(cell.encode()) for cell in found]
 
     def _instant(self, text: str) -> str:
-        """Return an instant as RFC 3339 spells it, where a database spells it otherwise and means the same."""
+        """Return an instant in the spelling of RFC 3339, where a database has another spelling for it."""
         if text.endswith("+00"):  # PostgreSQL, in UTC
             return f"{text[:-3]}Z"
         return f"{text}Z" if self._is_ours and _ISO_DATE.fullmatch(text) else text
@@ -166,13 +166,13 @@ class RowEntries:
         if missing:
             findings += [error(step(path, self._names[name]), "is missing") for name in missing]
             return self._rejected(place, key, row, findings)
-        if extra:  # as a row of ours keeps it, explicit nulls of known fields among it
+        if extra:  # kept as in our own rows, with explicit nulls of known fields
             record = msgspec.structs.replace(record, extra=Extra({**extra, **(record.extra or {})}))
         position = None if self._position is None else _position(row[self._position])
         return Entry(place=place, record=record, kind=self._kind, key=key, position=position, findings=tuple(findings))
 
     def _value(self, row: tuple[Any, ...], path: str) -> tuple[dict[str, Any], dict[str, Any], list[Finding]]:
-        """Return a row as its record's JSON, the unknown keys that a row of ours keeps, and what is wrong with it."""
+        """Return a row as its record's JSON, the unknown keys that our own row keeps, and the findings."""
         value: dict[str, Any] = {}
         extra: dict[str, Any] = {}
         findings: list[Finding] = []
@@ -196,7 +196,7 @@ class RowEntries:
         return value, extra, findings
 
     def _opened(self, cell: Any, path: str, findings: list[Finding]) -> dict[str, Any]:
-        """Return the unknown keys that our column `extra` holds."""
+        """Return the unknown keys in our column `extra`."""
         try:
             found = json_parser.parse(cell.encode()) if isinstance(cell, str) else None
         except json_parser.MalformedJSON:
@@ -225,7 +225,7 @@ class RowEntries:
             return cell
         try:
             return json_parser.parse(cell.encode())
-        except json_parser.MalformedJSON:  # it stays text, and its record says what it should be
+        except json_parser.MalformedJSON:  # it stays text, and its record reports the expected type
             return cell
 
     def _may_be_json(self, at: int, name: str, cell: str) -> bool:
@@ -244,7 +244,7 @@ class RowEntries:
     def _rejected(
         self, place: tuple[str, ...], key: tuple[str, ...], row: tuple[Any, ...], findings: list[Finding]
     ) -> Entry:
-        """Return the entry of a row that is no record, with its cells as they were."""
+        """Return the entry of a row that is not a record, with its original cells."""
         value = {
             self._names.get(column.name, column.name): self._kept(at, column.name, cell)
             for at, (column, cell) in enumerate(zip(self._columns, row, strict=True))
@@ -254,7 +254,7 @@ class RowEntries:
         return Entry(place=place, value=piece, kind=self._kind, key=key, findings=tuple(findings))
 
     def _kept(self, at: int, name: str, cell: Any) -> Any:
-        """Return a cell as JSON from which it can be made again."""
+        """Return a cell as JSON from which the original cell can be restored."""
         if isinstance(cell, bytes):
             return {"blob": base64.b64encode(cell).decode()}
         if isinstance(cell, str):
@@ -267,15 +267,15 @@ class RowEntries:
         return {"unread": cell.text} if isinstance(cell, Unkept) else cell
 
     def _once_each(self, entries: Iterable[Entry]) -> Iterator[Entry]:
-        """Yield entries, which come by key; one whose key came before is a copy, or is refused."""
+        """Yield entries, which are sorted by key. A second entry with a key is a copy, or is rejected."""
         for entry in entries:
             before = self._before
             if entry.record is None or before is None or before.key != entry.key or before.record is None:
                 self._before = entry if entry.record is not None else before
                 yield entry
             elif digest(before.record) == digest(entry.record):
-                remark = warning(entry.path, "an equal copy of the row before; the first one counts")
-                yield msgspec.structs.replace(entry, copy=True, findings=(*entry.findings, remark))
+                finding = warning(entry.path, "an equal copy of the row before; the first one counts")
+                yield msgspec.structs.replace(entry, copy=True, findings=(*entry.findings, finding))
             else:
                 refusal = error(entry.path, "its key is taken by another row, and the first one counts")
                 yield msgspec.structs.replace(
@@ -284,7 +284,7 @@ class RowEntries:
 
 
 def _unfit(cell: Any) -> str:
-    """Return why no JSON can hold a cell, or nothing."""
+    """Return why JSON cannot hold a cell, or an empty text."""
     if isinstance(cell, bytes):
         return "holds bytes (a BLOB), and no text"
     if isinstance(cell, str):
@@ -296,7 +296,10 @@ def _unfit(cell: Any) -> str:
 
 
 def _time(text: str) -> str:
-    """Return an instant of an unknown key as files spell it, where it is one; without a zone, as it is."""
+    """Return an instant under an unknown key in the spelling of files. Other texts are returned as they are.
+
+    An instant without a zone does not get one.
+    """
     try:
         moment, notes = timestamps.parse(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Opens a SQLite file of somebody else's so that nothing is ever written to it, or beside it."""
+"""Opens a foreign SQLite file, without ever writing to it or beside it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _HEADER, _LOG_HEADER = 100, 32
 _CHUNK = 1 << 20
 _ATTEMPTS = 3
 _JOURNALED, _WAL = 1, 2
-_NO_ROOM = "there is not enough room for a copy under {}: set TMPDIR, or end the programs that have the database open"
+_NO_ROOM = "there is not enough space for a copy under {}: set TMPDIR, or end the programs that use the database"
 
 
 class SqliteFile:
-    """A file that is checked, hashed, and connected to. It stays open until it is closed, and so do SQLite's locks."""
+    """A SQLite file that is checked, hashed and connected to. It keeps SQLite's locks until it is closed."""
 
     def __init__(self, path: Path, name: str, progress: Progress) -> None:
-        """Open it. Raises StoreUnavailable for what is no such file, and OSError."""
+        """Open the file. Raises OSError, and StoreUnavailable where it is not a SQLite file."""
         self.path, self._name, self._progress = path.resolve(strict=True), name, progress
         self._copy: Path | None = None
         self._hash: Any = None
@@ -41,18 +41,18 @@ class SqliteFile:
 
     @property
     def size(self) -> int:
-        """How many bytes it has."""
+        """The size of the file in bytes."""
         return os.fstat(self.descriptor).st_size
 
     def connect(self) -> sqlite3.Connection:
-        """Return a connection with a transaction that reads: to the file, or to a private copy of it.
+        """Return a connection with a read transaction, to the file or to a private copy of it.
 
-        A file that is in use with a write-ahead log, or was left in the middle of a write, is copied with its log:
-        SQLite would write beside it otherwise.
+        A file with a write-ahead log in use, or with an interrupted write, is copied with its log, because SQLite would
+        write beside it otherwise.
         """
         if self._log_bytes():
             return self._connect_to_copy("-wal")
-        if self._mode() == _WAL:  # with nothing in its log it is whole, and read without its locks: see `check`
+        if self._mode() == _WAL:  # complete while its log is empty; read without locks: see `check`
             return self._connected(self.path, "immutable=1")
         try:
             return self._connected(self.path, "mode=ro")
@@ -62,15 +62,15 @@ class SqliteFile:
             return self._connect_to_copy("-journal")
 
     def check(self) -> None:
-        """Raise StoreUnavailable where the file has changed since it was opened, and no lock kept it as it was."""
+        """Raise StoreUnavailable where the file has changed since it was opened, unless a copy of it is read."""
         if self._copy is None and self._status() != self._before:
             raise StoreUnavailable(
-                f"{self._name} was changed while it was read; what was imported so far is kept. "
-                "Run this again when nothing writes to it, or on a copy"
+                f"{self._name} was changed while it was read; records imported so far are kept. "
+                "Run this again when no program writes to it, or on a copy"
             )
 
     def digest(self) -> str:
-        """Return the SHA-256 of its bytes, and of its log's where that was read too, a piece at a time."""
+        """Return the SHA-256 of the file, and of its log where that was copied too. The file is read in chunks."""
         if self._hash is None:
             self._hash = hashlib.sha256()
             for chunk in self._chunks(self.descriptor):
@@ -79,7 +79,7 @@ class SqliteFile:
         return str(self._hash.hexdigest())
 
     def close(self) -> None:
-        """Close it, after every connection to it: a descriptor that is closed takes SQLite's locks with it."""
+        """Close the file, after every connection to it. Closing the descriptor also releases SQLite's locks."""
         os.close(self.descriptor)
         if self._copy is not None:
             shutil.rmtree(self._copy, ignore_errors=True)
@@ -88,7 +88,7 @@ class SqliteFile:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
-            raise StoreUnavailable(f"{self._name} is no file: give the path of the database itself")
+            raise StoreUnavailable(f"{self._name} is not a file; give the path of the database itself")
         return descriptor
 
     def _status(self) -> tuple[int, ...]:
@@ -111,17 +111,16 @@ class SqliteFile:
     def _check_header(self) -> None:
         header = os.pread(self.descriptor, _HEADER, 0)
         if not header:
-            raise StoreUnavailable(f"{self._name} is an empty file, and no database; check the path")
+            raise StoreUnavailable(f"{self._name} is an empty file and not a database; check the path")
         if len(header) < _HEADER or not header.startswith(_MAGIC):
             raise StoreUnavailable(
-                f"{self._name} is no SQLite database, or is encrypted; check the path, and decrypt it first"
+                f"{self._name} is not a SQLite database, or is encrypted; check the path, and decrypt it first"
             )
         page = int.from_bytes(header[16:18], "big")
         pages = int.from_bytes(header[28:32], "big") if header[24:28] == header[92:96] else 0
         if pages * (1 << 16 if page == 1 else page) > self.size and not self._log_bytes():
             raise StoreUnavailable(
-                f"{self._name} is cut short: it has {self.size} bytes, and says that it has {pages} pages; "
-                "copy it again"
+                f"{self._name} is truncated: it has {self.size} bytes, and its header says {pages} pages; copy it again"
             )
 
     def _connected(self, path: Path, how: str) -> sqlite3.Connection:
@@ -130,7 +129,7 @@ class SqliteFile:
         )
         try:
             connection.execute("BEGIN")
-            connection.execute("PRAGMA schema_version").fetchone()  # takes the lock; reads nothing that a person made
+            connection.execute("PRAGMA schema_version").fetchone()  # takes the lock; reads no user data
             if self._copy is None and path.stat().st_ino != os.fstat(self.descriptor).st_ino:
                 raise StoreUnavailable(f"{self._name} was replaced while it was opened; run this again")
         except BaseException:
@@ -139,7 +138,7 @@ class SqliteFile:
         return connection
 
     def _connect_to_copy(self, suffix: str) -> sqlite3.Connection:
-        """Copy the file and its log into a private directory, as of one moment, and connect to the copy."""
+        """Copy the file and its log, as of one moment, into a private directory, and connect to the copy."""
         self._copy = Path(tempfile.mkdtemp(prefix="orb-import-"))
         for attempt in range(1, _ATTEMPTS + 1):
             before, self._hash = (self._status(), self._log_status(suffix)), hashlib.sha256()
@@ -153,11 +152,11 @@ class SqliteFile:
             if (self._status(), self._log_status(suffix)) == before:
                 break
             if attempt == _ATTEMPTS:
-                raise StoreUnavailable(f"{self._name} was changed each time that it was copied; run this again later")
+                raise StoreUnavailable(f"{self._name} was changed during every copy; run this again later")
         return self._connected(self._copy / self.path.name, "mode=rw")
 
     def _log_status(self, suffix: str) -> bytes:
-        """Return the header of a log, which is another one as soon as it is begun anew; what is added to it may be."""
+        """Return the header of a log. It changes when the log is restarted, but not when the log grows."""
         try:
             descriptor = self._open(self._beside(suffix))
         except FileNotFoundError:
@@ -189,6 +188,6 @@ class SqliteFile:
         at = 0
         while chunk := os.pread(descriptor, _CHUNK, at):
             if self._progress.is_stopping:
-                raise Stopped("interrupted before anything was moved; run it again")
+                raise Stopped("interrupted before anything was imported; run it again")
             yield chunk
             at += len(chunk)

@@ -1,7 +1,7 @@
-"""Reads tables of a SQLite file that somebody else made, who may have meant no good.
+"""Reads tables of a foreign SQLite file, which may be malicious.
 
-Nothing but plain tables is read: no view, no virtual table, no function of theirs. Each statement can be stopped, and
-has a deadline.
+Only plain tables are read: no view, no virtual table and no function of the file. Each statement can be stopped and has
+a deadline.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from orbsite.storage.driver_errors import driver_message
 from orbsite.storage.errors import StoreUnavailable
 
 LARGEST_CELL = 32 << 20
-"""Bytes of one cell; a row with a larger one is rejected."""
+"""The maximum size of a cell in bytes. A row with a larger cell is rejected."""
 DEADLINE = 120.0
-"""Seconds that SQLite may take for one step of a statement."""
+"""The maximum number of seconds that SQLite may take for one step of a statement."""
 _PAGE, _PAGE_BYTES = 1000, 1 << 20
 _INSTRUCTIONS = 20_000
-"""How many instructions SQLite carries out between two looks at the clock, and at whether it should stop."""
-_LIMITS = {  # as SQLite's own advice for files of unknown origin has them
+"""The number of SQLite instructions between two checks of the deadline and of stop requests."""
+_LIMITS = {  # from SQLite's advice for files of unknown origin
     sqlite3.SQLITE_LIMIT_LENGTH: LARGEST_CELL,
     sqlite3.SQLITE_LIMIT_SQL_LENGTH: 1 << 20,
     sqlite3.SQLITE_LIMIT_COLUMN: 1000,
@@ -49,7 +49,7 @@ _CREATED = {
     "trigger": re.compile(rf"CREATE TRIGGER {_NAME}", re.IGNORECASE),
 }
 _PRIMARY = 0xFF
-"""The bits of an error's code that say what it is; the others say more."""
+"""The bits of an error code that hold the primary code; the others hold details."""
 _ROW_IDS = ("rowid", "_rowid_", "oid")
 
 
@@ -57,7 +57,7 @@ class SqliteSource:
     """The plain tables of one SQLite file, as of one moment."""
 
     def __init__(self, address: Address, progress: Progress) -> None:
-        """Open it. Raises StoreUnavailable, sqlite3.Error and OSError."""
+        """Open the file. Raises StoreUnavailable, sqlite3.Error and OSError."""
         if address.path is None:
             raise TypeError(address.name)
         self._name, self._progress = address.name, progress
@@ -83,20 +83,20 @@ class SqliteSource:
 
     @property
     def size(self) -> int:
-        """How many bytes the file has."""
+        """The size of the file in bytes."""
         return self._file.size
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection and the file."""
         self._connection.close()
         self._file.close()
 
     def columns(self, table: str) -> list[Column]:
-        """Return the columns of a table; none where there is no such table."""
+        """Return the columns of a table; empty where there is no such table."""
         return [Column(name) for name in self._tables.get(table.lower(), ())]
 
     def count(self, table: str) -> int:
-        """Return how many rows a table has; 0 where it is damaged: what can be read of it is read all the same."""
+        """Return the row count of a table; 0 where it is damaged, because its readable rows are read all the same."""
         try:
             return int(self._one(table, f"SELECT COUNT(*) FROM {_quoted(table)}")[0])
         except StoreUnavailable as problem:
@@ -106,7 +106,7 @@ class SqliteSource:
             return 0
 
     def pages(self, table: str, keys: Sequence[str], columns: Sequence[Column]) -> Iterator[SourcePage]:
-        """Yield the rows of a table, equal keys together: as many at a time as have about a megabyte."""
+        """Yield the rows of a table in pages of about a megabyte. Rows with equal keys follow each other."""
         rows: list[tuple[Any, ...]] = []
         size = 0
         for row in self._rows(table, keys, [column.name for column in columns]):
@@ -129,18 +129,18 @@ class SqliteSource:
         if hasattr(connection, "setconfig"):  # from Python 3.12 on
             for name, value in _CONFIGURED.items():
                 connection.setconfig(getattr(sqlite3, f"SQLITE_DBCONFIG_{name}"), value)
-        connection.set_progress_handler(self._is_over, _INSTRUCTIONS)
+        connection.set_progress_handler(self._must_stop, _INSTRUCTIONS)
 
     def _plain_tables(self) -> dict[str, list[str]]:
-        """Return the columns of each plain table. Raises StoreUnavailable where the schema tells two stories."""
+        """Return the columns of each plain table. Raises StoreUnavailable where the schema contradicts itself."""
         found = {}
         self._connection.text_factory = _any_text
         for kind, name, statement in self._all("the schema", "SELECT type, name, sql FROM sqlite_master"):
             match = _CREATED[kind].match(statement) if kind in _CREATED and isinstance(statement, str) else None
             if statement is not None and (match is None or _unquoted(match[1]).lower() != str(name).lower()):
                 raise StoreUnavailable(
-                    f"the schema of {self._name} was edited: what it calls a {kind} is created as something else. "
-                    "Nothing was read; take a copy from the program that wrote it"
+                    f"the schema of {self._name} was edited: the definition of a {kind} does not match its type or "
+                    "name. Nothing was read; use a copy made by the program that wrote it"
                 )
             if kind == "table" and match and not match[0].upper().startswith("CREATE VIRTUAL"):
                 found[str(name).lower()] = str(name)
@@ -153,11 +153,11 @@ class SqliteSource:
         return [row[1] for row in self._all(table, f"PRAGMA table_info({_quoted(table)})")]
 
     def _unique_of(self, table: str) -> Iterator[set[str]]:
-        """Yield the sets of columns that no two rows of a table have in common."""
+        """Yield the sets of columns that are unique in a table."""
         for _, index, is_unique, _, is_partial, *_ in self._all(table, f"PRAGMA index_list({_quoted(table)})"):
             if is_unique and not is_partial:
                 found = [row[2] for row in self._all(table, f"PRAGMA index_info({_quoted(index)})")]
-                if all(isinstance(name, str) for name in found):  # or it is of an expression
+                if all(isinstance(name, str) for name in found):  # the name is None for an expression
                     yield set(found)
 
     def _is_allowed(self, action: int, first: str | None, second: str | None, _: str | None, source: str | None) -> int:
@@ -170,16 +170,16 @@ class SqliteSource:
         is_count = action == sqlite3.SQLITE_FUNCTION and second is not None and second.lower() == "count"
         return sqlite3.SQLITE_OK if is_count else sqlite3.SQLITE_DENY
 
-    def _is_over(self) -> bool:
+    def _must_stop(self) -> bool:
         return self._progress.is_stopping or time.monotonic() > self._deadline
 
     def _rows(self, table: str, keys: Sequence[str], names: list[str]) -> Iterator[tuple[Any, ...]]:
-        """Yield all rows: in one go, and from the first on of which Python's own way cannot hold a cell, one by one."""
+        """Yield all rows with one query; from the first row on that Python cannot convert, one by one."""
         shown, source = ", ".join(map(_quoted, names)), _quoted(table)
         order = self._order(table, keys, names)
         self._connection.text_factory = str
         done = 0
-        with contextlib.suppress(_OddCell):
+        with contextlib.suppress(_UnreadableCell):
             for row in self._steps(table, f"SELECT {shown} FROM {source}{order}"):
                 yield row
                 done += 1
@@ -194,7 +194,7 @@ class SqliteSource:
             yield self._row(table, one, place, names, row_id)
 
     def _order(self, table: str, keys: Sequence[str], names: list[str]) -> str:
-        """Return how rows are ordered: as they lie, which is fastest, or so that equal keys stand together."""
+        """Return the ORDER BY clause: empty where keys are unique, which is fastest, or one that groups equal keys."""
         if any(unique <= set(keys) for unique in self._unique[table.lower()]):
             return ""
         order = ", ".join(f"{_quoted(key)} COLLATE BINARY" for key in keys if key in names)
@@ -203,11 +203,11 @@ class SqliteSource:
     def _row(self, table: str, statement: str, place: int, names: list[str], row_id: str) -> tuple[Any, ...]:
         try:
             return self._one(table, statement, place)
-        except _OddCell:
+        except _UnreadableCell:
             return tuple([self._cell(table, name, row_id, place) for name in names])
 
     def _row_id(self, table: str, names: list[str]) -> str | None:
-        """Return what finds a row; None for a table that has nothing of that kind."""
+        """Return the name of the row id column of a table; None for a table without row ids."""
         taken = {name.lower() for name in names}
         for name in _ROW_IDS:
             if name not in taken:
@@ -221,14 +221,14 @@ class SqliteSource:
     def _cell(self, table: str, name: str, row_id: str, place: int) -> Any:
         try:
             return self._one(table, f"SELECT {_quoted(name)} FROM {_quoted(table)} WHERE {row_id} = ?", place)[0]
-        except _OddCell:
+        except _UnreadableCell:
             return Unkept("", f"holds more than {LARGEST_CELL >> 20} MiB")
 
     def _one(self, table: str, statement: str, *values: Any) -> tuple[Any, ...]:
         with self._in_time(table):
             row: tuple[Any, ...] | None = self._connection.execute(statement, values).fetchone()
         if row is None:
-            raise StoreUnavailable(self._broken(table, "an index names a row that is not there"))
+            raise StoreUnavailable(self._broken(table, "an index refers to a missing row"))
         return row
 
     def _all(self, table: str, statement: str) -> list[tuple[Any, ...]]:
@@ -241,34 +241,34 @@ class SqliteSource:
 
     @contextlib.contextmanager
     def _in_time(self, table: str) -> Iterator[None]:
-        """Translate what SQLite says of a table. Raises _OddCell where a cell is too large, or its text is no UTF-8."""
+        """Translate SQLite's errors about a table; _UnreadableCell means a cell that is too large or not UTF-8."""
         self._deadline = time.monotonic() + DEADLINE
         try:
             yield
         except sqlite3.Error as problem:
-            if isinstance(problem, sqlite3.ProgrammingError):  # it was closed before all was read
+            if isinstance(problem, sqlite3.ProgrammingError):  # it was closed before all rows were read
                 return
             if isinstance(problem, sqlite3.DataError) or not hasattr(problem, "sqlite_errorcode"):
-                raise _OddCell from None  # whose message has the text
+                raise _UnreadableCell from None  # the error's message holds the text
             if problem.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
                 self._file.check()
                 raise StoreUnavailable(self._broken(table, driver_message(problem))) from problem
             if time.monotonic() > self._deadline:
                 raise StoreUnavailable(
                     f"{table} in {self._name} takes SQLite more than {DEADLINE:.0f} seconds for a page of rows; "
-                    "what was imported so far is kept. Make a plain copy of it (VACUUM INTO), and import that"
+                    "records imported so far are kept. Make a plain copy (VACUUM INTO), and import the copy"
                 ) from problem
-            raise Stopped("interrupted; what was moved so far is kept: run it again to go on from there") from problem
+            raise Stopped("interrupted; the records loaded so far are kept. Run it again to continue") from problem
 
     def _broken(self, table: str, why: str) -> str:
         return (
-            f"{table} in {self._name} cannot be read to its end ({why}); what was imported so far is kept. "
-            "Recover the database (sqlite3's .recover, or a backup of it), and import that"
+            f"{table} in {self._name} cannot be read to its end ({why}); records imported so far are kept. "
+            "Recover the database (with .recover of sqlite3, or from a backup), and import the result"
         )
 
 
-class _OddCell(Exception):
-    """A cell that is too large, or a text that is no UTF-8."""
+class _UnreadableCell(Exception):
+    """A cell that is too large, or a text that is not UTF-8."""
 
 
 def _any_text(data: bytes) -> str:

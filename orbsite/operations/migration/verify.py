@@ -1,4 +1,4 @@
-"""Compares files with SQL, record by record: what is equal, what differs in which fields, what one side lacks."""
+"""Compares files with SQL, record by record, and lists the records that differ or that one side lacks."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def verify(
 ) -> Report:
     """Compare the files under a data directory with SQL. Raises DocumentError and StoreUnavailable.
 
-    `differ`, `missing` (in the file alone) and `extra` (in SQL alone) are listed one by one. With a clock, the ledger
-    remembers that and with what result it was done.
+    Records that differ, are missing (in the file only) or extra (in SQL only) are listed one by one. With a clock, the
+    ledger records the verification with its counts.
     """
     targets = {domain.name: open_sql_store(domain) for domain in domains}
     began = None if now is None else now()
@@ -65,22 +65,22 @@ def _without_erased(domain: Domain, erasures: ErasureList, source: Callable[[], 
 
 
 class Comparison:
-    """Compares entries with what a store holds: together as far as they are equal, else one by one."""
+    """Compares entries with a store: equal records in batches, the others one by one."""
 
     def __init__(self, target: LedgerStore, section: Section, owners: Owners) -> None:
         self._target, self._section, self._owners = target, section, owners
         self._found: dict[type[Record], int] = dict.fromkeys(target.domain.kinds, 0)
-        """How many records of the store have been met."""
+        """How many records of the store have been compared with an entry."""
 
     def all(self, source: Iterable[Entry], *, size: int = 0, progress: Progress = silent) -> None:
-        """Compare all entries; what the store has beside them is told by `list_extra`."""
+        """Compare all entries. `list_extra` lists the records that only the store has."""
         with no_collection(), self._target.loading(size), Ahead(parts_of(source, self._target)) as parts:
             for part in parts:
                 self._compare(part)
                 progress(part.items)
 
     def list_extra(self, source: Callable[[], Iterable[Entry]]) -> None:
-        """List what the store has and the source, which is read again only then, has not."""
+        """List the records that only the store has. The source is read again only where there are any."""
         kinds = [kind for kind, found in self._found.items() if self._target.count(kind) > found]
         keys: dict[type[Record], set[Key]] = {kind: set() for kind in kinds}
         for entry in self._owners.all(source()) if kinds else ():
@@ -103,20 +103,20 @@ class Comparison:
         for batch, entries in (*part.batches, *batches_of((one for one in settled if not one.copy), self._target)):
             comparison = self._target.compare(batch)
             equal = len(entries) - len(comparison.free) - len(comparison.other)
-            self._tell(batch.kind, "equal", equal)
-            self._tell(batch.kind, "missing", len(comparison.free))
+            self._count(batch.kind, "equal", equal)
+            self._count(batch.kind, "missing", len(comparison.free))
             self._section.findings += [error(entries[at].path, "is not in SQL") for at in comparison.free]
             self._found[batch.kind] += equal
-            self._look([entries[at] for at in comparison.other])
+            self._compare_each([entries[at] for at in comparison.other])
         for entry in part.rest:
             if entry.record is None and entry.kind is not None:
-                self._tell(entry.kind, "rejected")
+                self._count(entry.kind, "rejected")
                 self._section.findings += entry.findings
         copies = [*part.rest, *(entry for entry in settled if entry.copy)]
-        self._look([entry for entry in copies if entry.record is not None], met=0)
+        self._compare_each([entry for entry in copies if entry.record is not None], met=0)
 
-    def _look(self, entries: list[Entry], met: int = 1) -> None:
-        """Compare one by one; those that are copies of what was met before are not met again."""
+    def _compare_each(self, entries: list[Entry], met: int = 1) -> None:
+        """Compare entries one by one. `met` is 0 for copies of entries that were compared before."""
         groups: dict[type[Record], list[tuple[Record, str]]] = {}
         for entry in entries:
             if entry.record is not None:
@@ -126,11 +126,11 @@ class Comparison:
             for record, path in group:
                 row = rows.get(record.key)
                 what, found = _classify(record, row, path)
-                self._tell(kind, what)
+                self._count(kind, what)
                 self._section.findings += found
                 self._found[kind] += met if row is not None else 0
 
-    def _tell(self, kind: type[Record], what: str, number: int = 1) -> None:
+    def _count(self, kind: type[Record], what: str, number: int = 1) -> None:
         self._section.count(kind.plural, "read", number)
         self._section.count(kind.plural, what, number)
 

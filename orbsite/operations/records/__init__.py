@@ -1,1 +1,1 @@
-"""Changes of single records and users. Imports the ledger and what is below."""
+"""Edits and deletions of single records, and erasures of users. Imports the ledger and the layers below."""

@@ -1,4 +1,4 @@
-"""Removes records by hand into the undo window: each becomes a tombstone first, in the same transaction."""
+"""Removes records by hand. Each becomes a tombstone first, in the same transaction, so that it can be restored."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def remove(
     expect: str | None = None,
     still: Mapping[Key, str] | None = None,
 ) -> Report:
-    """Remove the records with these keys, all or nothing; one run notes them all.
+    """Remove the records with these keys, all or nothing, in one run.
 
-    `expect` is the digest of a single one (Conflict). With `still`, the digests of all, what says something else by now
-    stays, and counts as missing. A row that does not decode could not be brought back
-    (RecordUnreadable): mend it first.
+    `expect` is the digest of a single record (Conflict). With `still`, the digests of all, a record that has changed
+    since stays, and counts as missing. A row that does not decode could not be restored (RecordUnreadable): repair it
+    first.
     """
     wanted, reason = sorted(set(keys)), hand.reason or BY_HAND
     if expect is not None and len(wanted) != 1:
-        raise ValueError("expect goes with a single key")
+        raise ValueError("expect needs exactly one key")
 
     def act() -> Report:
         notes = ManualChanges(store, kind, Run.Operation.REMOVE, hand, COLUMNS)
@@ -50,8 +50,8 @@ def remove(
             unreadable = sum(row.record is None for row in rows.values())
             if unreadable:
                 raise RecordUnreadable(
-                    f"{unreadable} of the rows do not decode, and could not be brought back; nothing was removed. "
-                    "Mend them first, each on its page, or leave them out"
+                    f"{unreadable} of the rows do not decode and could not be restored; nothing was removed. "
+                    "Repair them first, each on its page, or leave them out"
                 )
             notes.keep([notes.change(key, row, None, reason) for key, row in rows.items()])
             removed = store.delete(kind, list(rows))

@@ -1,6 +1,6 @@
-"""Changes records by hand: whoever changes what, when and why is in the ledger, with what was there before.
+"""Edits records by hand. The ledger keeps who changed a record, when and why, with its previous state.
 
-An edit is a run of its own. It is in one transaction with its notes: there is never one without the other.
+An edit is a run of its own. It and its ledger rows are in one transaction.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ def edit(
     stamp: bool = True,
     position: int | None = None,
 ) -> Report:
-    """Put one record in the place of what has its key; where that says the same, nothing is written.
+    """Save one record in the place of the record with its key. An equal record is not written.
 
-    `expect` is the digest of what it replaces, and with `free` it replaces nothing (Conflict). With `stamp`, its time
-    of change, where it has one, becomes the hand's. A row that does not decode is replaced too: this mends it.
-    `position` is its place in its list, where it had one that it should have again.
+    `expect` is the digest of the record to replace; with `free` there must be none (Conflict). With `stamp`, the time
+    of change of the record, where it has one, becomes that of `hand`. A row that does not decode is replaced, and so
+    repaired. `position` is the place in the list at which to restore the record.
     """
     kind, record = type(record), checked(record)
 
@@ -51,7 +51,7 @@ def edit(
         refuse_other_owner(record, old)
         refuse_unexpected(old, expect)
         wanted = stamped(record, hand.at) if stamp and old is not None else record
-        if old is not None and _says_the_same(record, old):
+        if old is not None and _is_equal(record, old):
             notes.count("unchanged")
             return notes.done()
         notes.keep([notes.change(record.key, row, wanted)])
@@ -65,9 +65,9 @@ def edit(
 def edit_each(
     store: SqlStore, kind: type[R], keys: Iterable[Key], change: Callable[[R], R], *, hand: Actor, stamp: bool = True
 ) -> Report:
-    """Change each record that is there, all or nothing; a row that does not decode counts as missing.
+    """Change each record that exists, all or nothing. A row that does not decode counts as missing.
 
-    One run notes them all. What `change` returns unchanged is not written. Raises InvalidRecord.
+    All changes are one run. A record that `change` returns unchanged is not written. Raises InvalidRecord.
     """
     wanted = sorted(set(keys))
 
@@ -82,7 +82,7 @@ def edit_each(
                     notes.count("missing")
                     continue
                 new: Record = checked(change(row.record))
-                if _says_the_same(new, row.record):
+                if _is_equal(new, row.record):
                     notes.count("unchanged")
                     continue
                 new = stamped(new, hand.at) if stamp else new
@@ -102,10 +102,10 @@ def _write(store: SqlStore, record: Record, row: StoredRecord[Record] | None, po
         try:
             store.load([(record, row.position if position is None else position)], None)
         except OwnerConflict as problem:
-            raise OwnerConflict("the row belongs to another user, and no record changes hands") from problem
+            raise OwnerConflict("the row belongs to another user, and the owner of a record cannot change") from problem
     else:
         store.put([record])
 
 
-def _says_the_same(record: Record, old: Record) -> bool:
+def _is_equal(record: Record, old: Record) -> bool:
     return step_text(Put(record)) == step_text(Put(old))

@@ -1,4 +1,4 @@
-"""Erases a user in every store that there is, and says what remains elsewhere, found by a search of every place."""
+"""Erases a user in every store, then searches all places for remaining traces of the user."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,12 @@ from orbsite.storage.clock import utc_now
 from orbsite.storage.encoding.timestamps import spell
 from orbsite.storage.errors import DocumentError, LockTimeout, OrbError, RunUnderWay, StoreUnavailable
 from orbsite.storage.file.document import LOST_AND_FOUND
-from orbsite.storage.file.erasure import without_user
-from orbsite.storage.file.store import FileStore
+from orbsite.storage.file.erasure import erase_user, without_user
 from orbsite.storage.file.tombstones import OWN, TOMBSTONES, Tombstones
 from orbsite.storage.findings import error
-from orbsite.storage.memory.store import MemoryStore
-from orbsite.storage.records.domain import Domain, Entry, registered
+from orbsite.storage.records.domain import Domain, registered
 from orbsite.storage.records.record import Key, Record
 from orbsite.storage.sql.filters import can_be_stored
-from orbsite.storage.sql.store import SqlStore
 from orbsite.stores import file_store, memory_stores
 
 COLUMNS = ("erased",)
@@ -52,31 +50,31 @@ def erase(
     backups: Path | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> Report:
-    """Erase a user's data in these stores and in every other one that is present, and enter the erasure list.
+    """Erase a user's data in these stores and in every other one that is present, and add the user to the erasure list.
 
     The domains are those of the stores. Present are SQL, the files under the data directory `base`, and the memory of
-    this process. The user is on the list before anything goes; run again, it removes what is still there. The section
-    `elsewhere` tells what remains. Raises RunUnderWay where another run writes; nothing was erased then.
+    this process. The user is on the list before anything is deleted; a second call deletes the rest after a failure.
+    The section `elsewhere` lists what remains. Raises RunUnderWay where another run writes; nothing is erased then.
     """
     if not user:
-        raise OrbError("no user was named; nothing was erased")
-    using = next((store.using for store in stores if isinstance(store, SqlStore)), "default")
+        raise OrbError("no user was given; nothing was erased")
+    using = next((store.database for store in stores if store.database is not None), "default")
     ledger = using if has_database(using) else None
-    if ledger is None and any(isinstance(store, SqlStore) for store in stores):
+    if ledger is None and any(store.database is not None for store in stores):
         raise StoreUnavailable("the database has no erasure list; nothing was erased. Run: manage.py migrate")
     with _alone(ledger):
         return _Erasing(stores, user, base, ledger).carry_out(now(), backups)
 
 
 class _Erasing:
-    """One erasure, under the lock that keeps runs out."""
+    """One erasure, under the lock that excludes runs."""
 
     def __init__(self, stores: list[Store], user: str, base: Path, ledger: str | None) -> None:
         self._user, self._base, self._ledger = user, base, ledger
         self._domains = list({store.domain.name: store.domain for store in stores}.values())
         self._stores = [*stores, *(one for one in memory_stores() if one not in stores)]
-        self._uses_files = any(isinstance(store, FileStore) for store in stores)
-        known = {store.base for store in stores if isinstance(store, FileStore)}
+        self._uses_files = any(store.base is not None for store in stores)
+        known = {store.base for store in stores if store.base is not None}
         if base.absolute() not in {one.absolute() for one in known}:
             self._stores += [file_store(domain, base) for domain in self._domains]
         self._report = Report(columns=COLUMNS, bad=("left",))
@@ -88,7 +86,7 @@ class _Erasing:
         entered = enter(self._user, moment, base=self._base if has_files else None, using=self._ledger)
         if self._ledger is not None and can_be_stored(self._user):
             self._rows = erase_rows(self._user, self._domains, self._ledger)
-            self._note_keys(self._rows.keys)
+            self._collect_ids(self._rows.keys)
         for domain in self._domains:
             self._erase_in(domain)
         self._erase_tombstones()
@@ -109,49 +107,35 @@ class _Erasing:
             numbers.update({"sql": number} if number else {})
             section.count(kind.plural, "erased", number)
         for store in self._stores:
-            if store.domain.name == domain.name and isinstance(store, FileStore):
-                with self._telling(domain, section):
-                    numbers["file"] += self._erase_in_file(store, section)
-            elif store.domain.name == domain.name and isinstance(store, MemoryStore):
-                numbers["memory"] += self._erase_in_memory(store, section)
+            if store.domain.name == domain.name and store.database is None:
+                with self._reporting(domain, section):
+                    numbers[store.name] += self._erase_in_store(store, section)
         section.details["stores"] = dict(numbers)
         section.details[REMAINS] = {"history": 0, "rejects": 0, "files": sorted(_beside(self._base / domain.file))}
 
-    def _erase_in_file(self, store: FileStore, section: Section) -> int:
-        gone: list[Entry] = []
-
-        def erasure_filter(data: bytes) -> bytes:
-            found, gone[:] = without_user(store.domain, data, self._user, self._rows.keys)
-            return found
-
-        store.filter(erasure_filter)
-        items = [(entry.kind, entry.record) for entry in gone if entry.kind is not None]
-        for kind, _ in items:
-            section.count(kind.plural, "erased")
-        self._note_keys({(kind, record.key) for kind, record in items if record is not None})
-        return len(items)
-
-    def _erase_in_memory(self, store: MemoryStore, section: Section) -> int:
-        number = 0
-        for kind in store.domain.kinds:
-            went = store.delete_where(kind, {"user_id": self._user})
-            section.count(kind.plural, "erased", went)
-            number += went
-        store.forget(self._user)
-        return number
+    def _erase_in_store(self, store: Any, section: Section) -> int:
+        without = partial(without_user, store.domain, user=self._user, taken=self._rows.keys)
+        erased, keys = erase_user(store, self._user, without)
+        for kind, number in erased.items():
+            section.count(kind.plural, "erased", number)
+        self._collect_ids(keys)
+        total: int = erased.total()
+        return total
 
     def _erase_tombstones(self) -> None:
         tombstones = Tombstones(self._base)
         for name in tombstones.names():
             section = self._report.section(ELSEWHERE, ())
             try:
-                section.facts["tombstones"] = section.facts.get("tombstones", 0) + tombstones.filter(name, self._stays)
+                section.facts["tombstones"] = section.facts.get("tombstones", 0) + tombstones.filter(
+                    name, self._is_of_another_user
+                )
             except DocumentError as problem:
                 section.findings.append(error(f"{OWN}/{TOMBSTONES}/{name}", str(problem)))
                 section.count("tombstones", "left")
 
-    def _stays(self, line: dict[str, Any]) -> bool:
-        """Tell whether a line of a tombstone file is about somebody else."""
+    def _is_of_another_user(self, line: dict[str, Any]) -> bool:
+        """Tell whether a line of a tombstone file is about another user."""
         record = line.get("record")
         owner = line.get("owner") or (record.get("userId") if isinstance(record, dict) else None)
         if owner is not None:
@@ -159,8 +143,8 @@ class _Erasing:
         return not any(spelling in str(line.get("original")) for spelling in spellings(self._user))
 
     @contextlib.contextmanager
-    def _telling(self, domain: Domain, section: Section) -> Iterator[None]:
-        """Have a document that cannot be used be a finding: the erasure goes on with the rest."""
+    def _reporting(self, domain: Domain, section: Section) -> Iterator[None]:
+        """Turn the error of an unusable document into a finding, and go on with the erasure."""
         try:
             yield
         except DocumentError as problem:
@@ -168,8 +152,8 @@ class _Erasing:
             said = f"{problem}; what it holds of the user is still there. Mend it, then erase again"
             section.findings.append(error(str(domain.file), said))
 
-    def _note_keys(self, keys: set[tuple[type[Record], Key]]) -> None:
-        """Keep the names of some of what goes, to look for them afterwards."""
+    def _collect_ids(self, keys: set[tuple[type[Record], Key]]) -> None:
+        """Collect the ids of some erased records, to search for them afterwards."""
         for kind, key in keys:
             names = dict(zip(kind.key_fields, key, strict=True))
             if kind.group_field is not None and len(self._ids) < _MOST_IDS:
@@ -177,7 +161,7 @@ class _Erasing:
 
 
 class _Search:
-    """Where a user is still named, and until when."""
+    """Searches for the places that still name a user, and tells until when."""
 
     def __init__(
         self, user: str, *, base: Path, backups: Path | None, ledger: str | None, moment: datetime, ids: set[str]
@@ -186,7 +170,7 @@ class _Search:
         self._needles = Needles.of(user, ids)
 
     def result(self) -> dict[str, Any]:
-        """Return what remains: `places` has all of it, each with where it is, what it is, and until when."""
+        """Return the remaining traces: `places` lists them with where each is, what it is, and until when."""
         places = [*self._in_files(), *self._in_backups()]
         tokens = 0
         if self._ledger is None:
@@ -236,7 +220,7 @@ class _Search:
             yield _place(f"backups/{name}", said, self._until(path.relative_to(self._backups).parts[0]))
 
     def _until(self, name: str) -> str:
-        """Return until when something under ORB_BACKUP_DIR is kept."""
+        """Return until when an entry of ORB_BACKUP_DIR is kept."""
         made = made_at(name)
         days = app_settings.keep_exports_days() if name.startswith("export-") else app_settings.keep_backups_days()
         if name == UPLOADS:
@@ -257,7 +241,7 @@ def _alone(ledger: str | None) -> Iterator[None]:
             try:
                 stack.enter_context(alone(ledger))
             except LockTimeout as problem:
-                said = f"{_run_under_way(ledger)}; nothing was erased. Try again once it has ended"
+                said = f"{_run_under_way(ledger)}; nothing was erased. Retry when it has ended"
                 raise RunUnderWay(said) from problem
         yield
 
@@ -270,7 +254,7 @@ def _run_under_way(using: str) -> str:
 
 
 def _beside(document: Path) -> Iterator[str]:
-    """Yield what is kept beside a document, of which an earlier state may be: the one before, asides, the journal."""
+    """Yield the files beside a document that may hold earlier states: .prev, set-aside copies and the journal."""
     for name in _names(document.parent):
         if name != document.name and name.startswith(document.name):
             yield name

@@ -1,4 +1,4 @@
-"""Mends rows in SQL that break the rules of their records; what they held before is kept in the ledger."""
+"""Sanitizes rows in SQL that break the rules of their records. The ledger keeps their previous state."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def sanitize(
     apply: bool = False,
     progress: Progress = silent,
 ) -> Report:
-    """Look at rows, all or those of a kind with these keys, and mend what breaks a rule, or tell what would be mended.
+    """Sanitize invalid rows, all or those of a kind with these keys, or report what would be changed.
 
-    A row that is valid is never touched. Raises OrbError where there is no such kind, or a key is none.
+    A valid row is never changed. Raises OrbError where there is no such kind, or where a key is malformed.
     """
     wanted = None if keys is None else [_key(one) for one in keys]
     work = [
@@ -67,7 +67,7 @@ def sanitize(
     ]
     if not work or (wanted is not None and len(work) > 1):
         known = ", ".join(one.plural for domain in domains for one in domain.kinds)
-        raise OrbError(f"say of which kind of record the keys are; there are {known}")
+        raise OrbError(f"give the kind of record that the keys belong to: {known}")
     report = Report(columns=COLUMNS)
     progress.tells_of(report)
     with contextlib.ExitStack() as stack:
@@ -82,7 +82,7 @@ def sanitize(
 
 
 class _Sanitizing:
-    """The part that is about one kind of record."""
+    """Sanitizes the rows of one kind of record."""
 
     def __init__(
         self, store: SqlStore, kind: type[Record], wanted: list[Key] | None, now: Callable[[], datetime]
@@ -92,25 +92,25 @@ class _Sanitizing:
         self._is_in_postgresql = connections[store.using].vendor == "postgresql"
 
     def all(self, report: Report, run: Run | None, progress: Progress) -> None:
-        """Go through the rows, a page in a transaction."""
+        """Sanitize the rows, a page per transaction."""
         kinds = (kind.plural for kind in self._store.domain.kinds)
         section = report.section(self._store.domain.name, kinds)
         for page in self._pages():
             with self._store.transaction() if run is not None else contextlib.nullcontext():
-                broken = [row for row in page if not self._is_well(row)]
+                broken = [row for row in page if not self._is_valid(row)]
                 section.count(self._kind.plural, "read", len(page))
                 section.count(self._kind.plural, "valid", len(page) - len(broken))
-                for row in self._again(broken) if run is not None else broken:
-                    self._mend(row, section, run)
-                if run is not None and broken:  # should the run end early, the ledger tells what it has mended
+                for row in self._reread(broken) if run is not None else broken:
+                    self._sanitize(row, section, run)
+                if run is not None and broken:  # saved now, in case the run ends early
                     Run.objects.filter(pk=run.pk).update(counts=counts_of(report))
             progress(len(page))
 
-    def _is_well(self, row: _Values) -> bool:
+    def _is_valid(self, row: _Values) -> bool:
         is_ours = self._is_in_postgresql or is_spelled_by_us(self._kind, row)
         return is_ours and read_cells(self._kind, row).record is not None
 
-    def _mend(self, row: _Values, section: Section, run: Run | None) -> None:
+    def _sanitize(self, row: _Values, section: Section, run: Run | None) -> None:
         key, changes = tuple(row[name] for name in self._kind.key_fields), list[Finding]()
         path, old = unreadable(self._kind.plural, key_of(self._kind, row), "").path, raw_json(self._kind, row)
         record = mend(self._kind, old, new_id=None, now=self._now, changes=changes)
@@ -130,7 +130,7 @@ class _Sanitizing:
             self._keep(run, key, row, digest(record))
 
     def _more_changes(self, row: _Values) -> Iterator[Finding]:
-        """Yield what is mended without the mender's doing."""
+        """Yield the changes that the sanitizer does not report."""
         names = dict(field_names(self._kind))
         blobs = [name for name, cell in row.items() if name in names and isinstance(cell, bytes)]
         yield from (warning(step(ROOT, names[name]), "the column holds a BLOB; made text") for name in blobs)
@@ -140,7 +140,7 @@ class _Sanitizing:
             yield warning(ROOT, "a time is spelled otherwise than the database can sort; spelled anew")
 
     def _keep(self, run: Run, key: Key, row: _Values, after: str) -> None:
-        """Note what stood in the columns: to be read by people, for no record can be made of it again."""
+        """Keep the original columns in the ledger. They are for reading only: no record can be made of them."""
         run_id, position = row["run_id"], row["position"]
         Change.objects.using(self._store.using).create(
             run=run,
@@ -168,12 +168,15 @@ class _Sanitizing:
     def _of(self, keys: list[Key]) -> list[_Values]:
         return [row for where in by_keys(self._kind, keys) for row in self._cells(self._rows().filter(where))]
 
-    def _again(self, broken: list[_Values]) -> list[_Values]:
-        """Return rows as they are now, locked, as far as they are still broken; one that no key finds as it was."""
+    def _reread(self, broken: list[_Values]) -> list[_Values]:
+        """Return the rows as they are now, locked, if they are still invalid.
+
+        A row whose key no query can find is returned as it was.
+        """
         keys = [tuple(row[name] for name in self._kind.key_fields) for row in broken]
         lost = [row for key, row in zip(keys, broken, strict=True) if not all(map(can_be_stored, key))]
         self._store.rows(self._kind, keys, lock=True)
-        return [*lost, *(row for row in self._of(keys) if not self._is_well(row))]
+        return [*lost, *(row for row in self._of(keys) if not self._is_valid(row))]
 
     def _cells(self, rows: Any) -> list[_Values]:
         names = (*columns(self._kind), "position", "run_id")
@@ -195,4 +198,4 @@ def _key(text: str) -> Key:
     try:
         return msgspec.json.decode(text, type=tuple[str, ...])
     except msgspec.DecodeError as problem:
-        raise OrbError("a key is a JSON list of texts, as the ledger has it; nothing was done") from problem
+        raise OrbError("a key has to be a JSON list of texts, as the ledger stores it; nothing was done") from problem

@@ -1,4 +1,4 @@
-"""Brings back by hand some of what was removed, as long as its tombstones are kept."""
+"""Restores removed records by hand, while their tombstones are kept."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ from orbsite.storage.records.record import Record
 from orbsite.storage.sql.retry import TransactionRetry
 from orbsite.storage.sql.store import SqlStore
 
-"""What the ledger calls such a run."""
 
+def undelete(store: SqlStore, kind: type[Record], tombstones: Iterable[int], *, hand: Actor) -> Report:
+    """Restore the records of one kind from the tombstones with these numbers, all in one transaction.
 
-def bring_back(store: SqlStore, kind: type[Record], tombstones: Iterable[int], *, hand: Actor) -> Report:
-    """Bring back the records of one kind that these tombstones hold, by their numbers, all in one transaction.
-
-    Each comes back equal field by field, at its place, where its key is still free; what has its key since is kept,
-    and listed. What came back is in its history.
+    Each record is restored equal field by field, at its place, if its key is still free. A record that has taken the
+    key since is kept and listed. The restored records have the change in their history.
     """
     numbers = sorted(set(tombstones))
 
@@ -39,7 +37,7 @@ def bring_back(store: SqlStore, kind: type[Record], tombstones: Iterable[int], *
 
 
 def _mark_undone(using: str, runs: set[int]) -> None:
-    """Mark the runs of which nothing is left to bring back."""
+    """Mark the runs that have no tombstones left as rolled back."""
     for run in runs:
         if not Change.objects.using(using).filter(run_id=run).exclude(reason="").exists():
             Run.objects.using(using).filter(pk=run).update(state=Run.State.ROLLED_BACK)

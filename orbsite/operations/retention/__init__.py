@@ -1,1 +1,1 @@
-"""Retention policies applied to a store. Imports files and what is below."""
+"""Retention policies applied to a store. Imports files and the layers below."""

@@ -1,4 +1,4 @@
-"""Removes what a retention policy does not keep, each record after its tombstone; undo brings it back."""
+"""Applies a retention policy: removes the records that it does not keep, each after its tombstone is written."""
 
 from __future__ import annotations
 
@@ -20,12 +20,10 @@ from orbsite.operations.statistics.stats import COMPACT
 from orbsite.storage.base.store import Store
 from orbsite.storage.errors import InvalidPolicy, OrbError
 from orbsite.storage.file.last_runs import Facts
-from orbsite.storage.file.store import FileStore
 from orbsite.storage.findings import warning
 from orbsite.storage.records.record import Record
 from orbsite.storage.retention.evaluate import decisions
 from orbsite.storage.retention.policy import Policy, retained
-from orbsite.storage.sql.store import SqlStore
 
 COLUMNS = ("read", "kept", "removed")
 
@@ -44,32 +42,33 @@ def retain(
     actor: str = "",
     progress: Progress = silent,
 ) -> Report:
-    """Remove what a policy does not keep from each store; with `dry_run`, tell what would go, and why.
+    """Remove the records that a policy does not keep from each store; with `dry_run`, report them with their reasons.
 
-    With `explain`, tell of the records with this id alone why they would stay or go. `budget` is the seconds after
-    which no other batch is begun in SQL, `pause` the seconds between batches. What goes is kept as tombstones first: in
-    SQL by the run, else by the names in the report. Raises InvalidPolicy; ClockJumped unless `trust_clock`; and TooMuch
-    where more than a fifth of a store's records would go, unless `force`. Nothing was removed then.
+    With `explain`, report only whether and why the records with this id would stay. `budget` is the number of seconds
+    after which no other batch begins in SQL, `pause` the seconds between batches. Records become tombstones before they
+    are removed: in SQL under the run, otherwise under the names in the report. Raises InvalidPolicy; ClockJumped unless
+    `trust_clock`; and TooMuch where more than a fifth of a store's records would be removed, unless `force`. Nothing is
+    removed then.
     """
-    moment, kinds = now(), [(store, kind) for store in stores for kind in _kinds(store, policy)]
+    moment, kinds = now(), [(store, kind) for store in stores for kind in _kinds_with_retention(store, policy)]
     if explain is not None:
-        return _explained(kinds, policy, moment, explain)
+        return _explain(kinds, policy, moment, explain)
     report, deadline = Report(columns=COLUMNS), None if budget is None else time.monotonic() + budget
     progress.tells_of(report)
     sure = SwitchedOffGuards(force=force, trust_clock=trust_clock)
     terms = Terms(actor=actor, sure=sure, deadline=deadline, pause=pause)
     with contextlib.ExitStack() as stack:
-        removals = [_removals(store, kind, policy, moment) for store, kind in kinds]
+        removals = [_removal(store, kind, policy, moment) for store, kind in kinds]
         for one in removals:
             stack.callback(one.close)
             one.section = report.section(one.store.domain.name, (kind.plural for kind in retained(one.store.domain)))
-            one.noted = _last_noted(one.store)
-            one.look(exactly=dry_run or len(removals) > 1)
+            one.last_run_at = _last_run_at(one.store)
+            one.find_records(exactly=dry_run or len(removals) > 1)
             if not dry_run:
                 one.refuse(sure)
         if dry_run:
             for one in removals:
-                one.tell(sure)
+                one.preview(sure)
             return report
         if any(isinstance(one, BatchedRemoval) for one in removals):
             _begin(stack, report, policy, now)
@@ -80,43 +79,43 @@ def retain(
 
 
 def _begin(stack: contextlib.ExitStack, report: Report, policy: Policy, now: Callable[[], datetime]) -> None:
-    """Begin a run in the ledger; one that died half way is over, and what it removed can be brought back."""
+    """Begin a run in the ledger. A run that died is marked as failed, and what it removed can be restored."""
     stack.enter_context(alone())
     Run.objects.filter(operation=Run.Operation.COMPACT, state=Run.State.RUNNING).update(state=Run.State.FAILED)
     rules = msgspec.json.encode(policy.as_json()).decode()
     stack.enter_context(recorded(begin(Run.Operation.COMPACT, rules, {}, now(), report), report, now))
 
 
-def _kinds(store: Store, policy: Policy) -> list[type[Record]]:
+def _kinds_with_retention(store: Store, policy: Policy) -> list[type[Record]]:
     kinds = retained(store.domain)
     if not kinds:
-        raise InvalidPolicy(f"{store.domain.name} has no records that retention is for; leave it out, with --only")
+        raise InvalidPolicy(f"{store.domain.name} has no records that retention applies to; exclude it with --only")
     for kind in kinds:
         policy.check(kind)
     return kinds
 
 
-def _removals(store: Store, kind: type[Record], policy: Policy, moment: datetime) -> Removal:
-    if isinstance(store, SqlStore):
+def _removal(store: Store, kind: type[Record], policy: Policy, moment: datetime) -> Removal:
+    if store.database is not None:
         return BatchedRemoval(store, kind, policy, moment)
     return SinglePassRemoval(store, kind, policy, moment)
 
 
-def _last_noted(store: Store) -> datetime | None:
-    """Return when something was last done to a store, as its ledger or the notes beside its files say.
+def _last_run_at(store: Store) -> datetime | None:
+    """Return the time of the last operation on a store, from the ledger or from the facts beside its files.
 
-    It is the last one alone: a run that was noted by a wrong clock counts until the next one.
+    Only the last one counts: a time from a wrong clock is used until the next operation.
     """
-    if isinstance(store, SqlStore):
+    if store.database is not None:
         last = Run.objects.order_by("-id").first()
         return None if last is None else last.finished_at or last.started_at
-    if isinstance(store, FileStore):
+    if store.base is not None:
         return Facts(store.base).last(COMPACT, store.domain.name)
     return None
 
 
-def _explained(kinds: list[tuple[Store, type[Record]]], policy: Policy, moment: datetime, name: str) -> Report:
-    """Tell of each user's record of an id why it stays or goes, from what it shares a session or a user with."""
+def _explain(kinds: list[tuple[Store, type[Record]]], policy: Policy, moment: datetime, name: str) -> Report:
+    """Report why the records with an id stay or go, given the other records of the same session or user."""
     report = Report()
     for store, kind in kinds:
         found = store.find(kind, {kind.key_fields[-1]: name})
@@ -130,5 +129,7 @@ def _explained(kinds: list[tuple[Store, type[Record]]], policy: Policy, moment: 
                     section = report.section(store.domain.name, ())
                     section.findings.append(warning(f"{kind.plural} {path}", message))
     if not report.domains:
-        raise OrbError(f"there is no record {name!r} that retention is for; ask orb_stats or the admin what there is")
+        raise OrbError(
+            f"there is no record {name!r} that retention applies to; orb_stats and the admin list the records"
+        )
     return report

@@ -1,4 +1,4 @@
-"""Removes of one user what a retention policy does not keep, into the undo window; nobody else's records go."""
+"""Applies a retention policy to one user: removes only that user's records, and keeps them for the undo window."""
 
 from __future__ import annotations
 
@@ -37,10 +37,11 @@ def trim(
     trust_clock: bool = False,
     progress: Progress = silent,
 ) -> Report:
-    """Remove a user's records that a policy does not keep, as a run over everybody would; or tell what would go.
+    """Remove a user's records that a policy does not keep, as a run over all users would, or report them.
 
-    Where several users share a session, all of it counts, and only this user's records go. All of a kind goes, or
-    nothing. Raises InvalidPolicy; ClockJumped unless `trust_clock`, and TooMuch unless `force`: nothing was removed.
+    Where several users share a session, all its records count, and only this user's are removed. All records of a kind
+    are removed, or none. Raises InvalidPolicy; ClockJumped unless `trust_clock`; TooMuch unless `force`. Nothing is
+    removed then.
     """
     report, moment = Report(columns=COLUMNS), now()
     progress.tells_of(report)
@@ -50,7 +51,7 @@ def trim(
         mine = store.find(kind, {"user_id": user})
         progress.expect(len(mine))
         going = _going(store, kind, mine, policy, moment)
-        _tell(section, kind, mine, going, dry_run=dry_run)
+        _report(section, kind, mine, going, dry_run=dry_run)
         future = future_of(kind, mine, policy.ahead(moment))
         section.findings += findings_of_the_future(kind, future)
         clock = None if trust_clock else clock_problem(kind, policy, moment, future, None)
@@ -67,10 +68,10 @@ def trim(
             still = {one.key: digest(by_key[one.key]) for one in going}
             removed = remove(store, kind, still, hand=hand, still=still)
             report.run = removed.run
-            _take_back(section, kind, removed.domains[store.domain.name].total("missing"))
+            _count_as_kept(section, kind, removed.domains[store.domain.name].total("missing"))
         progress(len(mine))
     if not report.domains:
-        raise OrbError(f"{store.domain.name} has no records that retention is for; choose another policy")
+        raise OrbError(f"{store.domain.name} has no records that retention applies to; choose another policy")
     return report
 
 
@@ -85,7 +86,7 @@ def _going(
     return [one for one in decisions(kind, around.values(), policy, moment) if not one.keep and one.key in own]
 
 
-def _tell(
+def _report(
     section: Section, kind: type[Record], mine: list[Any], going: list[RetentionDecision[Any]], *, dry_run: bool
 ) -> None:
     removed = 0 if dry_run else len(going)
@@ -98,8 +99,8 @@ def _tell(
         section.facts["would_go"] = section.facts.get("would_go", 0) + len(going)
 
 
-def _take_back(section: Section, kind: type[Record], number: int) -> None:
-    """Count what was changed or removed by others since it was looked at."""
+def _count_as_kept(section: Section, kind: type[Record], number: int) -> None:
+    """Count records that were changed or removed by others meanwhile as kept."""
     section.count(kind.plural, "removed", -number)
     section.count(kind.plural, "kept", number)
     if number:
@@ -109,7 +110,7 @@ def _take_back(section: Section, kind: type[Record], number: int) -> None:
 def _too_much(kind: type[Record], mine: list[Any], going: list[RetentionDecision[Any]]) -> TooMuch | None:
     if len(going) > MOST * len(mine):
         return TooMuch(
-            f"{len(going)} of {len(mine)} {kind.plural} would go, more than a fifth; nothing was removed. Look at them "
-            "in a preview, and force it"
+            f"{len(going)} of {len(mine)} {kind.plural} would be removed, more than a fifth; nothing was removed. "
+            "Check them in a preview, then use force"
         )
     return None

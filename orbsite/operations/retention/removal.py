@@ -1,4 +1,4 @@
-"""What a policy would remove of one kind in one store: found out, told of, and refused where it is too much."""
+"""Plans, reports and carries out a retention removal of one kind of record in one store, with its safety guards."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
+from typing_extensions import override
+
 from orbsite.models.ledger import Change, Run
 from orbsite.operations.files.compact import MOST
 from orbsite.operations.ledger.change_log import key_text
@@ -20,10 +22,9 @@ from orbsite.storage.base.store import Store
 from orbsite.storage.encoding.timestamps import as_name, spell
 from orbsite.storage.errors import ClockJumped, OrbError, TooMuch
 from orbsite.storage.file.content import no_collection
-from orbsite.storage.file.retention import planned, sweep
+from orbsite.storage.file.retention import keep_tombstones, planned, sweep
 from orbsite.storage.file.store import FileStore
-from orbsite.storage.file.tombstones import Tombstones, tombstone
-from orbsite.storage.filesystem.directory import numbered
+from orbsite.storage.file.tombstones import tombstone
 from orbsite.storage.findings import Finding, unreadable, warning
 from orbsite.storage.memory.store import MemoryStore
 from orbsite.storage.records.record import Key, Record
@@ -36,36 +37,36 @@ from orbsite.storage.sql.retry import TransactionRetry
 from orbsite.storage.sql.store import SqlStore
 
 FORCE, TRUST_CLOCK = "--force", "--trust-clock"
-"""The flags that switch off a guard each."""
+"""The options that switch off a guard each."""
 _LISTED = 10_000
 _NAMED = 3
-"""So many records an error names; the findings name more."""
+"""The number of records that an error names; the findings name more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwitchedOffGuards:
-    """Which guards somebody has switched off, each by a flag of its own."""
+    """The guards that the caller has switched off, each with its own option."""
 
     force: bool = False
-    """Remove more than a fifth."""
+    """Allow the removal of more than a fifth of the records."""
     trust_clock: bool = False
-    """Believe the clock, whatever speaks against it."""
+    """Trust the clock even where it seems wrong."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """How a removal is to be done."""
+    """How to carry out a removal."""
 
     actor: str
     sure: SwitchedOffGuards
     deadline: float | None
-    """The moment of a monotonic clock after which no other batch is begun."""
+    """The time of the monotonic clock after which no other batch begins."""
     pause: float
-    """The seconds between batches."""
+    """The time between batches in seconds."""
 
 
 class Removal(ABC):
-    """What goes of one kind in one store."""
+    """The removal of one kind of record from one store."""
 
     section: Section
 
@@ -73,53 +74,55 @@ class Removal(ABC):
         self.store, self.kind, self.policy, self.moment = store, kind, policy, moment
         self.total = self.number = 0
         self.future = Future()
-        self.noted: datetime | None = None
-        """When the last run over this data was, as far as that is noted."""
+        self.last_run_at: datetime | None = None
+        """The time of the last run over this data, where it is known."""
 
     @abstractmethod
-    def look(self, *, exactly: bool) -> None:
-        """Find out what goes; where that is found out again before it goes, only if asked to."""
+    def find_records(self, *, exactly: bool) -> None:
+        """Find the records to remove. A removal that finds them again by itself does so only with `exactly`."""
 
     @abstractmethod
     def remove(self, report: Report, terms: Terms, progress: Progress) -> None:
-        """Remove it, each record after its tombstone."""
+        """Remove the records, each after its tombstone is written."""
 
     @abstractmethod
-    def going(self) -> Iterator[tuple[Key, str]]:
-        """Yield the keys of what goes, and why."""
+    def to_remove(self) -> Iterator[tuple[Key, str]]:
+        """Yield the keys of the records to remove, with the reasons."""
 
-    def close(self) -> None:  # noqa: B027 -- memory has nothing to forget
-        """Forget what was found out."""
+    def close(self) -> None:  # noqa: B027 -- most removals have nothing to drop
+        """Drop the list of records to remove."""
 
     def refuse(self, sure: SwitchedOffGuards) -> None:
-        """Raise ClockJumped or TooMuch where nobody should remove this without being sure."""
-        for why, _ in self._objections(sure):
+        """Raise ClockJumped or TooMuch where a guard that is not switched off forbids the removal."""
+        for why, _ in self._guard_errors(sure):
             raise why
 
-    def tell(self, sure: SwitchedOffGuards) -> None:
-        """Say what would go, and why."""
-        self._count(0)
-        listed = list(islice(self.going(), _LISTED))
+    def preview(self, sure: SwitchedOffGuards) -> None:
+        """Report the records that would be removed, with the reasons."""
+        self._count_outcomes(0)
+        listed = list(islice(self.to_remove(), _LISTED))
         findings = self.section.findings
         findings += [warning(f"{self.kind.plural} {key_text(key)}", f"would go: {why}") for key, why in listed]
         if self.number > len(listed):
             more = f"{self.number - len(listed)} more would go; --explain ID tells of any of them"
             findings.append(warning(self.kind.plural, more))
-        for problem, flag in self._objections(sure):
+        for problem, flag in self._guard_errors(sure):
             findings.append(warning(self.kind.plural, f"nothing would go without {flag}: {problem}"))
-        self._tell_of_the_future()
+        self._report_future_records()
         self.section.facts["would_go"] = self.section.facts.get("would_go", 0) + self.number
 
-    def _count(self, removed: int) -> None:
+    def _count_outcomes(self, removed: int) -> None:
         name = self.kind.plural
         self.section.count(name, "read", self.total)
         self.section.count(name, "kept", self.total - removed)
         self.section.count(name, "removed", removed)
 
-    def _objections(self, sure: SwitchedOffGuards) -> Iterator[tuple[OrbError, str]]:
-        """Yield why nothing should go, and the flag that says that it should all the same."""
+    def _guard_errors(self, sure: SwitchedOffGuards) -> Iterator[tuple[OrbError, str]]:
+        """Yield the error of each guard that forbids the removal, with the option that switches the guard off."""
         problem = (
-            None if sure.trust_clock else clock_problem(self.kind, self.policy, self.moment, self.future, self.noted)
+            None
+            if sure.trust_clock
+            else clock_problem(self.kind, self.policy, self.moment, self.future, self.last_run_at)
         )
         if problem is not None:
             yield problem, TRUST_CLOCK
@@ -131,33 +134,33 @@ class Removal(ABC):
         if self.number <= MOST * self.total:
             return None
         return TooMuch(
-            f"{self.number} of {self.total} {self.kind.plural} would go, more than a fifth; nothing was removed. "
-            f"Look at them with --dry-run, and run this again with {FORCE}"
+            f"{self.number} of {self.total} {self.kind.plural} would be removed, more than a fifth; nothing was "
+            f"removed. Check them with --dry-run, then run this again with {FORCE}"
         )
 
-    def _tell_of_the_future(self) -> None:
-        """Name records from the future, which stay."""
+    def _report_future_records(self) -> None:
+        """Report the records from the future, which stay."""
         self.section.findings += findings_of_the_future(self.kind, self.future)
 
-    def _left(self, number: int, why: str) -> None:
+    def _warn_of(self, number: int, why: str) -> None:
         if number:
             self.section.findings.append(warning(self.kind.plural, f"{number} {why}"))
 
 
 def clock_problem(
-    kind: type[Record], policy: Policy, moment: datetime, future: Future, noted: datetime | None
+    kind: type[Record], policy: Policy, moment: datetime, future: Future, last_run_at: datetime | None
 ) -> ClockJumped | None:
-    """Return why this machine's clock is not to be believed; None where nothing speaks against it.
+    """Return the error of this machine's clock; None where the clock seems right.
 
-    One record from the future is no reason: the clock of whoever wrote it may have been wrong.
+    A single record from the future is no error: the clock of the machine that wrote it may have been wrong.
     """
     ahead = policy.ahead(moment)
     if ahead is None:
         return None
-    end = f"nothing was removed. Set the clock; where it is right, run this again with {TRUST_CLOCK}"
-    if noted is not None and noted > ahead:
+    end = f"nothing was removed. Set the clock; if it is right, run this again with {TRUST_CLOCK}"
+    if last_run_at is not None and last_run_at > ahead:
         return ClockJumped(
-            f"it is {spell(moment)}, and the last run was at {spell(noted)}: the clock has jumped back; {end}"
+            f"it is {spell(moment)}, but the last run was at {spell(last_run_at)}: the clock has jumped back; {end}"
         )
     if not future.is_widespread:
         return None
@@ -165,12 +168,12 @@ def clock_problem(
     more = f" and {future.number - _NAMED} more" if future.number > _NAMED else ""
     return ClockJumped(
         f"it is {spell(moment)}, and most of the newest {kind.plural} are from the future ({named}{more}): the clock "
-        f"has jumped back, or these are wrong; {end}"
+        f"has jumped back, or their times are wrong; {end}"
     )
 
 
 def findings_of_the_future(kind: type[Record], future: Future) -> list[Finding]:
-    """Return a warning for each of the newest records from the future, and one for how many more there are."""
+    """Return a warning for each of the newest records from the future, and one with the number of the others."""
     found = [
         warning(
             f"{kind.plural} {key_text(one.key)}",
@@ -188,36 +191,36 @@ def _named(kind: type[Record], one: Dated) -> str:
 
 
 _FIRST, _LEAST, _MOST = 2000, 100, 50_000
-"""How many rows a batch has."""
+"""The number of rows in a batch: first, at least, at most."""
 _ALONE, _SHARED = 0.6, 0.4
-"""Seconds that a batch may take, for which others wait: while nobody else writes, and while somebody does."""
+"""The maximum duration of a batch in seconds: while no other program writes, and while one does."""
 _WAKING = 0.01
-"""Seconds to wake up in; whoever waits sleeps for no more than half of what it has waited."""
+"""Seconds for another program to wake up. A waiting program sleeps no longer than half of its waiting time."""
 
 
 class SinglePassRemoval(Removal):
-    """In memory or in a file: one pass."""
+    """A removal in memory or in a file, in one pass."""
 
     _plan: Plan | None = None
 
     store: MemoryStore | FileStore
 
-    def look(self, *, exactly: bool) -> None:
-        """Plan."""
+    @override
+    def find_records(self, *, exactly: bool) -> None:
         if exactly:
             self._take(planned(self.store, self.kind, self.policy, self.moment))
 
-    def going(self) -> Iterator[tuple[Key, str]]:
-        """Yield what was planned."""
+    @override
+    def to_remove(self) -> Iterator[tuple[Key, str]]:
         return ((one.record.key, one.reason) for one in (self._plan.tombstones if self._plan else ()))
 
-    def tell(self, sure: SwitchedOffGuards) -> None:
-        """Say what would go, and what cannot."""
-        super().tell(sure)
-        self._tell_of_others()
+    @override
+    def preview(self, sure: SwitchedOffGuards) -> None:
+        super().preview(sure)
+        self._report_kept_items()
 
+    @override
     def remove(self, report: Report, terms: Terms, progress: Progress) -> None:
-        """Remove everything at once."""
         with no_collection():
             self._remove(report, terms, progress)
 
@@ -232,11 +235,11 @@ class SinglePassRemoval(Removal):
 
         if self.store.count(self.kind):
             sweep(self.store, self.kind, self.policy, self.moment, write_tombstones)
-        else:  # nothing is made where there is nothing
-            self.look(exactly=True)
-        self._count(self.number)
-        self._tell_of_the_future()
-        self._tell_of_others()
+        else:  # an empty store stays unchanged
+            self.find_records(exactly=True)
+        self._count_outcomes(self.number)
+        self._report_future_records()
+        self._report_kept_items()
         facts = {"before": before, "after": self.store.size()}
         self.section.facts = facts | {"reclaimable": 0}
         progress(self.number)
@@ -244,19 +247,13 @@ class SinglePassRemoval(Removal):
     def _take(self, plan: Plan) -> None:
         self._plan, self.total, self.number, self.future = plan, plan.total, plan.number, plan.future
 
-    def _tell_of_others(self) -> None:
+    def _report_kept_items(self) -> None:
         plan = self._plan or Plan(self.kind)
-        self._left(plan.refused, "items do not decode and were left; validate_orb_files lists them")
-        self._left(len(plan.held), "records stay because another item has their key; validate_orb_files lists them")
+        self._warn_of(plan.refused, "items do not decode and were left; validate_orb_files lists them")
+        self._warn_of(len(plan.held), "records stay because another item has their key; validate_orb_files lists them")
 
     def _write_tombstones(self, plan: Plan, actor: str) -> str:
-        name = as_name(self.moment)
-        if isinstance(self.store, FileStore):
-            return Tombstones(self.store.base).write(name, self._lines(plan, actor)).stem
-        kept = self.store.recorded_rows
-        name = next(one for one in numbered(name) if one not in kept)
-        kept[name] = list(plan.tombstones)
-        return name
+        return keep_tombstones(self.store, as_name(self.moment), plan, self._lines(plan, actor))
 
     def _lines(self, plan: Plan, actor: str) -> Iterable[dict[str, Any]]:
         domain, at = self.store.domain, spell(self.moment)
@@ -265,17 +262,17 @@ class SinglePassRemoval(Removal):
 
 
 class BatchedRemoval(Removal):
-    """In SQL: batches, each in a transaction with its tombstones."""
+    """A removal in SQL, in batches. Each batch is in one transaction with its tombstones."""
 
     store: SqlStore
 
-    def __init__(self, store: SqlStore, kind: type[Record], policy: Policy, moment: datetime) -> None:
-        super().__init__(store, kind, policy, moment)
-        self._using: str = store.using
-        self._deletion = retention_deletion(store.domain.models[kind], store.using, policy, moment)
+    def __init__(self, store: Store, kind: type[Record], policy: Policy, moment: datetime) -> None:
+        self._using = store.database or "default"
+        super().__init__(SqlStore(store.domain, self._using), kind, policy, moment)
+        self._deletion = retention_deletion(store.domain.models[kind], self._using, policy, moment)
 
-    def look(self, *, exactly: bool) -> None:  # noqa: ARG002 -- what is noted is what goes
-        """Note what goes."""
+    @override
+    def find_records(self, *, exactly: bool) -> None:
         found = self._deletion
         found.plan()
         self.total, self.number, self.future = found.total, found.number, found.future
@@ -283,30 +280,30 @@ class BatchedRemoval(Removal):
             path = unreadable(self.kind.plural, key, "").path
             self.section.findings.append(warning(path, "its time cannot be read; it stays"))
 
-    def tell(self, sure: SwitchedOffGuards) -> None:
-        """Tell what goes, and which rows of it do not decode and so would stay."""
-        super().tell(sure)
-        self._tell_of_undecodable("it would stay")
+    @override
+    def preview(self, sure: SwitchedOffGuards) -> None:
+        super().preview(sure)
+        self._report_undecodable("it would stay")
 
-    def _tell_of_undecodable(self, what: str) -> None:
+    def _report_undecodable(self, what: str) -> None:
         for key in self._deletion.undecodables():
             path = unreadable(self.kind.plural, key, "").path
             self.section.findings.append(warning(path, f"its row in SQL does not decode; {what}"))
 
-    def going(self) -> Iterator[tuple[Key, str]]:
-        """Yield what was noted."""
+    @override
+    def to_remove(self) -> Iterator[tuple[Key, str]]:
         return self._deletion.reasons()
 
+    @override
     def close(self) -> None:
-        """Drop the notes."""
         self._deletion.forget()
 
+    @override
     def remove(self, report: Report, terms: Terms, progress: Progress) -> None:
-        """Remove what was noted, batch by batch, as far as it is still what it was."""
         found, before, size = self._deletion, self.store.size(), _FIRST
         ledger = LedgerTable(Change, report.run or 0, self.store.domain.name, terms.actor, self.moment)
         attempts, counts = TransactionRetry(self._using), self.section
-        self._count(0)
+        self._count_outcomes(0)
         progress.expect(self.number)
         passed = 0
         with progress.heeded(), self.store.loading(before):
@@ -315,31 +312,33 @@ class BatchedRemoval(Removal):
                 removed = attempts.run(lambda: self._batch(to, ledger, report))
                 found.done(to)
                 passed = min(passed + size, self.number)
-                self._gone(counts.counts[self.kind.plural], removed)
+                self._move_counts(counts.counts[self.kind.plural], removed)
                 progress(removed)
                 if progress.is_stopping:
-                    raise Stopped("interrupted; what was removed so far is kept as tombstones: run it again to go on")
+                    raise Stopped(
+                        "interrupted; the records removed so far are kept as tombstones. Run it again to continue"
+                    )
                 took = time.monotonic() - began
                 seconds = _SHARED if found.is_shared() else _ALONE
                 size = max(_LEAST, min(_MOST, int(size * min(2.0, seconds / max(took, 1e-3)))))
                 if terms.deadline is not None and time.monotonic() > terms.deadline:
                     break
                 time.sleep(max(terms.pause, min(found.rest, _WAKING + took / 2)))
-        self._tell_of_the_future()
+        self._report_future_records()
         removed = counts.counts[self.kind.plural]["removed"]
-        self._left(self.number - passed, "more would go: the time is up; run it again to go on")
+        self._warn_of(self.number - passed, "more would go: the time is up; run it again to go on")
         if passed > removed or found.has_struck:
-            self._tell_of_undecodable("it stays")
-        self._left(passed - removed, "stay: they were changed meanwhile, or do not decode")
+            self._report_undecodable("it stays")
+        self._warn_of(passed - removed, "stay: they were changed meanwhile, or do not decode")
         counts.facts |= {"before": before, "after": self.store.size(), "reclaimable": found.reclaimable()}
 
     def _batch(self, to: int, ledger: LedgerTable, report: Report) -> int:
-        """Remove a batch, and note in the same transaction how far the run is."""
+        """Remove a batch, and save the counts of the run in the same transaction."""
         removed, counts = self._deletion.remove(to, ledger), counts_of(report)
-        self._gone(counts[self.store.domain.name][self.kind.plural], removed)
+        self._move_counts(counts[self.store.domain.name][self.kind.plural], removed)
         Run.objects.filter(pk=ledger.run).update(counts=counts)
         return removed
 
-    def _gone(self, counts: MutableMapping[str, int], removed: int) -> None:
+    def _move_counts(self, counts: MutableMapping[str, int], removed: int) -> None:
         counts["removed"] += removed
         counts["kept"] -= removed

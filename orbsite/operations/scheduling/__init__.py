@@ -1,1 +1,1 @@
-"""Maintenance: due policies, claims, the clock, and daily work. Imports retention and what is below."""
+"""Maintenance: due policies, their claims, the clock and daily tasks. Imports retention and the layers below."""

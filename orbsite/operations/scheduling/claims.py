@@ -1,7 +1,7 @@
-"""Due moments of policies, each of which runs once: claimed, kept alive, finished, or given up for dead.
+"""Claims on the due times of policies: each due time runs once, is kept alive by heartbeats, and is finished or failed.
 
-A claim is one conditional UPDATE, so that any number of hosts may try; whoever changes the row has it. The row of the
-run, unique by policy and due moment, stands in the same transaction.
+A claim is one conditional UPDATE, so that any number of hosts can try; the host that changes the row has the claim. The
+row of the run, unique by policy and due time, is written in the same transaction.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from orbsite.storage.sql.retry import TransactionRetry
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A due moment that is ours to run."""
+    """A due time of a policy that this worker has claimed."""
 
     policy: RetentionPolicy
-    """As it is now, rules included."""
+    """The policy at the time of the claim, with its rules."""
     run: PolicyRun
     was_due: datetime | None
     started_before: datetime | None
     state_before: str
 
     @property
-    def _ours(self) -> Any:
+    def _claimed_row(self) -> Any:
         return RetentionPolicy.objects.filter(pk=self.policy.pk, claimed_by=self.run.worker)
 
-    def beat(self, moment: datetime, watched: MonitoredProgress) -> bool:  # noqa: ARG002 -- it tells no more than that it lives
-        """Tell that the run goes on; return whether the claim still holds."""
-        return bool(self._ours.update(heartbeat=moment))
+    def beat(self, moment: datetime, watched: MonitoredProgress) -> bool:  # noqa: ARG002 -- a heartbeat holds no progress
+        """Save a heartbeat. Return whether the claim still holds."""
+        return bool(self._claimed_row.update(heartbeat=moment))
 
     def finish(self, state: str, now: datetime, *, result: Any = None, error: str = "") -> bool:
-        """Note how it ended, and let go; return whether the claim still held."""
+        """Save the result of the run and release the claim. Return whether the claim still held."""
         free: dict[str, Any] = {"claimed_by": "", "claimed_at": None, "heartbeat": None}
         last = {"last_finished": now, "last_state": state, "last_result": result, "last_error": error}
 
         def end() -> bool:
-            if not self._ours.update(**free, **last):
+            if not self._claimed_row.update(**free, **last):
                 return False
             PolicyRun.objects.filter(pk=self.run.pk).update(state=state, finished_at=now, result=result, error=error)
             return True
@@ -51,24 +51,24 @@ class Claim:
         return TransactionRetry("default").run(end)
 
     def put_back(self) -> None:
-        """Let go of it as if it had never been claimed: others were in the way, and it is due again at once."""
+        """Undo the claim, because another run holds the lock. The policy is due again at once."""
         before = {"last_started": self.started_before, "last_state": self.state_before, "next_due": self.was_due}
 
         def undo() -> None:
-            if self._ours.update(claimed_by="", claimed_at=None, heartbeat=None, **before):
+            if self._claimed_row.update(claimed_by="", claimed_at=None, heartbeat=None, **before):
                 PolicyRun.objects.filter(pk=self.run.pk).delete()
 
         TransactionRetry("default").run(undo)
 
 
 def due(now: datetime) -> list[RetentionPolicy]:
-    """Return the policies that are due and nobody runs, the longest due first."""
+    """Return the policies that are due and not running, longest due first."""
     waiting = RetentionPolicy.objects.filter(Q(next_due=None) | Q(next_due__lte=now), enabled=True, claimed_by="")
     return sorted(waiting, key=lambda one: (one.next_due is not None, one.next_due or now, one.pk))
 
 
 def claim(policy: RetentionPolicy, worker: str, now: datetime) -> Claim | None:
-    """Return the due moment, which is ours then alone; None where somebody else was first, or it has run before."""
+    """Claim the due time of a policy. Return None where another worker was first or the due time has run already."""
     moment = policy.next_due or now
     missed, following = coalesced(moment, policy.interval, now)
     where = {"next_due__isnull": True} if policy.next_due is None else {"next_due": policy.next_due}
@@ -91,17 +91,15 @@ def claim(policy: RetentionPolicy, worker: str, now: datetime) -> Claim | None:
 
 
 def coalesced(moment: datetime, interval: timedelta, now: datetime) -> tuple[int, datetime]:
-    """Return how many more due moments have passed since one, and the first that is still to come."""
+    """Return the number of due times that have passed since one, and the next due time."""
     missed = max(0, (now - moment) // interval)
     return missed, moment + (missed + 1) * interval
 
 
 def recover(now: datetime, stale_after: timedelta) -> Iterator[RetentionPolicy]:
-    """Fail the runs whose workers give no sign of life any more, and yield their policies, free again."""
+    """Fail the runs whose workers have stopped sending heartbeats, and yield their policies, which are free again."""
     for policy in RetentionPolicy.objects.exclude(claimed_by="").filter(heartbeat__lt=now - stale_after):
-        error = (
-            f"its worker {policy.claimed_by} has given no sign of life since {policy.heartbeat}; the next run goes on"
-        )
+        error = f"its worker {policy.claimed_by} has sent no heartbeat since {policy.heartbeat}; the next run continues"
 
         def fail(policy: RetentionPolicy = policy, error: str = error) -> int:
             dead = RetentionPolicy.objects.filter(

@@ -1,4 +1,4 @@
-"""Whether the clock can be trusted: nothing is removed by a clock that has just jumped."""
+"""Decides whether the clock can be trusted. Nothing is removed after a jump of the clock."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from datetime import datetime, timedelta
 from orbsite.models.clock import Clock
 
 SKEW = timedelta(minutes=5)
-"""By how much the clocks of hosts may differ."""
+"""The maximum difference between the clocks of hosts."""
 LEAP = timedelta(days=1)
-"""The longest time between two looks at a clock that is believed at once, and how long one goes on after a jump."""
+"""The longest step of the clock that is trusted at once, and the time that it must run evenly after a jump."""
 _ONLY = 1
 _ATTEMPTS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class ClockStatus:
-    """What a look at the clock told."""
+    """The result of a check of the clock."""
 
     is_trusted: bool
     day_is_new: bool = False
@@ -25,10 +25,10 @@ class ClockStatus:
 
 
 def look(now: datetime, *, trust: bool = False) -> ClockStatus:
-    """Look at the clock, and remember it, for all hosts that share the database.
+    """Check the clock, and save its time for all hosts that share the database.
 
-    A clock that lies before the last moment that was believed, or more than a day after it, has jumped, or nobody
-    looked for so long: it is believed once it has gone on steadily for a day, or at once with `trust`.
+    A clock that is before the last trusted time, or more than a day after it, has jumped, or has not been checked for
+    so long. It is trusted once it has run evenly for a day, or at once with `trust`.
     """
     for _ in range(_ATTEMPTS):
         clock, _ = Clock.objects.get_or_create(pk=_ONLY, defaults={"trusted": now})
@@ -41,7 +41,7 @@ def look(now: datetime, *, trust: bool = False) -> ClockStatus:
 
 
 def note_day(now: datetime) -> None:
-    """Remember that what is done once a day is done."""
+    """Save the day on which the daily tasks were done."""
     Clock.objects.filter(pk=_ONLY).update(day=now.date())
 
 

@@ -1,4 +1,4 @@
-"""What is done once a day: a row of statistics, and what has expired goes."""
+"""The daily tasks of maintenance: save statistics, and delete what has expired."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BATCH = 1000
 
 
 def chores(now: Callable[[], datetime]) -> dict[str, int]:
-    """Do them, and return how many rows of each kind came or went. Any of them may be done twice."""
+    """Run the daily tasks, and return the number of rows added or removed by each. They can safely run twice."""
     noted = note_growth(now)
     before = now() - timedelta(days=app_settings.undo_days())
     ended = {"finished_at__lt": before}
@@ -47,7 +47,7 @@ def _remove_exports(moment: datetime) -> int:
 
 
 def _remove(rows: Any) -> int:
-    """Remove rows, a batch in a transaction, and return how many there were."""
+    """Delete rows, one batch per transaction, and return their number."""
     number = 0
     while keys := list(rows.order_by("pk").values_list("pk", flat=True)[:_BATCH]):
         rows.model._default_manager.filter(pk__in=keys).delete()

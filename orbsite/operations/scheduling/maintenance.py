@@ -1,4 +1,4 @@
-"""Runs what is due, each due moment once, however many hosts ask; a clock that jumps removes nothing."""
+"""Maintenance: runs each due policy once, over any number of hosts. Nothing is removed after a jump of the clock."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from orbsite.stores import store_named
 COLUMNS = ("due", "run", "failed", "busy", "missed", "refused", "removed")
 KIND = "policies"
 OWN = "maintenance"
-"""The section about the clock and what is done once a day."""
+"""The section of the report about the clock and the daily tasks."""
 PATIENCE = 10.0
-"""Seconds for which a policy waits for another run over the same data to end."""
+"""The number of seconds for which a policy waits for another run over the same data."""
 _PAUSE = 0.2
 _State = RetentionPolicy.State
 
@@ -46,10 +46,11 @@ def maintain(
     trust_clock: bool = False,
     progress: Progress = silent,
 ) -> Report:
-    """Run the policies that are due, and once a day what is done once a day; tell what became of each.
+    """Run the due policies and, once a day, the daily tasks, and report each result.
 
-    With `only`, the policies of those domains. Where the clock has jumped, nothing is done but that; with `trust_clock`
-    it is believed. Runs and jobs whose workers died are failed first. A policy that fails keeps no other from running.
+    `only` limits the run to the policies of those domains. After a jump of the clock nothing is done but reporting it;
+    with `trust_clock`, the clock is trusted. Runs and jobs of dead workers are failed first. A policy that fails does
+    not stop the others.
     """
     report = Report(columns=COLUMNS, bad=("failed", "refused"))
     moment = now()
@@ -60,7 +61,7 @@ def maintain(
         return report
     if trust_clock:
         RetentionPolicy.objects.filter(claimed_by="", last_started__gt=moment).update(last_started=None, next_due=None)
-    _fail_the_dead(report, moment, stale_after)
+    _fail_stale_work(report, moment, stale_after)
     work = _Round(
         report,
         now=now,
@@ -76,13 +77,13 @@ def maintain(
             work.take(policy)
     moment = now()
     if status.day_is_new and not progress.is_stopping and look(moment).is_trusted:
-        _do_chores(_section(report, OWN), moment)
+        _run_daily_tasks(_section(report, OWN), moment)
     _index(report, now, only, progress)
     return report
 
 
-def _fail_the_dead(report: Report, moment: datetime, stale_after: timedelta) -> None:
-    """Fail the runs and jobs whose workers died."""
+def _fail_stale_work(report: Report, moment: datetime, stale_after: timedelta) -> None:
+    """Fail the runs and jobs of dead workers, and queue lost jobs again."""
     for policy in claims.recover(moment, stale_after):
         _fail(
             _section(report, policy.domain), policy, "its last run did not end: its worker died; the next one goes on"
@@ -94,22 +95,22 @@ def _fail_the_dead(report: Report, moment: datetime, stale_after: timedelta) -> 
 
 
 def _index(report: Report, now: Callable[[], datetime], only: Collection[str] | None, progress: Progress) -> None:
-    """Bring a part of the words by which records are searched into step; what fails is tried again the next time."""
+    """Update a part of the search index. After a failure, the next maintenance tries again."""
     if only is not None:
         return
     try:
         if changed := index_some(now, progress=progress):
             _section(report, OWN).facts["words_changed"] = changed
-    except Exception as problem:  # noqa: BLE001 -- policies have run, and are told of all the same
+    except Exception as problem:  # noqa: BLE001 -- the policies have run and have to be reported
         _section(report, OWN).count(KIND, "failed")
         _section(report, OWN).findings.append(error(ROOT, f"the search was not caught up: {told(problem)}"))
 
 
-def _do_chores(section: Section, moment: datetime) -> None:
-    """Do what is done once a day; what fails is tried again by the next maintenance."""
+def _run_daily_tasks(section: Section, moment: datetime) -> None:
+    """Run the daily tasks. After a failure, the next maintenance tries again."""
     try:
         section.facts |= chores(lambda: moment)
-    except Exception as problem:  # noqa: BLE001 -- it keeps no policy from running
+    except Exception as problem:  # noqa: BLE001 -- it must not stop a policy
         section.count(KIND, "failed")
         section.findings.append(error(ROOT, told(problem)))
     else:
@@ -121,7 +122,7 @@ class _Distrusted(OrbError):
 
 
 class _Round:
-    """What one worker does in one go."""
+    """One round of maintenance by one worker."""
 
     def __init__(
         self,
@@ -139,7 +140,7 @@ class _Round:
         self._trust_clock = trust_clock
 
     def take(self, policy: RetentionPolicy) -> None:
-        """Run a policy that is due, unless somebody else does."""
+        """Run a due policy, unless another worker runs it."""
         slot = claims.claim(policy, self._worker, self._now())
         if slot is None:
             return
@@ -155,7 +156,7 @@ class _Round:
             slot.put_back()
             section.count(KIND, "refused")
             section.findings.append(error(_path(policy), str(problem)))
-        except Exception as problem:  # noqa: BLE001 -- one policy keeps no other from running
+        except Exception as problem:  # noqa: BLE001 -- a policy must not stop the others
             self._failed(slot, section, told(problem))
         except BaseException as problem:
             had_it = self._failed(slot, section, f"it was stopped ({type(problem).__name__}); the next run goes on")
@@ -165,7 +166,7 @@ class _Round:
             self._done(slot, section, done)
 
     def _run(self, slot: Claim) -> Report:
-        """Retain, and wait meanwhile for whoever else writes there. Raises LockTimeout where that takes too long."""
+        """Apply the policy, and wait for other writers. Raises LockTimeout where the wait takes too long."""
         policy, deadline = slot.policy, time.monotonic() + self._patience
         rules, store = policy.policy, store_named(policy.store, policy.domain)
         with heartbeat(MonitoredProgress(self._progress), slot.beat, self._now, seconds=self._beat) as watched:
@@ -185,7 +186,7 @@ class _Round:
                 except LockTimeout:
                     if time.monotonic() > deadline or watched.is_stopping:
                         raise
-                    time.sleep(random.uniform(_PAUSE / 4, _PAUSE))  # noqa: S311 -- so that two do not keep in step
+                    time.sleep(random.uniform(_PAUSE / 4, _PAUSE))  # noqa: S311 -- keeps two workers out of step
 
     def _done(self, slot: Claim, section: Section, done: Report) -> None:
         if not slot.finish(_State.DONE, self._now(), result=brief(done)):
@@ -196,14 +197,14 @@ class _Round:
         section.count(KIND, "removed", sum(part.total("removed") for part in done.domains.values()))
 
     def _failed(self, slot: Claim, section: Section, message: str) -> bool:
-        """Note that it failed; return whether it was this worker's still, and nobody else's or nobody's by now."""
+        """Save the failure of a run. Return whether this worker still held the claim."""
         had_it = slot.finish(_State.FAILED, self._now(), error=message)
         _fail(section, slot.policy, message)
         return had_it
 
 
 def _refused(report: Report, now: datetime) -> set[int]:
-    """Report the policies that began their last run at a moment that is still to come, and return them."""
+    """Report the policies whose last run began in the future, and return their primary keys."""
     ahead = Q(last_started__gt=now + SKEW) | Q(Q(next_due=None) | Q(next_due__lte=now), last_started__gt=now)
     found = list(RetentionPolicy.objects.filter(ahead, enabled=True, claimed_by=""))
     for policy in found:

@@ -1,4 +1,4 @@
-"""Writes down once a day how much there is, so that growth shows, and for the dashboard, which counts little itself."""
+"""Saves statistics of each store once a day, for the growth charts and for the dashboard."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from orbsite.conf import app_settings
 from orbsite.models.statistics import Growth
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.statistics.overview import overview
-from orbsite.operations.statistics.stats import store_name
 from orbsite.storage.base.store import Store
 from orbsite.storage.errors import OrbError
 from orbsite.storage.records.domain import Domain, registered
@@ -23,9 +22,9 @@ logger = logging.getLogger(__name__)
 def note_growth(
     now: Callable[[], datetime], domains: Iterable[Domain] | None = None, progress: Progress = silent
 ) -> int:
-    """Write a row for each domain and store that is in use, and return how many; the last of a day counts.
+    """Save a row for each domain and each store in use, and return their number. The last one of a day counts.
 
-    A store that cannot be read is told in the log, and keeps no other from its row.
+    A store that cannot be read is logged, and the others get their rows.
     """
     moment = now()
     day = moment.astimezone(UTC).date()
@@ -35,9 +34,9 @@ def note_growth(
         try:
             found = overview(store, now)
         except OrbError as problem:
-            logger.warning("no growth was noted for %s in %s: %s", store.domain.name, store_name(store), problem)
+            logger.warning("no statistics were saved for %s in %s: %s", store.domain.name, store.name, problem)
             continue
-        which: dict[str, Any] = {"domain": store.domain.name, "store": store_name(store)}
+        which: dict[str, Any] = {"domain": store.domain.name, "store": store.name}
         Growth.objects.update_or_create(day=day, **which, defaults={**found, "noted_at": moment})
         Growth.objects.filter(day__lt=day, details__isnull=False, **which).update(details=None)
         noted += 1

@@ -1,4 +1,4 @@
-"""The room on the disk that holds the data directory."""
+"""The free space on the disk of the data directory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from orbsite.conf import app_settings
 
 
 def free_bytes() -> int:
-    """Return the room on the disk that the files are on, or will be."""
+    """Return the free bytes on the disk that the data directory is on, or will be on."""
     place: Path = app_settings.data_directory().absolute()
     while not place.exists():
         place = place.parent

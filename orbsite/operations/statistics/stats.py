@@ -1,4 +1,4 @@
-"""Counts what the stores hold: how much, since when, how it grows, and what was last done to it."""
+"""Statistics of stores: counts, sizes, first and last records, growth, and the last operations."""
 
 from __future__ import annotations
 
@@ -16,16 +16,14 @@ from orbsite.operations.report import Report
 from orbsite.storage.base.store import Store
 from orbsite.storage.encoding.timestamps import spell
 from orbsite.storage.file.last_runs import Facts
-from orbsite.storage.file.store import FileStore
 from orbsite.storage.records.domain import Domain
 from orbsite.storage.records.record import is_ordered_by_time
-from orbsite.storage.sql.store import SqlStore
 from orbsite.storage.statistics.counts import statistics_of
 
 logger = logging.getLogger(__name__)
 
 MOST = 20
-"""How many values of each tally are told."""
+"""The number of values that are listed of each tally."""
 DAYS = 14
 COMPACT = "compact"
 _LAST = {
@@ -36,7 +34,7 @@ _LAST = {
 
 
 def stats(stores: list[Store], *, now: Callable[[], datetime]) -> Report:
-    """Return, per domain, how many records, users and the like there are, their bytes, and their history."""
+    """Return, per domain, the counts of records, users and the like, the sizes in bytes, and the history."""
     report = Report()
     for store in stores:
         section = report.section(store.domain.name, ())
@@ -46,13 +44,13 @@ def stats(stores: list[Store], *, now: Callable[[], datetime]) -> Report:
 
 
 def measure(store: Store, now: Callable[[], datetime]) -> dict[str, Any]:
-    """Return all of it by name; of a store that is not in SQL, without what a database would have to tell."""
-    in_sql = isinstance(store, SqlStore)
-    return counts(store) | details(store, now) | (history(store) if in_sql else _history(store, {}, []))
+    """Return all statistics of a store by name. For a store outside SQL, the database is not queried."""
+    told = history(store) if store.database is not None else _history(store, {}, [])
+    return counts(store) | details(store, now) | told
 
 
 def counts(store: Store) -> dict[str, int]:
-    """Return the counts of one store by name, its size in bytes, and how many items are invalid."""
+    """Return the counts of a store by name, its size in bytes, and its number of invalid items."""
     domain = store.domain
     found = {name: store.count(kind, distinct) for name, (kind, distinct) in domain.facets.items()}
     found |= {kind.plural: store.count(kind) for kind in domain.kinds}
@@ -60,42 +58,37 @@ def counts(store: Store) -> dict[str, int]:
 
 
 def details(store: Store, now: Callable[[], datetime]) -> dict[str, Any]:
-    """Return what is oldest and newest, how many records each of the last days has, and the largest groups."""
-    told = statistics_of(store)
+    """Return the oldest and newest times, the number of records on each of the last days, and the largest groups."""
+    statistics = statistics_of(store)
     taken: dict[str, Any] = {}
     kind = store.domain.kinds[0]
     if is_ordered_by_time(kind):
-        span = told.span(kind)
+        span = statistics.span(kind)
         taken = {"oldest": span and spell(span[0]), "newest": span and spell(span[1])}
         today = now().astimezone(UTC).date()
-        days = told.per_day(kind, [today - timedelta(days=back) for back in range(DAYS)])
+        days = statistics.per_day(kind, [today - timedelta(days=back) for back in range(DAYS)])
         taken["per_day"] = {day.isoformat(): number for day, number in days.items()}
-    return taken | {name: dict(told.tally(*of, MOST)) for name, of in store.domain.tallies.items()}
+    return taken | {name: dict(statistics.tally(*of, MOST)) for name, of in store.domain.tallies.items()}
 
 
 def history(store: Store) -> dict[str, Any]:
-    """Return what the ledger and the files know: when what was last done, and how the store has grown."""
+    """Return the times of the last operations and the growth of a store, from the ledger and the files."""
     try:
         with transaction.atomic():
             return _history(store, _last_runs(store.domain), _growth(store))
     except DatabaseError as problem:
-        if isinstance(store, SqlStore):
+        if store.database is not None:
             raise
-        logger.warning("the ledger cannot be read, so that it is left out: %s", type(problem).__name__)
+        logger.warning("the ledger cannot be read and is left out: %s", type(problem).__name__)
         return _history(store, {}, [])
 
 
-def store_name(store: Store) -> str:
-    """Return what rows of growth call a store."""
-    return "sql" if isinstance(store, SqlStore) else "file" if isinstance(store, FileStore) else "memory"
-
-
 def _history(store: Store, last: dict[str, str], growth: list[dict[str, Any]]) -> dict[str, Any]:
-    noted = Facts(store.base).read().get(store.domain.name, {}) if isinstance(store, FileStore) else {}
-    told: dict[str, Any] = {name: last.get(name) for name in _LAST}
-    if isinstance(store, FileStore):  # runs of the ledger compact SQL
-        told["last_compaction"] = noted.get(COMPACT)
-    return told | {"growth": growth}
+    noted = {} if store.base is None else Facts(store.base).read().get(store.domain.name, {})
+    times: dict[str, Any] = {name: last.get(name) for name in _LAST}
+    if store.base is not None:  # runs in the ledger compact SQL only
+        times["last_compaction"] = noted.get(COMPACT)
+    return times | {"growth": growth}
 
 
 def _last_runs(domain: Domain) -> dict[str, str]:
@@ -109,12 +102,11 @@ def _last_runs(domain: Domain) -> dict[str, str]:
 
 
 def _growth(store: Store) -> list[dict[str, Any]]:
-    rows = Growth.objects.filter(domain=store.domain.name, store=store_name(store)).order_by("-day")[:DAYS]
+    rows = Growth.objects.filter(domain=store.domain.name, store=store.name).order_by("-day")[:DAYS]
     return [{"day": row.day.isoformat(), **row.counts, "size": row.size} for row in rows]
 
 
 def _invalid(store: Store) -> int:
-    """Return how many items are no records: of a file, or of SQL, with what a migration had to leave."""
-    if isinstance(store, SqlStore):
-        return Reject.objects.filter(domain=store.domain.name, settled_by=None).count() + store.refused()
-    return store.refused() if isinstance(store, FileStore) else 0
+    """Return the number of items of a file, or of rows and open rejects in SQL, that are not valid records."""
+    rejects = Reject.objects.filter(domain=store.domain.name, settled_by=None)
+    return store.refused() + (rejects.count() if store.database is not None else 0)

@@ -1,1 +1,1 @@
-"""Processes that do long work: their names and heartbeats."""
+"""Background processes: their names, heartbeats and queue."""

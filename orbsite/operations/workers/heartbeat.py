@@ -1,4 +1,4 @@
-"""The heart of work under way: it tells that its process lives, how far it is, and hears that it should stop."""
+"""The heartbeat of an operation: a thread saves signs of life and progress, and passes on requests to stop."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 from django.db import DatabaseError, InterfaceError, connection
+from typing_extensions import override
 
 from orbsite.operations.progress import Progress, Stopped
 from orbsite.operations.report import Report
@@ -19,53 +20,53 @@ logger = logging.getLogger(__name__)
 
 SECONDS = 1.0
 _REST = 0.11
-"""Whoever waits for SQLite sleeps for a tenth of a second before it looks again; others do not wait so."""
+"""The pause for other writers. A program that waits for SQLite sleeps for 0.1 seconds before it tries again."""
 
 
 class Beat(Protocol):
-    """Writes down that work goes on; called by a thread of its own."""
+    """Saves a heartbeat. A separate thread calls it."""
 
     def __call__(self, moment: datetime, watched: MonitoredProgress, /) -> bool:
-        """Return whether it should go on."""
+        """Return whether the operation should continue."""
 
 
 class MonitoredProgress(Progress):
-    """Counts what is done, and ends the operation where somebody wants it to.
+    """Counts the finished records, and ends the operation after a stop request.
 
-    An operation that looks at `is_stopping` itself is left to do so; any other ends at its next step.
+    An operation that checks `is_stopping` itself decides when to end; any other ends at its next step.
     """
 
     def __init__(self, under: Progress | None = None) -> None:
         self.done = 0
         self.expected: int | None = None
         self.report: Report | None = None
-        """What is being told so far."""
+        """The report in the making."""
         self.stepped: Callable[[], None] = lambda: None
-        """Called by the thread that works, after each step."""
+        """Called after each step, in the thread of the operation."""
         self._under, self._is_heeded, self._is_stopped = under or Progress(), False, False
 
     @property
     def is_stopping(self) -> bool:  # type: ignore[override]
-        """Whether somebody wants the operation to end."""
+        """Whether a stop was requested."""
         return self._is_stopped or self._under.is_stopping
 
     def stop(self) -> None:
-        """Want it to end."""
+        """Request the end of the operation."""
         self._is_stopped = True
 
+    @override
     def expect(self, records: int) -> None:
-        """Take note that about so many records are still to come."""
         self.expected = self.done + records
         self._under.expect(records)
 
+    @override
     def tells_of(self, report: Report) -> None:
-        """Take note of the report that is being made; one that is a part of another counts for itself."""
         self.report = report
         self._under.tells_of(report)
 
     @contextlib.contextmanager
+    @override
     def heeded(self) -> Iterator[None]:
-        """Let a wish to stop show in `is_stopping` alone."""
         self._is_heeded = True
         try:
             with self._under.heeded():
@@ -74,60 +75,59 @@ class MonitoredProgress(Progress):
             self._is_heeded = False
 
     def __call__(self, records: int) -> None:
-        """Take note that so many more records are done. Raises Stopped where the operation should end."""
+        """Count `records` more records as done. Raises Stopped where the operation is to end."""
         self.done += records
         self._under(records)
         self.stepped()
         if self.is_stopping and not self._is_heeded:
-            raise Stopped("it was told to stop; what was done so far is kept")
+            raise Stopped("it was stopped on request; the work done so far is kept")
 
 
 @contextlib.contextmanager
 def heartbeat(
     watched: MonitoredProgress, beat: Beat, now: Callable[[], datetime], *, seconds: float = SECONDS
 ) -> Iterator[MonitoredProgress]:
-    """Have a thread with a connection of its own tell of an operation every so often, whatever it is busy with.
+    """Run a thread, with its own connection, that saves heartbeats while an operation works.
 
-    A database that is locked or out of reach for a while is asked again at the next beat. Where one transaction follows
-    the other so fast that the thread finds no room, the operation itself tells between two of them, and leaves room
-    then for whoever else waits.
+    After an error of the database, the next heartbeat tries again. If transactions follow each other so fast that the
+    thread cannot write, the operation saves the heartbeat between two of them, and then pauses for other writers.
     """
-    over, heart = threading.Event(), _HeartbeatThread(watched, beat, now)
+    ended, sender = threading.Event(), _HeartbeatThread(watched, beat, now)
 
     def run() -> None:
         try:
-            while not over.wait(seconds):
-                if not heart.beats():
-                    connection.close()  # one that was lost is no use to the next
+            while not ended.wait(seconds):
+                if not sender.beats():
+                    connection.close()  # the next heartbeat needs a new connection
         finally:
             connection.close()
 
     def stepped() -> None:
-        if not connection.in_atomic_block and heart.is_still_for(2 * seconds):
-            heart.beats()
+        if not connection.in_atomic_block and sender.is_still_for(2 * seconds):
+            sender.beats()
             if connection.vendor == "sqlite":
                 time.sleep(_REST)
 
     watched.stepped = stepped
-    thread = threading.Thread(target=run, name="heart", daemon=True)
+    thread = threading.Thread(target=run, name="heartbeat", daemon=True)
     thread.start()
     try:
         yield watched
     finally:
         watched.stepped = lambda: None
-        over.set()
+        ended.set()
         thread.join()
 
 
 class _HeartbeatThread:
-    """What beats, whichever thread has it beat."""
+    """Saves heartbeats, for the thread and for the operation itself."""
 
     def __init__(self, watched: MonitoredProgress, beat: Beat, now: Callable[[], datetime]) -> None:
         self._watched, self._beat, self._now = watched, beat, now
         self._last = time.monotonic()
 
     def beats(self) -> bool:
-        """Beat once, and return whether that was written."""
+        """Save a heartbeat, and return whether that succeeded."""
         try:
             if not self._beat(self._now(), self._watched):
                 self._watched.stop()
@@ -138,5 +138,5 @@ class _HeartbeatThread:
         return True
 
     def is_still_for(self, seconds: float) -> bool:
-        """Tell whether it has not beaten for so long."""
+        """Tell whether the last heartbeat is older than that many seconds."""
         return time.monotonic() - self._last >= seconds

@@ -1,7 +1,8 @@
-"""Hands queued jobs over to the workers, through Django's Tasks framework.
+"""Enqueues jobs for the workers with Django's Tasks framework.
 
-Where the queue is a table of the same database, a job and its task are committed together. Any other queue is told once
-the job is committed; where the process dies in between, or the queue is out of reach, maintenance tells it later.
+Where the queue is a table of the same database, a job and its task are committed together. Any other queue gets the
+task after the job is committed. If the process dies in between, or the queue cannot be reached, maintenance enqueues
+the job later.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _READY = "READY"
 
 
 def hand_over(job: Job, now: Callable[[], datetime]) -> None:
-    """Have the workers run a job, at the latest when the transaction is committed."""
+    """Enqueue a job for the workers, at the latest when the transaction is committed."""
     if _is_in_our_database():
         _enqueue(job.pk, now)
     else:
@@ -34,7 +35,7 @@ def hand_over(job: Job, now: Callable[[], datetime]) -> None:
 
 
 def hand_over_lost_jobs(now: Callable[[], datetime], older_than: timedelta) -> int:
-    """Hand over the jobs that wait although no queue has them, and return how many there were."""
+    """Enqueue the waiting jobs that no queue has, and return their number."""
     waiting = Job.objects.filter(state=Job.State.QUEUED, created_at__lt=now() - older_than)
     lost = [job for job in waiting.only("pk", "enqueued_at") if _is_lost(job)]
     return sum(_enqueue_or_leave(job.pk, now) for job in lost)
@@ -46,17 +47,17 @@ def _enqueue(number: int, now: Callable[[], datetime]) -> None:
 
 
 def _enqueue_or_leave(number: int, now: Callable[[], datetime]) -> bool:
-    """Enqueue a job whose row is committed: where that fails, the row stays, and maintenance tries again."""
+    """Enqueue a committed job, and return whether that succeeded. Otherwise maintenance tries again."""
     try:
         _enqueue(number, now)
     except Exception as problem:  # noqa: BLE001 -- any queue may be in use, with errors of its own
-        logger.error("the queue did not take job %s (%s); maintenance tries again", number, type(problem).__name__)  # noqa: TRY400 -- a traceback may hold texts
+        logger.error("job %s could not be enqueued (%s); maintenance tries again", number, type(problem).__name__)  # noqa: TRY400 -- a traceback may hold texts
         return False
     return True
 
 
 def _is_lost(job: Job) -> bool:
-    """Tell whether no queue has a job: none took it, or a worker died with its task before the job was begun."""
+    """Tell whether no queue has a job, because none took it or a worker died before the job began."""
     if not _is_in_our_database():
         return job.enqueued_at is None
     arguments = {"args": [job.pk], "kwargs": {}}
@@ -64,7 +65,7 @@ def _is_lost(job: Job) -> bool:
 
 
 def _is_in_our_database() -> bool:
-    """Tell whether tasks are rows of the database that jobs are in."""
+    """Tell whether tasks are stored in the database that holds the jobs."""
     if not apps.is_installed("django_tasks_db"):
         return False
     backend = import_string("django_tasks_db.DatabaseBackend")

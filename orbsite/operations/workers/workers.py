@@ -1,4 +1,4 @@
-"""What everything that works on its own has in common: a name, the end of patience with the dead, and what it tells."""
+"""Functions for all background work: worker names, stored reports and errors, and dead workers."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from orbsite.operations.report import Report
 from orbsite.storage.errors import OrbError
 
 STALE_AFTER = timedelta(minutes=5)
-"""How long a worker that gives no sign of life is waited for: longer than any transaction of SQLite's should take."""
+"""How long a worker may go without a heartbeat: longer than any transaction of SQLite should take."""
 
 
 def a_name() -> str:
-    """Return a name for a worker that no other has."""
+    """Return a unique name for a worker."""
     return f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
 def brief(report: Report, most: int = 100) -> dict[str, Any]:
-    """Return a report as a row keeps it: of many findings, the first."""
+    """Return a report for storage in a row, with only its first `most` findings."""
     made = report.as_json()
     findings = made["findings"]
     more = {"more_findings": len(findings) - most} if len(findings) > most else {}
@@ -32,9 +32,9 @@ def brief(report: Report, most: int = 100) -> dict[str, Any]:
 
 
 def so_far(report: Report | None, most: int = 20) -> dict[str, Any] | None:
-    """Return what a report that is still being made says: its counts, and of its findings the last few.
+    """Return the counts of a report in the making, and its last `most` findings.
 
-    Another thread may be writing it.
+    Another thread may be writing the report.
     """
     if report is None:
         return None
@@ -53,7 +53,7 @@ def so_far(report: Report | None, most: int = 20) -> dict[str, Any] | None:
 
 
 def told(problem: Exception) -> str:
-    """Return what may be told of an error: our own message; of one that nobody expected, its kind and place alone."""
+    """Return the text of an error for users: our own message, or only the type and place of an unexpected error."""
     if isinstance(problem, OrbError):
         return str(problem)
     where = traceback.extract_tb(problem.__traceback__)[-1]
@@ -62,10 +62,10 @@ def told(problem: Exception) -> str:
 
 
 def fail_stale_jobs(now: datetime, stale_after: timedelta) -> int:
-    """Fail the jobs whose workers give no sign of life any more, and return how many there were."""
+    """Fail the jobs whose workers have stopped sending heartbeats, and return their number."""
     number = 0
     for job in Job.objects.filter(state=Job.State.RUNNING, heartbeat__lt=now - stale_after):
         same = Job.objects.filter(pk=job.pk, state=Job.State.RUNNING, heartbeat=job.heartbeat)
-        error = f"its worker {job.worker} has given no sign of life since {job.heartbeat}; start it again"
+        error = f"its worker {job.worker} has sent no heartbeat since {job.heartbeat}; start it again"
         number += same.update(state=Job.State.FAILED, finished_at=now, error=error)
     return number

@@ -1,1 +1,1 @@
-"""Django's SQLite, with files that are private from the start."""
+"""A SQLite database backend whose files are private to their owner."""

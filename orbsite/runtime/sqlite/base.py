@@ -1,8 +1,8 @@
-"""The connection that Django opens where a database's ENGINE is orbsite.runtime.sqlite.
+"""The database backend for `ENGINE = "orbsite.runtime.sqlite"`.
 
-A file that was removed under a running server would come back empty, and take what is saved from then on. So a process
-that has had the database open never creates it again, and where the settings of the database say
-`"CREATES_FILE": False`, no connection creates it at all: `manage.py migrate` does, and a restore, by `create_file`.
+If a database file is removed under a running server, SQLite would create an empty one and save new data there. To
+prevent this, a process that has opened the database never creates it again. With `"CREATES_FILE": False` in the
+database settings, no connection creates the file: only `manage.py migrate` and a restore do, by `create_file`.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from orbsite.runtime.sqlite.text import lenient_text, prepare
 
 _creating = threading.Lock()
 _known: set[str] = set()
-"""The files that this process has had open."""
+"""The paths of the files that this process has opened."""
 
 
 def _moment(data: bytes) -> Any:
-    """Return the instant that a column declared as one holds, or its text where it holds none."""
+    """Return the timestamp in a timestamp column, or the text of a cell that has none."""
     text = lenient_text(data)
     try:
         return parse_datetime(text) or text
@@ -43,10 +43,10 @@ for _declared in ("datetime", "timestamp"):
 
 
 class DatabaseOperations(DjangosOperations):
-    """Django's own, but a cell that holds no instant is returned as it is: one bad cell hides no other row."""
+    """Django's operations, but an invalid timestamp is returned as stored, so that it does not hide other rows."""
 
     def convert_datetimefield_value(self, value: Any, expression: Any, connection: Any) -> Any:
-        """Return an instant, or what else the cell holds."""
+        """Return a timestamp, or the stored value if it is not a valid one."""
         if isinstance(value, str):
             value = _moment(value.encode("utf-8", "surrogateescape"))
         if isinstance(value, str | bytes | int | float):
@@ -55,14 +55,14 @@ class DatabaseOperations(DjangosOperations):
 
 
 class DatabaseFeatures(DjangosFeatures):
-    """Django's own, but whether SQLite has JSON functions is asked of SQLite, and needs no database of ours.
+    """Django's features, but the check for JSON functions uses an in-memory database.
 
-    Django 6.1 asks that in every system check, also where there is no database yet.
+    Django 6.1 makes this check in every system check, even if the database file does not exist yet.
     """
 
     @cached_property
     def supports_json_field(self) -> bool:  # type: ignore[override]  # the stubs call it a variable
-        """Whether SQLite has JSON functions."""
+        """Whether this SQLite library has JSON functions."""
         with contextlib.closing(sqlite3.connect(":memory:")) as connection:
             try:
                 connection.execute("SELECT JSON('{}')")
@@ -72,13 +72,12 @@ class DatabaseFeatures(DjangosFeatures):
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """Django's own, but it opens only a file that is there, or that is new and private.
+    """Django's connection, but it opens only an existing file, or creates one that is private to its owner.
 
-    Text that is no UTF-8 is returned with lone surrogates, where Django's would raise an error that shows the text.
+    Invalid UTF-8 is returned with lone surrogates; Django's connection would raise an error that shows the text.
 
-    What SQLite puts beside the file has the file's mode, and what is removed is overwritten with zeros. A connection
-    that is kept from request to request is left once its file is not the one under that name any more, as after a
-    restore: nobody would ever read what it writes.
+    Files that SQLite creates beside the database have its mode. Deleted data is overwritten with zeros. A persistent
+    connection is closed if another file has the database's name, as after a restore, because its writes would be lost.
     """
 
     features_class = DatabaseFeatures
@@ -86,14 +85,14 @@ class DatabaseWrapper(base.DatabaseWrapper):
     _file: tuple[int, int] | None = None
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        """Connect. Raises DatabaseMissing where there is no file."""
+        """Connect to the database. Raises DatabaseMissing if its file does not exist."""
         path = str(conn_params["database"])
         if self.is_in_memory_db() or path.startswith("file:"):
             connection = super().get_new_connection(conn_params)
             prepare(connection)
             return connection
         if self.settings_dict.get("CREATES_FILE", True) and path not in _known:
-            with contextlib.suppress(OSError):  # SQLite tells what is wrong with its place
+            with contextlib.suppress(OSError):  # SQLite reports the error when it opens the file
                 self.create_file()
         address = f"file:{quote(os.fsencode(path))}?mode=rw"
         try:
@@ -102,33 +101,33 @@ class DatabaseWrapper(base.DatabaseWrapper):
             if not _is_missing(path):
                 raise
             raise DatabaseMissing(
-                f"there is no database at {path}; run: manage.py migrate, which makes an empty one, or "
-                "manage.py restore_orb_backup DIR --apply, which brings a backup back"
+                f"the database {path} does not exist; run: manage.py migrate, which creates an empty one, or "
+                "manage.py restore_orb_backup DIR --apply, which restores a backup"
             ) from problem
         self._file = _identity(path)
         _known.add(path)
         prepare(connection)
-        connection.execute("PRAGMA secure_delete = ON")  # what is removed is overwritten, in the file too
+        connection.execute("PRAGMA secure_delete = ON")  # deleted data must not remain in the file
         return connection
 
     def is_usable(self) -> bool:
-        """Tell whether the file that is open is the one under its name."""
+        """Tell whether the open file is still the one under the database's name."""
         if self._file is None:
             return bool(super().is_usable())
         return _identity(str(self.settings_dict["NAME"])) == self._file
 
     def create_file(self) -> None:
-        """Make the file, empty and private whatever the umask is, where there is none. Raises OSError."""
+        """Create an empty database file with mode 600 if it does not exist. Raises OSError."""
         path = str(self.settings_dict["NAME"])
         if self.is_in_memory_db() or path.startswith("file:") or Path(path).exists():
             return
-        # One at a time: to close a file drops all locks of this process on it, those of a faster thread too.
+        # The lock is needed because closing a file drops all locks of this process on it, also those of other threads.
         with _creating, contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def _is_missing(path: str) -> bool:
-    """Tell whether its directory is there without it; where the directory is closed to this user, that is unknown."""
+    """Tell whether the file is missing in an existing directory. False if the directory is not accessible."""
     try:
         Path(path).stat()
     except FileNotFoundError:
@@ -141,6 +140,6 @@ def _is_missing(path: str) -> bool:
 def _identity(path: str) -> tuple[int, int] | None:
     try:
         status = Path(path).stat()
-    except OSError:  # it is gone
+    except OSError:  # the file does not exist
         return None
     return status.st_dev, status.st_ino

@@ -1,4 +1,4 @@
-"""What the connection raises that Django's own does not."""
+"""Errors of the SQLite backend that Django does not have."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from django.db import OperationalError
 
 
 class DatabaseMissing(OperationalError):
-    """The file of the database is not there; no connection creates it."""
+    """The database file does not exist, and connections do not create it."""

@@ -1,4 +1,4 @@
-"""Text as SQLite holds it: any bytes, for SQLite does not check them."""
+"""Reads text columns that contain invalid UTF-8, which SQLite does not check."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import Any
 
 
 def lenient_text(data: bytes) -> str:
-    """Return text; bytes that are no UTF-8 become lone surrogates, which readers refuse and `str.encode` gives back."""
+    """Decode a text column. Invalid UTF-8 becomes lone surrogates, which readers refuse and `str.encode` restores."""
     return data.decode("utf-8", "surrogateescape")
 
 
 IS_UTF8 = "orb_is_utf8"
-"""The function of SQL that tells whether a BLOB is UTF-8, on connections that are prepared."""
+"""The SQL function that tells whether a BLOB is valid UTF-8, on connections that `prepare` has set up."""
 
 
 def prepare(connection: Any) -> None:
-    """Let a connection of sqlite3 return text of any bytes, and ask which is UTF-8."""
+    """Set up a sqlite3 connection to return text with invalid UTF-8, and register the function IS_UTF8."""
     connection.text_factory = lenient_text
     connection.create_function(IS_UTF8, 1, _is_utf8, deterministic=True)
 

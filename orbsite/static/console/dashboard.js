@@ -1,4 +1,4 @@
-// Draws the plots of the dashboard. The numbers are in the page; without this script the tables tell them.
+// Draws the charts of the dashboard from the data in the page. Without this script, the tables show the same data.
 "use strict";
 
 (() => {
@@ -14,7 +14,7 @@
     return (name) => styles.getPropertyValue(name).trim();
   }
 
-  // Stripes, so that what goes or went wrong is told by more than its colour.
+  // Stripes mark warnings, so that colour is not their only sign.
   function striped(colour, ground) {
     const tile = document.createElement("canvas");
     tile.width = tile.height = 8;
@@ -75,7 +75,7 @@
     const all = chart.series.flatMap((one) => one.values).filter((value) => value > 0);
     const isLogarithmic = chart.unit === "seconds" && Math.max(...all) > 50 * Math.min(...all);
     const isDated = /^\d{4}-\d\d-\d\d$/.test(chart.labels[0] || "");
-    // Round numbers of bytes are powers of two; on a logarithmic axis, those of ten are enough.
+    // Ticks for bytes are powers of two; a logarithmic axis only shows powers of ten.
     const step = chart.unit === "bytes" && all.length ? 2 ** Math.ceil(Math.log2(Math.max(...all) / 5)) : undefined;
     const isShown = (value) => !isLogarithmic || Number.isInteger(Math.round(Math.log10(value) * 1e6) / 1e6);
     const names = {

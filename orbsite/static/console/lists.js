@@ -1,4 +1,4 @@
-// Rows of a list: buttons that move, remove and add them. Without this script, the numbers and boxes in the rows do it.
+// Adds buttons that move, remove and add the rows of a list. Without this script, number inputs and checkboxes do this.
 "use strict";
 
 for (const list of document.querySelectorAll("[data-orb-list]")) {
@@ -36,7 +36,7 @@ function enhance(list, rows) {
     rows.append(row);
     number();
     row.querySelector('input[type="text"], textarea').focus();
-    status.textContent = `A row was added at place ${rows.children.length}.`;
+    status.textContent = `A row was added at position ${rows.children.length}.`;
   }
 
   function addButtons(row) {
@@ -57,7 +57,7 @@ function enhance(list, rows) {
     button("Remove", (made) => {
       box.checked = !box.checked;
       show(made);
-      status.textContent = box.checked ? "The row goes when you save." : "The row stays.";
+      status.textContent = box.checked ? "The row will be removed when you save." : "The row will be kept.";
     });
     show(places.lastElementChild);
 
@@ -73,7 +73,7 @@ function enhance(list, rows) {
     rows.insertBefore(row, before);
     number();
     made.focus();
-    status.textContent = `The row is at place ${[...rows.children].indexOf(made.closest(".orb-row")) + 1} now.`;
+    status.textContent = `The row is now at position ${[...rows.children].indexOf(made.closest(".orb-row")) + 1}.`;
   }
 
   function number() {

@@ -1,4 +1,4 @@
-// Follows a job: asks for its state every second, less often where nobody answers, and loads the page anew at its end.
+// Polls the state of a job every second, less often after errors, and reloads the page when the job has ended.
 "use strict";
 
 (() => {
@@ -7,7 +7,7 @@
   const job = document.getElementById("job");
   const part = (name) => document.getElementById(`job-${name}`);
   let pause = SECOND;
-  let lastSaid = part("said").textContent;
+  let lastMessage = part("message").textContent;
   let lastTenth = null;
 
   const element = (name, text, scope) => {
@@ -19,15 +19,15 @@
     return made;
   };
 
-  // What a screen reader is told: a new sentence, or another tenth.
+  // Updates the text only for a new sentence or another tenth, because a screen reader reads each update aloud.
   const say = (sentence, percent) => {
     const tenth = percent === null ? null : Math.floor(percent / 10);
-    if (sentence === lastSaid && tenth === lastTenth) {
+    if (sentence === lastMessage && tenth === lastTenth) {
       return;
     }
-    const withPercent = tenth === null ? sentence : `${sentence} ${tenth * 10} % and more are done.`;
-    part("said").textContent = withPercent;
-    [lastSaid, lastTenth] = [sentence, tenth];
+    const withPercent = tenth === null ? sentence : `${sentence} At least ${tenth * 10} % is done.`;
+    part("message").textContent = withPercent;
+    [lastMessage, lastTenth] = [sentence, tenth];
   };
 
   const showBar = (state) => {
@@ -58,16 +58,16 @@
     if (part("rows")) {
       showCounts(state.columns, state.rows);
       part("found").textContent = String(state.found);
-      const told = (one) => element("li", `${one.severity}: ${one.domain} ${one.path}: ${one.message}`);
-      part("findings").replaceChildren(...state.findings.map(told));
+      const item = (finding) => element("li", `${finding.severity}: ${finding.domain} ${finding.path}: ${finding.message}`);
+      part("findings").replaceChildren(...state.findings.map(item));
     }
   };
 
-  const ask = async () => {
+  const poll = async () => {
     try {
       const answer = await fetch(job.dataset.state, { headers: { Accept: "application/json" }, redirect: "manual" });
       if (answer.type === "opaqueredirect" || answer.status === 404) {
-        window.location.reload(); // signed out, or not to be seen any more: the page itself says so
+        window.location.reload(); // signed out or no longer permitted: the reloaded page shows the reason
         return;
       }
       if (!answer.ok) {
@@ -82,10 +82,10 @@
       pause = SECOND;
     } catch {
       pause = Math.min(pause * 2, LONGEST);
-      say(`The server does not answer. Asking again in ${pause / SECOND} seconds; the work goes on.`, null);
+      say(`The server does not respond. Trying again in ${pause / SECOND} seconds. The job continues.`, null);
     }
-    window.setTimeout(ask, pause);
+    window.setTimeout(poll, pause);
   };
 
-  window.setTimeout(ask, pause);
+  window.setTimeout(poll, pause);
 })();

@@ -1,1 +1,1 @@
-"""The contract of every store, and what it is made of. Imports records and what is below."""
+"""The contract that every store implements, with its queries and preconditions. Imports records and what is below."""

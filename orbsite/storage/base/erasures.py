@@ -1,7 +1,7 @@
-"""The erasure list: whose data was erased, and when. It holds salted hashes, and no id.
+"""The erasure list: the users whose data was erased, and when. It holds salted hashes and no user ids.
 
-`.orb/erasures` under the data directory has one line for each erasure, with a checksum of itself as in a journal; the
-database has the same list in a table. The list has a moment and bans nobody: what a user saves later is new.
+`.orb/erasures` under the data directory has one line for each erasure, with a checksum of that line as in a journal;
+the database has the same list in a table. An erasure covers data up to its time. Data that a user saves later is new.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import msgspec
 from orbsite.storage.records.record import Record
 
 ERASED = "its user was erased since"
-"""Why what was removed does not come back."""
+"""The reason that is reported when a removed record is not restored."""
 _SALT_BYTES = 32
 
 
 class Erasure(msgspec.Struct, frozen=True, order=True):
-    """One erasure: the moment, and the HMAC-SHA256 of the user's id under a random salt, both in hex."""
+    """One erasure: its time, and the HMAC-SHA256 of the user's id under a random salt, both in hex."""
 
     at: datetime
     salt: str
@@ -40,7 +40,7 @@ def digest_of(user: str, salt: str) -> str:
 
 
 def moment_in(record: Record) -> datetime | None:
-    """Return the time that a record carries itself: of its version, or when it was made; None where it carries none."""
+    """Return the time in a record's own fields: of its version, or of its creation; None if it has no such field."""
     for name in (record.version_field, record.time_field, "updated_at"):
         moment = getattr(record, name, None) if name else None
         if isinstance(moment, datetime):
@@ -49,35 +49,35 @@ def moment_in(record: Record) -> datetime | None:
 
 
 class ErasureList:
-    """Some erasures, asked by the id of a user; false where there are none."""
+    """A set of erasures that is looked up by user id. An empty list is false."""
 
     def __init__(self, erasures: Iterable[Erasure] = ()) -> None:
         self.erasures = frozenset(erasures)
         self._moments: dict[str, dict[str, datetime]] = {}
         self._known: dict[str, datetime | None] = {}
-        for one in sorted(self.erasures):
-            self._moments.setdefault(one.salt, {})[one.digest] = one.at
+        for erasure in sorted(self.erasures):
+            self._moments.setdefault(erasure.salt, {})[erasure.digest] = erasure.at
 
     def __bool__(self) -> bool:
         return bool(self.erasures)
 
     def moment(self, user: str | None) -> datetime | None:
-        """Return when a user was erased last; None where never. Each id is hashed once."""
+        """Return the time of a user's last erasure, None if the user was never erased. Each id is hashed once."""
         if not self.erasures or not user:
             return None
         if user not in self._known:
-            found = (moments.get(digest_of(user, salt)) for salt, moments in self._moments.items())
-            self._known[user] = max((one for one in found if one is not None), default=None)
+            moments = (by_digest.get(digest_of(user, salt)) for salt, by_digest in self._moments.items())
+            self._known[user] = max((moment for moment in moments if moment is not None), default=None)
         return self._known[user]
 
     def covers(self, record: Record, *, is_dated: Callable[[str], bool] = lambda _: False) -> datetime | None:
-        """Return when the data that a record holds was erased, None where the record is new, or never was erased.
+        """Return the time of the erasure that covers a record, None if no erasure covers it.
 
-        A record without a time of its own is new where `is_dated` tells that its user has newer records beside it.
+        A record without a time of its own counts as new if `is_dated` says that its user has newer records beside it.
         """
         moment = self.moment(record.user_id)
         if moment is None:
             return None
-        told = moment_in(record)
-        is_new = is_dated(record.owner) if told is None else told > moment
+        record_time = moment_in(record)
+        is_new = is_dated(record.owner) if record_time is None else record_time > moment
         return None if is_new else moment

@@ -1,4 +1,4 @@
-"""What `find` looks for, with one meaning for every store."""
+"""The query that `find` takes. It has the same meaning in every store."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ _order = attrgetter("order")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """Conditions, all of which must hold, and how much of what holds is wanted."""
+    """Conditions that a record must all meet, the order of the results, and limits on how many are returned."""
 
     where: Mapping[str, str] = field(default_factory=dict)
-    """Fields and the text that each must equal, code point by code point."""
+    """Field names and the text that each field must equal, code point by code point."""
     since: datetime | None = None
     until: datetime | None = None
-    """Instants: `since` is within, `until` is not."""
+    """The time range: `since` is included, `until` is excluded."""
     tag: str | None = None
     text: str | None = None
-    """A part of any of the texts, case folded."""
+    """A part of one of the record's texts; case is folded."""
     after: tuple[Any, ...] | None = None
-    """Keyset cursor: the `order` of the last record seen."""
+    """The keyset cursor: the `order` of the last record of the previous page."""
     limit: int | None = None
     max_bytes: int | None = None
-    """Where what is found takes more memory than this, it ends with the record that exceeds it, the first one aside."""
+    """The results end with the record that exceeds this many bytes of memory, but never with the first record."""
     oldest_first: bool = False
 
     def check(self, kind: type[Record]) -> None:
-        """Raise ValueError for conditions that records of this kind cannot answer."""
+        """Raise ValueError for conditions that do not apply to records of this kind."""
         allowed = {*kind.key_fields, *kind.stored_fields, "user_id"}
         if unknown := sorted(set(self.where) - allowed):
             raise ValueError(f"{kind.plural} are found by {', '.join(sorted(allowed))}, not by {', '.join(unknown)}")
@@ -56,29 +56,29 @@ class Query:
                 raise ValueError(f"{kind.plural} cannot be found by {name}")
 
     def matches(self, record: Record) -> bool:
-        """Tell whether every condition holds, the cursor and the limit aside."""
+        """Tell whether a record meets every condition; cursor and limit are not considered."""
         for name, wanted in self.where.items():
             if getattr(record, name) != wanted:
                 return False
         return self.matches_time(record) and self.matches_content(record)
 
     def matches_content(self, record: Record) -> bool:
-        """Tell whether tag and text hold: the conditions that SQL leaves to us."""
+        """Tell whether a record meets the conditions on tag and text, which are not evaluated in SQL."""
         if self.tag is not None and self.tag not in tags_of(record):
             return False
         return self.text is None or any(self.text.casefold() in part.casefold() for part in _texts(record))
 
     def select(self, kind: type[R], ordered: Sequence[R]) -> list[R]:
-        """Return the records that match, from the cursor on, up to the limit; looks at no more of them than it must.
+        """Return the records that match, from the cursor on, up to the limits; stops reading when a limit is reached.
 
-        `ordered` is in ascending order.
+        `ordered` must be in ascending order.
         """
         span = self._span(kind, ordered)
         matching = (ordered[index] for index in (span if self.oldest_first else reversed(span)))
-        return list(self.cut(one for one in matching if self.matches(one)))
+        return list(self.cut(record for record in matching if self.matches(record)))
 
     def cut(self, found: Iterable[R]) -> Iterator[R]:
-        """Yield as much of what was found as is wanted, and look at no more of it."""
+        """Yield the first records of `found`, up to `limit` and `max_bytes`, and read no further."""
         total = 0
         for number, record in enumerate(
             islice(found, min(sys.maxsize if self.limit is None else self.limit, sys.maxsize))
@@ -90,7 +90,7 @@ class Query:
                     return
 
     def _span(self, kind: type[Record], ordered: Sequence[Record]) -> range:
-        """Return where in `ordered` the cursor and the time leave something to look for."""
+        """Return the range of indexes in `ordered` that the cursor and the time range allow."""
         first, last = 0, len(ordered)
         if self.after is not None and self.oldest_first:
             first = bisect_right(ordered, self.after, key=_order)
@@ -103,7 +103,7 @@ class Query:
         return range(first, last)
 
     def matches_time(self, record: Record) -> bool:
-        """Tell whether the record's instant is within since and until."""
+        """Tell whether the record's time is within since and until."""
         if self.since is None and self.until is None:
             return True
         moment = getattr(record, record.time_field or "")
@@ -121,7 +121,7 @@ def _texts(record: Record) -> Iterable[str]:
 
 
 def memory_size(value: Any) -> int:
-    """Return about how many bytes of memory a record, or a part of one, takes."""
+    """Return about how many bytes of memory a record, or a part of a record, takes."""
     if isinstance(value, str):
         return sys.getsizeof(value)
     if isinstance(value, Value):

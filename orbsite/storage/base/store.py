@@ -1,13 +1,13 @@
-"""The contract of every store: verbs over records, and what each of them promises.
+"""The contract of every store: methods that read and write records, and the promises of each method.
 
-The contract suite proves these promises over memory, files and SQL alike. For all verbs:
+The contract suite tests these promises for the memory, file and SQL stores alike. For all methods:
 
-- What is wrong with a record is told before anything is written (InvalidRecord).
-- A record's owner, its `user_id`, never changes: where the key has the user in it, another user's record of the same id
-  is another record; where the key leaves the user out, the key is taken (OwnerConflict).
-- An item in the store that does not decode is never returned, replaced or removed (RecordUnreadable where it is in
-  the way). A read goes on past it, and appends to `findings` an `Unreadable` that names its key and never its text;
-  where a caller gives no list, one warning per read is logged.
+- An invalid record is refused before anything is written (InvalidRecord).
+- The owner of a record, its `user_id`, never changes. If the key includes the user, a record of another user with the
+  same id is another record. If the key does not include the user, the key is taken (OwnerConflict).
+- An item in the store that does not decode is never returned, replaced or removed (RecordUnreadable if a write would
+  replace it). A read continues after it, and appends to `findings` an `Unreadable` that has its key and none of its
+  text. If the caller passes no list, each read logs one warning.
 - Reading never writes. A write that has returned survives a crash of the process.
 """
 
@@ -19,7 +19,8 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, TypeAlias
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeAlias
 
 from orbsite.storage.base.query import Query
 from orbsite.storage.findings import Finding, Unreadable
@@ -31,10 +32,31 @@ from orbsite.storage.records.record import Key, R, Record
 
 
 class Store(ABC):
-    """Keeps the records of one domain."""
+    """The abstract base class of the stores, each of which keeps the records of one domain."""
+
+    name: ClassVar[str]
+    """The name of this kind of store in reports, figures and policies."""
 
     def __init__(self, domain: Domain) -> None:
         self.domain = domain
+
+    @property
+    def database(self) -> str | None:
+        """The alias of the database that holds the records, or None."""
+        return None
+
+    @property
+    def base(self) -> Path | None:
+        """The data directory that holds the records, or None."""
+        return None
+
+    def journal_size(self) -> int | None:
+        """Return the bytes of the journal, or None where the store has none."""
+        return None
+
+    def refused(self) -> int:
+        """Return how many items do not decode. This may read everything."""
+        return 0
 
     @abstractmethod
     def fetch(
@@ -45,7 +67,10 @@ class Store(ABC):
         user_id: str | None = None,
         findings: list[Finding] | None = None,
     ) -> dict[Key, R]:
-        """Return the records with these keys; missing ones, and other users' where a user is given, are absent."""
+        """Return the records with these keys, by key.
+
+        Keys without a record are absent, and with `user_id` the records of other users are too.
+        """
 
     def find(
         self,
@@ -62,13 +87,14 @@ class Store(ABC):
         oldest_first: bool = False,
         findings: list[Finding] | None = None,
     ) -> list[R]:
-        """Return the records for which every condition holds, newest first by code point, at most `limit`.
+        """Return the records that meet every condition, newest first by code point, at most `limit`.
 
-        Where they take more than `max_bytes` of memory, they end with the one that exceeds it, but not with the first:
-        more than one record of more bytes tells that there is more.
-        Of items that do not decode it tells those that lie within what it looked at; whether tag and text would hold
-        for them cannot be known. `after` is the `order` of the last record of the page before: pages neither skip nor
-        repeat while others write. Raises ValueError for conditions that such records cannot answer.
+        If they take more than `max_bytes` of memory, the list ends with the record that exceeds the limit, but never
+        with the first record. Two or more records that take more than `max_bytes` show that there may be more.
+        `findings` receives the items within the part that was read that do not decode; whether they would meet the
+        conditions on tag and text is not known. `after` is the `order` of the last record of the previous page: pages
+        neither skip nor repeat records while other writers work. Raises ValueError for conditions that do not apply to
+        records of this kind.
         """
         query = Query(
             where=where or {},
@@ -86,117 +112,120 @@ class Store(ABC):
 
     @abstractmethod
     def select(self, kind: type[R], query: Query, findings: list[Finding] | None = None) -> list[R]:
-        """Return what `find` does, for a query that was checked."""
+        """Return the records that `find` returns, for a query that was checked."""
 
     @abstractmethod
     def add(self, record: R) -> tuple[R, bool]:
-        """Add a record where its key is free; return the record that is there then, and whether it is this one."""
+        """Add a record if its key is free; return the record that the store then has, and whether it was added."""
 
     @abstractmethod
     def put(self, records: Iterable[Record], *, expect: str | None = None, free: bool = False) -> None:
-        """Insert or replace records of any kinds, all or nothing; the last of a key wins.
+        """Insert or replace records of any kinds, all or nothing; the last record of each key wins.
 
-        With `expect`, the digest of what a single record replaces, nothing is written unless that is still there
-        (Conflict). With `free`, nothing is replaced: where a key has another record than this very one, nothing is
-        written (Conflict).
+        With `expect`, the digest of the stored record that a single record replaces, nothing is written unless the
+        stored record still has that digest (Conflict). With `free`, nothing is replaced: if a key has a different
+        record, nothing is written (Conflict).
         """
 
     @abstractmethod
     def delete(
         self, kind: type[Record], keys: Iterable[Key], *, user_id: str | None = None, expect: str | None = None
     ) -> int:
-        """Remove the records with these keys, all or nothing, and return how many there were.
+        """Remove the records with these keys, all or nothing, and return how many were removed.
 
-        With `expect`, the digest of the single record that goes, nothing is removed unless that is still there
-        (Conflict).
+        With `expect`, the digest of the single record to remove, nothing is removed unless the stored record still has
+        that digest (Conflict).
         """
 
     @abstractmethod
     def delete_where(self, kind: type[Record], where: Mapping[str, str]) -> int:
-        """Remove the records whose fields equal these, all or nothing, and return how many there were."""
+        """Remove the records whose fields equal these values, all or nothing, and return how many were removed."""
 
     @abstractmethod
     def walk(self, kind: type[R], *, page: int = 1000, findings: list[Finding] | None = None) -> Iterator[R]:
-        """Yield all records by key, a page at a time; one that is there all the while comes exactly once."""
+        """Yield all records by key, a page at a time.
+
+        A record that exists from the beginning to the end of the iteration is yielded exactly once.
+        """
 
     @property
     def shares_moment_with(self) -> Hashable:
-        """What stores have in common that `at_one_moment` can read together; most stand alone."""
+        """A value that is equal for stores that `at_one_moment` can read together; unique by default."""
         return id(self)
 
     @abstractmethod
     def at_one_moment(self, *others: Store, user_id: str | None = None) -> AbstractContextManager[Sequence[Any]]:
-        """Yield the `Snapshot` of this store and of others that share their moment, of everybody or of one user.
+        """Yield the `Snapshot` of this store and of others with the same `shares_moment_with`, of all users or of one.
 
-        What is written meanwhile shows in none of them, and nobody is kept from writing while they are read.
+        Later writes show in none of the snapshots, and reading a snapshot blocks no writer.
         """
 
     @abstractmethod
     def count(self, kind: type[Record], distinct: str | None = None) -> int:
-        """Return how many records there are, or how many values a field has among them."""
+        """Return the number of records, or of distinct values of the field that `distinct` names."""
 
     @abstractmethod
     def size(self) -> int:
-        """Return the bytes that the store takes, as far as it can tell."""
+        """Return how many bytes the store takes; the value may be an estimate."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRecord(Generic[R]):
-    """What a store remembers of a record: the run that last wrote it, and whether it is still as that run left it."""
+    """A stored record with its ledger data: the run that last wrote it, and whether it is unchanged since then."""
 
     key: Key
     record: R | None
-    """None where the row does not decode."""
+    """None if the row does not decode."""
     run: int | None
     as_left: bool
     position: int | None = None
-    """The record's place in its list, where it came from a file."""
+    """The record's place in its list, if it came from a file."""
     why: Unreadable | None = None
-    """What is wrong with a row that does not decode."""
+    """The finding for a row that does not decode."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How the records of a pack stand to what a store holds; the others are the same there, column by column."""
+    """A record batch compared with a store. Records in neither list are stored already, equal in every column."""
 
     free: Sequence[int]
-    """The places of those whose keys nothing has."""
+    """The indexes of the records whose keys are free."""
     other: Sequence[int]
-    """The places of those that have to be looked at: what has their keys says something else, or says it otherwise."""
+    """The indexes of the records whose keys are taken by rows that differ in at least one column."""
 
 
 @dataclass(slots=True)
 class RecordBatch:
-    """Records of one kind, made ready to be compared and written many at a time."""
+    """Records of one kind, prepared for comparison and writing in bulk."""
 
     columns: Columns
     positions: Sequence[int | None]
     cells: Sequence[Any] = ()
-    """What the columns of each would hold, as the store likes to have it."""
+    """The column values of each record, in the form that the store needs."""
     rows: Sequence[Any] | None = None
-    """The same with what the ledger wants to know, where it was made already."""
+    """The column values with the ledger's columns, if they were prepared already."""
     _digests: list[str] | None = None
     _sums: Sums | None = None
 
     @property
     def kind(self) -> type[Record]:
-        """What the records are."""
+        """The type of the records in this batch."""
         return self.columns.kind
 
     @property
     def records(self) -> Sequence[Record]:
-        """The records themselves."""
+        """The records in this batch, in order."""
         return self.columns.records
 
     @property
     def digests(self) -> list[str]:
-        """The digest of each record, made when somebody asks first."""
+        """The digest of each record, computed on first use."""
         if self._digests is None:
             self._digests = self.columns.digests()
         return self._digests
 
     def sums(self, places: Sequence[int]) -> Sums:
-        """Return the sums of some of the records; those of all are made once."""
+        """Return the checksums of the records at these indexes; those of all records are computed once."""
         if len(places) < len(self.records):
             return self._sum(places)
         if self._sums is None:
@@ -204,97 +233,100 @@ class RecordBatch:
         return self._sums
 
     def _sum(self, places: Sequence[int]) -> Sums:
-        found, told = Sums(), self.digests
+        sums, digests = Sums(), self.digests
         for at in places:
-            found.add(self.records[at].owner, told[at])
-        return found
+            sums.add(self.records[at].owner, digests[at])
+        return sums
 
 
 Placed: TypeAlias = tuple[Record, int | None]
-"""A record and its place in its list, where it has one."""
+"""A record and its place in its list, None if it has no place."""
 
 
 class LedgerStore(Store):
-    """A store that remembers which run wrote what, and so can be moved into, verified and rolled back."""
+    """A store that records which run wrote each row, so that migrations into it can be verified and rolled back."""
 
     @abstractmethod
     def make_batch(
         self, kind: type[R], records: Sequence[R], positions: Sequence[int | None], run: int | None = None
     ) -> RecordBatch:
-        """Make records of a kind ready, each key once; any thread may do so.
+        """Prepare records of one kind, each key once. Safe to call from any thread.
 
-        With a run, they will most likely all be new, and that run's: what can be made for that is made now.
+        With a run, the rows that this run will insert are prepared too, on the assumption that most records are new.
         """
 
     @abstractmethod
     def compare(self, batch: RecordBatch) -> Comparison:
-        """Return how the records of a pack stand to what is there."""
+        """Compare the records of a batch with the store."""
 
     @abstractmethod
     def insert(self, batch: RecordBatch, places: Sequence[int], run: int | None) -> None:
-        """Put those of a pack, whose keys are free, in the name of a run or of nobody.
+        """Insert the records of a batch at these indexes, whose keys are free, as rows of `run`, or of no run.
 
-        Raises Conflict where a key is not free any more; the transaction has to be given up then.
+        Raises Conflict if a key is not free any more; the caller must then roll back the transaction.
         """
 
     @abstractmethod
     def sums(self, kind: type[Record], run: int | None = None) -> Sums:
-        """Return the sums of all records, or of those that a run was the last to write, from what is really there."""
+        """Return the checksums of all records, or of those that `run` wrote last, computed from the stored rows."""
 
-    def loading(self, size: int) -> AbstractContextManager[None]:  # noqa: ARG002 -- for those to whom it matters
-        """Make ready for much to be compared and written: about so many bytes."""
+    def loading(self, size: int) -> AbstractContextManager[None]:  # noqa: ARG002 -- some stores use the size
+        """Prepare the store for comparing and writing about `size` bytes of records."""
         return contextlib.nullcontext()
 
     @abstractmethod
     def transaction(self) -> AbstractContextManager[None]:
-        """Make everything written meanwhile all or nothing."""
+        """Run the block in a transaction: all of its writes are kept, or none."""
 
     @abstractmethod
     def rows(self, kind: type[R], keys: Iterable[Key], *, lock: bool = False) -> dict[Key, StoredRecord[R]]:
-        """Return what is remembered of these keys, of items that do not decode too (their record is None).
+        """Return the stored rows of these keys, including rows that do not decode (their record is None).
 
-        With `lock`, nobody else can change those rows until the transaction ends.
+        With `lock`, the rows are locked against other writers until the transaction ends.
         """
 
     @abstractmethod
     def count_written(self, kind: type[Record], run: int) -> int:
-        """Return how many rows a run was the last to write."""
+        """Return the number of rows that `run` wrote last."""
 
     @abstractmethod
     def present(self, kind: type[Record], keys: Iterable[Key]) -> set[Key]:
-        """Return those of these keys that something has, be it an item that does not decode."""
+        """Return the keys that are taken, by records or by items that do not decode."""
 
     @abstractmethod
     def written_by(self, kind: type[R], run: int, *, page: int = 1000) -> Iterator[list[StoredRecord[R]]]:
-        """Yield, a page at a time and by key, what a run was the last to write; pages may be changed meanwhile."""
+        """Yield the rows that `run` wrote last, by key, a page at a time; the caller may change each page's rows."""
 
     @abstractmethod
     def load(self, records: Sequence[Placed], run: int | None) -> None:
-        """Put records with their positions in the name of a run; the records were checked by whoever read them.
+        """Write records with their positions as rows of `run`; the caller must have checked the records.
 
-        Raises Conflict, and then the transaction has to be given up.
+        Raises Conflict; the caller must then roll back the transaction.
         """
 
 
 def last_of_each(records: Iterable[Record], expect: str | None = None, *, free: bool = False) -> list[Record]:
-    """Return checked records, the last of each key. Raises InvalidRecord, and ValueError for a misplaced `expect`."""
+    """Check the records, and return the last record of each key.
+
+    Raises InvalidRecord for an invalid record, and ValueError for `expect` with several records or with `free`.
+    """
     last = {(type(record), record.key): record for record in map(checked, records)}
     if expect is not None and (free or len(last) != 1):
-        raise ValueError("expect goes with a single record, which is there already")
+        raise ValueError("expect needs a single record, and cannot be combined with free")
     return list(last.values())
 
 
 def alone(keys: Iterable[Key], expect: str | None) -> list[Key]:
-    """Return the keys of what is to be removed. Raises ValueError for a misplaced `expect`."""
+    """Return the keys as a list. Raises ValueError for `expect` with other than one key."""
     wanted = list(keys)
     if expect is not None and len(wanted) != 1:
-        raise ValueError("expect goes with a single key")
+        raise ValueError("expect needs a single key")
     return wanted
 
 
 def by_kind(records: Iterable[Record]) -> Iterator[tuple[type[Record], list[Record]]]:
-    """Yield records by their kinds, in one order for all writers: no deadlock."""
+    """Yield the records grouped by kind, sorted by key, so that all writers take locks in the same order."""
     groups: dict[type[Record], list[Record]] = {}
-    for record in sorted(records, key=lambda one: (one.plural, one.key)):
+    for record in sorted(records, key=lambda record: (record.plural, record.key)):
         groups.setdefault(type(record), []).append(record)
     return iter(groups.items())

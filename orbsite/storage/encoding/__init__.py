@@ -1,1 +1,1 @@
-"""JSON and timestamps as bytes and text. Imports errors and findings alone."""
+"""Encodings: JSON, timestamps and ids in URLs. Imports only errors and findings."""

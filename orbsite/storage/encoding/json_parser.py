@@ -1,7 +1,7 @@
-"""Strict JSON: what is read, what is refused, and where it went wrong.
+"""The strict JSON parser for files, imports and requests.
 
-One loader for files, imports and requests. It accepts what RFC 8259 and UTF-8 allow, down to a hundred levels, and
-nothing else: no NaN, no Infinity, no number beyond a double.
+It accepts RFC 8259 JSON in UTF-8, nested up to 100 levels, and nothing else: no NaN, no Infinity, and no number that is
+too large for a double. Errors have a line and a column.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SPACED_KEY = re.compile(rb'"[ \t\r\n]+:')
 
 
 class MalformedJSON(ValueError):
-    """Text that is not JSON; `line` and `column`, where known, count from 1, the column in characters."""
+    """Text that is not JSON. `line` and `column` count from 1, the column in characters; None if not known."""
 
     def __init__(self, reason: str, line: int | None = None, column: int | None = None) -> None:
         super().__init__(reason if line is None else f"{reason} (line {line}, column {column})")
@@ -40,7 +40,7 @@ class MalformedJSON(ValueError):
 
 
 class _RefusedNumber(ValueError):
-    """A number that is no JSON, or that no double holds; `token` is how it is spelled."""
+    """A number that is not JSON, or too large for a double; `token` is its text."""
 
     def __init__(self, token: str, reason: str) -> None:
         super().__init__(reason)
@@ -48,32 +48,32 @@ class _RefusedNumber(ValueError):
 
 
 class Repeating(dict[str, Any]):
-    """An object in which keys came more than once; the last value of a key counts, as for every JSON parser."""
+    """An object with repeated keys. The last value of a key counts, as in other JSON parsers."""
 
     keys_again: tuple[str, ...] = ()
 
 
 def without_bom(data: bytes) -> tuple[bytes, list[Finding]]:
-    """Return `data` without the byte order mark that some editors put in front, and a warning where one was."""
+    """Return `data` without the byte order mark that some editors add, and a warning if there was one."""
     if data.startswith(_BOM):
         return data[len(_BOM) :], [warning(ROOT, "the file starts with a byte order mark; it was ignored")]
     return data, []
 
 
 class TooMany(ValueError):
-    """Text that holds more values than are wanted."""
+    """JSON with more values than the caller allows."""
 
 
 def refuse_too_many(data: bytes, most: int) -> None:
-    """Raise TooMany for JSON of more than `most` values: objects, lists, keys, texts, numbers and the like.
+    """Raise TooMany for JSON with more than `most` values: objects, lists, keys, texts, numbers and so on.
 
-    It builds nothing, and looks at no more than it must: what texts hold counts for nothing, however long they are.
+    It counts without building values, and stops at the limit. The characters within texts do not count as values.
     """
     if sum(map(data.count, _BEFORE_VALUES)) + data.count(b'"') // 2 < most:
         return
     plain = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     number, at = 1, 0
-    for _ in range(most + 1):  # each turn ends behind a text, which is a value
+    for _ in range(most + 1):  # each step ends after a text, which is a value
         start = plain.find(b'"', at)
         stop = len(plain) if start < 0 else start
         number += sum(plain.count(mark, at, stop) for mark in _BEFORE_VALUES)
@@ -86,9 +86,9 @@ def refuse_too_many(data: bytes, most: int) -> None:
 
 
 def check(data: bytes) -> None:
-    """Raise Malformed where `data` is not UTF-8 or not JSON, with line and column; costs little and builds nothing.
+    """Raise MalformedJSON with line and column if `data` is not UTF-8 or not JSON, without building values.
 
-    How deep a part that nobody parses may be nested is up to the stack; whatever becomes a record goes through `parse`.
+    The nesting depth is limited only by the stack; every part that becomes a record is also read by `parse`.
     """
     _check_utf8(data)
     try:
@@ -96,13 +96,13 @@ def check(data: bytes) -> None:
     except RecursionError:
         _too_deep()
     except msgspec.DecodeError:
-        parse(data)  # tells line and column; accepts lone surrogates, which spoil a record and not the file
+        parse(data)  # raises with line and column; accepts lone surrogates, which are errors of a record only
 
 
 def parse(data: bytes) -> Any:
-    """Return the value that `data` holds; objects with repeated keys come as `Repeating`.
+    """Parse JSON; objects with repeated keys are returned as `Repeating`.
 
-    Raises Malformed. What strings and numbers may hold in a record is another question: see `problems`.
+    Raises MalformedJSON. It does not check the rules for texts and numbers in records: see `problems`.
     """
     _check_utf8(data)
     _check_depth(data)
@@ -123,21 +123,21 @@ def parse(data: bytes) -> Any:
 
 
 def problems(value: Any, path: str, *, depth: int = 0, most: int | None = None) -> list[Finding]:
-    """Return what no record may hold, at any depth: NUL, lone surrogates, what JavaScript would change or refuse.
+    """Return an error for each NUL, lone surrogate, and value that JavaScript would change or refuse, at any depth.
 
-    `depth` is the number of levels around the value. Of more than `most` findings the last one says how many there are
-    besides.
+    `depth` is the number of levels around the value. If there are more than `most` findings, the last one is the number
+    of those that are not listed.
     """
     return _listed(_flaws(value, depth), path, error, most)
 
 
 def repetitions(value: Any, path: str = ROOT, *, most: int | None = None) -> list[Finding]:
-    """Return a warning for each key that came more than once in an object of a parsed tree, as `problems` does."""
+    """Return a warning for each repeated key in the objects of a parsed tree; `most` limits them as in `problems`."""
     return _listed(_repeated(value), path, warning, most)
 
 
 _Place: TypeAlias = tuple[Any, str | int] | None
-"""A key or index, and the place of what holds it; a path is made of it where there is something to say alone."""
+"""A key or index, and the place of its container. It becomes a path only for findings, because paths are slow."""
 
 
 def _listed(
@@ -170,7 +170,7 @@ def _flaws(value: Any, around: int) -> Iterator[tuple[_Place, str, str]]:
 
 
 def _walked(value: Any, around: int = 0) -> Iterator[tuple[_Place, Any, int]]:
-    """Yield a value and everything in it with place and depth, in the order of the text, DEEPEST levels down."""
+    """Yield a value and all values in it with place and depth, in the order of the text, up to DEEPEST levels."""
     pending: list[Iterator[tuple[_Place, Any]]] = [iter([(None, value)])]
     while pending:
         for place, item in pending[-1]:
@@ -215,7 +215,7 @@ def _number_problem(value: Any) -> str:
 
 
 def refuse_no_tree(value: Any, depth: int = 0) -> None:
-    """Raise ValueError for a value that no parser returns: too deep, holding itself, or with keys that are no texts."""
+    """Raise ValueError for a value that is not JSON: too deep, containing itself, or with keys that are not texts."""
     if depth > DEEPEST:
         raise ValueError(f"nested deeper than {DEEPEST} levels")
     if isinstance(value, dict):
@@ -229,11 +229,11 @@ def refuse_no_tree(value: Any, depth: int = 0) -> None:
 
 
 def repeated_keys(data: bytes, keys: int) -> list[Finding]:
-    """Return a warning for each repeated key of a document from which a fast decoder took `keys` keys.
+    """Return a warning for each repeated key of a document in which a fast decoder found `keys` keys.
 
-    The fast decoder cannot see repetitions. A quote that is followed by a colon ends a key unless it is escaped, so a
-    document with as many such quotes as keys were taken repeats none, and the slow parser need not look for them;
-    nor can that be told where texts end in a backslash or white space follows a key.
+    The fast decoder does not detect repeated keys. An unescaped quote followed by a colon ends a key, so if the number
+    of these quotes equals `keys`, no key is repeated, and the slow parser is not needed. The count is not reliable if a
+    text ends in a backslash or white space follows a key; the slow parser is then used.
     """
     is_escaping = b"\\" in data
     quotes_are_plain = not (is_escaping and b'\\\\"' in data) and not _SPACED_KEY.search(data)
@@ -241,12 +241,12 @@ def repeated_keys(data: bytes, keys: int) -> list[Finding]:
         return []
     try:
         return repetitions(parse(data))
-    except MalformedJSON:  # a number too large or a value too deep: its item has a finding of its own
+    except MalformedJSON:  # a number is too large or a value too deep: the item already has a finding
         return []
 
 
 def count_keys(value: Any) -> int:
-    """Return how many keys the objects of a parsed tree have."""
+    """Return the number of keys in all objects of a parsed tree."""
     if isinstance(value, dict):
         return len(value) + sum(count_keys(item) for item in value.values())
     if isinstance(value, list):
@@ -280,7 +280,7 @@ def _first_escape(data: bytes) -> str:
 
 
 def _check_depth(data: bytes) -> None:
-    """Refuse nesting that would exhaust the stack of a parser, without parsing."""
+    """Raise MalformedJSON for nesting that would exhaust a parser's stack, without parsing."""
     plain = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     depth = 0
     for bracket in _TEXT.sub(b"", plain.translate(None, _NOT_STRUCTURE)):
@@ -316,7 +316,7 @@ def _finite(token: str) -> float:
 def _integer(token: str) -> int:
     try:
         return int(token)
-    except ValueError:  # Python's own limit against slow conversions
+    except ValueError:  # Python's limit on the digits of an integer
         raise _RefusedNumber(token, f"an integer has {len(token)} digits") from None
 
 

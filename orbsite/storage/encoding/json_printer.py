@@ -1,7 +1,7 @@
-"""JSON as JavaScript prints it, so that a file never changes by passing through us.
+"""Prints JSON exactly as JavaScript does, so that reading and writing a file does not change it.
 
-`stringify` is `JSON.stringify(value, null, 2)` and `canonical` is RFC 8785, both as UTF-8. The rules are ECMA-262's:
-numbers as `Number::toString` spells them, keys that look like array indexes first.
+`stringify` is `JSON.stringify(value, null, 2)` and `canonical` is RFC 8785, both as UTF-8. The rules are from ECMA-262:
+numbers are printed as by `Number::toString`, and keys that look like array indexes come first.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 def stringify(value: Any) -> bytes:
     """Return `value` as `JSON.stringify(value, null, 2)` prints it; integers keep all their digits.
 
-    Raises ValueError for what is no JSON.
+    Raises ValueError for a value that is not JSON.
     """
     try:
         return msgspec.json.format(msgspec.json.encode(_prepared(value)), indent=2)
     except RecursionError as problem:
-        raise ValueError("JSON has no values that hold themselves, and none so deep") from problem
-    except UnicodeEncodeError:  # a lone surrogate: only the slow printer can escape it
+        raise ValueError("JSON cannot hold a value that contains itself, or that is nested so deep") from problem
+    except UnicodeEncodeError:  # a lone surrogate, which only the slow printer escapes
         return _print(value, "\n").encode()
 
 
 def compact(value: Any) -> bytes:
-    """Return `value`, which holds no lone surrogates, on one line as `JSON.stringify(value)` prints it."""
+    """Return `value` on one line as `JSON.stringify(value)` prints it; it must have no lone surrogates."""
     return msgspec.json.encode(_prepared(value))
 
 
 def canonical(value: Any) -> bytes:
-    """Return the one spelling of `value` that RFC 8785 allows; equal JSON gives equal bytes.
+    """Return `value` in the canonical form of RFC 8785; equal JSON gives equal bytes.
 
     Raises ValueError for texts with lone surrogates and for numbers that are not finite.
     """
@@ -47,7 +47,7 @@ def canonical(value: Any) -> bytes:
 
 
 def number(value: float) -> str:
-    """Return a number as JavaScript prints it; an integer that a double cannot hold keeps its digits."""
+    """Return a number as JavaScript prints it; an integer that is not exact as a double keeps its digits."""
     if isinstance(value, int):
         if abs(value) < EXACT_INTEGERS or not is_kept(value):
             return str(value)
@@ -58,7 +58,7 @@ def number(value: float) -> str:
 
 
 def is_kept(value: int) -> bool:
-    """Tell whether JavaScript, which has doubles alone, keeps an integer or at least prints it with the same digits."""
+    """Tell whether JavaScript, which has only doubles, prints an integer with the same digits or the same value."""
     try:
         double = float(value)
     except OverflowError:
@@ -67,7 +67,7 @@ def is_kept(value: int) -> bool:
 
 
 def key_order(keys: Iterable[str]) -> list[str]:
-    """Return keys in the order in which JavaScript prints them: array indexes ascending, then as they came."""
+    """Return keys in the order in which JavaScript prints them: array indexes ascending, then the others in order."""
     keys = list(keys)
     indexes = [key for key in keys if _is_index(key)]
     if not indexes:
@@ -80,7 +80,7 @@ def _is_index(key: str) -> bool:
 
 
 def _spell(value: float) -> str:
-    # ECMA-262 Number::toString: the shortest digits, which repr finds, placed by other rules than Python's
+    # ECMA-262 Number::toString: the same shortest digits as repr, but with other rules for the exponent
     if value == 0:
         return "0"
     sign = "-" if value < 0 else ""
@@ -95,7 +95,7 @@ def _spell(value: float) -> str:
 
 
 def _place(digits: str, point: int) -> str:
-    if len(digits) <= point <= 21:  # noqa: PLR2004 -- ECMA-262's own limits, here and below
+    if len(digits) <= point <= 21:  # noqa: PLR2004 -- limits from ECMA-262, here and below
         return digits + "0" * (point - len(digits))
     if 0 < point <= 21:  # noqa: PLR2004
         return f"{digits[:point]}.{digits[point:]}"
@@ -106,7 +106,7 @@ def _place(digits: str, point: int) -> str:
 
 
 def _prepared(value: Any) -> Any:
-    """Return a tree that msgspec, which is fast, prints as JavaScript does; texts, the most of it, as they are."""
+    """Return a tree that msgspec's fast encoder prints as JavaScript does; texts need no change."""
     if isinstance(value, str | bool | msgspec.Raw) or value is None:
         return value
     if isinstance(value, int | float):
@@ -120,7 +120,7 @@ def _prepared(value: Any) -> Any:
 
 
 def _print(value: Any, line: str | None) -> str:
-    """Print `value` the slow way: over lines that start with `line`, or canonically where it is None."""
+    """Print `value` without msgspec: on lines that start with `line`, or in canonical form if it is None."""
     if isinstance(value, str):
         return _text(value, escape=line is not None)
     if isinstance(value, msgspec.Raw):
@@ -151,5 +151,5 @@ def _text(text: str, *, escape: bool) -> str:
     if escape:
         return _LONE_SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", printed)
     if _LONE_SURROGATE.search(printed):
-        raise ValueError("a text holds a lone surrogate, which UTF-8 cannot")
+        raise ValueError("a text holds a lone surrogate, which UTF-8 cannot encode")
     return printed

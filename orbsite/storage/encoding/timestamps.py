@@ -1,4 +1,4 @@
-"""Instants: ISO 8601 in, UTC with a Z out."""
+"""Timestamps: parses ISO 8601, and prints UTC with a Z."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _WHOLE_SECONDS = len("2024-01-01T00:00:00+00:00")
 
 
 def parse(text: str) -> tuple[datetime, list[str]]:
-    """Return the instant that `text` names, in UTC, and what had to be assumed or cut.
+    """Parse an ISO 8601 time; return it in UTC, with remarks about a missing time zone and digits that were cut.
 
-    Any ISO 8601 form is read, those of RFC 3339 and of JavaScript's `toISOString` included; years 1 to 9999.
-    Raises ValueError for anything else, leap seconds and 24:00 among it.
+    All ISO 8601 forms are accepted, including RFC 3339 and JavaScript's `toISOString`, for years 1 to 9999.
+    Raises ValueError for everything else, including leap seconds and 24:00.
     """
     match = _ISO_8601.fullmatch(text)
     if match is None:
@@ -33,17 +33,17 @@ def parse(text: str) -> tuple[datetime, list[str]]:
 
 
 def spell(moment: datetime) -> str:
-    """Return an aware datetime as the files spell it: UTC with Z, three digits of a second or more as needed."""
+    """Return an aware datetime in the format of the files: UTC with Z, and three to six digits of a second."""
     return shortened((moment if moment.tzinfo is UTC else moment.astimezone(UTC)).isoformat())
 
 
 def as_name(moment: datetime) -> str:
-    """Return an aware datetime as names of files spell it, to the second: `20260102T030405Z`."""
+    """Return an aware datetime in the format of file names, to the second: `20260102T030405Z`."""
     return f"{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}"
 
 
 def shortened(text: str) -> str:
-    """Return an instant in UTC as the files spell it, where it is spelled with `+00:00`, and six digits or none."""
+    """Convert a UTC time from `isoformat()`, with `+00:00` and six digits or none, to the format of the files."""
     if len(text) == _WHOLE_SECONDS:
         return f"{text[:19]}.000Z"
     return f"{text[:23]}{text[23:26].rstrip('0')}Z"
@@ -63,7 +63,7 @@ def _date(match: re.Match[str]) -> date:
 
 def _time(match: re.Match[str]) -> timedelta:
     hour, minute, second = (int(match[name] or 0) for name in ("hour", "minute", "second"))
-    if hour > 23 or minute > 59 or second > 59:  # noqa: PLR2004 -- a clock's own limits
+    if hour > 23 or minute > 59 or second > 59:  # noqa: PLR2004 -- the limits of hours, minutes and seconds
         raise ValueError("the day has no such time")
     micros = (match["fraction"] or "")[:_MICROSECOND_DIGITS].ljust(_MICROSECOND_DIGITS, "0")
     return timedelta(hours=hour, minutes=minute, seconds=second, microseconds=int(micros))
@@ -73,10 +73,10 @@ def _offset(match: re.Match[str]) -> timedelta:
     if not match["sign"]:
         return timedelta()
     minutes = int(match["zminute"] or 0)
-    if minutes > 59:  # noqa: PLR2004 -- a clock's own limit
+    if minutes > 59:  # noqa: PLR2004 -- the limit of minutes
         raise ValueError("no time zone is that far off")
     size = timedelta(hours=int(match["zhour"]), minutes=minutes)
-    timezone(size)  # refuses a day or more
+    timezone(size)  # raises ValueError for a day or more
     return size if match["sign"] == "+" else -size
 
 

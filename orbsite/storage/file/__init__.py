@@ -1,1 +1,1 @@
-"""The store in JSON files: document, journal, cache, and their repair. Imports memory and what is below."""
+"""The store in JSON files: document, journal, cache, checks and repair. Imports memory and what is below."""

@@ -1,4 +1,4 @@
-"""A document and its journal in memory, as this process last saw them, and how it keeps up with others."""
+"""The in-memory copy of a document and its journal, and how a process refreshes it when others have written."""
 
 from __future__ import annotations
 
@@ -21,38 +21,39 @@ from orbsite.storage.records.domain import Domain
 logger = logging.getLogger(__name__)
 
 _PAUSES = (0.02, 0.03, 0.05)
-"""Seconds to wait before reading again what somebody may be writing just now."""
-_MOST_LOOKS = 50
-"""How often to look again where others fold faster than this can read."""
+"""Seconds to wait before reading a file again that another process may be writing."""
+_MAX_READS = 50
+"""How often to read again if other processes fold faster than this process can read."""
 _FRESH = 2_000_000_000
+"""Nanoseconds since a document's last change during which another process may still be writing it."""
 
 
 class Replica:
-    """What the document holds, and what it looked like when it was read."""
+    """The content of a document, and the state of its files when it was read."""
 
     def __init__(
         self, domain: Domain, document: Document, found: ReadFile | None, taken: int, scan: Scan | None
     ) -> None:
         self.content = Content(domain, None)
         self.digest: str | None = None
-        """Of the document's bytes on the disk."""
+        """The SHA-256 of the document's bytes on the disk, None if there is no document."""
         self.size = 0
         self.signature: StatSignature | None = None
         self.stamped = False
         self.journal: Journal | None = scan.journal if scan else None
         self.journal_signature: StatSignature | None = None
         self.rest = scan.rest if scan else b""
-        """What follows the last good line of the journal."""
+        """The bytes after the last good line of the journal."""
         self.has_journal = scan is not None
-        """Whether there is a file for the journal, be it good or not."""
+        """Whether the journal file exists, intact or not."""
         self.is_confirmed = False
-        """Whether the disk is known to have the journal as far as it was read."""
+        """Whether the part of the journal that was read is known to be synced."""
         self.is_foreign = False
-        """Whether the document is not the one that the journal stands on."""
+        """Whether the document is not the one that the journal is based on."""
         self.is_folded = False
-        """Whether the journal was folded into the document, and is still there."""
+        """Whether the journal was folded into the document, and its file still exists."""
         self.adrift: list[msgspec.Raw] = []
-        """Steps of the journal for which another program's document has no place."""
+        """Steps of the journal that have no place in a document that another program changed."""
         self._document = document
         self._steps = StepReader(domain)
         if found is not None:
@@ -60,12 +61,12 @@ class Replica:
             self._catch_up(scan)
 
     def saw(self, status_of_document: StatSignature, digest: str, size: int) -> None:
-        """Note what the document looks like now."""
+        """Record the signature, digest and size that the document has now."""
         self.signature, self.digest, self.size = status_of_document, digest, size
 
     def keeps_up(self, directory: Directory) -> bool:
-        """Take in what others saved; False where that takes reading everything again."""
-        journal = directory.status_of(self._document.journal)  # before the document, for a fold replaces that first
+        """Read what other processes have saved; return False if everything has to be read again."""
+        journal = directory.status_of(self._document.journal)  # first, because a fold replaces the document first
         status = directory.status_of(self._document.name)
         if self.signature is None or status is None or not self.signature.is_of(status):
             return False
@@ -85,15 +86,15 @@ class Replica:
         return True
 
     def _lost_its_journal(self) -> bool:
-        """Keep what only memory has now: somebody has removed the journal, and nobody has folded it."""
+        """Mark the content to be saved again, because the journal was removed without a fold."""
         if self.journal is not None and self.journal.seq and not self.is_folded:
             self.is_foreign = True
-            logger.error("%s was removed; what it held is saved again with the next save", self._document.journal)
+            logger.error("%s was removed; the next save writes its saves again", self._document.journal)
         self.journal, self.has_journal, self.rest, self.journal_signature = None, False, b"", None
         return True
 
     def _follow(self, directory: Directory) -> bool:
-        """Read on in the journal, where it is still the one that was read so far."""
+        """Read the new lines of the journal; return False if it is not the journal that was read before."""
         known = self.journal
         start = known.end - len(known.last) if known else 0
         taken = directory.fs.nanoseconds()
@@ -117,13 +118,13 @@ class Replica:
         return True
 
     def _take(self, domain: Domain, found: ReadFile, taken: int) -> None:
-        hashing = found.hashing  # goes on while the content is decoded
+        hashing = found.hashing  # runs while the content is decoded
         try:
             self.content = Content(domain, self._document.envelope.open(found.data))
         except DocumentCorrupt as problem:
             raise DocumentCorrupt(
-                f"{self._document.path} cannot be read, and was left as it is: {problem}; "
-                "run validate_orb_files, then mend it or put a backup in its place"
+                f"{self._document.path} cannot be read, and was left unchanged: {problem}; "
+                "run validate_orb_files, then repair it or put a backup in its place"
             ) from problem
         self.saw(StatSignature.of(found.status, taken), hashing.hexdigest(), len(found.data))
         self.stamped = found.stamp is not None
@@ -135,7 +136,7 @@ class Replica:
         self.is_foreign, self.is_folded = folded is None, bool(folded)
         self._replay(scan.lines[folded or 0 :])
         if self.is_folded and len(scan.lines) > (folded or 0):
-            self.is_foreign = True  # somebody went on in a journal that was folded: a new one has to be begun
+            self.is_foreign = True  # another writer appended to a folded journal, so the next save needs a new one
 
     def _replay(self, lines: Iterable[JournalEntry]) -> None:
         for line in lines:
@@ -150,9 +151,9 @@ class Replica:
 def load(
     domain: Domain, document: Document, directory: Directory | None, before: Replica | None = None, *, locked: bool
 ) -> Replica:
-    """Read a document and its journal; what somebody is writing just now is read again. Raises DocumentError.
+    """Read a document and its journal, again if another process may be writing them. Raises DocumentError.
 
-    `before` is what was known of them; `locked` says that nobody of us is writing.
+    `before` is the previous replica; `locked` says that the caller holds the lock, so that no store is writing.
     """
     if directory is None:
         return Replica(domain, document, None, 0, None)
@@ -176,11 +177,11 @@ def load(
 
 
 def look(document: Document, directory: Directory) -> tuple[Scan | None, ReadFile | None]:
-    """Return journal and document as they stood at one time, also where one of us folds in between.
+    """Return journal and document as of one moment, even if another process folds the journal in between.
 
-    The journal is read before the document, and once more after it: a fold that came between has left a line there.
+    The journal is read before the document and once more after it: a fold in between has added a line to the journal.
     """
-    for _ in range(_MOST_LOOKS):
+    for _ in range(_MAX_READS):
         with directory.opened(document.journal) as journal:
             first = None if journal is None else journal.look()
             found = directory.look(document.name)
@@ -191,8 +192,8 @@ def look(document: Document, directory: Directory) -> tuple[Scan | None, ReadFil
                 return scan, found
             scan = journals.scan(journal.look().data, document.envelope)
             now = directory.status_of(document.journal)
-            is_there = now is not None and now.st_ino == first.status.st_ino
-            if is_there or scan.folded_into(found.digest) is not None:
+            is_same_file = now is not None and now.st_ino == first.status.st_ino
+            if is_same_file or scan.folded_into(found.digest) is not None:
                 return scan, found
     return scan, found
 
@@ -201,19 +202,19 @@ def _refuse_damage(document: Document, scan: Scan | None) -> None:
     if scan is not None and scan.damage:
         raise DocumentCorrupt(
             f"{document.path.with_name(document.journal)}: {scan.damage}; nothing was read or changed. "
-            "Run check_orb_files to see what is there, and repair_orb_files --apply to go on with the good lines"
+            "Run check_orb_files to see the damage, and repair_orb_files --apply to continue with the good lines"
         )
 
 
 def _report(document: Document, replica: Replica, found: ReadFile | None, before: Replica | None) -> None:
-    """Say so where another program has changed the document."""
+    """Log a warning if another program has changed the document."""
     has_stamp = replica.stamped or (before is not None and before.stamped)
     changed = found is not None and has_stamp and found.stamp != replica.digest
     if changed or (replica.is_foreign and not replica.is_folded):
         logger.warning("outside_edit: another program has changed %s; its content was taken over", document.path)
     if replica.adrift:
         logger.error(
-            "outside_edit: %d steps of %s have no place in it any more; they are kept aside by the next save",
+            "outside_edit: %d steps of %s have no place in it any more; the next save moves them to a set-aside copy",
             len(replica.adrift),
             document.journal,
         )

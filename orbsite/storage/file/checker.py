@@ -1,4 +1,4 @@
-"""What is wrong with a document, its journal, and what lies beside them; nothing is locked, nothing written."""
+"""Checks of a document, its journal and the files beside them. A check takes no lock and writes nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TEMPORARY = re.compile(r"\.(\d+)\.[0-9a-f]+\.tmp")
 
 
 class IssueKind(StrEnum):
-    """What can be wrong, the worst first."""
+    """The kinds of issues, the worst first."""
 
     REFUSED = "refused"
     MISSING = "missing"
@@ -37,13 +37,13 @@ class IssueKind(StrEnum):
 
     @property
     def is_damage(self) -> bool:
-        """Whether something that was saved cannot be read."""
+        """Whether saved data cannot be read."""
         return list(IssueKind).index(self) <= list(IssueKind).index(IssueKind.ADRIFT)
 
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """One thing that is wrong, and with which file."""
+    """One issue with one file; `name` is the file's name."""
 
     trouble: IssueKind
     name: str
@@ -51,7 +51,7 @@ class Issue:
 
 
 def examine(domain: Domain, document: Document) -> list[Issue]:
-    """Return everything that is wrong, the worst first; nothing for a document that nobody has saved yet."""
+    """Return all issues, the worst first; an empty list for a document that was never saved."""
     try:
         with document.reading() as directory:
             found = [] if directory is None else list(_issues(domain, document, directory))
@@ -121,10 +121,10 @@ def _beside(document: Document, directory: Directory, name: str) -> Iterator[Iss
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether there is a process of this number on this machine."""
+    """Tell whether a process with this id runs on this machine."""
     try:
         os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):  # there is no process of such a number
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True

@@ -1,4 +1,4 @@
-"""What of a document is dead: items that break the rules, and parts that hold nothing; records are never touched."""
+"""Compaction of a document: it removes items that break the rules and parts without data, and keeps every record."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from orbsite.storage.records.record import Record
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """One thing that goes: where it stood, what it was, and why."""
+    """One removed part of a document: its place, its JSON, and the reason."""
 
     place: Place
     reason: str
     original: str
-    """Its JSON, as far as it can be, as it was read."""
+    """Its JSON, if possible exactly as it was read."""
     kind: type[Record] | None = None
-    """What it should have been; None for a part that is no item."""
+    """The kind of record that was expected; None for a part that is not an item."""
     position: int | None = None
     owner: str | None = None
-    """The user whose it was, where that can be told."""
+    """The user who owned it, if known."""
 
     @property
     def path(self) -> str:
@@ -38,7 +38,7 @@ class Dead:
         return path_to(self.place)
 
     def tombstone(self, domain: Domain) -> dict[str, Any]:
-        """Return its line in a tombstone file."""
+        """Return the line for it in a tombstone file."""
         about = {"reason": self.reason, "path": self.path, "original": self.original}
         about |= {} if self.owner is None else {"owner": self.owner}
         return tombstone(domain, None, position=self.position, **about)
@@ -46,22 +46,22 @@ class Dead:
 
 @dataclass(frozen=True, slots=True)
 class Compaction:
-    """What stays of a document, and what goes."""
+    """A compacted document: its new content, and the parts that were removed."""
 
     content: Content
     kept: Counter[type[Record]]
-    """How many records there are of each kind: all that were there before."""
+    """The number of records of each kind; compaction does not change it."""
     dead: list[Dead]
 
 
 def compacted(domain: Domain, data: bytes) -> Compaction:
-    """Return what is to become of a document; nothing is written.
+    """Compact a document in memory; nothing is written.
 
-    Raises DocumentCorrupt where it cannot be read, and OrbError where something that is valid would not be the same.
+    Raises DocumentCorrupt if it cannot be read, and OrbError if a valid record would be read differently afterwards.
     """
     content = Content(domain, data)
     dead = [_refused(entry, domain.layout.owner_of(entry)) for entry in content.invalid]
-    _uproot(content.tree, [one.place for one in dead])
+    _remove(content.tree, [part.place for part in dead])
     pruned = domain.layout.prune(content.tree)
     dead += [Dead(place, reason, _text(value)) for place, value, reason in pruned]
     kept = Counter({kind: content.view.count(kind) for kind in domain.kinds})
@@ -70,8 +70,8 @@ def compacted(domain: Domain, data: bytes) -> Compaction:
     after = Content(domain, content.encode())
     if any(_records(content, kind) != _records(after, kind) for kind in domain.kinds):
         raise OrbError(
-            f"{domain.file} was left as it is: without what is dead in it, something that is valid would be read "
-            "otherwise. Run validate_orb_files, and mend by hand what it lists"
+            f"{domain.file} was left unchanged: compaction would change how a valid record is read. "
+            "Run validate_orb_files, and repair by hand the items that it lists"
         )
     return Compaction(after, kept, dead)
 
@@ -88,8 +88,8 @@ def _text(value: Any) -> str:
     return stringify(value.as_json() if isinstance(value, Record) else value).decode()
 
 
-def _uproot(tree: Tree, places: Iterable[Place]) -> None:
-    """Take out what stands at these places; of a list, the last ones first, for the others move up."""
+def _remove(tree: Tree, places: Iterable[Place]) -> None:
+    """Remove the values at these places, the last list items first, so that the indexes of the others stay valid."""
     for place in sorted(
         places, key=lambda place: [part if isinstance(part, int) else 0 for part in place], reverse=True
     ):

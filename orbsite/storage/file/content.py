@@ -1,4 +1,4 @@
-"""A document in memory: its tree with records in their places, and a view of the records alone."""
+"""The content of a document in memory: its JSON tree with records in their places, and an index of the records."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from orbsite.storage.records.digest import digest
 from orbsite.storage.records.domain import Domain, Entry, Tree, plant
 from orbsite.storage.records.record import Key, R, Record, field_names, key_getter, keys_of_all, own
 
-_MOST_TOLD = 5
+_MAX_LISTED = 5
 
 
 def entries(domain: Domain, data: bytes) -> Iterator[Entry]:
-    """Return what stands in a document, as its layout decodes it; a key that comes again is refused, or a copy.
+    """Return the entries of a document as its layout decodes them; an item with a repeated key is refused, or a copy.
 
-    Raises DocumentCorrupt, with line and column where the document is no JSON, before anything is returned.
+    Raises DocumentCorrupt before anything is returned, with line and column if the document is not JSON.
     """
     data, remarks = json_parser.without_bom(data)
     try:
@@ -36,12 +36,12 @@ def entries(domain: Domain, data: bytes) -> Iterator[Entry]:
     except json_parser.MalformedJSON as problem:
         raise DocumentCorrupt(f"it is not valid JSON: {problem}") from problem
     decoded = domain.layout.decode(data)
-    opening = next(decoded)  # what is wrong with the document as a whole shows here, before anybody acts on a part
+    opening = next(decoded)  # raises for errors in the document as a whole, before a caller acts on a part
     return _first_of_each(domain, data, chain([Entry(place=(), findings=tuple(remarks)), opening], decoded))
 
 
 def _first_of_each(domain: Domain, data: bytes, decoded: Iterable[Entry]) -> Iterator[Entry]:
-    """Yield entries; only hashes of keys are kept, and the document is read once more where one comes again."""
+    """Yield the entries; only hashes of keys are kept, and the document is decoded again if a hash repeats."""
     seen: set[int] = set()
     firsts: dict[tuple[type[Record], Key], Entry] | None = None
     for entry in decoded:
@@ -50,33 +50,33 @@ def _first_of_each(domain: Domain, data: bytes, decoded: Iterable[Entry]) -> Ite
             yield entry
             continue
         kind = type(record)
-        name = hash((kind, key_getter(kind)(record)))
-        if name not in seen:
-            seen.add(name)
+        key_hash = hash((kind, key_getter(kind)(record)))
+        if key_hash not in seen:
+            seen.add(key_hash)
             yield entry
             continue
         if firsts is None:
             firsts = _repeated(domain, data)
         before = firsts.get((type(record), record.key), entry)
-        yield entry if before.place == entry.place else _again(entry, record, before)
+        yield entry if before.place == entry.place else _repetition(entry, record, before)
 
 
 def _repeated(domain: Domain, data: bytes) -> dict[tuple[type[Record], Key], Entry]:
-    """Return the first entry of each key that comes more than once."""
+    """Return the first entry of each key that occurs more than once."""
     seen: set[int] = set()
-    again: set[int] = set()
+    repeated: set[int] = set()
     for entry in domain.layout.decode(data):
         if entry.record is not None:
-            name = hash((type(entry.record), entry.record.key))
-            (again if name in seen else seen).add(name)
+            key_hash = hash((type(entry.record), entry.record.key))
+            (repeated if key_hash in seen else seen).add(key_hash)
     firsts: dict[tuple[type[Record], Key], Entry] = {}
     for entry in domain.layout.decode(data):
-        if entry.record is not None and hash((type(entry.record), entry.record.key)) in again:
+        if entry.record is not None and hash((type(entry.record), entry.record.key)) in repeated:
             firsts.setdefault((type(entry.record), entry.record.key), entry)
     return firsts
 
 
-def _again(entry: Entry, record: Record, before: Entry) -> Entry:
+def _repetition(entry: Entry, record: Record, before: Entry) -> Entry:
     if before.record is not None and digest(before.record) == digest(record):
         finding = warning(entry.path, f"an equal copy of {before.path}; the first one counts")
         return structs.replace(entry, copy=True, findings=(*entry.findings, finding))
@@ -85,17 +85,17 @@ def _again(entry: Entry, record: Record, before: Entry) -> Entry:
 
 
 class Content:
-    """What a document holds. Changes go to the tree and to the view together, and are noted as steps."""
+    """The content of a document. Each change updates the tree and the view, and is recorded as a step."""
 
     def __init__(self, domain: Domain, data: bytes | None) -> None:
         self._domain = domain
         self.tree: Tree = {}
         self.view = MemoryStore(domain)
         self.invalid: list[Entry] = []
-        """The items of what was read that are no records."""
+        """The items of the document that are not valid records."""
         self._steps: list[Step] = []
         self._unreadable: dict[tuple[type[Record], Key], str] = {}
-        self._covered: dict[tuple[type[Record], Key], str] = {}  # records whose key an earlier one has
+        self._covered: dict[tuple[type[Record], Key], str] = {}  # records whose key an earlier record has
         with no_collection():
             if data is not None and not self._load(data):
                 self._decode(data)
@@ -106,54 +106,54 @@ class Content:
             return False
         tree, records = loaded
         self.view.fill(records)
-        if sum(map(self.view.count, self._domain.kinds)) < len(records):  # some key comes twice
+        if sum(map(self.view.count, self._domain.kinds)) < len(records):  # a key is repeated
             self.view = MemoryStore(self._domain)
             return False
         self.tree = tree
         return True
 
     def _decode(self, data: bytes) -> None:
-        found = []
+        records = []
         for entry in entries(self._domain, data):
             if entry.place:
                 plant(self.tree, entry.place, entry.value if entry.record is None else entry.record)
             if entry.record is not None and not entry.copy:
-                found.append(entry.record)
+                records.append(entry.record)
             if entry.record is None and entry.kind is not None:
                 self.invalid.append(entry)
             if entry.record is None and entry.kind is not None and entry.key is not None:
                 known = self._covered if isinstance(entry.value, Record) else self._unreadable
                 known.setdefault((entry.kind, entry.key), entry.path)
-        self.view.fill(found)
+        self.view.fill(records)
 
     @property
     def refused(self) -> int:
-        """How many items of what was read are no records."""
+        """The number of items of the document that are not valid records."""
         return len(self.invalid)
 
     def unreadable(
         self, kind: type[Record], where: Mapping[str, str], keys: Collection[Key] | None = None
     ) -> Iterator[Unreadable]:
-        """Yield findings for items that do not decode and may meet conditions; of those with some keys, where given."""
+        """Yield findings for items that do not decode and may match `where`; with `keys`, only for these keys."""
         for entry in self.invalid:
             is_wanted = keys is None or (entry.key is not None and entry.key in keys)
             if entry.kind is kind and is_wanted and entry.may_meet(where):
-                wrong = "; ".join(f"{one.path}: {one.message}" for one in errors(entry.findings)[:_MOST_TOLD])
+                wrong = "; ".join(f"{one.path}: {one.message}" for one in errors(entry.findings)[:_MAX_LISTED])
                 what = f"{entry.path} in the file does not decode ({wrong}); run validate_orb_files, and mend the file"
                 yield unreadable(kind.plural, map(printable, entry.key or entry.places()), what)
 
     def encode(self) -> bytes:
-        """Return the document's bytes."""
+        """Return the content as the bytes of a document."""
         with no_collection():
             return stringify(self._domain.layout.encode(self.tree))
 
     def take_steps(self) -> list[Step]:
-        """Return what was changed since this was asked last."""
+        """Return the steps since the last call, and forget them."""
         steps, self._steps = self._steps, []
         return steps
 
     def replay(self, steps: Iterable[Step]) -> None:
-        """Do again what a store did. Raises OrbError where the document has no place for it any more."""
+        """Apply recorded steps again. Raises OrbError if the document has no place for a step any more."""
         for step in steps:
             if isinstance(step, Put):
                 self.put([step.record], None)
@@ -162,17 +162,17 @@ class Content:
         self._steps.clear()
 
     def _whole(self, kind: type[Record], key: Key) -> Key:
-        """Return the key that a journal means: an earlier version left out the user, as no two had the same id."""
+        """Return the full key for a journal's key: an earlier version left out the user, because ids were unique."""
         names = [name for name in kind.key_fields if name != "user_id"]
         if len(key) == len(kind.key_fields) or len(key) != len(names):
             return key
         found = self.view.find(kind, dict(zip(names, key, strict=True)))
         if len(found) > 1:
-            raise DocumentCorrupt("a line of the journal removes an id that several users have, and does not say whose")
+            raise DocumentCorrupt("a line of the journal removes an id that several users have, and names no user")
         return found[0].key if found else key
 
     def add(self, record: R) -> tuple[R, bool]:
-        """Add as a store does."""
+        """Add a record, as `Store.add` does."""
         record = checked(_as_in_file(record))
         self._refuse_unreadable([record])
         kept = self.view.fetch(type(record), [record.key]).get(record.key)
@@ -185,7 +185,7 @@ class Content:
         return own(record), True
 
     def put(self, records: Iterable[Record], expect: str | None, *, free: bool = False) -> None:
-        """Put as a store does."""
+        """Insert or replace records, as `Store.put` does."""
         wanted = last_of_each(map(_as_in_file, records), expect, free=free)
         self._refuse_unreadable(wanted)
         self._refuse_to_uncover(wanted)
@@ -194,52 +194,52 @@ class Content:
         old = {(type(one), one.key): self.view.fetch(type(one), [one.key]).get(one.key) for one in wanted}
         self.view.put_checked(wanted, expect, free=free)
         if not free:
-            self._take_out_moved(wanted, old)
+            self._remove_moved(wanted, old)
         for record in wanted:
             before = old[type(record), record.key]
             if before is None or not free:
                 self._put(record, before)
 
     def delete(self, kind: type[Record], keys: Iterable[Key], user_id: str | None, expect: str | None = None) -> int:
-        """Delete as a store does."""
+        """Remove the records with these keys, as `Store.delete` does."""
         found = self.view.fetch(kind, alone(keys, expect), user_id=user_id)
         refuse_unexpected(next(iter(found.values()), None), expect)
-        self._refuse_to_uncover(found.values(), goes=True)
+        self._refuse_to_uncover(found.values(), is_deleted=True)
         self._domain.layout.drop_many(self.tree, found.values())
         self._steps += [Delete(kind, key) for key in found]
         return self.view.delete(kind, found)
 
     def delete_where(self, kind: type[Record], where: Mapping[str, str]) -> int:
-        """Delete as a store does."""
+        """Remove the records whose fields equal these values, as `Store.delete_where` does."""
         return self.delete(kind, [record.key for record in self.view.find(kind, where)], None)
 
     def covering(self, kind: type[Record], keys: Iterable[Key]) -> set[Key]:
-        """Return the keys that another item has too, which would count once the record is gone."""
+        """Return the keys that another item also has; that item would count if the record were removed."""
         return {key for key in keys if (kind, key) in self._covered} if self._covered else set()
 
     def places(self, records: Iterable[Record]) -> dict[Key, int]:
-        """Return where in their lists records stand."""
+        """Return the positions of records in their lists, by key."""
         return self._domain.layout.places(self.tree, records)
 
     def drop_many(self, kind: type[Record], records: Sequence[Record]) -> None:
-        """Take records out, in one pass; nothing may be covered by them."""
+        """Remove records in one pass; the caller must exclude the keys that `covering` returns."""
         keys = list(keys_of_all(kind, records))
         self._domain.layout.drop_many(self.tree, records)
         self.view.drop_many(kind, keys)
         self._steps += [Delete(kind, key) for key in keys]
 
     def put_back(self, records: Sequence[tuple[Record, int | None]]) -> None:
-        """Put records, whose places are free, back in one pass."""
+        """Restore records at their positions in one pass; their keys must be free."""
         self._domain.layout.put_back(self.tree, records)
         self.view.take(record for record, _ in records)
         self._steps += [Put(record) for record, _ in records]
 
     def in_its_place(self, record: Record) -> str:
-        """Return where an item stands that does not decode and has a record's key, or nothing."""
+        """Return the path of an item that does not decode and has the record's key, empty if there is none."""
         return self._unreadable.get((type(record), record.key), "")
 
     def in_its_way(self, record: Record) -> str:
-        """Return what leaves no room for a record, or nothing."""
+        """Return the name of an unreadable part that leaves no place for a record, empty if there is a place."""
         try:
             self._domain.layout.admit(self.tree, record)
         except RecordUnreadable:
@@ -250,8 +250,8 @@ class Content:
         self._domain.layout.put(self.tree, record, old)
         self._steps.append(Put(record))
 
-    def _take_out_moved(self, wanted: Iterable[Record], old: dict[tuple[type[Record], Key], Record | None]) -> None:
-        """Take records out of the lists where they will not stand any more, in one pass."""
+    def _remove_moved(self, wanted: Iterable[Record], old: dict[tuple[type[Record], Key], Record | None]) -> None:
+        """Remove records that move to another list from their old lists, in one pass."""
         moved = []
         for record in wanted:
             before = old[type(record), record.key]
@@ -266,25 +266,25 @@ class Content:
             path = self._unreadable.get((type(record), record.key))
             if path is not None and not self.view.fetch(type(record), [record.key]):
                 raise RecordUnreadable(
-                    f"{path} holds an item that does not decode, and it was left as it is; "
-                    "run validate_orb_files to see why, and mend it"
+                    f"{path} holds an item that does not decode, and it was left unchanged; "
+                    "run validate_orb_files to see why, and repair it"
                 )
 
-    def _refuse_to_uncover(self, records: Iterable[Record], *, goes: bool = False) -> None:
-        """Refuse to take a record from its place where another item has its key: that one would count then."""
+    def _refuse_to_uncover(self, records: Iterable[Record], *, is_deleted: bool = False) -> None:
+        """Refuse to remove or move a record if another item has its key, because that item would replace it."""
         for record in records if self._covered else ():
             path = self._covered.get((type(record), record.key))
             old = self.view.fetch(type(record), [record.key]).get(record.key)
             moves = old is not None and any(getattr(old, one) != getattr(record, one) for one in record.stored_fields)
-            if path is not None and old is not None and (goes or moves):
+            if path is not None and old is not None and (is_deleted or moves):
                 raise RecordUnreadable(
-                    f"{path} holds another item with the key of this record, which would count once this one is gone; "
-                    "nothing was written. Mend the file by hand: run validate_orb_files to see both"
+                    f"{path} holds another item with the key of this record, which would take this record's place; "
+                    "nothing was written. Repair the file by hand: run validate_orb_files to see both items"
                 )
 
 
 def _as_in_file(record: R) -> R:
-    """Return a record without the fields that its file does not carry."""
+    """Return a record without the fields that are not stored in its file."""
     if not record.outside_digest:
         return record
     left_out = {name: None for name, json_name in field_names(type(record)) if json_name in record.outside_digest}
@@ -293,7 +293,7 @@ def _as_in_file(record: R) -> R:
 
 @contextlib.contextmanager
 def no_collection() -> Iterator[None]:
-    """Keep Python from looking for cycles among many objects that make none: that takes as long as making them."""
+    """Turn off garbage collection in the block: for many objects without cycles it takes as long as creating them."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""Where a document and its journal lie, and how one reads or writes there."""
+"""The paths of a document and its journal, and the ways to open them for reading or writing."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from orbsite.storage.filesystem.syscalls import OS, FileSystem
 logger = logging.getLogger(__name__)
 
 LOCK_TIMEOUT = 20.0
-"""Seconds to wait for another process before giving up."""
+"""Seconds to wait for another process's lock before LockTimeout is raised."""
 LOST_AND_FOUND = "lost+found"
 
 
 class Document:
-    """A JSON file at its place under a data directory, and what lies beside it."""
+    """A JSON file under a data directory, with its journal and the other files beside it."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Document:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Directory | None]:
-        """Open the document's directory, None where there is none yet. Creates nothing, and takes no lock."""
+        """Open the document's directory, None if it does not exist yet. Creates nothing and takes no lock."""
         with contextlib.ExitStack() as stack:
             try:
                 base = stack.enter_context(self._opened(Directory.open))
@@ -55,13 +55,13 @@ class Document:
             yield directory
 
     def size(self) -> int:
-        """Return the bytes of document and journal; nothing is read."""
+        """Return the size of document and journal in bytes, without reading them."""
         with self.reading() as directory:
-            found = [] if directory is None else [directory.status_of(name) for name in (self.name, self.journal)]
-        return sum(status.st_size for status in found if status is not None)
+            statuses = [] if directory is None else [directory.status_of(name) for name in (self.name, self.journal)]
+        return sum(status.st_size for status in statuses if status is not None)
 
     def journal_size(self) -> int:
-        """Return the bytes of the journal, 0 where there is none; nothing is read."""
+        """Return the size of the journal in bytes, 0 if there is none, without reading it."""
         with self.reading() as directory:
             status = None if directory is None else directory.status_of(self.journal)
         return 0 if status is None else status.st_size
@@ -70,7 +70,7 @@ class Document:
     def writing(self, *, make: bool = True) -> Iterator[Directory]:
         """Open the document's directory and hold the document's lock.
 
-        A directory that is missing is made, or, without `make`, is a DocumentCorrupt: it was there before.
+        A missing directory is created. Without `make`, the directory existed before, and DocumentCorrupt is raised.
         """
         with contextlib.ExitStack() as stack:
             base = stack.enter_context(self._opened(Directory.make) if make else self._reopened())
@@ -82,14 +82,14 @@ class Document:
                 yield directory
 
     def gone(self) -> DocumentCorrupt:
-        """Return what to say where everything is gone that was there a moment ago."""
+        """Return the error for a document whose files were all removed while this process used them."""
         return DocumentCorrupt(
-            f"{self.path} and everything beside it are gone, and were there before; nothing was written. "
-            "Put them back, or start this program again to begin anew"
+            f"{self.path} and all files beside it were removed while this program was using them; nothing was written. "
+            "Put them back, or restart this program to start with an empty document"
         )
 
     def _reopened(self, base: Directory | None = None) -> Directory:
-        """Open the data directory, or the document's in it, to write in it once more; it is never made again."""
+        """Open the data directory, or the document's directory in it, for writing; a missing one is not created."""
         try:
             directory = self._opened(Directory.open) if base is None else base.enter(self._within)
         except FileNotFoundError as problem:
@@ -101,24 +101,24 @@ class Document:
             return how(self.base, self._fs)
 
     def refuse_to_start_over(self, directory: Directory) -> None:
-        """Raise DocumentCorrupt where the document is gone, and what was kept of it is not."""
+        """Raise DocumentCorrupt if the document is missing but its journal or a set-aside copy exists."""
         beside = self.beside(directory.names())
         if beside and directory.status_of(self.name) is None:
             raise DocumentCorrupt(
-                f"{self.path} is missing, but {', '.join(beside)} beside it says that there was one; "
-                "rename the one that you want to go on with, or move all of them away to start empty"
+                f"{self.path} is missing, but {', '.join(beside)} beside it shows that it existed; "
+                "rename the file that you want to continue with, or move all of them away to start empty"
             )
 
     def beside(self, names: Iterable[str]) -> list[str]:
-        """Return, in order, which of the names in the directory say that there is, or was, such a document."""
+        """Return, sorted, the names that show that this document exists or existed: those that start with its name."""
         return sorted(name for name in names if name.startswith(f"{self.name}."))
 
     def orphans(self, directory: Directory) -> list[str]:
-        """Return the temporary files beside the document; while its lock is held, those of the dead."""
+        """Return the temporary files beside the document; under its lock, all of them are from dead processes."""
         return [name for name in directory.names() if name.startswith(f".{self.name}.") and ".tmp" in name]
 
     def clear_orphans(self, directory: Directory) -> None:
-        """Move what dead processes left, which may be what somebody else wrote, out of the way."""
+        """Move the temporary files of dead processes to lost+found; they may hold another program's content."""
         orphans = self.orphans(directory)
         if not orphans:
             return
@@ -137,7 +137,7 @@ class Document:
             )
 
     def _sync_above(self, base: Directory) -> None:
-        """Sync the directories, which may be as new as the file, and which another process may have made."""
+        """Sync the directories above, which may be new and may have been created by another process."""
         base.sync()
         with Directory.open(self.base.parent.resolve(), self._fs) as above:
             above.sync()
@@ -148,7 +148,7 @@ _network_file_system = functools.lru_cache(maxsize=16)(network_file_system)
 
 @contextlib.contextmanager
 def naming_the_setting(base: Path, setting: str = "ORB_DATA_DIR (or --data-dir)") -> Iterator[None]:
-    """Have the error for a directory that is a symbolic link say which setting names it, and where it leads."""
+    """Add the setting's name and the link's target to the error for a directory that is a symbolic link."""
     try:
         yield
     except DocumentRefused as problem:
@@ -162,12 +162,12 @@ def naming_the_setting(base: Path, setting: str = "ORB_DATA_DIR (or --data-dir)"
 def _is_link(path: Path) -> bool:
     try:
         return path.is_symlink()
-    except OSError:  # where the path leads through what may not be read, nobody can tell
+    except OSError:  # a directory of the path cannot be read, so it is unknown
         return False
 
 
 def require_directory(base: Path) -> None:
-    """Raise DocumentError where a data directory that somebody named is not there."""
+    """Raise DocumentError if a data directory does not exist."""
     try:
         with naming_the_setting(base), Directory.open(base):
             pass

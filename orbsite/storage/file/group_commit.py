@@ -1,4 +1,4 @@
-"""Threads that save at the same time share one lock and one wait for the disk."""
+"""Group commit: threads that save at the same time share one lock and one sync."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orbsite.storage.file.content import Content
 T = TypeVar("T")
 
 _LONGEST = 120.0
-"""Seconds for which a thread waits for those that save before it: for their lock, and a fold."""
+"""Seconds for which a thread waits for earlier saves: for their lock and for a fold."""
 
 
 class PendingWrite(Generic[T]):
@@ -26,31 +26,31 @@ class PendingWrite(Generic[T]):
         self._problem: BaseException | None = None
 
     def run(self, content: Content) -> bool:
-        """Make the change in memory, or note why not; False where that may have left half a change behind."""
+        """Make the change in memory, or keep the error; return False if a partial change may remain."""
         self._results.clear()
         try:
             self._results.append(self._action(content))
         except (OrbError, ValueError) as problem:
             self._problem = problem
-        except Exception as problem:  # noqa: BLE001 -- a caller's mistake, which is that caller's alone
+        except Exception as problem:  # noqa: BLE001 -- a caller's mistake, which only that caller sees
             self._problem = problem
             return False
         return True
 
     @property
     def has_failed(self) -> bool:
-        """Whether it is known already that nothing comes of it."""
+        """Whether the change is known to have failed."""
         return self._problem is not None
 
     def fail(self, problem: BaseException) -> None:
-        """Note that what was changed in memory did not reach the disk, or nobody knows."""
+        """Record that the change did not reach the disk, or that this is unknown."""
         if self._problem is None and isinstance(problem, OrbError):
             self._problem = type(problem)(*problem.args)
         elif self._problem is None:
             self._problem = _unknown(problem)
 
     def result(self) -> T:
-        """Return what the action returned, or raise what kept it from happening."""
+        """Return the action's result, or raise the error of the action or of the commit."""
         if self._problem is not None:
             raise self._problem
         if not self._results:
@@ -59,22 +59,22 @@ class PendingWrite(Generic[T]):
 
 
 class GroupCommit:
-    """Collects jobs while one thread, the first to come, commits those that came before."""
+    """Collects jobs in a queue. One thread, the leader, commits all queued jobs; the next leader commits the rest."""
 
     def __init__(self, commit: Callable[[Sequence[PendingWrite[Any]], Callable[[], None]], None]) -> None:
         self._commit = commit
-        """Runs jobs, makes what they changed durable, and calls back as soon as it is."""
+        """Runs jobs, makes their changes durable, and calls back as soon as they are."""
         self._changed = threading.Condition()
         self._waiting: list[PendingWrite[Any]] = []
         self._leader: PendingWrite[Any] | None = None
 
     def run(self, action: Callable[[Content], T]) -> T:
-        """Run an action in the next batch, and return its result once that is durable. Raises what the action does.
+        """Run an action in the next batch, and return its result once its change is durable.
 
-        Raises LockTimeout where those that save before do not come to an end.
+        Raises the action's errors, and LockTimeout if earlier saves take longer than 120 seconds.
         """
         job = PendingWrite(action)
-        try:  # whatever interrupts a thread, and wherever: nobody waits for it afterwards
+        try:  # the cleanup below runs for any interruption, so that no other thread waits for this one
             self._wait(job)
             if self._leader is job:
                 self._lead(job)
@@ -88,13 +88,13 @@ class GroupCommit:
         return job.result()
 
     def _wait(self, job: PendingWrite[Any]) -> None:
-        """Return when the job is done, or its thread is the one that leads."""
+        """Wait until the job is done or its thread is the leader."""
         deadline = time.monotonic() + _LONGEST
         with self._changed:
             self._waiting.append(job)
             while self._leader is not None and not job.is_done:
                 if not self._changed.wait(deadline - time.monotonic()):
-                    raise LockTimeout("other threads of this process have been saving all the time; try again later")
+                    raise LockTimeout("other threads of this process kept saving for too long; try again later")
             if not job.is_done:
                 self._leader = job
 
@@ -105,21 +105,23 @@ class GroupCommit:
                 jobs, self._waiting = self._waiting, []
             self._commit(jobs, lambda: self._acknowledge(jobs))
         except BaseException as problem:
-            for one in jobs:
-                if one is not job and not one.is_done:
-                    one.fail(problem)
+            for other in jobs:
+                if other is not job and not other.is_done:
+                    other.fail(problem)
             raise
         finally:
             self._acknowledge(jobs)
 
     def _acknowledge(self, jobs: list[PendingWrite[Any]]) -> None:
         with self._changed:
-            for one in jobs:
-                one.is_done = True
+            for job in jobs:
+                job.is_done = True
             self._changed.notify_all()
 
 
 def _unknown(problem: BaseException | None) -> SaveOutcomeUnknown:
-    unknown = SaveOutcomeUnknown("the thread that saved for others was stopped half way; read again before you retry")
+    unknown = SaveOutcomeUnknown(
+        "the thread that committed this save was stopped before it finished; read the content again before you retry"
+    )
     unknown.__cause__ = problem
     return unknown

@@ -1,7 +1,7 @@
-"""The journal of a document: what was saved since the document was written, a line a save, readable by a person.
+"""The journal of a document: the saves since the document was written, one JSON line for each save.
 
-The first line names the journal and the document that it stands on. Every line carries a checksum of itself, so that
-an end that was torn off by a crash is told from damage: after a torn end nothing good follows.
+The first line has the journal's name and the digest of the document that it is based on. Every line has a checksum of
+itself, which tells a torn end after a crash from damage: no good line follows a torn end.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ _SUM_LENGTH = 32
 
 
 class JournalEntry(msgspec.Struct):
-    """One line, as it is written but for its checksum."""
+    """One line of a journal."""
 
     journal: str
-    """The journal's random name: a line from another one does not count."""
+    """The journal's random name; a line with another name is not part of the journal."""
     seq: int
-    """0 for the first line, then one more with each."""
+    """The line's number, 0 for the first line, without gaps."""
     version: int | None = None
     base: str | None = None
-    """On the first line: the SHA-256 of the document that the journal stands on."""
+    """On the first line: the SHA-256 of the document that the journal is based on."""
     steps: list[msgspec.Raw] = []
     fold: str | None = None
-    """The SHA-256 of the document that is to replace the one before, with everything up to here in it."""
+    """The SHA-256 of the new document, which contains all saves up to this line."""
     sum: str = ""
 
 
@@ -46,62 +46,62 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(slots=True)
 class Journal:
-    """A journal as far as it was read."""
+    """The part of a journal that was read or written so far."""
 
     name: str
     base: str
     head: bytes
     """The first line."""
     last: bytes
-    """The last good line: while it stands where it stood, what was read before it is still the same."""
+    """The last good line; while it is still at its offset, the lines before it are unchanged."""
     seq: int = 0
     end: int = 0
-    """Where in the file the next line goes."""
+    """The offset in the file at which the next line begins."""
 
     def line(self, envelope: Envelope, **content: Any) -> bytes:
-        """Return the next line, with its end."""
+        """Return the next line, with its line feed."""
         return closed(envelope, {"journal": self.name, "seq": self.seq + 1, **content})
 
     def took(self, line: bytes) -> None:
-        """Note that a line was written at the end."""
+        """Record that a line was written or read at the end."""
         self.seq, self.end, self.last = self.seq + 1, self.end + len(line), line
 
 
 @dataclass(slots=True)
 class Scan:
-    """What a journal's bytes hold."""
+    """The result of reading a journal's bytes."""
 
     journal: Journal | None
-    """None where not even the first line is whole."""
+    """None if the first line is incomplete or damaged."""
     lines: list[JournalEntry] = field(default_factory=list)
     rest: bytes = b""
-    """What follows the last good line: an end that is not written yet, or was torn off."""
+    """The bytes after the last good line: a line that is still being written, or a torn end."""
     damage: str | None = None
-    """What is wrong, where good lines follow bad ones."""
+    """A description of the damage, if good lines follow bad ones."""
     salvage: list[JournalEntry] = field(default_factory=list)
     """Good lines after the damage."""
 
     def folded_into(self, document: str) -> int | None:
-        """Return how many lines a document of this SHA-256 holds already, or None where it is another document."""
+        """Return how many lines the document with this SHA-256 contains already, None if it is another document."""
         if self.journal is None or document == self.journal.base:
             return 0
         return last_fold(self.lines, document) or None
 
 
 def last_fold(lines: Sequence[JournalEntry], document: str) -> int:
-    """Return how many lines there are up to the last fold into a document of this SHA-256, 0 where there is none."""
+    """Return the number of lines up to the last fold into the document with this SHA-256, 0 if there is none."""
     return max((number for number, line in enumerate(lines, 1) if line.fold == document), default=0)
 
 
 def begun(envelope: Envelope, base: str) -> Journal:
-    """Return a new journal that stands on a document; its first line is yet to be written."""
+    """Return a new journal based on the document with the SHA-256 `base`; the caller writes its first line."""
     name = secrets.token_hex(4)
     head = closed(envelope, {"journal": name, "seq": 0, "version": VERSION, "base": base})
     return Journal(name, base, head, head, end=len(head))
 
 
 def scan(data: bytes, envelope: Envelope) -> Scan:
-    """Return what a whole journal holds. Raises DocumentCorrupt where a newer version of the program wrote it."""
+    """Read a whole journal. Raises DocumentCorrupt if a newer version of the program wrote it."""
     head, _, _ = data.partition(b"\n")
     first = _parsed(head, envelope) if b"\n" in data else None
     if first is not None and first.version not in (None, VERSION):
@@ -115,26 +115,26 @@ def scan(data: bytes, envelope: Envelope) -> Scan:
 
 
 def follow(journal: Journal, data: bytes, envelope: Envelope) -> Scan:
-    """Return what the bytes after the known end of a journal hold, and move that end."""
-    found, position = Scan(journal), 0
+    """Read the bytes after the known end of a journal, and move that end."""
+    result, position = Scan(journal), 0
     while (feed := data.find(b"\n", position)) >= 0:
         line = _parsed(data[position:feed], envelope)
         if line is None or line.journal != journal.name or line.seq != journal.seq + 1:
             break
         journal.took(data[position : feed + 1])
-        found.lines.append(line)
+        result.lines.append(line)
         position = feed + 1
-    return _stopped(found, data, position, envelope)
+    return _stopped(result, data, position, envelope)
 
 
-def _stopped(found: Scan, data: bytes, position: int, envelope: Envelope) -> Scan:
-    """Look at what follows the last good line: where anything in it is good, what came before was damaged."""
-    found.rest = data[position:]
-    found.salvage = list(_good_lines(found.rest, envelope))
-    if found.salvage:
-        number = found.journal.seq + 2 if found.journal else 1
-        found.damage = f"line {number} is damaged or missing, and good lines follow it"
-    return found
+def _stopped(result: Scan, data: bytes, position: int, envelope: Envelope) -> Scan:
+    """Read the bytes after the last good line; if they contain a good line, the line before it is damaged."""
+    result.rest = data[position:]
+    result.salvage = list(_good_lines(result.rest, envelope))
+    if result.salvage:
+        number = result.journal.seq + 2 if result.journal else 1
+        result.damage = f"line {number} is damaged or missing, and good lines follow it"
+    return result
 
 
 def _good_lines(rest: bytes, envelope: Envelope) -> Iterator[JournalEntry]:
@@ -147,7 +147,7 @@ def _good_lines(rest: bytes, envelope: Envelope) -> Iterator[JournalEntry]:
 
 
 def _starts(piece: bytes) -> Iterable[int]:
-    """Return where in a piece a line may begin: at its start, or where the end of the line before it was damaged."""
+    """Yield the offsets in a piece at which a line may begin: its start, or later if a line feed was damaged."""
     yield 0
     at = piece.find(_BEGIN, 1)
     while at > 0:
@@ -156,7 +156,7 @@ def _starts(piece: bytes) -> Iterable[int]:
 
 
 def closed(envelope: Envelope, content: dict[str, Any]) -> bytes:
-    """Return a line as it is kept, with its checksum and its end."""
+    """Return a line as it is stored, with its checksum and its line feed."""
     try:
         body = _encode(content)[:-1]
     except OverflowError:  # an integer beyond 64 bits
@@ -165,7 +165,7 @@ def closed(envelope: Envelope, content: dict[str, Any]) -> bytes:
 
 
 def opened(kept: bytes, envelope: Envelope) -> bytes | None:
-    """Return the JSON of a line that was kept without its end, or None where it is not whole."""
+    """Return the JSON of a stored line without its line feed, or None if its checksum is wrong or missing."""
     try:
         text = envelope.open_line(kept)
     except DocumentCorrupt:
@@ -176,7 +176,7 @@ def opened(kept: bytes, envelope: Envelope) -> bytes | None:
 
 
 def _parsed(kept: bytes, envelope: Envelope) -> JournalEntry | None:
-    """Return a line that is whole, or None."""
+    """Return a stored line, decoded, or None if it is damaged."""
     try:
         text = opened(kept, envelope)
         return None if text is None else _decoder.decode(text)

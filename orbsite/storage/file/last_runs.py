@@ -1,4 +1,4 @@
-"""When what was last done to the files under a data directory: `.orb/facts.json`, for those who have no database."""
+"""The times of the last operations on the files under a data directory, in `.orb/facts.json`, without a database."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ FACTS = "facts.json"
 
 
 class Facts:
-    """What was last done, and when, by domain. Who writes last wins: it is a note, and nothing rests on it."""
+    """The times of the last operations by domain. The last writer wins; no operation depends on these times."""
 
     def __init__(self, base: Path, fs: FileSystem = OS) -> None:
         self._base, self._fs = base, fs
 
     def read(self) -> dict[str, dict[str, str]]:
-        """Return the moment of each act by domain; nothing where it cannot be read."""
+        """Return the time of each operation by domain; empty if the file is missing or cannot be decoded."""
         try:
             with naming_the_setting(self._base), Directory.open(self._base, self._fs) as base, base.enter(OWN) as own:
                 return msgspec.json.decode(own.read(FACTS) or b"{}", type=dict[str, dict[str, str]])
@@ -32,14 +32,14 @@ class Facts:
             return {}
 
     def last(self, act: str, domain: str) -> datetime | None:
-        """Return when something was last done; None where that is not known."""
+        """Return the time of the last run of an operation on a domain; None if it is not known."""
         try:
             return parse(self.read().get(domain, {}).get(act, ""))[0]
         except ValueError:
             return None
 
     def note(self, act: str, domain: str, moment: datetime) -> None:
-        """Note that something was done; where there is no data directory, none is made. Raises SaveFailed."""
+        """Record the time of an operation on a domain, if the data directory exists. Raises SaveFailed."""
         if not self._base.is_dir():
             return
         known = self.read()

@@ -1,6 +1,6 @@
-"""Which files are our own leftovers, by their names: what a crash, a repair or another program's edit made us keep.
+"""Orphan files, known by their names: temporary files of dead processes, set-aside copies, and old tombstone files.
 
-A name that is not spelled exactly as we spell it is nobody's leftover, however much it looks like one.
+A file whose name does not match a pattern exactly is never treated as an orphan file.
 """
 
 from __future__ import annotations
@@ -36,32 +36,32 @@ _ASIDES = (
 
 @dataclass(frozen=True, slots=True)
 class OrphanFile:
-    """Something that is in nobody's use."""
+    """A file that no process uses."""
 
     name: str
     reason: str
     size: int
     youngest: int
-    """The nanosecond from which its age counts: of what its name tells and of its last change, the later one."""
+    """The start of its age, in nanoseconds: the time in its name or of its last change, whichever is later."""
     signature: tuple[int, ...] = ()
-    """What tells whether it is still the same."""
+    """The status values that show whether the file is unchanged."""
 
     @classmethod
     def of(cls, name: str, reason: str, status: os.stat_result, stamp: int = 0) -> OrphanFile:
-        """Return a file as a leftover; `stamp` is the nanosecond that its name tells, 0 where it tells none."""
+        """Return the orphan file with this status; `stamp` is the nanosecond in its name, 0 if there is none."""
         return cls(name, reason, status.st_size, max(stamp, status.st_mtime_ns), _signature(status))
 
     def is_over(self, keep: timedelta, now: datetime) -> bool:
-        """Tell whether it has been kept for long enough."""
+        """Tell whether it is older than `keep`."""
         return self.youngest < (now.timestamp() - keep.total_seconds()) * 10**9
 
     def is_still(self, status: os.stat_result | None) -> bool:
-        """Tell whether what has its name now is what was found, and was not changed since."""
+        """Tell whether the file that has its name now is the same file, unchanged."""
         return status is not None and _signature(status) == self.signature
 
 
 class Spelling:
-    """How names are spelled, each pattern with what such a thing is."""
+    """Patterns of file names, each with a description of such files."""
 
     def __init__(self, patterns: Sequence[tuple[str, str]]) -> None:
         self._patterns = [(re.compile(pattern, re.ASCII | re.DOTALL), reason) for pattern, reason in patterns]
@@ -70,7 +70,7 @@ class Spelling:
         return any(pattern.fullmatch(name) for pattern, _ in self._patterns)
 
     def found(self, directory: Directory) -> Iterator[OrphanFile]:
-        """Yield the plain files whose whole name is spelled so, but for what living processes have in their hands."""
+        """Yield the plain files whose whole name matches a pattern, except those that a living process uses."""
         for name in sorted(directory.names()):
             for pattern, reason in self._patterns:
                 match = pattern.fullmatch(name)
@@ -80,57 +80,57 @@ class Spelling:
 
 
 def of_document(name: str) -> Spelling:
-    """Return how the leftovers beside a document of that name are spelled."""
+    """Return the patterns of the orphan files beside a document."""
     start = re.escape(name)
-    asides = [(start + end, reason) for end, reason in _ASIDES]
-    return Spelling([(rf"\.{start}(?:\.journal)?{TEMPORARY}", DIED), *asides])
+    set_aside = [(start + end, reason) for end, reason in _ASIDES]
+    return Spelling([(rf"\.{start}(?:\.journal)?{TEMPORARY}", DIED), *set_aside])
 
 
 def of_lost_and_found(name: str) -> Spelling:
-    """Return how in `lost+found` are spelled the files that saves of a document have moved there."""
+    """Return the patterns of the files in `lost+found` that saves of a document have moved there."""
     return Spelling([(rf"{_STAMP}\.{re.escape(name)}\..+", f"{DIED}, moved to {LOST_AND_FOUND}")])
 
 
 TOMBSTONE_FILES = Spelling(
     [(rf"(?:{MOMENT}|[A-Za-z0-9])[A-Za-z0-9_.-]*{re.escape(SUFFIX)}", "tombstones of which the time is over")]
 )
-"""Tombstone files."""
+"""The pattern of tombstone files."""
 HALF_TOMBSTONE_FILES = Spelling([(rf"\..+{re.escape(SUFFIX)}{TEMPORARY}", DIED)])
 HALF_FACTS = Spelling([(rf"\.{re.escape(FACTS)}{TEMPORARY}", DIED)])
 
 
 def kept_beside(document: str) -> frozenset[str]:
-    """Return the names beside a document that are always ours, and never left over."""
+    """Return the names beside a document that are always in use, and never orphan files."""
     return frozenset({document, f"{document}.journal", f"{document}.prev", f".{document}.lock", LOST_AND_FOUND})
 
 
 def is_needed(domain: Domain, document: Document, directory: Directory) -> bool:
-    """Tell whether a document is missing or damaged, so that what is kept beside it may be all that there is."""
-    is_there = directory.status_of(document.name) is not None
-    return not is_there or any(issue.trouble.is_damage for issue in examine(domain, document))
+    """Tell whether a document is missing or damaged, so that the files beside it may hold the only copy of its data."""
+    exists = directory.status_of(document.name) is not None
+    return not exists or any(issue.trouble.is_damage for issue in examine(domain, document))
 
 
 def is_plain(status: os.stat_result) -> bool:
-    """Tell whether something is a regular file with one name: no link, no pipe, no directory."""
+    """Tell whether a status is of a regular file with one name, not of a link, a pipe or a directory."""
     return stat.S_ISREG(status.st_mode) and status.st_nlink == 1
 
 
 def is_held(match: re.Match[str]) -> bool:
-    """Tell whether a name says that a process has it in its hands, and that process lives."""
+    """Tell whether the process whose id is in a file name is alive."""
     pid = match.groupdict().get("pid")
     return pid is not None and is_alive(int(pid))
 
 
 def stamp_of(match: re.Match[str]) -> int:
-    """Return the nanosecond that a name tells, 0 where it tells none."""
-    told = match.groupdict()
-    if told.get("moment"):
-        return moment_of(told["moment"])
-    return int(told.get("stamp") or 0)
+    """Return the time in a file name, in nanoseconds, 0 if there is none."""
+    groups = match.groupdict()
+    if groups.get("moment"):
+        return moment_of(groups["moment"])
+    return int(groups.get("stamp") or 0)
 
 
 def moment_of(text: str) -> int:
-    """Return the nanosecond at which `20260102T030405Z` ends; of what is no such moment, one that never comes."""
+    """Return the nanosecond at which a second such as `20260102T030405Z` ends; for an invalid time, 2**80."""
     try:
         return (calendar.timegm(time.strptime(text, "%Y%m%dT%H%M%SZ")) + 1) * 10**9
     except ValueError:

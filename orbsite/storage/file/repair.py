@@ -1,4 +1,4 @@
-"""Mends what a check-up finds, as far as that needs no guessing: whatever is replaced is kept aside first."""
+"""Repairs the issues that a check finds. Before a repair replaces bytes, it writes them to a set-aside copy."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from orbsite.storage.filesystem.directory import Directory
 from orbsite.storage.records.domain import Domain
 
 RESTORED = (IssueKind.MISSING, IssueKind.CORRUPT)
-"""What is mended by going back to the last good generation, for somebody who asks for that."""
+"""The issues that are repaired by restoring the last good generation, only with `restore`."""
 
 
 def plan(issue: Issue, *, restore: bool) -> str | None:
-    """Return what would be done about a symptom; None where nothing can be, or is not asked for."""
+    """Return the repair for an issue; None if there is no repair, or it needs `restore`."""
     if issue.trouble in RESTORED:
         return "keep it aside, and put the last good generation (.prev) in its place" if restore else None
     return {
@@ -34,7 +34,7 @@ def plan(issue: Issue, *, restore: bool) -> str | None:
 
 
 def mend(domain: Domain, document: Document, issues: Collection[Issue], *, restore: bool) -> None:
-    """Do what was planned. Raises OrbError; whatever was done until then is whole, and nothing is lost."""
+    """Repair these issues as `plan` says. Raises OrbError; completed repairs are then kept, and no data is lost."""
     with failing_whole(document.path), document.writing() as directory:
         still = [issue for issue in examine(domain, document) if issue in issues]
         wanted = {issue.trouble for issue in still if plan(issue, restore=restore)}
@@ -53,10 +53,10 @@ def mend(domain: Domain, document: Document, issues: Collection[Issue], *, resto
 
 
 def start_over(document: Document, data: bytes) -> None:
-    """Put a document that was checked in the place of one that is lost or cannot be read, which is kept aside.
+    """Replace a document that is lost or cannot be read by checked bytes; its old files become set-aside copies.
 
-    Until it is there, the document is missing, and what is kept of it and of its journal keeps everybody from starting
-    empty. Raises OrbError as every save does.
+    While it is replaced, the document is missing, and its set-aside copies prevent other processes from starting with
+    an empty one. Raises OrbError as every save does.
     """
     with (
         failing_whole(document.path),
@@ -71,14 +71,14 @@ def start_over(document: Document, data: bytes) -> None:
 
 
 def _restore(domain: Domain, document: Document, directory: Directory) -> None:
-    """Put the last good generation in the place of the document, which is kept aside."""
+    """Restore the last good generation; the document's old bytes become a set-aside copy."""
     good = directory.read(f"{document.name}.prev")
     if good is None:
-        raise DocumentCorrupt(f"there is no {document.path}.prev to go back to; put a backup in its place")
+        raise DocumentCorrupt(f"there is no {document.path}.prev to restore; put a backup in its place")
     try:
         Content(domain, document.envelope.open(good))
     except DocumentCorrupt as problem:
-        message = f"{document.path}.prev is not good either: {problem}; put a backup in its place"
+        message = f"{document.path}.prev cannot be read either: {problem}; put a backup in its place"
         raise DocumentCorrupt(message) from problem
     bad = directory.read(document.name)
     if bad is not None:
@@ -88,7 +88,7 @@ def _restore(domain: Domain, document: Document, directory: Directory) -> None:
 
 
 def _salvage(document: Document, directory: Directory) -> None:
-    """Write a new journal with all good lines of the damaged one, which is kept aside."""
+    """Write a new journal with all good lines of the damaged one, which becomes a set-aside copy."""
     damaged = directory.read(document.journal) or b""
     scan = journals.scan(damaged, document.envelope)
     if not scan.damage:

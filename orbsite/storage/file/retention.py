@@ -1,14 +1,17 @@
-"""What retention does where records are in memory: one pass takes them out, and one puts them back."""
+"""Retention for stores with their records in memory: one pass removes records, and one pass restores them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
 from orbsite.storage.base.erasures import ErasureList
+from orbsite.storage.errors import OrbError
 from orbsite.storage.file.content import Content
 from orbsite.storage.file.store import FileStore
+from orbsite.storage.file.tombstones import Tombstones, record_of
+from orbsite.storage.filesystem.directory import numbered
 from orbsite.storage.memory.store import MemoryStore
 from orbsite.storage.records.record import Record
 from orbsite.storage.retention.plan import Plan, Returned, Tombstone, WriteTombstones
@@ -16,7 +19,7 @@ from orbsite.storage.retention.policy import Policy
 
 
 def planned(store: MemoryStore | FileStore, kind: type[Record], policy: Policy, now: datetime) -> Plan:
-    """Return what goes by a policy."""
+    """Return the plan of what a policy removes."""
     if isinstance(store, MemoryStore):
         return store.planned(kind, policy, now)
     return store.examine(lambda content: _planned(content, kind, policy, now))
@@ -25,7 +28,10 @@ def planned(store: MemoryStore | FileStore, kind: type[Record], policy: Policy, 
 def sweep(
     store: MemoryStore | FileStore, kind: type[Record], policy: Policy, now: datetime, write_tombstones: WriteTombstones
 ) -> Plan:
-    """Remove what goes by a policy, after `bury` has kept it elsewhere: one pass, and one new document."""
+    """Remove the records that a policy selects, in one pass and one new document.
+
+    `write_tombstones` is called with the plan before anything is removed; if it raises, nothing is removed.
+    """
     if isinstance(store, MemoryStore):
         return store.sweep(kind, policy, now, write_tombstones)
     return store.rewrite(lambda content: _swept(content, kind, policy, now, write_tombstones))
@@ -34,9 +40,9 @@ def sweep(
 def put_back(
     store: MemoryStore | FileStore, tombstones: Iterable[Tombstone], erasures: Callable[[], ErasureList] = ErasureList
 ) -> Returned:
-    """Put back what was removed, at its place, where its key is still free, and its user was not erased since.
+    """Restore removed records at their positions, if their keys are free and their users were not erased since.
 
-    The erasure list is read while the store is held: who is entered later is removed later.
+    The erasure list is read while the store is locked, so that a later erasure finds the restored records.
     """
     wanted = list(tombstones)
     if isinstance(store, MemoryStore):
@@ -44,10 +50,36 @@ def put_back(
     return store.rewrite(lambda content: _returned(content, wanted, erasures()))
 
 
-def _planned(content: Content, kind: type[Record], policy: Policy, now: datetime) -> Plan:
-    """Return what goes by a policy.
+def keep_tombstones(store: MemoryStore | FileStore, name: str, plan: Plan, lines: Iterable[dict[str, Any]]) -> str:
+    """Keep the tombstones of a plan, in memory or as lines of a file, and return the name that was free for them."""
+    if isinstance(store, FileStore):
+        return Tombstones(store.base).write(name, lines).stem
+    free = next(one for one in numbered(name) if one not in store.recorded_rows)
+    store.recorded_rows[free] = list(plan.tombstones)
+    return free
 
-    Where another item has a record's key, and would count once that is gone, the record stays.
+
+def tombstones_of(store: MemoryStore | FileStore, name: str) -> Iterator[Tombstone | str]:
+    """Yield the tombstones that a store keeps under a name; where a tombstone holds no record, yield its path.
+
+    Raises OrbError where there is nothing under the name.
+    """
+    if isinstance(store, MemoryStore):
+        if name not in store.recorded_rows:
+            known = ", ".join(store.recorded_rows) or "none"
+            raise OrbError(f"nothing was removed under the name {name!r}; known are: {known}")
+        yield from store.recorded_rows[name]
+        return
+    for line in Tombstones(store.base).read(name):
+        if line["domain"] == store.domain.name:
+            record = record_of(store.domain, line)
+            yield line["path"] if record is None else Tombstone(record, line["reason"], line["position"])
+
+
+def _planned(content: Content, kind: type[Record], policy: Policy, now: datetime) -> Plan:
+    """Return the plan of what a policy removes.
+
+    A record is kept if another item has its key, because that item would take its place.
     """
     plan = content.view.planned(kind, policy, now)
     plan.refused = content.refused
@@ -66,7 +98,7 @@ def _planned(content: Content, kind: type[Record], policy: Policy, now: datetime
 def _swept(
     content: Content, kind: type[Record], policy: Policy, now: datetime, write_tombstones: WriteTombstones
 ) -> Plan:
-    """Remove what goes by a policy, after `bury` has kept it elsewhere."""
+    """Remove the records that a policy selects, after `write_tombstones` has kept them."""
     plan = _planned(content, kind, policy, now)
     write_tombstones(plan)
     content.drop_many(kind, [tombstone.record for tombstone in plan.tombstones])
@@ -74,19 +106,19 @@ def _swept(
 
 
 def _returned(content: Content, tombstones: Iterable[Tombstone], erasures: ErasureList) -> Returned:
-    """Put back what was removed, at its place, where its key is still free."""
-    found = content.view.returning(tombstones, erasures)
+    """Restore removed records at their positions, if their keys are still free."""
+    returned = content.view.returning(tombstones, erasures)
     restored, known = [], dict[tuple[Any, ...], str]()
-    for tombstone in found.restored:
+    for tombstone in returned.restored:
         record = tombstone.record
-        name = (type(record), getattr(record, type(record).group_field or "user_id"), record.owner)
-        if name not in known:  # one look for all of a user's records in a session
-            known[name] = content.in_its_way(record)
-        why = known[name] or content.in_its_place(record)
-        if why:
-            found.kept.append((tombstone, f"{why} does not decode, and is in its place"))
+        group = (type(record), getattr(record, type(record).group_field or "user_id"), record.owner)
+        if group not in known:  # one check for all of a user's records in a session
+            known[group] = content.in_its_way(record)
+        obstacle = known[group] or content.in_its_place(record)
+        if obstacle:
+            returned.kept.append((tombstone, f"{obstacle} does not decode, and is in its place"))
         else:
             restored.append(tombstone)
-    found.restored = restored
+    returned.restored = restored
     content.put_back([(tombstone.record, tombstone.position) for tombstone in restored])
-    return found
+    return returned

@@ -1,4 +1,4 @@
-"""Records in a JSON file, with a journal beside it: saves cost the same at any size, reads by what they return."""
+"""The store in a JSON file with a journal: a save costs the same at any size, and a read by the records it returns."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+
+from typing_extensions import override
 
 from orbsite.storage.base.query import Query
 from orbsite.storage.base.store import Store
@@ -34,27 +36,31 @@ T = TypeVar("T")
 
 
 class _HalfDone(Exception):
-    """A caller's mistake showed in the middle of a change."""
+    """A caller's error left a change incomplete."""
 
 
 class FileStore(Store):
-    """Keeps records in the document of their domain, in the guide's layout; one for each document in a process."""
+    """Keeps records in the document of their domain, in the guide's layout.
+
+    A process must have only one FileStore for each document.
+    """
+
+    name = "file"
 
     def __init__(self, domain: Domain, document: Document, *, journal_above: int | None = SMALL) -> None:
         super().__init__(domain)
         self._document = document
         self._journal_above = journal_above
-        self.journal_size = document.journal_size
         self._start()
         _open_stores.add(self)
 
     def _start(self) -> None:
-        """Begin with nothing in memory and no lock held: at first, and in a forked child."""
+        """Reset to an empty cache and new locks: for a new store, and in a forked child."""
         self._guard = threading.RLock()
         self._batches = GroupCommit(self._commit)
         self._replica: Replica | None = None
         self._is_tidy = False
-        self._was_there = False
+        self._existed = False
         self._journal_is_suspect = False
         self._fold_failed_at = 0
 
@@ -70,14 +76,14 @@ class FileStore(Store):
         with self._guard:
             content = self._kept_up().content
             owned = {} if user_id is None else {"user_id": user_id}
-            self._tell(content.unreadable(kind, owned, {*wanted}), findings)
+            self._report(content.unreadable(kind, owned, {*wanted}), findings)
             return content.view.fetch(kind, wanted, user_id=user_id)
 
     def select(self, kind: type[R], query: Query, findings: list[Finding] | None = None) -> list[R]:
         with self._guard:
             content = self._kept_up().content
-            if query.after is None:  # they have no place among the records: a first page names them all
-                self._tell(content.unreadable(kind, query.where), findings)
+            if query.after is None:  # unreadable items have no order, so the first page reports all of them
+                self._report(content.unreadable(kind, query.where), findings)
             return content.view.select(kind, query)
 
     def add(self, record: R) -> tuple[R, bool]:
@@ -99,7 +105,7 @@ class FileStore(Store):
     def walk(self, kind: type[R], *, page: int = 1000, findings: list[Finding] | None = None) -> Iterator[R]:
         with self._guard:
             content = self._kept_up().content
-            self._tell(content.unreadable(kind, {}), findings)
+            self._report(content.unreadable(kind, {}), findings)
             keys = content.view.keys(kind)
         for start in range(0, len(keys), page):
             with self._guard:
@@ -123,16 +129,20 @@ class FileStore(Store):
         return self._document.size()
 
     @property
+    @override
     def base(self) -> Path:
-        """The data directory."""
         return self._document.base
 
+    @override
+    def journal_size(self) -> int:
+        return self._document.journal_size()
+
+    @override
     def refused(self) -> int:
-        """Return how many items of the document are no records."""
         return self.examine(lambda content: content.refused)
 
     def snapshot(self) -> bytes | None:
-        """Return the document's bytes with everything in them that was saved, or None where there is none yet."""
+        """Return the document's bytes with all saves from the journal, or None if there is no document yet."""
         with self._guard, self._document.reading() as directory:
             if directory is None:
                 return None
@@ -144,20 +154,21 @@ class FileStore(Store):
             return None if replica.digest is None else replica.content.encode()
 
     def replace(self, data: bytes, erasure_filter: Callable[[bytes], bytes] = bytes) -> None:
-        """Put a whole document in the place of what is there, which stays beside it as `.prev`.
+        """Replace the document by `data`; the old document is kept beside it as `.prev`.
 
-        `sieve` returns what is to be written of it, as of the moment at which it is. Raises DocumentCorrupt where it is
-        no document of this domain, and as every save does.
+        `erasure_filter` is called under the lock and returns the bytes to write. Raises DocumentCorrupt if they are
+        not a document of this domain, and the errors of every save.
         """
         self._rewritten(lambda writer: writer.replace(Content(self.domain, erasure_filter(data))))
 
     def filter(self, erasure_filter: Callable[[bytes], bytes]) -> None:
-        """Write what `sieve` returns of the document, and leave no earlier state beside it: no journal, no `.prev`.
+        """Write the bytes that `erasure_filter` returns for the document, and remove the earlier state beside it.
 
-        Nothing is made where there is no document. Raises DocumentCorrupt, and as every save does.
+        Neither the journal nor `.prev` keeps the old bytes. Nothing is created if there is no document. Raises
+        DocumentCorrupt, and the errors of every save.
         """
-        with self._document.reading() as found:
-            if found is None or found.status_of(self._document.name) is None:
+        with self._document.reading() as directory:
+            if directory is None or directory.status_of(self._document.name) is None:
                 return
         with (
             failing_whole(self._document.path),
@@ -170,15 +181,16 @@ class FileStore(Store):
             if data != before:
                 writer.replace(content)
                 writer.forget_previous()
-            writer.replace(content)  # so that a good generation lies beside it again
+            writer.replace(content)  # writes it once more, so that `.prev` is a good generation again
 
     def compact(self, write_tombstones: Callable[[Compaction], None]) -> Compaction | None:
-        """Take out what is dead, after `bury` has kept it elsewhere, and fold the journal; None where there is no file.
+        """Compact the document and fold the journal; return None if there is no document.
 
-        What `bury` raises leaves everything as it was. Raises DocumentCorrupt, and as every save does.
+        `write_tombstones` is called before anything is removed; if it raises, nothing is changed. Raises
+        DocumentCorrupt, and the errors of every save.
         """
-        with self._document.reading() as found:
-            if found is None or found.status_of(self._document.name) is None:
+        with self._document.reading() as directory:
+            if directory is None or directory.status_of(self._document.name) is None:
                 return None
         with failing_whole(self._document.path), self._document.writing() as directory:
             with self._writer(directory) as writer:
@@ -191,12 +203,12 @@ class FileStore(Store):
             return compaction
 
     def examine(self, look: Callable[[Content], T]) -> T:
-        """Return what somebody finds in what is there; nothing may be changed."""
+        """Return the result of `look` for the current content, which `look` must not change."""
         with self._guard:
             return look(self._kept_up().content)
 
     def rewrite(self, change: Callable[[Content], T]) -> T:
-        """Change what is there, and write it as a new document, which the journal is folded into."""
+        """Apply a change to the content, and write it as a new document, into which the journal is folded."""
         return self._rewritten(lambda writer: change(writer.content))
 
     def _rewritten(self, change: Callable[[Writer], T]) -> T:
@@ -210,25 +222,25 @@ class FileStore(Store):
             return result
 
     def fold(self) -> bool:
-        """Write what the journal holds into the document and remove the journal; tell whether there was one."""
+        """Write the saves of the journal into the document and remove the journal; tell whether there was a journal."""
         return self._fold_where(lambda _: True)
 
     def close(self) -> None:
-        """Let go of what is in memory; a journal that has grown much is folded first."""
+        """Release the memory; a journal larger than a sixteenth of the document is folded first."""
         with self._guard:
-            replica, self._replica, self._was_there = self._replica, None, False
+            replica, self._replica, self._existed = self._replica, None, False
         if replica is not None and replica.journal is not None:
             self._fold_where(lambda writer: writer.is_due(closing=True))
             with self._guard:
-                self._replica, self._was_there = None, False
+                self._replica, self._existed = None, False
 
-    def _tell(self, found: Iterable[Unreadable], findings: list[Finding] | None) -> None:
+    def _report(self, items: Iterable[Unreadable], findings: list[Finding] | None) -> None:
         with Unread(findings) as unread:
-            for one in found:
-                unread.add(one)
+            for item in items:
+                unread.add(item)
 
     def _view(self) -> MemoryStore:
-        """Return what can be read; the guard is held as long as somebody does."""
+        """Return the current records; the caller must hold the guard while it reads them."""
         return self._kept_up().content.view
 
     def _kept_up(self) -> Replica:
@@ -236,23 +248,23 @@ class FileStore(Store):
             return self._refreshed(directory)
 
     def _refreshed(self, directory: Directory | None, *, locked: bool = False) -> Replica:
-        before, self._replica = self._replica, None  # whatever goes wrong, it is read again
+        before, self._replica = self._replica, None  # after any error, everything is read again
         if before is None or directory is None or not before.keeps_up(directory):
             before = load(self.domain, self._document, directory, before, locked=locked)
-        if before.digest is None and self._was_there:
+        if before.digest is None and self._existed:
             raise self._document.gone()
-        self._replica, self._was_there = before, before.digest is not None
+        self._replica, self._existed = before, before.digest is not None
         return before
 
     def _commit(self, jobs: Sequence[PendingWrite[Any]], acknowledge: Callable[[], None]) -> None:
-        with failing_whole(self._document.path), self._document.writing(make=not self._was_there) as directory:
+        with failing_whole(self._document.path), self._document.writing(make=not self._existed) as directory:
             writer = self._saved(jobs, directory)
             acknowledge()
             if writer.is_due() and writer.journal_size > self._fold_failed_at:
                 self._fold_after_save(writer)
 
     def _saved(self, jobs: Sequence[PendingWrite[Any]], directory: Directory) -> Writer:
-        """Run jobs and save what they changed; a job that may have left half a change behind is left out."""
+        """Run jobs and save their changes; if a job fails with a partial change, all other jobs are run again."""
         while True:
             with contextlib.suppress(_HalfDone), self._writer(directory) as writer:
                 running = [job for job in jobs if not job.has_failed]
@@ -264,7 +276,7 @@ class FileStore(Store):
 
     @contextlib.contextmanager
     def _writer(self, directory: Directory) -> Iterator[Writer]:
-        """Return a writer for what lies in the directory; nobody reads until what it writes is there, or is not."""
+        """Yield a writer for the document; the guard is held, so that other threads read only after it is done."""
         with self._guard:
             before, replica = self._replica, self._refreshed(directory, locked=True)
             writer = Writer(self._document, directory, replica, is_suspect=self._journal_is_suspect)
@@ -280,17 +292,17 @@ class FileStore(Store):
                 raise
             finally:
                 self._journal_is_suspect = writer.is_suspect
-            self._replica, self._was_there = replica, replica.digest is not None
+            self._replica, self._existed = replica, replica.digest is not None
 
     def _fold_after_save(self, writer: Writer) -> None:
-        """Fold on behalf of everybody who saved; they have what they wanted, so that it may fail."""
+        """Fold the journal after acknowledged saves; an error is logged and the fold is tried again later."""
         try:
             self._fold(writer)
-        except Exception as problem:  # noqa: BLE001 -- whatever it is, nobody's save has failed
+        except Exception as problem:  # noqa: BLE001 -- the saves have succeeded, whatever the error is
             self._fold_failed_at = 2 * writer.journal_size
             with contextlib.suppress(OrbError, OSError):
                 writer.clear_orphans()
-            logger.warning("%s was not folded, and will be later: %s", self._document.journal, problem)
+            logger.warning("%s was not folded, and will be folded later: %s", self._document.journal, problem)
 
     def _fold_where(self, wanted: Callable[[Writer], bool]) -> bool:
         with self._document.reading() as directory:
@@ -315,10 +327,10 @@ class FileStore(Store):
         self._fold_failed_at = 0
 
 
-def _forget_what_the_parent_was_doing() -> None:
+def _reset_in_child() -> None:
     for store in _open_stores:
         store._start()
 
 
 _open_stores: weakref.WeakSet[FileStore] = weakref.WeakSet()
-os.register_at_fork(after_in_child=_forget_what_the_parent_was_doing)
+os.register_at_fork(after_in_child=_reset_in_child)

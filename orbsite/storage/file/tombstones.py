@@ -1,7 +1,8 @@
-"""What was removed from files, kept until the undo window ends: one file a run, a line for each thing, with its reason.
+"""Tombstones of data removed from files, kept until the undo window ends: one file for each run.
 
-`.orb/tombstones/NAME.jsonl` under the data directory has a line that begins it, a line for each thing, and one that
-ends it, each with a checksum of itself as in a journal. A file appears as a whole, durably, or not at all.
+`.orb/tombstones/NAME.jsonl` under the data directory has a first line, a line with a reason for each removed record or
+part, and a last line, each with a checksum of itself as in a journal. A file is written completely and durably, or not
+at all.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ def tombstone(
     original: str | None = None,
     **about: str,
 ) -> dict[str, Any]:
-    """Return the line for one thing: a record, with its step as in a journal, or the JSON of what is none.
+    """Return the line for a record, as its step in a journal, or for another part of a document, as its JSON.
 
-    `path` is its place in the document, `position` that in its list; `about` is what else is to be told.
+    `path` is its place in the document, `position` its place in its list; `about` has further fields of the line.
     """
     step = {} if record is None else _step(record)
     return {
@@ -59,14 +60,14 @@ def tombstone(
 
 
 def _step(record: Record) -> dict[str, Any]:
-    """Return the step that puts a record; one of texts alone is printed with its line."""
+    """Return the step that puts a record; a record of texts only is left for the line's encoder."""
     if record.extra is None and holds_texts_alone(type(record)):
         return {"put": type(record).plural, "record": record}
     return as_json(Put(record))
 
 
 def record_of(domain: Domain, line: dict[str, Any]) -> Record | None:
-    """Return the record that a line of this domain holds, or None where it holds none. Raises DocumentCorrupt."""
+    """Return the record in a line of this domain, or None if it holds another part. Raises DocumentCorrupt."""
     if line.get("put") is None:
         return None
     step = {name: line[name] for name in ("put", "record", "extra") if name in line}
@@ -83,9 +84,9 @@ class Tombstones:
         self._base, self._envelope, self._fs = base, envelope or Plain(), fs
 
     def write(self, name: str, lines: Iterable[dict[str, Any]]) -> Path:
-        """Write a file of that name, or with a number after it where that is taken, and return where it is.
+        """Write a tombstone file and return its path; if the name is taken, a number is added to it.
 
-        Nothing that it tells of may be removed before this has returned. Raises SaveFailed; there is no such file then.
+        The caller must remove nothing before this has returned. Raises SaveFailed; no file is then written.
         """
         self._refuse_unless_plain(name)
         with (
@@ -106,7 +107,7 @@ class Tombstones:
             return self.path / written
 
     def read(self, name: str) -> Iterator[dict[str, Any]]:
-        """Return the lines of a file, all of which were checked. Raises DocumentError, DocumentCorrupt for damage."""
+        """Return the checked lines of a file. Raises DocumentError if it does not exist, DocumentCorrupt for damage."""
         self._refuse_unless_plain(name)
         try:
             with Directory.open(self.path, self._fs) as directory:
@@ -118,9 +119,10 @@ class Tombstones:
         return iter([line for line in self._lines(name, data) if "domain" in line])
 
     def filter(self, name: str, is_kept: Callable[[dict[str, Any]], bool]) -> int:
-        """Write a file again without some of its lines, and return how many went; without any, it is removed.
+        """Keep the lines of a file for which `is_kept` is true, and return how many were removed.
 
-        Raises DocumentError, DocumentCorrupt for damage, and SaveFailed; the file is as it was then.
+        A file without lines is removed. Raises DocumentError, DocumentCorrupt for damage, and SaveFailed; the file is
+        then unchanged.
         """
         lines = list(self.read(name))
         kept = [line for line in lines if is_kept(line)]
@@ -141,13 +143,13 @@ class Tombstones:
         return len(lines) - len(kept)
 
     def names(self) -> list[str]:
-        """Return the names of all files, in order."""
+        """Return the names of all tombstone files, sorted."""
         try:
             with Directory.open(self.path, self._fs) as directory:
-                found = directory.names()
+                names = directory.names()
         except FileNotFoundError:
             return []
-        return sorted(one.removesuffix(SUFFIX) for one in found if one.endswith(SUFFIX) and _NAME.match(one))
+        return sorted(name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX) and _NAME.match(name))
 
     def _fill(self, directory: Directory, temporary: str, lines: Iterable[dict[str, Any]]) -> None:
         descriptor = self._fs.create(temporary, directory.descriptor)
@@ -174,12 +176,14 @@ class Tombstones:
         head: dict[str, Any] = {}
         line: dict[str, Any] = {}
         kept = data.split(b"\n")
-        for number, one in enumerate(kept[:-1]):
-            text = journal.opened(one, self._envelope)
+        for number, stored in enumerate(kept[:-1]):
+            text = journal.opened(stored, self._envelope)
             line = {} if text is None else msgspec.json.decode(text)
             head = head or line
             if head.get("version", VERSION) != VERSION:
-                raise DocumentCorrupt(f"{self.path / name}{SUFFIX} was written by a newer program; read it with that")
+                raise DocumentCorrupt(
+                    f"{self.path / name}{SUFFIX} was written by a newer program; read it with that program"
+                )
             if line.get("seq") != number or line.get("tombstones") != head.get("tombstones"):
                 raise self._damaged(name, f"line {number + 1} is not what was written")
             yield {key: value for key, value in line.items() if key not in ("tombstones", "seq", "sum")}
@@ -188,12 +192,12 @@ class Tombstones:
 
     def _damaged(self, name: str, what: str) -> DocumentCorrupt:
         return DocumentCorrupt(
-            f"{self.path / name}{SUFFIX} is damaged: {what}; nothing was brought back. Take it from a backup"
+            f"{self.path / name}{SUFFIX} is damaged: {what}; nothing was restored. Restore the file from a backup"
         )
 
     def _refuse_unless_plain(self, name: str) -> None:
         if not _NAME.match(name):
-            raise DocumentError(f"{name!r} is no name of a tombstone file; name one of: {', '.join(self.names())}")
+            raise DocumentError(f"{name!r} is not a tombstone file's name; name one of: {', '.join(self.names())}")
 
 
 def _publish(directory: Directory, temporary: str, name: str) -> str:

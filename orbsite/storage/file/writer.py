@@ -1,4 +1,4 @@
-"""How what was saved reaches the disk: as a line of the journal, or as a new document with everything in it."""
+"""Writes saves to the disk, as a line of the journal or as a new document with the whole content."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from orbsite.storage.records.changes import as_json
 logger = logging.getLogger(__name__)
 
 SMALL = 256 * 1024
-"""Up to so many bytes, a document is rewritten by every save."""
+"""The size in bytes up to which every save rewrites a document."""
 _FOLD_AT, _FOLD_AT_CLOSE = 4, 16
-"""The part of the document's size, one in so many, from which the journal is folded."""
+"""A journal is folded when it is larger than the document's size divided by this number."""
 
 
 class Writer:
-    """Writes for a replica; whoever has one holds the document's lock, and the replica has kept up."""
+    """Writes the content of a replica. The caller must hold the document's lock, and the replica must be current."""
 
     def __init__(self, document: Document, directory: Directory, replica: Replica, *, is_suspect: bool) -> None:
         self.is_suspect = is_suspect
-        """Whether the journal was left in a state that nobody should append to."""
+        """Whether an append to the journal failed, so that nothing more may be appended to it."""
         self._document, self._directory, self._replica = document, directory, replica
         self._fs = directory.fs
 
     def tidy(self) -> None:
-        """Clear away what a crash left: temporary files, a journal that was folded, and the torn end of one."""
+        """Clean up after a crash: temporary files, a folded journal, and a journal's torn end."""
         self.clear_orphans()
         replica = self._replica
         if replica.is_folded and not replica.is_foreign:
@@ -53,23 +53,23 @@ class Writer:
         logger.warning("%s had a torn end, kept as %s; it was never acknowledged", name, aside)
 
     def clear_orphans(self) -> None:
-        """Move temporary files out of the way."""
+        """Move temporary files of dead processes to lost+found."""
         self._document.clear_orphans(self._directory)
 
     @property
     def content(self) -> Content:
-        """What is to be changed, and then saved."""
+        """The content that the caller changes and then saves."""
         return self._replica.content
 
     @property
     def journal_size(self) -> int:
-        """The bytes of the journal, 0 where there is none."""
+        """The size of the journal in bytes, 0 if there is none."""
         return 0 if self._replica.journal is None else self._replica.journal.end
 
     def save(self, above: int | None) -> None:
-        """Save what was changed in the replica's content: in the journal, for documents larger than `above`.
+        """Save the changes of the replica's content, in the journal if the document is larger than `above` bytes.
 
-        Raises SaveFailed and SaveOutcomeUnknown; the replica is of no use then.
+        Raises SaveFailed and SaveOutcomeUnknown; the replica must not be used afterwards.
         """
         replica = self._replica
         steps = replica.content.take_steps()
@@ -90,25 +90,28 @@ class Writer:
             self._append(journal, line)
 
     def replace(self, content: Content) -> None:
-        """Put something else in the place of everything that is there."""
+        """Replace the whole content of the document."""
         self._replica.content = content
         self.fold(contextlib.nullcontext())
 
     def forget_previous(self) -> None:
-        """Remove the generation before the document, which the document was made from."""
+        """Remove the previous generation of the document, `.prev`."""
         with contextlib.suppress(FileNotFoundError):
             self._fs.unlink(f"{self._document.name}.prev", self._directory.descriptor)
         self._directory.sync()
 
     def is_due(self, *, closing: bool = False) -> bool:
-        """Tell whether the journal has grown so long beside the document that it should be folded."""
+        """Tell whether the journal is large enough, relative to the document, to be folded."""
         return self.journal_size > self._limit(_FOLD_AT_CLOSE if closing else _FOLD_AT)
 
     def _limit(self, part: int) -> int:
         return max(self._replica.size, SMALL) // part
 
     def fold(self, quiet: AbstractContextManager[object]) -> None:
-        """Write everything into the document, and remove the journal; readers wait only for the last part, `quiet`."""
+        """Write the whole content into the document, and remove the journal.
+
+        `quiet` is entered only for the last part, in which readers have to wait.
+        """
         replica, document = self._replica, self._document
         data = document.envelope.close(replica.content.encode())
         if replica.adrift:
@@ -116,7 +119,7 @@ class Writer:
         with prepared(self._directory, document.name, data) as successor, quiet:
             if replica.journal is not None:
                 self._announce(replica.journal, successor)
-            taken = self._fs.nanoseconds()  # before it is there: what others do to it from then on shows
+            taken = self._fs.nanoseconds()  # before the swap, so that a later change by another program is noticed
             status = successor.swap(replica.digest)
             replica.saw(StatSignature.of(status, taken), successor.digest, len(data))
             replica.is_foreign, replica.stamped, replica.adrift = False, True, []
@@ -125,7 +128,7 @@ class Writer:
             self.is_suspect = False
 
     def _announce(self, journal: Journal, successor: Successor) -> None:
-        """Write into the journal what is going to replace the document, so that it is known for folded then."""
+        """Write the new document's digest into the journal, so that readers know the journal is folded into it."""
         line = journal.line(self._document.envelope, fold=successor.digest)
         if not self.is_suspect:
             self._append(journal, line)
@@ -135,7 +138,7 @@ class Writer:
             renewed.take_over()
 
     def _begin(self, journal: Journal, line: bytes) -> None:
-        """Start a journal: with its first save in it, it appears as a whole or not at all."""
+        """Create a journal with its first save in it, completely or not at all."""
         replace(self._directory, self._document.journal, journal.head + line, None)
         journal.took(line)
         replica = self._replica
@@ -149,13 +152,13 @@ class Writer:
             size = self._fs.status(descriptor).st_size
             if size != journal.end:
                 raise SaveFailed(f"{name} has changed under its lock, by {size - journal.end} bytes; try again")
-            if not self._replica.is_confirmed:  # whoever wrote so far may have died before the disk had it
+            if not self._replica.is_confirmed:  # the process that wrote it may have died before it synced
                 self._fs.sync_data(descriptor)
                 self._directory.sync()
             self._directory.write_all(descriptor, line)
             self._fs.sync_data(descriptor)
         except OSError as problem:
-            self.is_suspect = True  # what the disk has of the line, nobody knows
+            self.is_suspect = True  # it is unknown how much of the line is on the disk
             try:
                 self._fs.truncate(descriptor, journal.end)
             except OSError:
@@ -176,7 +179,7 @@ class Writer:
             self._directory.close(descriptor)
 
     def _remove_journal(self) -> None:
-        """Remove a journal of which nothing is needed any more; where it stays, its last line says so."""
+        """Remove a journal that is not needed any more; if that fails, its last line shows that it was folded."""
         replica = self._replica
         replica.journal, replica.has_journal, replica.is_folded, replica.journal_signature = None, False, False, None
         try:
@@ -189,5 +192,5 @@ class Writer:
     def _unknown(self, problem: OSError) -> OrbError:
         return SaveOutcomeUnknown(
             f"{self._document.path} may or may not have been saved: the disk did not confirm it: {problem.strerror}; "
-            "check the disk, and read again before you retry"
+            "check the disk, and read the document again before you retry"
         )

@@ -1,1 +1,1 @@
-"""Files of ours, down to the system call. Imports encoding and what is below."""
+"""Durable files: directories, atomic replacement, locks and system calls. Imports encoding and what is below."""

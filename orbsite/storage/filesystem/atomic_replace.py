@@ -1,8 +1,8 @@
-"""Replacing a file as a whole, durably: the one way in which every document is written.
+"""Atomic and durable replacement of a file. Every document is written this way.
 
-Written beside its target, synced, swapped with it, and the directory synced. What was swapped out is looked at: the
-content that the caller has read becomes `NAME.prev`, the last good generation; anything else is what somebody wrote in
-between, and is kept as `NAME.conflict-<nanoseconds>`.
+The new content is written beside the file, synced and swapped with it, and the directory is synced. Then the old
+content is read: if the caller knew it, it becomes `NAME.prev`, the last good generation. If another program wrote it
+in between, it is kept as `NAME.conflict-<nanoseconds>`.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ logger = logging.getLogger(__name__)
 
 
 def replace(directory: Directory, name: str, data: bytes, base: str | None) -> None:
-    """Replace a file's content, whose SHA-256 is `base`, None where there is no file; then it survives a power cut.
+    """Replace a file's content, whose SHA-256 is `base`, None if there is no file; the result survives a power cut.
 
-    Raises SaveFailed, and the old content is whole; or SaveOutcomeUnknown, and the new content is there but may not
+    Raises SaveFailed if the old content is intact, and SaveOutcomeUnknown if the new content is in place but may not
     survive a power cut.
     """
     with prepared(directory, name, data) as successor:
@@ -36,7 +36,7 @@ def replace(directory: Directory, name: str, data: bytes, base: str | None) -> N
 
 @contextlib.contextmanager
 def prepared(directory: Directory, name: str, data: bytes) -> Iterator[Successor]:
-    """Write a file's next content beside it and sync it: that takes long, and changes nothing. Raises SaveFailed."""
+    """Write a file's new content beside it and sync it, which is slow and changes nothing. Raises SaveFailed."""
     temporary = temporary_name(name)
     with failing_whole(directory.path / name):
         descriptor = directory.fs.create(temporary, directory.descriptor)
@@ -52,7 +52,7 @@ def prepared(directory: Directory, name: str, data: bytes) -> Iterator[Successor
 
 
 class Successor:
-    """A file's next content, synced under a temporary name."""
+    """A file's new content, synced under a temporary name."""
 
     def __init__(self, directory: Directory, name: str, temporary: str, descriptor: int) -> None:
         self.digest = ""
@@ -60,14 +60,14 @@ class Successor:
         self._directory, self._name, self._temporary, self._descriptor = directory, name, temporary, descriptor
 
     def take_over(self) -> None:
-        """Put it in the place of the old content, which the caller has kept elsewhere. Raises as `swap` does."""
+        """Replace the old content, which the caller has kept elsewhere. Raises the errors of `swap`."""
         directory = self._directory
         with self._swapping():
             directory.fs.rename(self._temporary, self._name, directory.descriptor)
         self._confirm(lambda: None)
 
     def swap(self, base: str | None) -> os.stat_result:
-        """Put it in the place of the old content, and return what it looks like there; see `replace`."""
+        """Replace the old content, and return the file's new status. Keeps the old content and raises as `replace`."""
         directory, name = self._directory, self._name
         with self._swapping():
             old = _swap(directory, self._temporary, name, exists=base is not None)
@@ -75,7 +75,7 @@ class Successor:
 
     @contextlib.contextmanager
     def _swapping(self) -> Iterator[None]:
-        """Raise SaveFailed for errors of the system. What was swapped out already is never thrown away."""
+        """Raise SaveFailed for system errors. If the swap took place before the error, the old content is kept."""
         self.swapped = True
         with failing_whole(self._directory.path / self._name):
             try:
@@ -86,11 +86,11 @@ class Successor:
 
     def _is_in_place(self) -> bool:
         ours = self._directory.fs.status(self._descriptor)
-        there = self._directory.status_of(self._name)
-        return there is not None and (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+        current = self._directory.status_of(self._name)
+        return current is not None and (current.st_dev, current.st_ino) == (ours.st_dev, ours.st_ino)
 
     def _confirm(self, first: Callable[[], None]) -> os.stat_result:
-        """Sync the directory, and return what the file looked like in its place before that."""
+        """Sync the directory, and return the file's status from before that."""
         directory = self._directory
         try:
             status = directory.fs.status(self._descriptor)
@@ -106,22 +106,22 @@ class Successor:
 
 @contextlib.contextmanager
 def failing_whole(path: Path) -> Iterator[None]:
-    """Turn an error of the system into SaveFailed: so far nothing was changed."""
+    """Turn a system error into SaveFailed; use it only around code that runs before anything is changed."""
     try:
         yield
     except OSError as problem:
         raise SaveFailed(
-            f"{path} was not saved, and is as it was: {problem.strerror or problem}; {remedy(problem)}"
+            f"{path} was not saved, and is unchanged: {problem.strerror or problem}; {remedy(problem)}"
         ) from problem
 
 
 def digest_of(data: bytes | None) -> str | None:
-    """Return the SHA-256, in hex, of a file's bytes, or None for no file."""
+    """Return the SHA-256 of a file's bytes in hex, or None if there is no file."""
     return None if data is None else hashlib.sha256(data).hexdigest()
 
 
 def temporary_name(name: str) -> str:
-    """Return a name that nobody has, for a file on its way to another name."""
+    """Return a unique temporary name for the new content of a file."""
     return f".{name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
 
 
@@ -131,22 +131,22 @@ def _fill(directory: Directory, descriptor: int, data: bytes) -> str:
     digest = hashing.hexdigest()
     if fs.status(descriptor).st_size != len(data):
         raise OSError(errno.EIO, "the file has another size than what was written")
-    with contextlib.suppress(OSError):  # not every file system has room for stamps
+    with contextlib.suppress(OSError):  # not every file system has extended attributes
         fs.stamp(descriptor, digest.encode())
     fs.sync(descriptor)
     return digest
 
 
 def forget(directory: Directory, temporary: str) -> None:
-    """Remove a temporary file, where that can be done; else the next clean-up takes it."""
+    """Remove a temporary file; if that fails, the next clean-up removes it."""
     with contextlib.suppress(OSError):
         directory.fs.unlink(temporary, directory.descriptor)
 
 
 def _swap(directory: Directory, temporary: str, name: str, *, exists: bool) -> str | None:
-    """Bring the new file to its name, and return the name under which the old one is now, None where there is none."""
+    """Give the new file its name, and return the name that the old file has now, None if there was none."""
     fs, within = directory.fs, directory.descriptor
-    for _ in range(3):  # a file may come and go between two calls, but not for ever
+    for _ in range(3):  # another program may create or remove the file between two calls
         try:
             if exists:
                 fs.exchange(temporary, name, within)
@@ -162,11 +162,11 @@ def _swap(directory: Directory, temporary: str, name: str, *, exists: bool) -> s
             return _swap_by_copy(directory, temporary, name)
         else:
             return temporary if exists else None
-    raise OSError(errno.EBUSY, "another program makes and removes the file all the time")
+    raise OSError(errno.EBUSY, "another program keeps creating and removing the file")
 
 
 def _swap_by_copy(directory: Directory, temporary: str, name: str) -> str | None:
-    """Do the same where the system cannot exchange names: what comes between the two calls is lost to us."""
+    """Swap on a system that cannot exchange names; a write by another program between the two calls is lost."""
     fs, within = directory.fs, directory.descriptor
     old = directory.look(name)
     if old is None:
@@ -189,11 +189,11 @@ def _swap_by_copy(directory: Directory, temporary: str, name: str) -> str | None
 
 def _put_aside(directory: Directory, temporary: str, name: str, base: str | None) -> None:
     fs, within, previous = directory.fs, directory.descriptor, f"{name}.prev"
-    with contextlib.suppress(DocumentRefused):  # somebody put a link or the like in the place: kept as well
+    with contextlib.suppress(DocumentRefused):  # another program put a link or the like there: it is kept as a conflict
         if digest_of(directory.read(temporary)) == base:
             kept = directory.look(previous)
             if kept is not None and kept.stamp not in (None, kept.digest):
-                _keep_conflict(directory, previous, name)  # an editor that had it open when it was the document
+                _keep_conflict(directory, previous, name)  # an editor had it open while it was the document
             fs.rename(temporary, previous, within)
             return
     _keep_conflict(directory, temporary, name)
@@ -202,5 +202,5 @@ def _put_aside(directory: Directory, temporary: str, name: str, base: str | None
 def _keep_conflict(directory: Directory, kept: str, name: str) -> None:
     aside = directory.put_aside(kept, "conflict", of=name)
     logger.warning(
-        "%s was written by somebody else meanwhile; that content is kept as %s", directory.path / name, aside
+        "%s was written by another program meanwhile; that content is kept as %s", directory.path / name, aside
     )

@@ -1,4 +1,4 @@
-"""SHA-256 of much data by a thread of its own: hashing leaves Python's lock to whoever decodes or writes meanwhile."""
+"""SHA-256 of large data in a thread of its own. Hashing releases Python's lock, so that other work goes on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MUCH = 4 << 20
 
 
 class Hashing:
-    """The SHA-256 of some bytes, which is begun at once where it takes long, and waited for once it is asked for."""
+    """The SHA-256 of some bytes: computed in a thread from the start for more than 4 MiB, else on first use."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -18,12 +18,12 @@ class Hashing:
         self._thread: threading.Thread | None = None
         if len(data) > _MUCH:
             thread = threading.Thread(target=self._hash, daemon=True)
-            with contextlib.suppress(RuntimeError):  # no more threads, or Python is ending: hashed once it is asked for
+            with contextlib.suppress(RuntimeError):  # no thread can be started: hashed on first use
                 thread.start()
                 self._thread = thread
 
     def hexdigest(self) -> str:
-        """Return it in hex."""
+        """Return the digest in hex, after waiting for the thread."""
         if self._thread is not None:
             self._thread.join()
         if not self._digest:

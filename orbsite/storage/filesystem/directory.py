@@ -1,4 +1,4 @@
-"""A directory of ours, held by descriptor, so that nobody can swap it for another while we work in it.
+"""A directory that is held by its descriptor, so that it cannot be swapped for another one while it is used.
 
 Files are private (0600, in directories of 0700) and plain: links, pipes and devices are refused.
 """
@@ -27,21 +27,21 @@ _OPEN_TO_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _PRIVATE = 0o700
 _MOST_TRIES = 1000
 NO_RENAMEAT2 = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
-"""What the system says where it has no such call, or not on this file system."""
+"""The errors of a system or a file system that does not support renameat2."""
 
 
 @dataclass(frozen=True)
 class ReadFile:
-    """A file as it was read."""
+    """The content, status and stamp of a file that was read."""
 
     data: bytes
     status: os.stat_result
     stamp: str | None
-    """The SHA-256 that whoever of us wrote it left on it, and that stays on it when others change the content."""
+    """The SHA-256 that the writing store put on the file. It stays when other programs change the content."""
 
     @functools.cached_property
     def hashing(self) -> Hashing:
-        """The SHA-256 of the content, begun when it is first asked for."""
+        """The SHA-256 of the content, started on first use."""
         return Hashing(self.data)
 
     @property
@@ -51,15 +51,15 @@ class ReadFile:
 
 
 class OpenFile:
-    """A file that was opened for reading; it stays the same file, whatever becomes of its name."""
+    """A file that is open for reading. It stays the same file if its name is given to another one."""
 
     def __init__(self, directory: Directory, name: str, descriptor: int) -> None:
         self._directory, self._name, self._descriptor = directory, name, descriptor
 
     def look(self, offset: int = 0) -> ReadFile:
-        """Return the file from an offset on. Raises DocumentRefused.
+        """Read the file from an offset to its end. Raises DocumentRefused.
 
-        The status is from before the content, so that a file that grows meanwhile shows as changed later.
+        The status is read before the content, so that a later check finds a file changed that grows meanwhile.
         """
         fs = self._directory.fs
         try:
@@ -72,7 +72,7 @@ class OpenFile:
     def _stamp(self) -> str | None:
         try:
             return self._directory.fs.read_stamp(self._descriptor).decode("ascii", "replace")
-        except OSError:  # nobody stamped it, or the file system has no room for stamps
+        except OSError:  # it has no stamp, or the file system has no extended attributes
             return None
 
 
@@ -85,7 +85,7 @@ class Directory:
 
     @property
     def path(self) -> Path:
-        """Where it was opened; for messages, for it may have another name by now."""
+        """The path at which it was opened. Use it in messages only: the directory may have been renamed."""
         return self._above / self._name if self._name else self._above
 
     @classmethod
@@ -100,11 +100,11 @@ class Directory:
 
     @classmethod
     def make(cls, path: Path, fs: FileSystem = OS) -> Directory:
-        """Open a directory for writing; where it is missing, it and its parents are made, private."""
+        """Open a directory for writing; if it is missing, it and its parents are created, private."""
         try:
             directory = cls.open(path, fs)
         except FileNotFoundError:
-            above = path.parent  # may well be reached through links: only what is ours is held to more
+            above = path.parent  # links are allowed here; only the data directory itself must not be one
             with cls.open(above.resolve(), fs) if above.is_dir() else cls.make(above, fs) as parent:
                 return parent.enter_or_make(path.name)
         return directory.claimed()
@@ -116,14 +116,14 @@ class Directory:
         self.close(self.descriptor)
 
     def close(self, descriptor: int) -> None:
-        """Close an open file. What was synced is on the disk, whatever the system says now."""
+        """Close a descriptor. An error is only logged, because the content was synced before."""
         try:
             self.fs.close(descriptor)
         except OSError as problem:
             logger.warning("closing a file in %s failed: %s", self.path, problem.strerror)
 
     def enter(self, name: str) -> Directory:
-        """Open a directory in this one for reading."""
+        """Open a subdirectory for reading. Raises FileNotFoundError and DocumentRefused."""
         try:
             descriptor = self.fs.open_directory(name, self.descriptor)
         except FileNotFoundError:
@@ -133,7 +133,7 @@ class Directory:
         return Directory(self.path, descriptor, self.fs, name)
 
     def enter_or_make(self, name: str) -> Directory:
-        """Open a directory in this one for writing, made where it is missing."""
+        """Open a subdirectory for writing; it is created if it is missing."""
         try:
             directory = self.enter(name)
         except FileNotFoundError:
@@ -150,18 +150,18 @@ class Directory:
             raise refused(self.path / name, problem, "made") from problem
 
     def read(self, name: str) -> bytes | None:
-        """Return a file's bytes, or None where there is no such file. Raises DocumentRefused."""
-        found = self.look(name)
-        return None if found is None else found.data
+        """Return a file's bytes, or None if there is no such file. Raises DocumentRefused."""
+        file = self.look(name)
+        return None if file is None else file.data
 
     def look(self, name: str, offset: int = 0) -> ReadFile | None:
-        """Return a file from an offset on, or None where there is no such file. Raises DocumentRefused."""
+        """Read a file from an offset to its end; None if there is no such file. Raises DocumentRefused."""
         with self.opened(name) as file:
             return None if file is None else file.look(offset)
 
     @contextlib.contextmanager
     def opened(self, name: str) -> Iterator[OpenFile | None]:
-        """Open a file for reading, None where there is no such file. Raises DocumentRefused."""
+        """Open a file for reading; yields None if there is no such file. Raises DocumentRefused."""
         try:
             descriptor = self.fs.open_for_reading(name, self.descriptor)
         except FileNotFoundError:
@@ -175,7 +175,7 @@ class Directory:
             self.close(descriptor)
 
     def status_of(self, name: str) -> os.stat_result | None:
-        """Return what is known of a file by its name, or None where there is none."""
+        """Return the status of a file, or None if there is no such file. Raises DocumentRefused."""
         try:
             return self.fs.status_of(name, self.descriptor)
         except FileNotFoundError:
@@ -184,18 +184,18 @@ class Directory:
             raise refused(self.path / name, problem) from problem
 
     def move(self, name: str, to: Directory) -> None:
-        """Move a file to another directory, under a name that nobody has there."""
+        """Move a file to another directory, under a free name: the time in nanoseconds, and its old name."""
         moment, taken = self.fs.nanoseconds(), set(to.names())
         while f"{moment}{name}" in taken:
             moment += 1
         self.fs.move(name, self.descriptor, f"{moment}{name}", to.descriptor)
 
     def put_aside(self, name: str, what: str, of: str) -> str:
-        """Give a file the first name `OF.WHAT-<nanoseconds>` that nobody has, and return it."""
+        """Rename a file to the first free name `OF.WHAT-<nanoseconds>`, and return that name."""
         return self.rename_to_free(name, self._asides(what, of))
 
     def rename_to_free(self, name: str, candidates: Iterable[str]) -> str:
-        """Give a file or a directory the first of these names that nobody has, and return it."""
+        """Rename a file or a directory to the first of these names that is free, and return that name."""
         for free in candidates:
             if self.status_of(free) is not None:
                 continue
@@ -210,7 +210,7 @@ class Directory:
         raise OSError(errno.EEXIST, os.strerror(errno.EEXIST), name)
 
     def write_aside(self, data: bytes, what: str, of: str) -> str:
-        """Write bytes, synced, under the first name `OF.WHAT-<nanoseconds>` that nobody has, and return it."""
+        """Write and sync bytes under the first free name `OF.WHAT-<nanoseconds>`, and return that name."""
         for aside in self._asides(what, of):
             with contextlib.suppress(FileExistsError):
                 descriptor = self.fs.create(aside, self.descriptor)
@@ -224,7 +224,7 @@ class Directory:
         raise OSError(errno.EEXIST, os.strerror(errno.EEXIST), of)
 
     def write_all(self, descriptor: int, data: bytes) -> None:
-        """Write to an open file until all of it is taken."""
+        """Write all of the data to an open file, in as many calls as it takes."""
         rest = memoryview(data)
         while rest:
             rest = rest[self.fs.write(descriptor, rest) :]
@@ -234,18 +234,18 @@ class Directory:
         return (f"{of}.{what}-{moment + more}" for more in range(_MOST_TRIES))
 
     def sync(self) -> None:
-        """Wait until the disk has the directory's entries."""
+        """Sync the directory's entries to the disk."""
         self.fs.sync(self.descriptor)
 
     def names(self) -> list[str]:
-        """Return the names of what lies in the directory. Raises DocumentRefused."""
+        """Return the names in the directory. Raises DocumentRefused."""
         try:
             return self.fs.names(self.descriptor)
         except OSError as problem:
             raise refused(self.path, problem) from problem
 
     def claimed(self) -> Directory:
-        """Return the directory, private and ours, to write in; one that is not is closed. Raises DocumentRefused."""
+        """Make the directory private, and return it for writing; closes it if that fails. Raises DocumentRefused."""
         try:
             self._claim()
         except BaseException:
@@ -254,7 +254,7 @@ class Directory:
         return self
 
     def _claim(self) -> None:
-        """Make the directory private, or refuse one that others can write to or that is somebody else's."""
+        """Make the directory private. Refuses one that another user owns, or that others can write to."""
         status = self.fs.status(self.descriptor)
         if status.st_uid != os.geteuid():
             raise DocumentRefused(f"{self.path} belongs to another user (id {status.st_uid}); run this as that user")
@@ -264,7 +264,7 @@ class Directory:
             self._narrow(status.st_mode & _PRIVATE)
 
     def _narrow(self, mode: int) -> None:
-        """Make the directory private. Raises DocumentRefused where the system refuses that."""
+        """Remove the permissions of others. Raises DocumentRefused if the system does not allow that."""
         try:
             self.fs.narrow(self.descriptor, mode)
             is_narrow = stat.S_IMODE(self.fs.status(self.descriptor).st_mode) & ~_PRIVATE == 0
@@ -277,5 +277,5 @@ class Directory:
 
 
 def numbered(stem: str, end: str = "") -> Iterator[str]:
-    """Yield a name, and then the same with the numbers 2, 3 and so on."""
+    """Yield a name, and then the same name with the numbers 2, 3 and so on."""
     return chain([f"{stem}{end}"], (f"{stem}-{number}{end}" for number in count(2)))

@@ -1,4 +1,4 @@
-"""What is no plain file of ours, and how to say so."""
+"""Checks that files are plain, and the messages for system errors with files."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from orbsite.storage.errors import DocumentRefused
 
 
 class Place(Protocol):
-    """A directory, which knows where it is."""
+    """A directory that has a path."""
 
     @property
     def path(self) -> Path:
-        """Where it is; told only when somebody has to be told."""
+        """The directory's path, used in error messages only."""
 
 
 def refuse_unless_plain(status: os.stat_result, directory: Place, name: str) -> None:
-    """Raise DocumentRefused for what is no regular file, or has a second name."""
+    """Raise DocumentRefused if a status is not of a regular file, or of a file with a hard link."""
     if not stat.S_ISREG(status.st_mode):
         kind = _kind(status.st_mode)
-        raise DocumentRefused(f"{directory.path / name} is no regular file but {kind}; put a plain file there")
+        raise DocumentRefused(f"{directory.path / name} is not a regular file but {kind}; put a plain file there")
     if status.st_nlink > 1:
         raise DocumentRefused(f"{directory.path / name} has a second name (a hard link); put a copy there instead")
 
 
 def refused(path: Path, problem: OSError, what: str = "opened") -> DocumentRefused:
-    """Return what to say of a file or directory that the system does not open, or not make."""
+    """Return the error for a file or directory that could not be opened, or could not be `what`, such as "made"."""
     is_link = False
-    with contextlib.suppress(OSError):  # where the path leads through what may not be read, nobody can tell
+    with contextlib.suppress(OSError):  # a directory of the path cannot be read, so it is unknown
         is_link = path.is_symlink()
     if is_link:
         return DocumentRefused(f"{path} is a symbolic link; put the real file or directory there")
@@ -40,15 +40,15 @@ def refused(path: Path, problem: OSError, what: str = "opened") -> DocumentRefus
 
 
 def explained_by_system(problem: OSError, what: str = "used") -> str:
-    """Return what to say of an error of the system that no place has translated: where, what, and what to do next."""
+    """Return the message for an untranslated system error: which file, the cause, and what to do next."""
     name = problem.filename if isinstance(problem.filename, str | bytes) else None
     place = os.fsdecode(name).encode(errors="backslashreplace").decode() if name else "a file or a connection"
     return f"{place} {_answer(problem, what)}"
 
 
 def remedy(problem: OSError) -> str:
-    """Return what to do about an error of the system."""
-    return _REMEDIES.get(problem.errno or 0, "mend that, then run it again")
+    """Return what a user can do about a system error."""
+    return _REMEDIES.get(problem.errno or 0, "fix the cause, then run it again")
 
 
 def _answer(problem: OSError, what: str) -> str:
@@ -61,11 +61,11 @@ _REMEDIES = {
     errno.EACCES: "run this as the user that owns it",
     errno.EPERM: "run this as the user that owns it",
     errno.EROFS: "mount the file system for writing, or name another directory, then run it again",
-    errno.ENOSPC: "make room on the disk, then run it again: it goes on from where it stopped",
-    errno.EDQUOT: "make room within the quota, then run it again: it goes on from where it stopped",
+    errno.ENOSPC: "make room on the disk, then run it again: it continues where it stopped",
+    errno.EDQUOT: "make room within the quota, then run it again: it continues where it stopped",
     errno.EMFILE: "raise the limit of open files (ulimit -n), then run it again",
     errno.ENOTDIR: "put a directory there, or name another one",
-    errno.ENOENT: "make its directory first, or check the path",
+    errno.ENOENT: "create its directory first, or check the path",
     errno.EIO: "check the disk, then run it again",
 }
 

@@ -1,6 +1,7 @@
-"""One writer at a time: a lock file per document, held by flock, that is never unlinked or renamed.
+"""Locks for one writer at a time: a lock file for each document, locked by flock, and never unlinked or renamed.
 
-The kernel frees the lock when its holder dies, so there are no stale ones. What stands in the file is a hint to people.
+The kernel releases the lock when its holder dies, so there are no stale locks. The file's content is only a hint to
+users about the holder.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ _LONGEST_PAUSE = 0.05
 _threads: dict[tuple[int, int, str], threading.Lock] = {}
 _threads_lock = threading.Lock()
 _held: set[int] = set()
-"""Descriptors of lock files, which a forked child would hold on to."""
+"""The descriptors of held lock files, which a forked child has to close."""
 
 
 @contextlib.contextmanager
 def locked(directory: Directory, name: str, timeout: float) -> Iterator[None]:
-    """Hold the lock of a file of that name against other threads and processes; wait for it for `timeout` seconds.
+    """Hold the lock of a file against other threads and processes; wait for it for at most `timeout` seconds.
 
     Raises LockTimeout, which names the holder.
     """
@@ -48,7 +49,7 @@ def locked(directory: Directory, name: str, timeout: float) -> Iterator[None]:
             _acquire(directory, descriptor, lock, deadline)
             yield
         finally:
-            with contextlib.suppress(OSError):  # closing frees it too, unless a forked child holds the descriptor
+            with contextlib.suppress(OSError):  # closing releases it too, unless a forked child has the descriptor
                 directory.fs.unlock(descriptor)
             _held.discard(descriptor)
             directory.close(descriptor)
@@ -56,10 +57,10 @@ def locked(directory: Directory, name: str, timeout: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked_beside(path: Path, suffix: str) -> Iterator[None]:
-    """Hold a private lock file beside a file that is not ours alone, such as a database, without waiting.
+    """Hold a private lock file beside a file that other programs use too, such as a database, without waiting.
 
-    Its owner becomes that of the file where the superuser makes it. Raises BlockingIOError where it is held, and
-    OSError where it cannot be opened or is no regular file.
+    If root creates it, it gets the owner of that file. Raises BlockingIOError if the lock is held, and OSError if the
+    lock file cannot be opened or is not a regular file.
     """
     descriptor = _opened(f"{path}{suffix}", path.stat())
     _held.add(descriptor)
@@ -68,7 +69,7 @@ def locked_beside(path: Path, suffix: str) -> Iterator[None]:
         try:
             yield
         finally:
-            fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing frees it too, unless a forked child holds the descriptor
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing releases it too, unless a forked child has the descriptor
     finally:
         _held.discard(descriptor)
         os.close(descriptor)
@@ -80,7 +81,7 @@ def _opened(path: str, beside: os.stat_result) -> int:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-            raise OSError(errno.EINVAL, "it is no plain file")
+            raise OSError(errno.EINVAL, "it is not a plain file")
         if os.geteuid() == 0 and status.st_uid != beside.st_uid:
             os.fchown(descriptor, beside.st_uid, beside.st_gid)
     except BaseException:
@@ -125,7 +126,7 @@ def _acquire(directory: Directory, descriptor: int, name: str, deadline: float) 
                 "keep the data directory on a local disk, where locks work"
             ) from problem
         else:
-            with contextlib.suppress(OSError):  # a full disk keeps nobody from holding the lock
+            with contextlib.suppress(OSError):  # the lock is held even if a full disk has no room for the hint
                 directory.fs.leave_hint(descriptor, _hint())
             return
 
@@ -140,15 +141,15 @@ def _hint_of(pid: int, second: int) -> bytes:
     return f"process {pid} on {socket.gethostname()} since {since}".encode()
 
 
-def _let_go() -> None:
-    """Start a forked child with locks of its own: its parent's would never be released in it, nor by it."""
-    global _threads_lock  # noqa: PLW0603 -- a thread that is not there any more may have held it
+def _reset_in_child() -> None:
+    """Give a forked child new locks, because its parent's locks would never be released in it."""
+    global _threads_lock  # noqa: PLW0603 -- a thread that the child does not have may have held it
     _threads_lock = threading.Lock()
     _threads.clear()
     for descriptor in _held:
-        with contextlib.suppress(OSError):  # closing leaves the parent's lock alone; unlocking would not
+        with contextlib.suppress(OSError):  # closing keeps the parent's lock; unlocking would release it
             os.close(descriptor)
     _held.clear()
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_reset_in_child)

@@ -1,4 +1,4 @@
-"""Which file system a directory is on, and what is a mount of its own: locks are sure on local ones alone."""
+"""The file systems of directories, and mount points. Locks are reliable on local file systems only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NETWORK_FUSE = frozenset(["fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3
 
 
 def network_file_system(device: int) -> str | None:
-    """Return the type of the network file system that a device number stands for; None where it is local or unknown."""
+    """Return the type of the network file system with this device number; None if it is local or unknown."""
     number = f"{os.major(device)}:{os.minor(device)}"
     for line in _mounts():
         fields, _, kind = line.partition(" - ")
@@ -25,17 +25,17 @@ def network_file_system(device: int) -> str | None:
 
 
 def is_mount_point(path: Path) -> bool:
-    """Tell whether something is mounted at a path, a single file too; its links are resolved already."""
+    """Tell whether a path without links is a mount point, of a file system or of a single file."""
     return any(os.fsencode(_unescaped(line.split(" ")[4])) == os.fsencode(path) for line in _mounts())
 
 
 def _mounts() -> list[str]:
     try:
         return _MOUNTS.read_bytes().decode(errors="surrogateescape").split("\n")[:-1]
-    except OSError:  # no Linux
+    except OSError:  # not Linux
         return []
 
 
 def _unescaped(text: str) -> str:
-    """Return a path of that list, which has white space and backslashes as octal numbers."""
-    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
+    """Return a path from mountinfo, where white space and backslashes are escaped as octal numbers."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)

@@ -1,7 +1,8 @@
-"""Whether a file is still as it was when it was read, told from its status alone where that can be trusted.
+"""Detection of file changes by the file's status, without reading the content.
 
-A change moves the file's ctime, which nobody can forge, but by a clock that ticks: a file that was changed in the same
-tick in which it was read looks unchanged. So, as git does, a status is not trusted for a file changed that recently.
+A change updates the file's ctime, which programs cannot set, but the ctime has the resolution of the kernel's clock: a
+file that was changed in the tick in which it was read looks unchanged. Therefore, as in git, the status of a file that
+was changed that recently is not trusted.
 """
 
 from __future__ import annotations
@@ -11,31 +12,31 @@ import os
 import msgspec
 
 _TICK = 100_000_000
-"""Longer, in nanoseconds, than any tick of a kernel's clock; file systems that keep fractions of seconds use it."""
+"""Nanoseconds, longer than any kernel's clock tick; for file systems with fractions of seconds."""
 _COARSE_TICK = 2_000_000_000
 _SECOND = 1_000_000_000
 
 
 class StatSignature(msgspec.Struct, frozen=True):
-    """What a file looked like, and when."""
+    """The status of a file that was read, and the time of the reading."""
 
     identity: tuple[int, ...]
     changed: int
     taken: int
-    """Both in nanoseconds of the time of day: when the file was changed last, and when its content was looked at."""
+    """Both in nanoseconds since the epoch: the time of the file's last change, and the time of the reading."""
 
     @classmethod
     def of(cls, status: os.stat_result, taken: int) -> StatSignature:
-        """Return what a status shows; `taken` is from before the content was read."""
+        """Return the signature of a status; `taken` is a time before the content was read."""
         identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         return cls(identity, status.st_ctime_ns, taken)
 
     def is_of(self, status: os.stat_result) -> bool:
-        """Tell whether a file looks the same now."""
+        """Tell whether a file has the same signature now."""
         return self.identity == StatSignature.of(status, 0).identity
 
     @property
     def is_sure(self) -> bool:
-        """Whether looking the same means being the same."""
+        """Whether an equal signature proves that the file is unchanged."""
         tick = _TICK if self.changed % _SECOND else _COARSE_TICK
         return abs(self.taken - self.changed) > tick

@@ -1,4 +1,4 @@
-"""The system calls through which every file of ours is read and written: the seam where tests put faults.
+"""The system calls for every file that a store reads and writes. Tests replace this layer to inject faults.
 
 All names are relative to an open directory. Errors are OSError, as the system raises them.
 """
@@ -26,22 +26,22 @@ _STAMP = "user.orb"
 
 
 class FileSystem:
-    """The real one."""
+    """The system calls of the real file system."""
 
     def open_directory(self, name: str | Path, within: int | None = None) -> int:
-        """Open a directory that is no link."""
+        """Open a directory; a symbolic link is refused."""
         return os.open(name, _DIRECTORY, dir_fd=within)
 
     def make_directory(self, name: str | Path, within: int | None = None) -> None:
-        """Make a private directory."""
+        """Create a directory with mode 0700."""
         os.mkdir(name, _PRIVATE_DIRECTORY, dir_fd=within)
 
     def open_for_reading(self, name: str, within: int) -> int:
-        """Open a file that is no link; a pipe does not block."""
+        """Open a file for reading; a symbolic link is refused, and a pipe does not block."""
         return os.open(name, _READ, dir_fd=within)
 
     def create(self, name: str, within: int) -> int:
-        """Create a private file that must not be there yet, whatever the umask."""
+        """Create a file with mode 0600, whatever the umask. Raises FileExistsError if the name is taken."""
         descriptor = os.open(name, _CREATE, _PRIVATE_FILE, dir_fd=within)
         try:
             os.fchmod(descriptor, _PRIVATE_FILE)
@@ -52,81 +52,81 @@ class FileSystem:
         return descriptor
 
     def open_for_appending(self, name: str, within: int) -> int:
-        """Open a file that is there, to write at its end."""
+        """Open an existing file for writing at its end."""
         return os.open(name, _APPEND, dir_fd=within)
 
     def open_lock(self, name: str, within: int) -> int:
-        """Open a lock file, made where it is missing."""
+        """Open a lock file; it is created if it is missing."""
         return os.open(name, _LOCK, _PRIVATE_FILE, dir_fd=within)
 
     def read(self, descriptor: int, offset: int = 0) -> bytes:
-        """Return an open file from an offset to its end."""
+        """Return the content of an open file from an offset to its end."""
         with open(descriptor, "rb", closefd=False) as file:
             file.seek(offset)
             return file.read()
 
     def write(self, descriptor: int, data: memoryview) -> int:
-        """Write some of the data, and return how much."""
+        """Write some of the data, and return how many bytes were written."""
         return os.write(descriptor, data)
 
     def status(self, descriptor: int) -> os.stat_result:
-        """Return what is known of an open file or directory."""
+        """Return the status of an open file or directory."""
         return os.fstat(descriptor)
 
     def status_of(self, name: str, within: int) -> os.stat_result:
-        """Return what is known of a file by its name, of a link itself."""
+        """Return the status of a file by its name; links are not followed."""
         return os.stat(name, dir_fd=within, follow_symlinks=False)
 
     def truncate(self, descriptor: int, size: int) -> None:
-        """Cut an open file."""
+        """Cut an open file to a size in bytes."""
         os.ftruncate(descriptor, size)
 
     def stamp(self, descriptor: int, value: bytes) -> None:
-        """Write a note on an open file that travels with it, not with its content."""
+        """Set the stamp of an open file, an extended attribute that stays with the file when it is renamed."""
         os.setxattr(descriptor, _STAMP, value)
 
     def read_stamp(self, descriptor: int) -> bytes:
-        """Return that note. Raises OSError where there is none."""
+        """Return the stamp of an open file. Raises OSError if it has none."""
         return os.getxattr(descriptor, _STAMP)
 
     def sync(self, descriptor: int) -> None:
-        """Wait until the disk has an open file or directory."""
+        """Wait until an open file or directory is on the disk."""
         os.fsync(descriptor)
 
     def sync_data(self, descriptor: int) -> None:
-        """Wait until the disk has an open file's content and size."""
-        getattr(os, "fdatasync", os.fsync)(descriptor)  # which macOS lacks
+        """Wait until an open file's content and size are on the disk."""
+        getattr(os, "fdatasync", os.fsync)(descriptor)  # macOS has no fdatasync
 
     def close(self, descriptor: int) -> None:
         """Close an open file or directory."""
         os.close(descriptor)
 
     def narrow(self, descriptor: int, mode: int) -> None:
-        """Give an open file or directory fewer permissions."""
+        """Set the mode of an open file or directory, to remove permissions."""
         os.fchmod(descriptor, mode)
 
     def rename(self, old: str, new: str, within: int) -> None:
-        """Give a file another name, over whatever had it."""
+        """Rename a file; a file with the new name is replaced."""
         os.rename(old, new, src_dir_fd=within, dst_dir_fd=within)
 
     def move(self, old: str, within: int, new: str, to: int) -> None:
-        """Give a file another name in another directory."""
+        """Rename a file into another directory."""
         os.rename(old, new, src_dir_fd=within, dst_dir_fd=to)
 
     def rename_to_free(self, old: str, new: str, within: int) -> None:
-        """Give a file a name that nobody has. Raises FileExistsError."""
+        """Rename a file. Raises FileExistsError if the new name is taken."""
         _renameat2(old, new, within, _NOREPLACE)
 
     def exchange(self, one: str, other: str, within: int) -> None:
-        """Swap the names of two files, at once. Raises FileNotFoundError where one is missing."""
+        """Exchange the names of two files atomically. Raises FileNotFoundError if one is missing."""
         _renameat2(one, other, within, _EXCHANGE)
 
     def link(self, old: str, new: str, within: int) -> None:
-        """Give a file a second name."""
+        """Give a file a second name (a hard link)."""
         os.link(old, new, src_dir_fd=within, dst_dir_fd=within, follow_symlinks=False)
 
     def unlink(self, name: str, within: int) -> None:
-        """Take a file's name away."""
+        """Remove a file's name from the directory."""
         os.unlink(name, dir_fd=within)
 
     def remove_directory(self, name: str, within: int) -> None:
@@ -138,23 +138,23 @@ class FileSystem:
         return os.listdir(descriptor)
 
     def lock(self, descriptor: int) -> None:
-        """Take an exclusive flock. Raises BlockingIOError where somebody else has it."""
+        """Take an exclusive flock. Raises BlockingIOError if another process or descriptor holds it."""
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def unlock(self, descriptor: int) -> None:
-        """Give a flock back."""
+        """Release the flock of an open file."""
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
     def leave_hint(self, descriptor: int, hint: bytes) -> None:
-        """Write into a lock file who holds it; always the same length, so that the disk has nothing to rearrange."""
+        """Write the holder into a lock file, padded to 200 bytes, so that the file's size never changes."""
         os.pwrite(descriptor, hint.ljust(_HINT_LENGTH), 0)
 
     def read_hint(self, descriptor: int) -> bytes:
-        """Return who holds a lock, as far as it says."""
+        """Return the holder that is written in a lock file; it may be empty or outdated."""
         return os.pread(descriptor, _HINT_LENGTH, 0)
 
     def nanoseconds(self) -> int:
-        """Return the time of day, for names that have to differ."""
+        """Return the time in nanoseconds since the epoch, for unique names."""
         return time.time_ns()
 
 

@@ -1,1 +1,1 @@
-"""The store in memory. Imports base, retention and what is below."""
+"""The in-memory store. Imports base, retention and what is below."""

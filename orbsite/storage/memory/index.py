@@ -1,4 +1,4 @@
-"""Records of one kind in memory, found by key, or in order among those that share a field."""
+"""An in-memory index of records of one kind, by key and by the values of fields."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _order = attrgetter("order")
 
 
 class SortedIndex(Generic[R]):
-    """Keeps each field's groups of records in order, from the first time on that somebody asks by that field."""
+    """Keeps records by key, and sorted groups of records by field value; a field is indexed on first use."""
 
     def __init__(self) -> None:
         self.records: dict[Key, R] = {}
@@ -21,10 +21,10 @@ class SortedIndex(Generic[R]):
         self._sorted: set[tuple[str, str]] = set()
 
     def put(self, record: R) -> None:
-        """Put a record in the place of the one with its key."""
+        """Insert a record, or replace the one with its key."""
         old = self.records.get(record.key)
         if old is not None:
-            self._take_from_groups(old)
+            self._remove_from_groups(old)
         self.records[record.key] = record
         for field, groups in self._groups.items():
             value = _value(record, field)
@@ -34,25 +34,25 @@ class SortedIndex(Generic[R]):
                 groups.setdefault(value, []).append(record)
 
     def drop(self, key: Key) -> None:
-        """Take a record out."""
-        self._take_from_groups(self.records.pop(key))
+        """Remove the record with this key."""
+        self._remove_from_groups(self.records.pop(key))
 
     def drop_many(self, keys: Iterable[Key]) -> None:
-        """Take many records out at once."""
+        """Remove many records in one pass; the groups are built again on next use."""
         for key in keys:
             del self.records[key]
         self._groups.clear()
         self._sorted.clear()
 
     def fill(self, records: Sequence[R]) -> None:
-        """Put many records at once."""
+        """Insert or replace many records in one pass; the groups are built again on next use."""
         if records:
             self.records.update(zip(keys_of_all(type(records[0]), records), records, strict=True))
         self._groups.clear()
         self._sorted.clear()
 
     def among(self, where: Mapping[str, str]) -> Sequence[R]:
-        """Return, in ascending order, records among which are all that have these fields: the fewest that it knows."""
+        """Return the smallest indexed group that contains all records with these field values, in ascending order."""
         groups = [self._group(field, value) for field, value in where.items()]
         return min(groups, key=len) if groups else self._group("", "")
 
@@ -70,7 +70,7 @@ class SortedIndex(Generic[R]):
             self._sorted.add((field, value))
         return group
 
-    def _take_from_groups(self, record: R) -> None:
+    def _remove_from_groups(self, record: R) -> None:
         for field, groups in self._groups.items():
             value = _value(record, field)
             group = self._group(field, value)
@@ -81,5 +81,5 @@ class SortedIndex(Generic[R]):
 
 
 def _value(record: Any, field: str) -> str:
-    """Return the group of a record; all share the group of no field."""
+    """Return the field's value; the empty field name has one group of all records."""
     return getattr(record, field) if field else ""

@@ -1,4 +1,4 @@
-"""Records in memory: the store for tests, and the simplest statement of the contract."""
+"""The in-memory store, for tests and as the simplest implementation of the store contract."""
 
 from __future__ import annotations
 
@@ -38,15 +38,17 @@ from orbsite.storage.retention.policy import Policy
 
 
 class MemoryStore(LedgerStore):
-    """Keeps records on shelves, under one lock."""
+    """Keeps records in sorted indexes, one for each kind, under one lock."""
+
+    name = "memory"
 
     def __init__(self, domain: Domain) -> None:
         super().__init__(domain)
-        self._shelves: dict[type[Record], SortedIndex[Any]] = {kind: SortedIndex() for kind in domain.kinds}
+        self._indexes: dict[type[Record], SortedIndex[Any]] = {kind: SortedIndex() for kind in domain.kinds}
         self._runs: dict[tuple[type[Record], Key], tuple[int | None, str, int | None]] = {}
         self._lock = threading.RLock()
         self.recorded_rows: dict[str, list[Tombstone]] = {}
-        """What retention has removed, by the name of the run, as long as the process lives."""
+        """The tombstones of removed records by the name of the run; they last as long as the process."""
 
     def fetch(
         self,
@@ -54,7 +56,7 @@ class MemoryStore(LedgerStore):
         keys: Iterable[Key],
         *,
         user_id: str | None = None,
-        findings: list[Finding] | None = None,  # noqa: ARG002 -- all of it decodes
+        findings: list[Finding] | None = None,  # noqa: ARG002 -- every record in memory decodes
     ) -> dict[Key, R]:
         with self._lock:
             kept = self._of(kind).records
@@ -105,13 +107,13 @@ class MemoryStore(LedgerStore):
         yield [self.listed(user_id, {})]
 
     def listed(self, user_id: str | None, unreadable: Mapping[type[Record], Sequence[Unreadable]]) -> Listed:
-        """Return a snapshot, with what does not decode beside it."""
+        """Return a snapshot of the records, of all users or of one, with the given unreadable items."""
         where = {} if user_id is None else {"user_id": user_id}
         with self._lock:
-            found = {kind: self.find(kind, where, oldest_first=True) for kind in self.domain.kinds}
+            by_kind = {kind: self.find(kind, where, oldest_first=True) for kind in self.domain.kinds}
             placed = {
-                kind: [(one, self._runs.get((kind, one.key), (None, "", None))[2]) for one in some]
-                for kind, some in found.items()
+                kind: [(record, self._runs.get((kind, record.key), (None, "", None))[2]) for record in records]
+                for kind, records in by_kind.items()
             }
         return Listed(self.domain, placed, unreadable)
 
@@ -126,12 +128,12 @@ class MemoryStore(LedgerStore):
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         with self._lock:
-            before = {kind: dict(sorted_index.records) for kind, sorted_index in self._shelves.items()}
+            before = {kind: dict(sorted_index.records) for kind, sorted_index in self._indexes.items()}
             runs = dict(self._runs)
             try:
                 yield
             except BaseException:
-                self._shelves = {kind: SortedIndex() for kind in before}
+                self._indexes = {kind: SortedIndex() for kind in before}
                 for kind, kept in before.items():
                     self._of(kind).fill(list(kept.values()))
                 self._runs = runs
@@ -161,7 +163,7 @@ class MemoryStore(LedgerStore):
         kind: type[R],
         records: Sequence[R],
         positions: Sequence[int | None],
-        run: int | None = None,  # noqa: ARG002 -- there is nothing to make
+        run: int | None = None,  # noqa: ARG002 -- this store prepares nothing
     ) -> RecordBatch:
         return RecordBatch(Columns(kind, records), positions)
 
@@ -177,16 +179,16 @@ class MemoryStore(LedgerStore):
     def insert(self, batch: RecordBatch, places: Sequence[int], run: int | None) -> None:
         with self._lock:
             if any(batch.records[at].key in self._of(batch.kind).records for at in places):
-                raise Conflict("somebody else has taken a key meanwhile")
+                raise Conflict("another writer has taken a key meanwhile; nothing was written")
             self.load([(batch.records[at], batch.positions[at]) for at in places], run)
 
     def sums(self, kind: type[Record], run: int | None = None) -> Sums:
-        found = Sums()
+        sums = Sums()
         with self._lock:
             for key, record in self._of(kind).records.items():
                 if run is None or self._runs.get((kind, key), (None,))[0] == run:
-                    found.add(record.owner, digest(record))
-        return found
+                    sums.add(record.owner, digest(record))
+        return sums
 
     def load(self, records: Sequence[Placed], run: int | None) -> None:
         with self._lock:
@@ -195,12 +197,12 @@ class MemoryStore(LedgerStore):
             self._runs.update({(type(one), one.key): (run, digest(one), position) for one, position in records})
 
     def planned(self, kind: type[Record], policy: Policy, now: datetime) -> Plan:
-        """Return what goes by a policy."""
+        """Return the plan of what a policy removes."""
         with self._lock:
             return planned(kind, self._of(kind).records.values(), policy, now)
 
     def sweep(self, kind: type[Record], policy: Policy, now: datetime, write_tombstones: WriteTombstones) -> Plan:
-        """Remove what goes by a policy, after `bury` has kept it elsewhere."""
+        """Remove the records that a policy selects, after `write_tombstones` has kept them."""
         with self._lock:
             plan = self.planned(kind, policy, now)
             keys = plan.keys
@@ -211,53 +213,53 @@ class MemoryStore(LedgerStore):
             return plan
 
     def put_back(self, tombstones: Iterable[Tombstone], erasures: Callable[[], ErasureList] = ErasureList) -> Returned:
-        """Put back what was removed, where its key is still free, and its user was not erased since."""
+        """Restore removed records if their keys are still free and their users were not erased since."""
         with self._lock:
-            found = self.returning(tombstones, erasures())
-            self.load([(tombstone.record, tombstone.position) for tombstone in found.restored], None)
-            return found
+            returned = self.returning(tombstones, erasures())
+            self.load([(tombstone.record, tombstone.position) for tombstone in returned.restored], None)
+            return returned
 
     def returning(self, tombstones: Iterable[Tombstone], erasures: ErasureList) -> Returned:
-        """Return what would become of graves that are opened."""
-        found = Returned()
+        """Return which records would be restored from tombstones; nothing is changed."""
+        returned = Returned()
         for tombstone in tombstones:
             if erasures.covers(tombstone.record):
-                found.kept.append((tombstone, ERASED))
+                returned.kept.append((tombstone, ERASED))
                 continue
-            there = self._of(type(tombstone.record)).records.get(tombstone.record.key)
-            if there is None:
-                found.restored.append(tombstone)
-            elif there == tombstone.record:
-                found.present.append(tombstone)
+            current = self._of(type(tombstone.record)).records.get(tombstone.record.key)
+            if current is None:
+                returned.restored.append(tombstone)
+            elif current == tombstone.record:
+                returned.present.append(tombstone)
             else:
-                found.kept.append((tombstone, "its key was taken again since"))
-        return found
+                returned.kept.append((tombstone, "its key was taken again since"))
+        return returned
 
     def drop_many(self, kind: type[Record], keys: Sequence[Key]) -> None:
-        """Remove many records at once."""
+        """Remove many records in one pass; all keys must exist."""
         self._of(kind).drop_many(keys)
         for key in keys if self._runs else ():
             self._runs.pop((kind, key), None)
 
     def forget(self, user: str) -> None:
-        """Drop what retention has removed of a user."""
+        """Remove all tombstones of a user's records."""
         with self._lock:
             for tombstones in self.recorded_rows.values():
                 tombstones[:] = [one for one in tombstones if one.record.owner != user]
 
     def keys(self, kind: type[Record]) -> list[Key]:
-        """Return all keys, in order."""
+        """Return all keys of a kind, sorted."""
         with self._lock:
             return sorted(self._of(kind).records)
 
     def fill(self, records: Iterable[Record]) -> None:
-        """Take many records of a store that was empty; whoever read them has checked them."""
+        """Fill an empty store with many records, which the caller must have checked."""
         with self._lock:
-            for kind, some in groupby(records, type):
-                self._shelves[kind].fill(list(some))
+            for kind, group in groupby(records, type):
+                self._indexes[kind].fill(list(group))
 
     def put_checked(self, records: Sequence[Record], expect: str | None, *, free: bool = False) -> None:
-        """Put records, each key once, that were checked."""
+        """Insert or replace checked records, each key once."""
         with self._lock:
             for record in records:
                 old = self._of(type(record)).records.get(record.key)
@@ -268,14 +270,14 @@ class MemoryStore(LedgerStore):
             self.take(one for one in records if not free or one.key not in self._of(type(one)).records)
 
     def take(self, records: Iterable[Record]) -> None:
-        """Put records that were checked; a record that a run left is not that run's any more."""
+        """Insert or replace checked records; a replaced record is not attributed to a run any more."""
         with self._lock:
             for record in records:
                 self._of(type(record)).put(record)
                 self._runs.pop((type(record), record.key), None)
 
     def _of(self, kind: type[R]) -> SortedIndex[R]:
-        return self._shelves[kind]
+        return self._indexes[kind]
 
     def _row(self, kind: type[Record], record: R) -> StoredRecord[R]:
         run, left, position = self._runs.get((kind, record.key), (None, "", None))

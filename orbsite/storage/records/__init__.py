@@ -1,1 +1,1 @@
-"""What a record is, and how it is decoded, validated and compared. Imports encoding and what is below."""
+"""Records and domains: declaration, decoding, validation and digests of records. Imports encoding and what is below."""

@@ -1,4 +1,4 @@
-"""What a save does to a document, step by step, as a journal has it: records put, keys deleted."""
+"""The steps of a save as a journal stores them: records that are put, and keys that are deleted."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from orbsite.storage.records.record import Extra, Key, Record, field_names
 
 
 class Put(msgspec.Struct, frozen=True):
-    """A record is inserted, or replaces the one with its key."""
+    """The step that inserts a record, or replaces the one with its key."""
 
     record: Record
 
 
 class Delete(msgspec.Struct, frozen=True):
-    """A record is removed."""
+    """The step that removes the record with a key."""
 
     kind: type[Record]
     key: Key
@@ -31,18 +31,18 @@ Step: TypeAlias = Put | Delete
 
 
 class _Written(msgspec.Struct, forbid_unknown_fields=True):
-    """A step as it is written."""
+    """The JSON form of a step."""
 
     put: str | None = None
     record: msgspec.Raw = msgspec.Raw(b"null")
     extra: dict[str, Any] | None = None
-    """Unknown keys that have the names of fields; the record keeps them beside those."""
+    """Unknown keys that have the same names as fields; they are stored apart from the fields."""
     delete: str | None = None
     key: tuple[str, ...] = ()
 
 
 def as_json(step: Step) -> dict[str, Any]:
-    """Return a step as it is written."""
+    """Return the JSON form of a step."""
     if isinstance(step, Delete):
         return {"delete": step.kind.plural, "key": step.key}
     record = step.record
@@ -52,7 +52,7 @@ def as_json(step: Step) -> dict[str, Any]:
 
 
 class StepReader:
-    """Reads the steps of one domain."""
+    """Decodes the journal steps of one domain."""
 
     def __init__(self, domain: Domain) -> None:
         self._readers: dict[str, Reader[Any]] = {kind.plural: Reader(kind) for kind in domain.kinds}
@@ -60,7 +60,7 @@ class StepReader:
         self._decoder = msgspec.json.Decoder(_Written)
 
     def read(self, steps: Iterable[msgspec.Raw]) -> Iterator[Step]:
-        """Yield steps. Raises DocumentCorrupt for what this version of the program would not have written."""
+        """Yield the decoded steps. Raises DocumentCorrupt for a step that this version does not know."""
         for raw in steps:
             try:
                 step = self._step(self._decoder.decode(raw))
@@ -82,5 +82,5 @@ class StepReader:
 
 
 def _names(record: Record) -> set[str]:
-    """Return the JSON names of the fields that a record has."""
+    """Return the JSON names of the fields that are set in a record."""
     return {name for attribute, name in field_names(type(record)) if getattr(record, attribute) is not None}

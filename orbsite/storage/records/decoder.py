@@ -1,7 +1,7 @@
-"""From JSON to records: the fast path decodes a whole record strictly, the slow path lists every problem.
+"""Decodes JSON to records. The fast path decodes a whole record strictly; the slow path reports every problem.
 
-Both read the same declaration, the fields of the record. A piece of a document is `msgspec.Raw`, bytes not looked at
-yet, or, in a document that the fast decoder refuses as a whole, a parsed value.
+Both use the same declaration, the fields of the record. A piece of a document is `msgspec.Raw`, which is not parsed
+yet, or, in a document that the fast decoder refuses, a parsed value.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from orbsite.storage.records.validator import REFUSED, Walk, declarations
 
 Piece: TypeAlias = Any
 
-# What the fast decoder lets through and the rules do not: an escaped NUL, and digits that it would round away.
+# The fast decoder accepts escaped NULs and rounds fine times, which the rules do not allow.
 _BACKSLASH, _ESCAPED_NUL = b"\\", b"\\u0000"
 _FINE_TIME = re.compile(rb"\.[0-9]{7}")
 
 
 @dataclass(frozen=True, slots=True)
 class Reading(Generic[R]):
-    """What became of one item: a record or none, findings, and how many keys were seen."""
+    """The result of decoding one item: a record or None, findings, and the number of its JSON keys."""
 
     record: R | None
     findings: list[Finding]
@@ -37,7 +37,7 @@ class Reading(Generic[R]):
 
 
 class Reader(Generic[R]):
-    """Reads records of one kind."""
+    """Decodes records of one kind."""
 
     def __init__(self, kind: type[R]) -> None:
         self._kind = kind
@@ -45,12 +45,12 @@ class Reader(Generic[R]):
         self._many = msgspec.json.Decoder(list[kind])  # type: ignore[valid-type]
 
     def read_many(self, piece: Piece) -> list[R] | None:
-        """Return the records of a whole list, or None where one of them needs a closer look."""
+        """Decode a whole list of records by the fast path, or return None if an item needs the slow path."""
         records: list[R] | None = self._fast(self._many, piece)
         return records
 
     def read(self, piece: Piece, path: str) -> Reading[R]:
-        """Return the record that a piece holds, or every reason why it holds none."""
+        """Decode one record; if that fails, the result has all errors."""
         record: R | None = self._fast(self._one, piece)
         if record is not None:
             return Reading(record, remarks(record, path), keys_of(record))
@@ -65,7 +65,7 @@ class Reader(Generic[R]):
 
 
 def decoded(decoder: msgspec.json.Decoder[Any], data: bytes) -> Any:
-    """Return what a strict decoder of records makes of JSON, or None where something in it needs a closer look."""
+    """Decode JSON with a strict decoder, or return None if it needs the slow path."""
     if (_BACKSLASH in data and _ESCAPED_NUL in data) or _FINE_TIME.search(data):
         return None
     try:
@@ -75,7 +75,7 @@ def decoded(decoder: msgspec.json.Decoder[Any], data: bytes) -> Any:
 
 
 def members(piece: Piece) -> dict[str, Piece] | None:
-    """Return the members of an object, or None where the piece is no object."""
+    """Return the members of an object, or None if the piece is not an object."""
     if not isinstance(piece, msgspec.Raw):
         return piece if isinstance(piece, dict) else None
     try:
@@ -87,7 +87,7 @@ def members(piece: Piece) -> dict[str, Piece] | None:
 
 
 def items(piece: Piece) -> list[Piece] | None:
-    """Return the items of an array, or None where the piece is no array."""
+    """Return the items of an array, or None if the piece is not an array."""
     if not isinstance(piece, msgspec.Raw):
         return piece if isinstance(piece, list) else None
     try:
@@ -97,12 +97,12 @@ def items(piece: Piece) -> list[Piece] | None:
 
 
 def parsed(piece: Piece) -> Any:
-    """Return the value of a piece; raises jsontext.Malformed for numbers and depths beyond all bounds."""
+    """Return the parsed value of a piece. Raises MalformedJSON for a number that is too large or a value too deep."""
     return json_parser.parse(bytes(piece)) if isinstance(piece, msgspec.Raw) else piece
 
 
 def peek(piece: Piece) -> Any:
-    """Return the value of a piece, or the piece itself where a number or a depth in it is beyond all bounds."""
+    """Return the parsed value of a piece, or the piece itself if it cannot be parsed."""
     try:
         return parsed(piece)
     except json_parser.MalformedJSON:
@@ -110,12 +110,12 @@ def peek(piece: Piece) -> Any:
 
 
 def keys_in(piece: Piece) -> int:
-    """Return how many JSON keys a piece has, as far as it can be parsed."""
+    """Return the number of JSON keys in a piece, 0 if it cannot be parsed."""
     return json_parser.count_keys(peek(piece))
 
 
 def keys_of(value: Value) -> int:
-    """Return how many JSON keys a decoded value had, unknown ones aside."""
+    """Return how many JSON keys a decoded value had, without unknown keys."""
     count, optional, lists = _key_plan(type(value))
     for name in optional:
         if getattr(value, name) is not None:
@@ -127,11 +127,11 @@ def keys_of(value: Value) -> int:
 
 @cache
 def _key_plan(kind: type[Value]) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
-    """Return how many fields are always there, which may be absent, and which hold lists of values."""
-    found = declarations(kind)
-    optional = tuple(one.attribute for one in found if not one.required)
-    lists = tuple(one.attribute for one in found if _holds_values(one.hint))
-    return len(found) - len(optional), optional, lists
+    """Return the number of required fields, and the names of the optional fields and of those with lists of values."""
+    fields = declarations(kind)
+    optional = tuple(field.attribute for field in fields if not field.required)
+    lists = tuple(field.attribute for field in fields if _holds_values(field.hint))
+    return len(fields) - len(optional), optional, lists
 
 
 def _holds_values(hint: Any) -> bool:
@@ -139,14 +139,14 @@ def _holds_values(hint: Any) -> bool:
 
 
 def read(kind: type[R], value: Any, path: str = ROOT) -> Reading[R]:
-    """Return the record that a parsed value holds, or every problem with its path."""
+    """Decode a parsed value by the slow path; the result has a record, or all errors with their paths."""
     record, findings = _walked(kind, value, path)
     noted = [] if record is None else remarks(record, path)
     return Reading(record, findings + noted, json_parser.count_keys(value))
 
 
 def checked(record: R) -> R:
-    """Return the record as a store keeps it. Raises InvalidRecord with every rule that it breaks."""
+    """Validate a record, and return it as a store keeps it. Raises InvalidRecord with all errors."""
     kind = type(record)
     kept = _as_is(record)
     findings: list[Finding] = []
@@ -163,12 +163,12 @@ def checked(record: R) -> R:
 
 
 def _as_is(record: R) -> R | None:
-    """Return a record as a strict decoder makes it of what it is in JSON, or None where it needs a closer look."""
+    """Encode and decode a record by the fast path, or return None if it needs the slow path."""
     if record.extra is not None:
         return None
     try:
         kept: R | None = decoded(_decoder_of(type(record)), msgspec.json.encode(record))
-    except (TypeError, ValueError, OverflowError, RecursionError):  # it holds what is no JSON
+    except (TypeError, ValueError, OverflowError, RecursionError):  # a value in it is not JSON
         return None
     return kept if kept == record else None
 
@@ -185,5 +185,5 @@ def _walked(kind: type[R], value: Any, path: str) -> tuple[R | None, list[Findin
 
 
 def remarks(record: Record, path: str) -> list[Finding]:
-    """Return a record's remarks about itself, with paths."""
+    """Return a record's remarks as warnings with paths."""
     return [warning(step(path, name), message) for name, message in record.remarks()]

@@ -1,4 +1,4 @@
-"""Digests of records: one at a time, or of many, a field after the other."""
+"""Digests of records, computed for one record, or for many records field by field."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from orbsite.storage.records.record import Instant, Record, Text, columns, holds
 
 
 def digest(record: Record) -> str:
-    """Return the SHA-256, in hex, of the record's canonical JSON: equal records have equal digests."""
+    """Return the SHA-256 of the record's canonical JSON in hex; equal records have equal digests."""
     line = line_of(type(record))
     if record.extra is None and line is not None:
         return line.digests(Columns(type(record), (record,)))[0]
@@ -27,7 +27,7 @@ def digest(record: Record) -> str:
 
 
 class Columns:
-    """Records of one kind by their fields: what is made of many records is made a field at a time."""
+    """Many records of one kind, as one sequence of values for each field, for fast processing in bulk."""
 
     def __init__(self, kind: type[Record], records: Sequence[Record]) -> None:
         names = columns(kind)
@@ -36,18 +36,18 @@ class Columns:
         self._spelled: dict[str, list[str | None]] = {}
 
     def of(self, attribute: str) -> Sequence[Any]:
-        """Return the values of a field."""
+        """Return the values of a field, in the order of the records."""
         return self._values.get(attribute, ())
 
     def spelled(self, attribute: str) -> list[str | None]:
-        """Return a field's instants in ISO 8601 with microseconds where there are any, and `+00:00`."""
-        found = self._spelled.get(attribute)
-        if found is None:
-            found = self._spelled[attribute] = [moment and moment.isoformat() for moment in self.of(attribute)]
-        return found
+        """Return a field's times from `isoformat()`: with `+00:00`, and with microseconds if they are not zero."""
+        texts = self._spelled.get(attribute)
+        if texts is None:
+            texts = self._spelled[attribute] = [moment and moment.isoformat() for moment in self.of(attribute)]
+        return texts
 
     def digests(self) -> list[str]:
-        """Return the digest of each record."""
+        """Return the digest of each record, in order."""
         line = line_of(self.kind)
         if line is None or any(self.of("extra")):
             return list(map(digest, self.records))
@@ -55,33 +55,34 @@ class Columns:
 
 
 class CanonicalPrinter:
-    """Prints records of one kind that hold texts and instants alone as canonical JSON, many times as fast."""
+    """A fast canonical JSON printer for records of one kind whose fields are only texts, lists of texts and times."""
 
     def __init__(self, kind: type[Record]) -> None:
         fields = [field for field in msgspec.structs.fields(kind) if field.name != "extra"]
-        fields = sorted((one for one in fields if one.encode_name not in kind.outside_digest), key=_encode_name)
+        fields = sorted((field for field in fields if field.encode_name not in kind.outside_digest), key=_encode_name)
         self.attributes: tuple[str, ...] = tuple(field.name for field in fields)
-        """The fields that are printed, in their order."""
+        """The fields that are printed, in order."""
         self.instants: tuple[int, ...] = tuple(at for at, field in enumerate(fields) if field.type == Instant)
+        """The indexes of the times in `attributes`."""
         self.lists: tuple[int, ...] = tuple(at for at, field in enumerate(fields) if field.type == tuple[Text, ...])
-        """Which of them are instants, and which are lists of texts."""
+        """The indexes of the lists of texts in `attributes`."""
         self._shape: Any = msgspec.defstruct(
             kind.__name__, [(field.encode_name, Any, None) for field in fields], omit_defaults=True, gc=False
         )
         self._encode = msgspec.json.Encoder().encode
 
     def digests(self, columns: Columns) -> list[str]:
-        """Return the digest of each record."""
-        found = [columns.of(name) for name in self.attributes]
+        """Return the digest of each record, in order."""
+        fields = [columns.of(name) for name in self.attributes]
         for at in self.instants:
-            found[at] = [text and timestamps.shortened(text) for text in columns.spelled(self.attributes[at])]
+            fields[at] = [text and timestamps.shortened(text) for text in columns.spelled(self.attributes[at])]
         shape, encode = self._shape, self._encode
-        return [sha256(encode(shape(*values))).hexdigest() for values in zip(*found, strict=True)]
+        return [sha256(encode(shape(*values))).hexdigest() for values in zip(*fields, strict=True)]
 
     def digest_of(self, values: Iterable[Any]) -> str:
-        """Return the digest of a record with these values, in the order of `attributes`; instants are spelled.
+        """Return the digest of a record with these values, in the order of `attributes`; times are passed as texts.
 
-        Raises ValueError for a text with NUL, which no record holds.
+        Raises ValueError for a text with NUL, which no record may have.
         """
         printed = self._encode(self._shape(*values))
         if _NUL in printed and _has_nul(printed):
@@ -93,7 +94,7 @@ _NUL = b"\\u0000"
 
 
 def _has_nul(printed: bytes) -> bool:
-    """Tell whether a NUL is escaped, where a backslash may be escaped before it as well."""
+    """Tell whether JSON contains an escaped NUL, and not an escaped backslash followed by `u0000`."""
     return _NUL in printed.replace(b"\\\\", b"")
 
 
@@ -103,5 +104,5 @@ def _encode_name(field: msgspec.structs.FieldInfo) -> str:
 
 @cache
 def line_of(kind: type[Record]) -> CanonicalPrinter | None:
-    """Return the printer for a kind, or None where its records hold more than texts and instants."""
+    """Return the fast printer for a kind, or None if its records have other fields than texts and times."""
     return CanonicalPrinter(kind) if holds_texts_alone(kind) else None

@@ -1,4 +1,4 @@
-"""What an app tells the kernel about its records, and the register of those who told."""
+"""Domains: an app's description of its records and their layout, and the registry of domains."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ Place: TypeAlias = tuple[str | int, ...]
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One thing that stands in a document: a record, an item that does not decode, or a part that is neither.
+    """One part of a document: a record, an item that does not decode, or a part that is neither.
 
-    Planted one after the other at their places, the entries of a document make up the whole of it again.
+    The entries of a document, inserted with `plant` in order, result in the whole document again.
     """
 
     place: Place
-    """Keys and indexes from the top of the document."""
+    """Keys and indexes from the root of the document."""
     record: Record | None = None
     value: Any = None
-    """The JSON of a thing that is no record, kept as it was read."""
+    """The JSON of an entry without a record, as it was read."""
     kind: type[Record] | None = None
-    """What it is, or should be; None for a part of the document that is no item."""
+    """The kind of the record or of the expected record; None for a part of the document that is not an item."""
     key: Key | None = None
-    """The key of an item that does not decode, where it can be told."""
+    """The key of an item that does not decode, if known."""
     is_erased: bool = False
-    """Whether it held what was erased, of which nothing is kept."""
+    """Whether its data was erased, so that none of it may be kept."""
     copy: bool = False
-    """Whether it only repeats, word for word, a record that came before."""
+    """Whether it is an equal copy of an earlier record."""
     position: int | None = None
-    """Place within its list."""
+    """The index in its list."""
     owners: tuple[str, ...] = ()
-    """Who may own a record, or an item that does not decode, that names no owner; the first is taken for it."""
+    """The users who may own an item that names no owner; the first is used as its owner."""
     findings: tuple[Finding, ...] = ()
     size: int = 0
-    """About how many bytes it has, and those that follow it without a size; 0 where that matters to nobody."""
+    """The approximate size in bytes of this entry and of the following entries without a size; 0 if not needed."""
 
     def __repr__(self) -> str:
         return f"<Entry {self.place!r}>"
@@ -53,30 +53,30 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return path_to(self.place)
 
     def places(self) -> tuple[str, ...]:
-        """Return the place as texts, where there is no key to name the item by."""
+        """Return the place as texts, to identify an item without a key."""
         return tuple(map(str, self.place))
 
     def may_meet(self, where: Mapping[str, str]) -> bool:
-        """Tell whether an item that does not decode may have these values, by where it stands."""
+        """Tell whether an item that does not decode may have these field values, judged by its place."""
         return all(
             wanted in self.owners if name == "user_id" and self.owners else wanted in self.place
             for name, wanted in where.items()
         )
 
 
-def plant(tree: Tree, place: Place, thing: Any) -> None:
-    """Put a thing at its place in a tree; lists grow by one."""
+def plant(tree: Tree, place: Place, value: Any) -> None:
+    """Insert a value at its place in a tree; in a list, it is appended."""
     container: Any = tree
     for key in place[:-1]:
         container = container[key]
     if isinstance(container, list):
-        container.append(thing)
+        container.append(value)
     else:
-        container[place[-1]] = thing
+        container[place[-1]] = value
 
 
 def _prune_above(tree: Tree, place: Place) -> int:
-    """Take out the parts above a place that hold nothing, and return how many there were."""
+    """Remove the empty containers above a place, and return how many were removed."""
     for depth in range(len(place) - 1, 0, -1):
         container: Any = tree
         for key in place[: depth - 1]:
@@ -88,60 +88,60 @@ def _prune_above(tree: Tree, place: Place) -> int:
 
 
 class Layout(ABC):
-    """How a JSON document becomes records and back."""
+    """The mapping between a JSON document and records."""
 
     @abstractmethod
     def decode(self, data: bytes) -> Iterator[Entry]:
-        """Yield what stands in a document, in its order. Raises DocumentCorrupt where the document has no such shape.
+        """Yield the entries of a document, in order. Raises DocumentCorrupt if the document does not have this layout.
 
-        `data` is JSON, checked. What concerns the document as a whole comes as findings of a last entry without place.
+        `data` must be valid JSON. Findings about the document as a whole are in a last entry without a place.
         """
 
     def load(self, data: bytes) -> tuple[Tree, Sequence[Record]] | None:  # noqa: ARG002
-        """Return a document's tree with records in their places, and the records, all at once.
+        """Decode a whole document at once; return its tree with records in their places, and the records.
 
-        This is a shortcut for documents in which every item decodes, and nothing needs a closer look; None for any
-        other. A key that comes twice is the caller's to see.
+        This is a fast path for documents in which every item decodes without findings; None for all others, and by
+        default. The caller must check for repeated keys.
         """
         return None
 
     def admit(self, tree: Tree, record: Record) -> None:  # noqa: B027 -- most layouts have room for every record
-        """Raise RecordUnreadable where something that does not decode leaves no place for a record."""
+        """Raise RecordUnreadable if a part that does not decode is in the place of the record's container."""
 
     @abstractmethod
     def put(self, tree: Tree, record: Record, old: Record | None) -> None:
-        """Put a record that was admitted into a tree with records in their places; `old` is the one it replaces."""
+        """Insert a record into a tree; `old` is the record that it replaces. `admit` must have allowed the record."""
 
     @abstractmethod
     def drop(self, tree: Tree, record: Record) -> None:
-        """Take a record out of a tree."""
+        """Remove a record from a tree."""
 
     def places(self, tree: Tree, records: Iterable[Record]) -> dict[Key, int]:  # noqa: ARG002 -- few layouts have lists
-        """Return where in their lists records stand, by their keys; none for those that stand in no list."""
+        """Return the positions of records in their lists, by key; records outside lists are absent."""
         return {}
 
     def drop_many(self, tree: Tree, records: Iterable[Record]) -> None:
-        """Take records out of a tree, in one pass where there are lists to go through."""
+        """Remove records from a tree; layouts with lists do this in one pass."""
         for record in records:
             self.drop(tree, record)
 
     def put_back(self, tree: Tree, records: Sequence[tuple[Record, int | None]]) -> None:
-        """Put records that were admitted, and whose keys are free, back at their places in their lists."""
+        """Restore records at their positions in their lists; `admit` must have allowed them, and their keys be free."""
         for record, _ in records:
             self.put(tree, record, None)
 
     def prune(self, tree: Tree) -> Iterator[tuple[Place, Any, str]]:  # noqa: ARG002 -- most layouts have no empty parts
-        """Take out of a tree, in which every item is a record, what holds none; yield its place, what it was, and why.
+        """Remove the parts of a tree that hold no records; yield the place, the value and the reason of each.
 
-        No record may change by it, nor its owner.
+        Every item of the tree must be a record. No record, and no record's owner, may change.
         """
         return iter(())
 
     def owner_of(self, entry: Entry) -> str | None:
-        """Return the user whose data an entry holds; None for a part of the document that is no one user's."""
-        thing = entry.value if entry.record is None else entry.record
-        if isinstance(thing, Record):
-            return thing.owner or None
+        """Return the user who owns an entry; None for a part of the document that does not belong to one user."""
+        value = entry.value if entry.record is None else entry.record
+        if isinstance(value, Record):
+            return value.owner or None
         if entry.key is not None and entry.kind is not None and len(entry.key) == len(entry.kind.key_fields):
             named = dict(zip(entry.kind.key_fields, entry.key, strict=True))
             return named.get("user_id")
@@ -150,45 +150,45 @@ class Layout(ABC):
     def forget(
         self,
         tree: Tree,
-        is_gone: Callable[[str], bool],  # noqa: ARG002 -- most layouts name users where their records stand alone
+        is_gone: Callable[[str], bool],  # noqa: ARG002 -- most layouts name users only with their records
         places: Sequence[Place],
     ) -> bool:
-        """Take out of a tree what else names users that are gone, and what is empty since things left `places`.
+        """Remove other mentions of erased users from a tree, and containers that removals at `places` left empty.
 
-        Return whether there was any.
+        Return whether anything was removed.
         """
         return sum(_prune_above(tree, place) for place in places) > 0
 
     @abstractmethod
     def encode(self, tree: Tree) -> Any:
-        """Return the tree as JSON, each record as it stands in the file."""
+        """Return the tree as JSON values, each record in the form of the file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Domain:
-    """One app's records: where they are kept, and how they are written."""
+    """The records of one app: their file, layout, tables and statistics."""
 
     name: str
     file: PurePosixPath
-    """The document's place under the data directory."""
+    """The path of the document under the data directory."""
     layout: Layout
     models: dict[type[Record], Any]
-    """Each kind of record, the main one first, and the Django model of its table."""
+    """The Django model of each kind of record, the main kind first."""
     facets: dict[str, tuple[type[Record], str]] = field(default_factory=dict)
-    """What else statistics count: a name, and the field whose distinct values are counted."""
+    """Further counts in statistics: a name, and the field whose distinct values are counted."""
 
     tallies: dict[str, tuple[type[Record], str]] = field(default_factory=dict)
-    """What statistics tell of the most frequent values of a field: a name, and the field."""
+    """Most frequent values in statistics: a name, and the field whose values are listed."""
 
     others: frozenset[str] = frozenset()
-    """Names beside the document that belong to other layers, and are never touched."""
+    """Names of files beside the document that other layers own; stores and clean-up never touch them."""
 
     when_null: dict[str, str] = field(default_factory=dict)
-    """What an empty column of the earlier system's tables stands for."""
+    """The meaning of NULL in the columns of the earlier system's tables."""
 
     @property
     def kinds(self) -> tuple[type[Record], ...]:
-        """The kinds of record, the main one first."""
+        """The kinds of records, the main one first."""
         return tuple(self.models)
 
 
@@ -196,7 +196,7 @@ _registered: dict[str, Domain] = {}
 
 
 def register(domain: Domain) -> Domain:
-    """Make a domain known to every operation, command and surface."""
+    """Register a domain for all operations, commands and interfaces. Raises ValueError if its name is taken."""
     if domain.name in _registered:
         raise ValueError(f"a domain named {domain.name!r} is registered already")
     _registered[domain.name] = domain
@@ -204,5 +204,5 @@ def register(domain: Domain) -> Domain:
 
 
 def registered(names: Iterable[str] | None = None) -> list[Domain]:
-    """Return the registered domains, by name; all where no names are given. Raises KeyError for unknown names."""
+    """Return the registered domains, sorted by name; all if `names` is None. Raises KeyError for unknown names."""
     return [_registered[name] for name in sorted(_registered if names is None else set(names))]

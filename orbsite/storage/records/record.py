@@ -1,4 +1,4 @@
-"""What a record is: a frozen value, declared once, that knows its key, its order and its JSON."""
+"""The base classes of records: frozen values with declared fields, a key, an order and a JSON form."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ if TYPE_CHECKING:
 else:
 
     class Maybe:
-        """`Maybe[X]` may be left out, but is never null in JSON: an explicit null is kept in `extra`."""
+        """`Maybe[X]` is an optional field that is never null in JSON: an explicit null is kept in `extra`."""
 
         def __class_getitem__(cls, item: Any) -> Any:
             return item
 
 
 class Extra(dict[str, Any]):
-    """Unknown keys of a record, kept for whoever wrote them. A type of its own, so that no JSON decodes as one."""
+    """Unknown keys of a record, kept for other programs. It is a type of its own, so that no JSON decodes as Extra."""
 
 
 class AnyJSON:
-    """Any JSON value. No JSON decodes as one: a strict decoder leaves it to the slow path, which looks into it."""
+    """Any JSON value. No JSON decodes as AnyJSON, so that the strict decoder leaves the value to the slow path."""
 
 
 Text: TypeAlias = str
 Id: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 Instant: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
 JSONObject: TypeAlias = dict[str, AnyJSON]
-"""A JSON object that is kept as it is; its values are plain JSON, as deep as files may be."""
+"""A JSON object that is kept unchanged; it may be nested as deep as a file."""
 Key: TypeAlias = tuple[str, ...]
 R = TypeVar("R", bound="Record")
 
 _AS_THEY_ARE = (datetime, date, time, timedelta, bytes, bytearray, UUID, Decimal)
-"""What is no text, and would be made one without a word."""
+"""Types that msgspec would convert to texts without an error."""
 
 
 class Value(
@@ -58,19 +58,19 @@ class Value(
     omit_defaults=True,
     gc=False,
 ):
-    """An immutable value with declared fields and whatever unknown keys it was read with."""
+    """An immutable value with declared fields and the unknown keys that it was read with."""
 
     when_missing: ClassVar[dict[str, Any]] = {}
-    """What mending puts in for fields that are missing, or that nothing can be made of."""
+    """The values that the sanitizer uses for fields that are missing or cannot be converted."""
 
     extra: Maybe[Extra] = None
 
     def __repr__(self) -> str:
-        """Name it, and tell nothing of what it holds: tracebacks and logs show this."""
+        """Return the type's name without any content, because tracebacks and logs show it."""
         return f"<{type(self).__name__}>"
 
     def as_json(self, spell: Callable[[datetime], Any] = timestamps.spell) -> dict[str, Any]:
-        """Return the value as JSON: names as in the guide's files, absent fields left out, unknown keys last."""
+        """Return the JSON form: names as in the guide's files, without absent fields, unknown keys last."""
         if self.extra is None and holds_texts_alone(type(self)):
             return self._texts_as_json(spell)
         printed = {}
@@ -83,7 +83,7 @@ class Value(
         return printed
 
     def _texts_as_json(self, spell: Callable[[datetime], Any]) -> dict[str, Any]:
-        """Do the same, ten times as fast, for a value that holds texts and instants alone."""
+        """Return the JSON form ten times as fast, for a value whose fields are only texts and times."""
         printed: dict[str, Any] = msgspec.to_builtins(self, builtin_types=_AS_THEY_ARE)
         for attribute, name in _to_spell(type(self)):
             item = getattr(self, attribute)
@@ -93,28 +93,28 @@ class Value(
 
 
 class Record(Value, frozen=True):
-    """A value that a store keeps. Class variables say what the stores need to know, and nothing else does."""
+    """A value that a store keeps. The class variables describe the kind to the stores."""
 
     plural: ClassVar[str]
-    """What reports and commands call these records."""
+    """The name of these records in reports and commands."""
     key_fields: ClassVar[tuple[str, ...]]
-    """Fields that together name one record."""
+    """The fields that together identify a record."""
     order_fields: ClassVar[tuple[str, ...]]
-    """Fields that order records; unique together, so that a cursor neither skips nor repeats."""
+    """The fields that order records; unique together, so that pages neither skip nor repeat records."""
     stored_fields: ClassVar[tuple[str, ...]] = ()
-    """Optional fields that must be set once the record is in a store."""
+    """Optional fields that must be set in every stored record."""
     time_field: ClassVar[str | None] = None
-    """The instant that `since` and `until` compare."""
+    """The time that `since` and `until` compare."""
     group_field: ClassVar[str | None] = None
-    """What belongs together where retention counts records, such as a session; None where none are dropped for age."""
+    """The field whose groups retention counts, such as the session; None if retention does not apply to this kind."""
     version_field: ClassVar[str | None] = None
-    """The instant that tells which of two versions is newer, where the records have one."""
+    """The time that shows which of two versions is newer, if the records have one."""
     tag_field: ClassVar[str | None] = None
     text_fields: ClassVar[tuple[str, ...]] = ()
     outside_digest: ClassVar[frozenset[str]] = frozenset()
-    """JSON names of fields that do not travel with the record, and so do not count when versions are compared."""
+    """JSON names of fields that files do not store, and that comparisons of versions therefore ignore."""
     takes_unknown_keys: ClassVar[bool] = True
-    """Whether the record is an object in its file, which has room for keys that this version does not know."""
+    """Whether the record is an object in its file, which can hold keys that this version does not know."""
 
     user_id: Maybe[Id] = None
 
@@ -129,39 +129,39 @@ class Record(Value, frozen=True):
 
     @property
     def key(self) -> Key:
-        """The record's key."""
+        """The values of `key_fields`."""
         return key_getter(type(self))(self)
 
     @property
     def owner(self) -> str:
-        """The user to whom the record belongs; empty until it is saved."""
+        """The id of the user who owns the record; empty until it is saved."""
         return self.user_id or ""
 
     @property
     def order(self) -> tuple[Any, ...]:
-        """The record's place in its order: what a cursor holds."""
+        """The values of `order_fields`, which a cursor holds."""
         return tuple([getattr(self, name) for name in self.order_fields])
 
     def remarks(self) -> list[tuple[str, str]]:
-        """Return what is valid but odd: a field's JSON name, and the remark."""
+        """Return remarks about unusual but valid values, as pairs of a field's JSON name and a message."""
         return []
 
 
 def keys_of_all(kind: type[Record], records: Iterable[Record]) -> Iterator[Key]:
-    """Yield the keys of many records of a kind, several times as fast as one by one."""
+    """Yield the keys of many records of a kind, several times as fast as `Record.key`."""
     names: Iterator[Any] = map(attrgetter(*kind.key_fields), records)
     return names if len(kind.key_fields) > 1 else zip(names, strict=False)
 
 
 @cache
 def key_getter(kind: type[Record]) -> Callable[[Record], Key]:
-    """Return what takes the key from records of a kind."""
+    """Return a function that returns the key of a record of this kind."""
     get: Any = attrgetter(*kind.key_fields)
     return get if len(kind.key_fields) > 1 else lambda record: (get(record),)
 
 
 def own(record: R) -> R:
-    """Return a record that shares nothing that can be changed with another; most records are frozen."""
+    """Return a record that shares no mutable value with others; it is copied only if it holds mutable values."""
     return copy.deepcopy(record) if _holds_objects(record) else record
 
 
@@ -178,31 +178,31 @@ def _holds_objects(value: Value) -> bool:
 
 @cache
 def _compound(kind: type[Value]) -> tuple[str, ...]:
-    """Return the fields that may hold values of their own."""
+    """Return the fields that may hold nested values."""
     fields = [field for field in msgspec.structs.fields(kind) if field.name != "extra"]
     return tuple(field.name for field in fields if field.type not in (Text, Id, Instant, tuple[Text, ...]))
 
 
 @cache
 def declared(kind: type[Value]) -> dict[str, Any]:
-    """Return what each field of a value is declared to be, by attribute."""
+    """Return the declared type of each field of a value, by attribute."""
     return {field.name: field.type for field in msgspec.structs.fields(kind)}
 
 
 @cache
 def columns(kind: type[Record]) -> tuple[str, ...]:
-    """Return the fields of a record in the order of the files, then what holds its unknown keys."""
+    """Return the fields of a record in the order of the files, and then `extra`."""
     return (*(attribute for attribute, _ in field_names(kind)), "extra")
 
 
 def tags_of(record: Record) -> tuple[str, ...]:
-    """Return a record's tags; a JSON object in their place has none."""
+    """Return a record's tags; none if the field holds a JSON object."""
     tags = getattr(record, record.tag_field or "", ())
     return tags if isinstance(tags, tuple) else ()
 
 
 def texts_in(value: Any) -> Iterator[str]:
-    """Yield the texts of a field: itself, those of a list, or all of a JSON object, its keys among them."""
+    """Yield the texts in a field's value: a text itself, the texts of a list, or the keys and texts of an object."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -215,13 +215,13 @@ def texts_in(value: Any) -> Iterator[str]:
 
 
 def list_form(hint: Any) -> Any:
-    """Return the declaration of a list among the forms that a field may have, or None where it has none."""
+    """Return the list type among the alternatives of a field's type, or None if there is none."""
     forms = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     return next((form for form in forms if typing.get_origin(form) is tuple), None)
 
 
 def is_ordered_by_time(kind: type[Record]) -> bool:
-    """Tell whether records of a kind stand in the order of their instants."""
+    """Tell whether records of a kind are ordered by their time."""
     return kind.time_field is not None and kind.order_fields[0] == kind.time_field
 
 
@@ -233,7 +233,7 @@ def field_names(kind: type[Value]) -> tuple[tuple[str, str], ...]:
 
 
 def plain(item: Any, spell: Callable[[datetime], Any] = lambda moment: moment) -> Any:
-    """Return a field's value as JSON has it, but for instants, which stay what they are unless spelled."""
+    """Return a field's value as JSON; `spell` converts times, which are kept as datetimes by default."""
     if isinstance(item, datetime):
         return spell(item)
     if isinstance(item, Value):
@@ -250,13 +250,13 @@ def _instants(kind: type[Value]) -> tuple[str, ...]:
 
 @cache
 def _to_spell(kind: type[Value]) -> tuple[tuple[str, str], ...]:
-    """Return the fields that are no single text, as pairs of attribute and JSON name."""
+    """Return the fields that are not single texts, as pairs of attribute and JSON name."""
     fields = [field for field in msgspec.structs.fields(kind) if field.name != "extra"]
-    return tuple((one.name, one.encode_name) for one in fields if one.type not in (Text, Id))
+    return tuple((field.name, field.encode_name) for field in fields if field.type not in (Text, Id))
 
 
 def holds_texts_alone(kind: type[Value]) -> bool:
-    """Tell whether values of this kind have no fields but texts, lists of texts and instants."""
+    """Tell whether all fields of this kind are texts, lists of texts or times."""
     return not _compound(kind)
 
 

@@ -1,4 +1,4 @@
-"""Mending: reads as the slow path does, with an answer for each problem and a list of every change."""
+"""The sanitizer: reads a value by the slow path, replaces invalid parts, and lists every change."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any
 
+from typing_extensions import override
+
 from orbsite.storage.encoding import json_parser
 from orbsite.storage.encoding.json_printer import number
 from orbsite.storage.findings import ROOT, Finding, errors, step, warning
@@ -18,43 +20,45 @@ from orbsite.storage.records.validator import ABSENT, REFUSED, Declared, Walk, c
 
 @dataclass(slots=True)
 class Sanitizer(Walk):
-    """Mends missing lists, numbers as text, entries that are no text, missing ids and unreadable dates.
+    """Replaces missing lists, numbers instead of texts, list items that are not texts, missing ids and invalid times.
 
-    `new_id` and `now` make what is missing; where one is None, a record that needs it is refused.
+    `new_id` and `now` return the replacements for ids and times; if one is None, a record that needs it is refused.
     """
 
     new_id: Callable[[], object] | None = None
     now: Callable[[], datetime] | None = None
     changes: list[Finding] = field(default_factory=list)
 
+    @override
     def field(self, kind: type[Value], declared: Declared, raw: Any, path: str) -> Any:
-        """Return the value of one field, mended where it must be; ABSENT leaves an optional field out."""
+        """Return the value of one field, replaced if it is invalid; ABSENT leaves an optional field out."""
         strict = Walk()
         kept = strict.field(kind, declared, raw, path)
         found = errors(strict.findings)
         if not found:
-            self.changes += strict.findings  # a time without a zone, say, is read as one with it
+            self.changes += strict.findings  # warnings about how the value was read, for example a time without a zone
             return kept
         entries = list_form(declared.hint)
         if entries is not None and isinstance(raw, list | tuple):
             return self._entries(entries, raw, path)
         if isinstance(raw, dict) and any(typing.get_origin(form) is dict for form in typing.get_args(declared.hint)):
             return self._members_kept(raw, path)
-        mended = self._instead(kind, declared, raw)
-        if mended is REFUSED:
+        replacement = self._replacement(kind, declared, raw)
+        if replacement is REFUSED:
             self.findings += found
         else:
-            self._note(path, found[0].message, mended)
-        return mended
+            self._add_change(path, found[0].message, replacement)
+        return replacement
 
+    @override
     def keeps(self, name: str, item: Any, path: str) -> bool:
-        """Tell whether an unknown key can be kept; one that cannot is left out and noted."""
+        """Tell whether an unknown key can be kept; a key that cannot be kept is listed as a change."""
         found = json_parser.problems({name: item}, path)
         self.changes += [warning(one.path, f"{one.message}; the key was left out") for one in found[:1]]
         return not found
 
     def _members_kept(self, raw: dict[str, Any], path: str) -> dict[str, Any]:
-        """Return a JSON object without the members that no record can hold."""
+        """Return a JSON object without its invalid members."""
         kept = {}
         for name, item in raw.items():
             strict = Walk()
@@ -81,11 +85,11 @@ class Sanitizer(Walk):
             if kept is not REFUSED:
                 return kept
         text = _as_text(raw)
-        mended = ABSENT if text is None else text
-        self._note(path, errors(strict.findings)[0].message, mended)
-        return mended
+        replacement = ABSENT if text is None else text
+        self._add_change(path, errors(strict.findings)[0].message, replacement)
+        return replacement
 
-    def _instead(self, kind: type[Value], declared: Declared, raw: Any) -> Any:
+    def _replacement(self, kind: type[Value], declared: Declared, raw: Any) -> Any:
         hint = declared.hint
         if list_form(hint) is not None:
             return ()
@@ -94,19 +98,19 @@ class Sanitizer(Walk):
         text = _as_text(raw)
         if text is not None and Walk().value(hint, text, ROOT) is not REFUSED:
             return text
-        made_up = self._made_up(kind, declared)
-        return "" if made_up is REFUSED and hint is Text and declared.attribute != "id" else made_up
+        default = self._default(kind, declared)
+        return "" if default is REFUSED and hint is Text and declared.attribute != "id" else default
 
-    def _made_up(self, kind: type[Value], declared: Declared) -> Any:
+    def _default(self, kind: type[Value], declared: Declared) -> Any:
         if not declared.required:
             return ABSENT
         if declared.attribute == "id":
             return REFUSED if self.new_id is None else str(self.new_id())
         return kind.when_missing.get(declared.attribute, REFUSED)
 
-    def _note(self, path: str, message: str, mended: Any) -> None:
-        now = "left out" if mended is ABSENT else "replaced" if mended != "" else "now empty"
-        self.changes.append(warning(path, f"{message}; {now}"))
+    def _add_change(self, path: str, message: str, replacement: Any) -> None:
+        change = "left out" if replacement is ABSENT else "replaced" if replacement != "" else "now empty"
+        self.changes.append(warning(path, f"{message}; {change}"))
 
 
 def mend(
@@ -117,9 +121,9 @@ def mend(
     now: Callable[[], datetime] | None,
     changes: list[Finding],
 ) -> R | None:
-    """Return a clean record made of a parsed value, or None where it cannot be one; lists every change."""
-    mender = Sanitizer(new_id=new_id, now=now, changes=changes)
-    record: R | Any = mender.value(kind, value, ROOT)
+    """Sanitize a parsed value; return a valid record, or None if that is not possible. Appends to `changes`."""
+    sanitizer = Sanitizer(new_id=new_id, now=now, changes=changes)
+    record: R | Any = sanitizer.value(kind, value, ROOT)
     return None if record is REFUSED else record
 
 
@@ -129,6 +133,6 @@ def _as_text(raw: Any) -> str | None:
     if isinstance(raw, bool):
         return str(raw).lower()
     if isinstance(raw, int | float):
-        with contextlib.suppress(OverflowError, ValueError):  # beyond all bounds: no text is made of it
+        with contextlib.suppress(OverflowError, ValueError):  # a number that is too large has no text
             return number(raw)
     return None

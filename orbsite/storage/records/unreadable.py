@@ -1,4 +1,4 @@
-"""Items that a read has met and that do not decode: told to the caller, or, where it does not ask, to the log."""
+"""Reports items that do not decode, to the caller of a read or to the log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST_LOGGED = 20
 
 
 class Unread:
-    """The unreadable items of one read. A context manager, which logs one warning at its end where nobody asked."""
+    """The unreadable items of one read. Used as a context manager, it logs one warning if the caller has no list."""
 
     def __init__(self, findings: list[Finding] | None) -> None:
         self._findings, self._paths, self._number = findings, list[str](), 0
@@ -24,10 +24,10 @@ class Unread:
     def __exit__(self, *_: Any) -> None:
         if self._number:
             more = ", ..." if self._number > len(self._paths) else ""
-            logger.warning("left out what does not decode (%d): %s%s", self._number, ", ".join(self._paths), more)
+            logger.warning("skipped items that do not decode (%d): %s%s", self._number, ", ".join(self._paths), more)
 
     def add(self, finding: Unreadable) -> None:
-        """Take one into account."""
+        """Report one unreadable item."""
         if self._findings is not None:
             self._findings.append(finding)
             return

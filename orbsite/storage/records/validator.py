@@ -1,4 +1,4 @@
-"""The slow path: goes through a value field by field, by the declaration of its record, and lists every problem."""
+"""The slow path of decoding: validates a value field by field against its declaration, and lists every problem."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from orbsite.storage.records.record import Extra, Value
 
 V = TypeVar("V", bound=Value)
 _SURROUNDED = 8
-"""So many levels of a document stand around a field, at the most."""
+"""The largest number of levels of a document around a field."""
 _BEGINNINGS = {
     b"{": "an object",
     b"[": "a list",
@@ -29,16 +29,18 @@ _BEGINNINGS = {
 
 
 class _Mark:
-    """A value that is no value."""
+    """A marker that is returned instead of a value."""
 
 
 REFUSED: Final = _Mark()
+"""Returned for an invalid value; its findings say why."""
 ABSENT: Final = _Mark()
+"""Stands for a field that is missing or left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """A declared field: its attribute, its JSON name, its type, and whether it must be there."""
+    """A declared field: its attribute, its JSON name, its type, and whether it is required."""
 
     attribute: str
     name: str
@@ -49,18 +51,18 @@ class Declared:
 @cache
 def declarations(kind: type[Value]) -> tuple[Declared, ...]:
     """Return the declared fields of a value, in the order of the files."""
-    found = msgspec.structs.fields(kind)
-    return tuple(Declared(one.name, one.encode_name, one.type, one.required) for one in found if one.name != "extra")
+    fields = [field for field in msgspec.structs.fields(kind) if field.name != "extra"]
+    return tuple(Declared(field.name, field.encode_name, field.type, field.required) for field in fields)
 
 
 @dataclass(slots=True)
 class Walk:
-    """The slow path: goes through a value field by field and collects findings."""
+    """Validates a value field by field, and collects findings."""
 
     findings: list[Finding] = field(default_factory=list)
 
     def value(self, hint: Any, raw: Any, path: str) -> Any:
-        """Return `raw` as the type hint demands, or REFUSED."""
+        """Return `raw` converted to the type of `hint`, or REFUSED."""
         if isinstance(hint, type) and issubclass(hint, Value):
             return self.members(hint, raw, path)
         origin, arguments = typing.get_origin(hint), typing.get_args(hint)
@@ -75,32 +77,32 @@ class Walk:
         return self._leaf(hint, raw, path)
 
     def members(self, kind: type[V], raw: Any, path: str) -> Any:
-        """Return an object as a value, or REFUSED."""
+        """Return a JSON object as a value of a kind, or REFUSED."""
         if not isinstance(raw, dict):
             return self.refuse(path, f"expected an object, got {name_of(raw)}")
         known, unknown = {}, dict(raw)
         for one in declarations(kind):
             if (
                 one.required or raw.get(one.name) is not None
-            ):  # an explicit null where nothing is needed is kept as it is
+            ):  # an explicit null of an optional field is kept in `extra`
                 item = self.field(kind, one, unknown.pop(one.name, ABSENT), step(path, one.name))
                 known.update({} if item is ABSENT else {one.attribute: item})
         extra = Extra((name, item) for name, item in unknown.items() if self.keeps(name, item, path))
         return REFUSED if REFUSED in known.values() else kind(**known, extra=extra or None)
 
-    def field(self, kind: type[Value], declared: Declared, raw: Any, path: str) -> Any:  # noqa: ARG002 -- for menders
-        """Return the value of one field, or REFUSED."""
+    def field(self, kind: type[Value], declared: Declared, raw: Any, path: str) -> Any:  # noqa: ARG002 -- the sanitizer uses `kind`
+        """Return the value of one field, or REFUSED; a missing field is refused."""
         return self.refuse(path, "is missing") if raw is ABSENT else self.value(declared.hint, raw, path)
 
     def items(self, hint: Any, raw: Any, path: str) -> Any:
-        """Return a list as a tuple of what the hint demands, or REFUSED."""
+        """Return a list as a tuple of items of the type of `hint`, or REFUSED."""
         if not isinstance(raw, list | tuple):
             return self.refuse(path, f"expected a list, got {name_of(raw)}")
         kept = tuple(self.value(hint, item, step(path, index)) for index, item in enumerate(raw))
         return REFUSED if REFUSED in kept else kept
 
     def tree(self, raw: Any, path: str) -> Any:
-        """Return a JSON object as it is, or REFUSED."""
+        """Return a JSON object unchanged, or REFUSED."""
         if not isinstance(raw, dict):
             return self.refuse(path, f"expected an object, got {name_of(raw)}")
         found = json_parser.problems(raw, path, depth=_SURROUNDED)
@@ -108,13 +110,13 @@ class Walk:
         return REFUSED if found else raw
 
     def keeps(self, name: str, item: Any, path: str) -> bool:
-        """Tell whether an unknown key can be kept."""
+        """Tell whether an unknown key and its value can be kept."""
         found = json_parser.problems({name: item}, path)
         self.findings += found
         return not found
 
     def refuse(self, path: str, message: str) -> Any:
-        """Note an error and return REFUSED."""
+        """Add an error to the findings, and return REFUSED."""
         self.findings.append(error(path, message))
         return REFUSED
 
@@ -135,7 +137,7 @@ class Walk:
             kept = msgspec.convert(raw, hint)
         except msgspec.ValidationError as problem:
             return self.refuse(path, _plainly(raw, str(problem)))
-        except UnicodeEncodeError:  # msgspec's way to say that a text with a lone surrogate is of the wrong type
+        except UnicodeEncodeError:  # msgspec raises it for a text with a lone surrogate that has the wrong type
             return self.refuse(path, f"the type does not fit {name_of(raw)}")
         found = json_parser.problems(kept, path)
         self.findings += found
@@ -143,7 +145,7 @@ class Walk:
 
 
 def choice(hints: tuple[Any, ...], raw: Any) -> Any:
-    """Return the alternative that the JSON type of `raw` points at."""
+    """Return the type among `hints` that fits the JSON type of `raw`."""
     objects = [hint for hint in hints if _is_object(hint)]
     others = [hint for hint in hints if hint not in objects]
     return objects[0] if objects and (isinstance(raw, dict) or not others) else others[0]
@@ -154,7 +156,7 @@ def _is_object(hint: Any) -> bool:
 
 
 def name_of(raw: Any) -> str:
-    """Return what a JSON value is, in words; of one that is not parsed yet, by how it begins."""
+    """Return the name of a JSON value's type for messages; for unparsed JSON, judged by its first byte."""
     if isinstance(raw, msgspec.Raw):
         return _BEGINNINGS.get(bytes(raw)[:1], "a number")
     names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}

@@ -1,1 +1,1 @@
-"""Retention policies as pure functions over records: no I/O. Imports records and what is below."""
+"""Retention policies as pure functions over records, without I/O. Imports records and what is below."""

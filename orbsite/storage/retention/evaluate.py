@@ -1,4 +1,4 @@
-"""Verdicts: what a policy means for records in memory, and why; SQL has to come to the same ones."""
+"""Evaluates a policy for records in memory: keep or remove, with reasons. The SQL selection must give equal results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from orbsite.storage.retention.policy import DAILY, MONTHLY, WEEKLY, Policy, Rea
 
 @dataclass(frozen=True, slots=True)
 class RetentionDecision(Generic[R]):
-    """Whether a record stays, and why."""
+    """The decision to keep or remove a record, with its reasons."""
 
     record: R
     keep: bool
@@ -23,22 +23,22 @@ class RetentionDecision(Generic[R]):
 
     @property
     def key(self) -> Key:
-        """The record's key."""
+        """The key of the record."""
         return self.record.key
 
     @property
     def reason(self) -> str:
-        """All reasons in one line."""
+        """All reasons in one line, separated by semicolons."""
         return "; ".join(self.reasons)
 
 
 def decisions(kind: type[R], records: Iterable[R], policy: Policy, now: datetime) -> Iterator[RetentionDecision[R]]:
-    """Yield what becomes of each record, in the order in which they come."""
-    found = list(records)
-    rules, words = _rules(kind, found, policy, now), Reasons(kind, policy)
-    drops = {id(record): reason for record, reason in dropped(kind, found, policy, now)}
+    """Yield the decision for each record, in the order of the records."""
+    candidates = list(records)
+    rules, words = _rules(kind, candidates, policy, now), Reasons(kind, policy)
+    drops = {id(record): reason for record, reason in dropped(kind, candidates, policy, now)}
     ahead, moment = policy.ahead(now), _getter(kind.time_field)
-    for record in found:
+    for record in candidates:
         if id(record) in drops:
             yield RetentionDecision(record, False, (drops[id(record)],))
         elif ahead is not None and moment(record) > ahead:
@@ -51,7 +51,7 @@ def decisions(kind: type[R], records: Iterable[R], policy: Policy, now: datetime
 
 
 def dropped(kind: type[R], records: Sequence[R], policy: Policy, now: datetime) -> Iterator[tuple[R, str]]:
-    """Yield what the limits drop, whatever the rules say, and why."""
+    """Yield the records that the policy's limits remove, regardless of its keep rules, with their reasons."""
     words, oldest, most = Reasons(kind, policy), policy.too_old(now), policy.max_per_session
     ahead = policy.ahead(now)
     order, moment = attrgetter(*kind.order_fields), _getter(kind.time_field)
@@ -69,7 +69,7 @@ _Get = Callable[[Any], Any]
 
 
 def _rules(kind: type[R], records: Sequence[R], policy: Policy, now: datetime) -> list[_Rule]:
-    """Return the keep rules, each of which tells why it keeps a record, or None."""
+    """Return the keep rules; each is a function that returns the reason to keep a record, or None."""
     words, rules = Reasons(kind, policy), list[_Rule]()
     moment, group, order = _getter(kind.time_field), _getter(kind.group_field), attrgetter(*kind.order_fields)
     since = policy.within(now)
@@ -82,7 +82,7 @@ def _rules(kind: type[R], records: Sequence[R], policy: Policy, now: datetime) -
         if most is not None:
             rules.append(_not_among(_beyond(records, field, order, most), reason))
     if policy.periods:
-        sessions = [sorted(one, key=order, reverse=True) for one in _grouped(records, group).values()]
+        sessions = [sorted(members, key=order, reverse=True) for members in _grouped(records, group).values()]
         for period, number in policy.periods.items():
             rules.append(_newest_of_its_period(_newest(sessions, _started(_STARTS[period], moment), number)))
     if policy.keep_tags and kind.tag_field:
@@ -107,15 +107,15 @@ def _tagged(wanted: Sequence[str], words: Reasons) -> _Rule:
 
 def _grouped(records: Iterable[R], group: _Get) -> dict[str, list[R]]:
     groups: dict[str, list[R]] = {}
-    for name, some in groupby(records, group):  # records of a session stand together
-        groups.setdefault(name, []).extend(some)
+    for name, members in groupby(records, group):  # most records of a session are adjacent
+        groups.setdefault(name, []).extend(members)
     return groups
 
 
 def _beyond(records: Iterable[R], group: _Get, order: _Get, most: int) -> set[int]:
-    """Return which records, as objects, are not among the newest so many of their group."""
-    large = (one for one in _grouped(records, group).values() if len(one) > most)
-    return {id(record) for one in large for record in sorted(one, key=order, reverse=True)[most:]}
+    """Return the `id()` of each record that is not among the newest `most` records of its group."""
+    large = (members for members in _grouped(records, group).values() if len(members) > most)
+    return {id(record) for members in large for record in sorted(members, key=order, reverse=True)[most:]}
 
 
 def _started(start: Callable[[datetime], str], moment: _Get) -> Callable[[Any], str]:
@@ -123,16 +123,19 @@ def _started(start: Callable[[datetime], str], moment: _Get) -> Callable[[Any], 
 
 
 def _newest(sessions: Iterable[list[R]], start: Callable[[R], str], number: int) -> dict[int, str]:
-    """Return why the newest records, which come first, of the last so many periods that have any stay, as objects."""
-    found: dict[int, str] = {}
-    for one in sessions:
+    """Return the reasons to keep the newest record of each of the last `number` periods, by the record's `id()`.
+
+    Each session must be sorted, the newest record first. Periods without records do not count.
+    """
+    reasons: dict[int, str] = {}
+    for session in sessions:
         periods: set[str] = set()
-        for record in one:
+        for record in session:
             period = start(record)
             if period not in periods and len(periods) < number:
                 periods.add(period)
-                found[id(record)] = Reasons.of_period(period)
-    return found
+                reasons[id(record)] = Reasons.of_period(period)
+    return reasons
 
 
 def _week(moment: datetime) -> str:

@@ -1,8 +1,8 @@
-"""Records from the future: how many there are, which, and whether they say that this machine's clock is wrong.
+"""Records with future times: their number, the newest of them, and whether this machine's clock must be wrong.
 
-One client whose clock runs ahead writes records that are dated in the future. They stay, and keep nothing else from
-being judged. Where most of the newest records are from the future, and of more than one user where there are several,
-it is this machine's clock that must have jumped back.
+A client whose clock is ahead writes records with future times. Retention keeps them, and evaluates all other records as
+usual. If most of the newest records have future times, and belong to more than one user if there are several users,
+this machine's clock must have gone back.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from operator import attrgetter
 from orbsite.storage.records.record import Key, Record
 
 NEWEST = 100
-"""So many of the newest records are looked at."""
+"""The number of newest records that are examined."""
 LISTED = 10
-"""So many records from the future are named."""
+"""The number of records with future times that are listed."""
 _FEWEST = 2
+"""The number of records with future times from which the clock may be wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dated:
-    """A record by its key, its user and its moment."""
+    """The key, the user and the time of a record."""
 
     key: Key
     user: str
@@ -33,34 +34,34 @@ class Dated:
 
 @dataclass(frozen=True, slots=True)
 class Future:
-    """What is from the future of one kind."""
+    """The records of one kind with future times."""
 
     number: int = 0
     some: Sequence[Dated] = ()
-    """The newest of them, the newest first."""
+    """The newest of these records, the newest first, at most 10."""
     is_widespread: bool = False
-    """Whether they are evidence against this machine's clock."""
+    """Whether they show that this machine's clock is wrong."""
 
 
 def future(newest: Sequence[Dated], since: datetime, number: int, *, has_users: bool) -> Future:
-    """Return what the newest records say of the future, which begins at `since`.
+    """Evaluate the newest records; times after `since` are future times.
 
-    `number` is how many records are from the future in all; `has_users` tells whether there are several users.
+    `number` is the number of all records with future times; `has_users` says whether there are several users.
     """
-    ahead = [one for one in newest if one.moment > since]
+    ahead = [record for record in newest if record.moment > since]
     are_most = len(ahead) >= _FEWEST and 2 * len(ahead) > len(newest)
-    users = {one.user for one in ahead}
+    users = {record.user for record in ahead}
     return Future(number, ahead[:LISTED], are_most and (len(users) > 1 or not has_users))
 
 
 def future_of(kind: type[Record], records: Collection[Record], since: datetime | None) -> Future:
-    """Return what is from the future of some records; nothing where no moment begins it."""
+    """Return the records with times after `since`; none if `since` is None."""
     moment_of = attrgetter(kind.time_field or "")
-    ahead = [] if since is None else [one for one in records if moment_of(one) > since]
+    ahead = [] if since is None else [record for record in records if moment_of(record) > since]
     if since is None or not ahead:
         return Future()
-    newest = [Dated(one.key, one.owner, moment_of(one)) for one in nlargest(NEWEST, records, key=moment_of)]
-    return future(newest, since, len(ahead), has_users=_are_several(one.owner for one in records))
+    newest = [Dated(record.key, record.owner, moment_of(record)) for record in nlargest(NEWEST, records, key=moment_of)]
+    return future(newest, since, len(ahead), has_users=_are_several(record.owner for record in records))
 
 
 def _are_several(users: Iterable[str]) -> bool:

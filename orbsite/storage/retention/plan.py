@@ -1,4 +1,4 @@
-"""What a policy takes out of records in memory: planned, told to whoever keeps tombstones, and then removed at once."""
+"""The plan of what a policy removes from records in memory: it is passed to the tombstone writer before the removal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from orbsite.storage.retention.policy import Policy
 
 
 class Tombstone(msgspec.Struct, frozen=True, gc=False):
-    """A record that goes, why, and its place in its list, where it has one."""
+    """A removed record, the reason, and its position in its list, None if it has no position."""
 
     record: Record
     reason: str
@@ -25,52 +25,53 @@ class Tombstone(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(slots=True)
 class Plan:
-    """What goes of one kind."""
+    """The records of one kind that a policy removes."""
 
     kind: type[Record]
     total: int = 0
     future: Future = field(default_factory=Future)
     tombstones: list[Tombstone] = field(default_factory=list)
     held: list[Key] = field(default_factory=list)
-    """What should go and cannot, because another item with its key would count then."""
+    """The keys of records that are kept only because another item has the same key and would take their place."""
 
     refused: int = 0
-    """How many items do not decode; they stay."""
+    """The number of items that do not decode; they are kept."""
 
     @property
     def number(self) -> int:
-        """How many records go."""
+        """The number of records to remove."""
         return len(self.tombstones)
 
     @property
     def keys(self) -> list[Key]:
-        """The keys of what goes."""
+        """The keys of the records to remove."""
         return list(keys_of_all(self.kind, (tombstone.record for tombstone in self.tombstones)))
 
 
 WriteTombstones: TypeAlias = Callable[[Plan], None]
-"""Keeps what goes elsewhere, durably; what it raises leaves everything as it was."""
+"""Writes the tombstones of a plan durably, before the removal; if it raises, nothing is removed."""
 
 
 def planned(kind: type[Record], records: Iterable[Record], policy: Policy, now: datetime) -> Plan:
-    """Return what goes of these records."""
-    found = list(records)
-    ahead = future_of(kind, found, policy.ahead(now))
+    """Return the plan of what a policy removes from these records."""
+    candidates = list(records)
+    ahead = future_of(kind, candidates, policy.ahead(now))
     if policy.has_keep_rules:
-        tombstones = [Tombstone(one.record, one.reason) for one in decisions(kind, found, policy, now) if not one.keep]
+        removed = (decision for decision in decisions(kind, candidates, policy, now) if not decision.keep)
+        tombstones = [Tombstone(decision.record, decision.reason) for decision in removed]
     else:
-        tombstones = [Tombstone(record, reason) for record, reason in dropped(kind, found, policy, now)]
-    return Plan(kind, len(found), ahead, tombstones)
+        tombstones = [Tombstone(record, reason) for record, reason in dropped(kind, candidates, policy, now)]
+    return Plan(kind, len(candidates), ahead, tombstones)
 
 
 @dataclass(slots=True)
 class Returned:
-    """What became of graves that were to be opened."""
+    """The result of restoring records from tombstones."""
 
     restored: list[Tombstone] = field(default_factory=list)
     present: list[Tombstone] = field(default_factory=list)
-    """What was there again already, word for word."""
+    """The tombstones whose equal record is in the store already."""
     kept: list[tuple[Tombstone, str]] = field(default_factory=list)
-    """What stays where it is, and why."""
+    """The tombstones that were not restored, with the reasons."""
     lost: list[tuple[type[Record], str]] = field(default_factory=list)
-    """What does not decode, by its key as text."""
+    """The kinds and keys, as text, of tombstones that do not decode."""

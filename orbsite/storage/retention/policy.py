@@ -1,7 +1,7 @@
-"""Retention policies: which records are kept, which go, and the words for why.
+"""Retention policies: rules for which records are kept and which are removed, and the texts of the reasons.
 
-A policy has keep rules, any of which keeps a record, and two limits, which drop a record whatever the rules say. It is
-applied to each group of records, a session for example, newest first by (time, id), ids by code point.
+A policy has keep rules, each of which can keep a record, and two limits, which remove a record regardless of the rules.
+It is applied to each group of records, for example a session, newest first by (time, id), ids by code point.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from orbsite.storage.records.record import Record, is_ordered_by_time
 
 DAILY, WEEKLY, MONTHLY = "daily", "weekly", "monthly"
 _TRUSTED = timedelta(days=1)
-"""How much later than now a record may be dated and not count as one from the future."""
+"""How far after the current time a record's time may be before it counts as a future time."""
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What to keep. Raises InvalidPolicy for one without any rule, which would delete everything or nothing."""
+    """A retention policy. Raises InvalidPolicy for a policy without rules, which would remove everything or nothing."""
 
     keep_within_days: float | None = None
     keep_last: int | None = None
@@ -32,9 +32,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     keep_monthly: int | None = None
     keep_tags: tuple[str, ...] = ()
     max_age_days: float | None = None
-    """A limit: what is older goes; what is exactly that old stays."""
+    """A limit: older records are removed; a record of exactly this age is kept."""
     max_per_session: int | None = None
-    """A limit: what is beyond the newest so many of its group goes."""
+    """A limit: only this many records of each group are kept, the newest."""
 
     def __post_init__(self) -> None:
         given = {name: getattr(self, name) for name in self.__struct_fields__}
@@ -46,51 +46,51 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @classmethod
     def of_json(cls, rules: Any) -> Policy:
-        """Return the policy that parsed JSON describes, nothing guessed. Raises InvalidPolicy."""
+        """Return the policy for parsed JSON, without type conversions. Raises InvalidPolicy."""
         try:
             return msgspec.convert(rules, cls)
         except msgspec.ValidationError as problem:
             raise InvalidPolicy(f"the policy is not valid: {problem}; its rules are {', '.join(_RULES)}") from problem
 
     def as_json(self) -> dict[str, Any]:
-        """Return the rules that are set, as `of_json` takes them."""
+        """Return the rules that are set, in the form that `of_json` takes."""
         rules: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
         return rules
 
     @property
     def periods(self) -> dict[str, int]:
-        """The periods of which the newest record is kept, and of how many of them."""
+        """The periods whose newest record is kept, and the number of periods for each."""
         kept = {DAILY: self.keep_daily, WEEKLY: self.keep_weekly, MONTHLY: self.keep_monthly}
         return {name: number for name, number in kept.items() if number is not None}
 
     @property
     def has_keep_rules(self) -> bool:
-        """Whether anything has to be kept by a rule."""
+        """Whether the policy has a keep rule."""
         return any(bool(getattr(self, name)) for name in _RULES if name.startswith("keep_"))
 
     @property
     def asks_the_clock(self) -> bool:
-        """Whether it depends on what time it is."""
+        """Whether the policy depends on the current time."""
         return self.max_age_days is not None or self.keep_within_days is not None
 
     def check(self, kind: type[Record]) -> None:
-        """Raise InvalidPolicy where records of this kind cannot be retained by these rules."""
+        """Raise InvalidPolicy if a rule does not apply to records of this kind."""
         if self.keep_tags and kind.tag_field is None:
             raise InvalidPolicy(f"{kind.plural} have no tags; leave keep_tags out")
 
     def too_old(self, now: datetime) -> datetime | None:
-        """Return the instant before which everything goes; None where nothing is too old."""
+        """Return the time before which all records are removed; None if the policy has no such limit."""
         return _before(now, self.max_age_days)
 
     def within(self, now: datetime) -> datetime | None:
-        """Return the instant from which on everything is kept; None where nothing is."""
+        """Return the time from which all records are kept; None if the policy has no such rule."""
         return None if self.keep_within_days is None else _before(now, self.keep_within_days) or _first(now)
 
     def ahead(self, now: datetime) -> datetime | None:
-        """Return the instant after which a record is from the future, and stays; None where the clock is not asked."""
+        """Return the time after which records have future times and are kept; None if no rule depends on the time."""
         try:
             return now + _TRUSTED if self.asks_the_clock else None
-        except OverflowError:  # nothing is later than that
+        except OverflowError:  # no record can be later
             return None
 
 
@@ -102,7 +102,7 @@ def _is_fit(name: str, value: float) -> bool:
 
 
 class Reasons:
-    """Why a record stays or goes, in plain words."""
+    """The texts of the reasons to keep or remove records of a kind by a policy."""
 
     def __init__(self, kind: type[Record], policy: Policy) -> None:
         group = (kind.group_field or "").removesuffix("_id")
@@ -117,24 +117,24 @@ class Reasons:
 
     @staticmethod
     def of_period(start: str) -> str:
-        """Return why the newest record of a period is kept."""
+        """Return the reason to keep the newest record of a period."""
         return f"the newest of {start}"
 
     @staticmethod
     def of_tag(tag: str) -> str:
-        """Return why a record with a tag is kept."""
+        """Return the reason to keep a record with a tag."""
         return f"has the tag {tag}"
 
 
 def retained(domain: Domain) -> list[type[Record]]:
-    """Return the kinds of record that retention is for: those that belong to a group and to a moment."""
+    """Return the kinds of records to which retention applies: those with a group field and ordered by time."""
     return [kind for kind in domain.kinds if kind.group_field and is_ordered_by_time(kind)]
 
 
 def _before(now: datetime, days: float | None) -> datetime | None:
     try:
         return None if days is None else now - timedelta(days=days)
-    except OverflowError:  # nothing is as old as that
+    except OverflowError:  # no record can be older
         return None
 
 

@@ -1,4 +1,4 @@
-"""Rows compared and written many at a time, in the way that each database does it fastest: one interface for all."""
+"""The interface for bulk comparison and bulk writes of rows, which each database implements in its fastest way."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from orbsite.storage.sql.row_encoder import RowEncoder
 
 
 class Bulk(ABC, Generic[R]):
-    """Works on one table."""
+    """Bulk operations on one table."""
 
     def __init__(self, model: type[RecordRow], connection: Any) -> None:
         self.kind: Any = model.kind
@@ -33,7 +33,7 @@ class Bulk(ABC, Generic[R]):
         self.stage: str = quote(f"stage_{model._meta.db_table}")
         names = columns(model.kind)
         self.names: list[str] = [quote(field.column) for field in self.cells.fields]
-        """The columns of the cells, quoted."""
+        """The quoted names of the record's columns."""
         self.all_names = [*self.names, *(quote(column_of(model, name).column) for name in LEDGER)]
         self.keys: list[str] = [quote(column_of(model, name).column) for name in model.kind.key_fields]
         self.run = quote(column_of(model, "run_id").column)
@@ -47,11 +47,11 @@ class Bulk(ABC, Generic[R]):
 
     @staticmethod
     def _needed(model: type[RecordRow]) -> set[str]:
-        """Return the columns that are never null."""
+        """Return the names of the columns that are never null."""
         return {name for name in columns(model.kind) if not column_of(model, name).null}
 
     def make_batch(self, records: Sequence[R], positions: Sequence[int | None], run: int | None = None) -> RecordBatch:
-        """Make records ready, with a run for an insert too; any thread may do so."""
+        """Prepare records, and with a run also their rows for an insert. Safe to call from any thread."""
         columns = Columns(self.kind, records)
         batch = RecordBatch(columns, positions, self.made(columns))
         if run is not None:
@@ -60,32 +60,32 @@ class Bulk(ABC, Generic[R]):
         return batch
 
     def compare(self, batch: RecordBatch) -> Comparison:
-        """Return how records stand to their rows: the same only where every column says the same."""
+        """Compare records with the stored rows; they are equal only if all columns are equal."""
         return self.compared(batch.cells) if batch.cells else Comparison(free=(), other=())
 
     def insert(self, batch: RecordBatch, places: Sequence[int], run: int | None) -> None:
-        """Insert rows with free keys. Raises Conflict."""
+        """Insert the records at these indexes. Raises Conflict if a key is taken."""
         rows = self.rows(batch, run) if batch.rows is None else batch.rows
         try:
             self.write(rows if len(places) == len(rows) else [rows[at] for at in places])
         except IntegrityError as problem:
             if not self.is_taken(problem):
                 raise
-            raise Conflict("somebody else has taken a key meanwhile; read again, then retry") from problem
+            raise Conflict("another writer has taken a key meanwhile; read again, then retry") from problem
 
     def digests(self, run: int | None) -> Iterator[tuple[Any, str | None]]:
-        """Yield user and digest of each row that a run wrote, or of all; no digest of a row that does not decode."""
+        """Yield user and digest of all rows, or of those that a run wrote; the digest is None for unreadable rows."""
         names = columns(self.kind)
         user = names.index("user_id")
         for row in self.read(run):
-            told = self._digest(row)
-            if told is None:  # it needs a closer look
+            value = self._digest(row)
+            if value is None:  # the fast path does not apply to this row
                 record = read_cells(self.kind, dict(zip(names, row, strict=True))).record
-                told = None if record is None else digest(record)
-            yield row[user], told
+                value = None if record is None else digest(record)
+            yield row[user], value
 
     def _digest(self, row: Sequence[Any]) -> str | None:
-        """Return the digest of what a row says, where it is spelled as it is by us."""
+        """Return the digest of a row that is in the format that a store writes, None for other rows."""
         line = self.line
         if line is None or row[-1] is not None:  # the last column holds unknown keys
             return None
@@ -105,39 +105,39 @@ class Bulk(ABC, Generic[R]):
 
     @abstractmethod
     def made(self, columns: Columns) -> Sequence[Any]:
-        """Return the cells of each record."""
+        """Return the column values of each record."""
 
     @abstractmethod
     def rows(self, batch: RecordBatch, run: int | None) -> Sequence[Any]:
-        """Return the cells with the ledger's columns, for a run."""
+        """Return the column values of each record with the ledger's columns, for a run."""
 
     @abstractmethod
     def compared(self, cells: Sequence[Any]) -> Comparison:
-        """Return how cells stand to what is in the table."""
+        """Compare column values with the rows of the table."""
 
     @abstractmethod
     def write(self, rows: Sequence[Any]) -> None:
-        """Insert rows."""
+        """Insert rows into the table."""
 
     @abstractmethod
     def is_taken(self, problem: IntegrityError) -> bool:
-        """Tell whether an error says that a key is taken."""
+        """Tell whether an error means that a key is taken."""
 
     @abstractmethod
     def read(self, run: int | None) -> Iterator[Sequence[Any]]:
-        """Yield the cells of all rows, or of a run's; instants and lists as text."""
+        """Yield the column values of all rows, or of those that a run wrote; times and lists as text."""
 
     @abstractmethod
     def loading(self, size: int) -> contextlib.AbstractContextManager[None]:
-        """Make the connection ready for about so many bytes to be written."""
+        """Prepare the connection for writing about `size` bytes."""
 
     def differs(self, ours: str, theirs: str, sign: str) -> str:
-        """Return the condition that two rows differ in any column but those of the key."""
+        """Return the SQL condition that two rows differ in a column outside the key."""
         rest = [name for name in self.names if name not in self.keys]
         return " OR ".join(f"{ours}.{name} {sign} {theirs}.{name}" for name in rest)
 
     def joined(self, ours: str, theirs: str) -> str:
-        """Return the condition that two rows have the same key."""
+        """Return the SQL condition that two rows have the same key."""
         return " AND ".join(f"{ours}.{name} = {theirs}.{name}" for name in self.keys)
 
 
@@ -147,8 +147,8 @@ _WHOLE, _FINE = len("2024-01-01 00:00:00"), len("2024-01-01 00:00:00.000000")
 
 
 def _spelled(text: str) -> str:
-    """Return a database's instant, in UTC without saying so, as files spell it. Raises ValueError for other texts."""
+    """Convert a database's UTC time without a zone to the format of the files. Raises ValueError for other formats."""
     moment = datetime.fromisoformat(text) if len(text) in (_WHOLE, _FINE) else None
     if moment is None or moment.tzinfo is not None or str(moment)[:_WHOLE] != text[:_WHOLE]:
-        raise ValueError("it is spelled otherwise")
+        raise ValueError("the time has another format")
     return shortened(f"{text[:10]}T{text[11:]}+00:00")

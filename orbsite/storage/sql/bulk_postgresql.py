@@ -1,4 +1,4 @@
-"""PostgreSQL's own way with many rows: COPY, straight into the table or beside it to be compared."""
+"""Bulk operations in PostgreSQL by COPY, into the table, or into a temporary table for a comparison."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _UTC = "YYYY-MM-DD HH24:MI:SS.US"
 
 
 class PostgresqlBulk(Bulk[R]):
-    """Works on one table in PostgreSQL."""
+    """Bulk operations on one table in PostgreSQL."""
 
     def made(self, columns: Columns) -> Sequence[Any]:
         return list(map("\t".join, zip(*map(_escaped, self.cells.by_column(columns)), strict=True)))
@@ -75,15 +75,15 @@ class PostgresqlBulk(Bulk[R]):
         statement = f"SELECT {', '.join(texts)} FROM {self.table}{where}"
         with transaction.atomic(self.connection.alias), self._cursor(name="orb_sums") as cursor:
             cursor.execute(statement, [] if run is None else [run])
-            while page := cursor.fetchmany(_PAGE):  # the server keeps what was not fetched yet
+            while page := cursor.fetchmany(_PAGE):  # a server-side cursor, so that only one page is in memory
                 yield from page
 
-    def loading(self, size: int) -> contextlib.AbstractContextManager[None]:  # noqa: ARG002 -- servers have their own
+    def loading(self, size: int) -> contextlib.AbstractContextManager[None]:  # noqa: ARG002 -- the server's cache is configured there
         return contextlib.nullcontext()
 
     @contextlib.contextmanager
     def _cursor(self, name: str = "") -> Iterator[Any]:
-        """Yield a cursor beneath Django, which would keep all that it sends where DEBUG is on."""
+        """Yield a driver cursor without Django, which would keep all statements in memory if DEBUG is on."""
         with self.connection.wrap_database_errors:
             self.connection.ensure_connection()
             with self.connection.connection.cursor(name) if name else self.connection.connection.cursor() as cursor:
@@ -96,7 +96,7 @@ class PostgresqlBulk(Bulk[R]):
 
 
 def _escaped(values: Sequence[str | None]) -> Sequence[str]:
-    """Return the values of a column as COPY reads them, at once where none of them needs a closer look."""
+    """Return the values of a column escaped for COPY; unchanged if none of them needs escaping."""
     texts = [value for value in values if value is not None]
     together = "".join(texts)
     if len(texts) == len(values) and not any(sign in together for sign in "\\\n\r\t"):

@@ -1,4 +1,4 @@
-"""SQLite's own way with many rows: statements of thousands of rows each, which run without Python's lock."""
+"""Bulk operations in SQLite by statements of thousands of rows each, which run without Python's lock."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from orbsite.storage.sql.raw_columns import be_lenient
 
 _ROWS = 5000
 _SMALLEST_CACHE, _LARGEST_CACHE, _OF_SIZE = 16 << 20, 64 << 20, 4
-"""Bytes of pages in memory, and which part of what is written: saves a quarter of the time at a million rows."""
+"""The limits of the page cache in bytes, and the divisor of the written size; saves 25 % of the time at 10**6 rows."""
 _TAKEN = {"SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_ROWID"}
 
 
 class SqliteBulk(Bulk[R]):
-    """Works on one table in SQLite."""
+    """Bulk operations on one table in SQLite."""
 
     def made(self, columns: Columns) -> Sequence[Any]:
         return self.cells.of(columns)
@@ -53,7 +53,7 @@ class SqliteBulk(Bulk[R]):
         return getattr(problem.__cause__, "sqlite_errorname", "") in _TAKEN
 
     def read(self, run: int | None) -> Iterator[Sequence[Any]]:
-        # An expression has no declared type that Django has taught sqlite3 to convert.
+        # The result of an expression has no declared type, so Django's converters do not apply.
         texts = [f"+{name}" for name in self.names]
         where = "" if run is None else f" WHERE {self.run} = ?"
         be_lenient(self.connection)
@@ -76,7 +76,7 @@ class SqliteBulk(Bulk[R]):
             self._run(begin + ", ".join([marks] * len(part)), list(chain.from_iterable(part)))
 
     def _parts(self, rows: Sequence[tuple[Any, ...]], width: int) -> Iterator[Sequence[tuple[Any, ...]]]:
-        """Yield as many rows at a time as a statement may have parameters for."""
+        """Yield the rows in parts that fit into the parameter limit of a statement."""
         self.connection.ensure_connection()
         most = self.connection.connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
         size = max(1, min(_ROWS, most // width))
@@ -84,7 +84,7 @@ class SqliteBulk(Bulk[R]):
             yield rows[start : start + size]
 
     def _run(self, statement: str, values: Sequence[Any] = ()) -> Any:
-        """Run a statement beneath Django, which would copy it for each call, and keep it all where DEBUG is on."""
+        """Run a statement without Django, which would copy it for each call, and keep it in memory if DEBUG is on."""
         with self.connection.wrap_database_errors:
             self.connection.ensure_connection()
             return self.connection.connection.execute(statement, values)

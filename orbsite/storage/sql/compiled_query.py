@@ -1,4 +1,4 @@
-"""Pages of rows by queries that are compiled once: Django writes such SQL more slowly than a database answers it."""
+"""Page queries that are compiled to SQL once, because Django compiles them more slowly than a database runs them."""
 
 from __future__ import annotations
 
@@ -21,76 +21,76 @@ if TYPE_CHECKING:
     _Rows: TypeAlias = models.QuerySet[Any]
 
 _FEW = 2
-"""So many rows may be in memory, whatever they weigh."""
+"""The number of rows that may be in memory whatever their size."""
 _LONG = (models.TextField, models.JSONField)
-_MOST = 500
-"""How many are kept; a page has a hundred lengths."""
+_MAX_COMPILED = 500
+"""The number of compiled queries that are cached; a page may have a hundred sizes."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
-    """Which rows, in which order, and how many at a time."""
+    """The table, the order and the page size of a query."""
 
     model: type[RecordRow]
     using: str
     names: tuple[str, ...]
-    """The columns that they are ordered by, which together are unique."""
+    """The columns that order the rows; together they are unique."""
     oldest_first: bool
     size: int
 
 
 class Octets(models.Func):
-    """The bytes of a column's text, which PostgreSQL knows without reading it."""
+    """The size of a column's text in bytes, which PostgreSQL returns without reading the text."""
 
     function = "OCTET_LENGTH"
     output_field = models.BigIntegerField()
 
     def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        """Spell it for SQLite, of which older versions have no such function."""
+        """Return the SQLite expression, without OCTET_LENGTH, which older versions do not have."""
         return super().as_sql(compiler, connection, template="LENGTH(CAST(%(expressions)s AS BLOB))", **context)
 
 
 def memory_size_of(model: type[RecordRow]) -> Any:
-    """Return the expression for the bytes of what a row holds of its record."""
+    """Return the expression for the size in bytes of a row's long columns."""
     names = [name for name in columns(model.kind) if isinstance(column_of(model, name), _LONG)]
     sizes = [Coalesce(Octets(Cast(name, models.TextField())), 0) for name in names]
     return reduce(operator.add, sizes)
 
 
 class QueryParameter(Expression):
-    """Stands in a condition for a value that comes later."""
+    """A placeholder in a condition for a value that is bound at each execution."""
 
     def __init__(self, name: str | int, field: Any, place: str = "%s", *, is_raw: bool = False) -> None:
         super().__init__(output_field=field)
         self.name, self.place, self.is_raw = name, place, is_raw
 
     def as_sql(self, compiler: Any, connection: Any) -> tuple[str, Any]:  # noqa: ARG002 -- Django's signature
-        """Return the place of a parameter, with itself as the parameter."""
+        """Return the SQL of a parameter, with this expression as its value."""
         return self.place, [self]
 
 
 def rows_of(page: PageQuery, where: Mapping[str, Any], after: tuple[Any, ...] | None) -> _Rows:
-    """Return the first rows that meet conditions and come after a cursor."""
+    """Return the query for the first rows that meet the conditions and come after a cursor."""
     sign, direction = ("", "gt") if page.oldest_first else ("-", "lt")
     rows = page.model._base_manager.using(page.using).filter(**where).order_by(*(sign + name for name in page.names))
     return (rows if after is None else rows.filter(beyond(page.names, after, direction)))[: page.size]
 
 
 def fitting(page: PageQuery, where: Mapping[str, Any], after: tuple[Any, ...] | None, max_bytes: int) -> int:
-    """Return a size for the page at which its rows have no more bytes than this, one that exceeds them aside.
+    """Return the number of rows of a page up to and including the row that exceeds `max_bytes`.
 
-    Where all its rows fit, that is its own size.
+    It is at least 2, unless the page is smaller. If all rows fit, it is the size of the page.
     """
     if page.size <= _FEW:
         return page.size
     connection = connections[page.using]
     sql, parameters = _compiled_sizes(page, connection.vendor, tuple(where), _shape(after))
-    sizes = (size for (size,) in _asked(connection, sql, parameters, where, after))
+    sizes = (size for (size,) in _run(connection, sql, parameters, where, after))
     return _number_within(sizes, page.size, max_bytes)
 
 
 def rows_within(rows: _Rows, most: int, max_bytes: int) -> int:
-    """Return the same for the first rows of a query of its own."""
+    """Return the number of rows, at most `most`, up to the row that exceeds `max_bytes`, as `fitting` for any query."""
     return _number_within(rows.values_list(memory_size_of(rows.model), flat=True)[:most], most, max_bytes)
 
 
@@ -104,33 +104,33 @@ def _number_within(sizes: Iterable[int], most: int, max_bytes: int) -> int:
 
 
 def fetch(page: PageQuery, where: Mapping[str, Any], after: tuple[Any, ...] | None) -> list[tuple[Any, ...]]:
-    """Return the columns of the same rows, as the database has them; `after` is a `Cursor`, or of a record."""
+    """Return the raw columns of the rows of `rows_of`; `after` is a `Cursor`, or the `order` of a record."""
     connection = connections[page.using]
     be_lenient(connection)
     sql, parameters = _compiled(page, connection.vendor, tuple(where), _shape(after))
-    return _asked(connection, sql, parameters, where, after)
+    return _run(connection, sql, parameters, where, after)
 
 
 def _shape(after: tuple[Any, ...] | None) -> tuple[str, ...] | None:
-    """Return the places of the values of a row's cursor; of a record's none, and None where there is no cursor."""
+    """Return the SQL parameters of a row's cursor, an empty tuple for a record's cursor, and None without a cursor."""
     if after is None:
         return None
     return tuple(map(place_of, after)) if isinstance(after, Cursor) else ()
 
 
-def _asked(
+def _run(
     connection: Any, sql: str, parameters: tuple[Any, ...], where: Mapping[str, Any], after: tuple[Any, ...] | None
 ) -> list[tuple[Any, ...]]:
     values: dict[Any, Any] = {**where, **dict(enumerate(after or ()))}
     with connection.cursor() as cursor:
-        cursor.execute(sql, [_filled(one, values, connection) for one in parameters])
+        cursor.execute(sql, [_filled(parameter, values, connection) for parameter in parameters])
         return list(cursor.fetchall())
 
 
-@lru_cache(maxsize=_MOST)
+@lru_cache(maxsize=_MAX_COMPILED)
 def _compiled(
     page: PageQuery,
-    vendor: str,  # noqa: ARG001 -- a test may give an alias to another database
+    vendor: str,  # noqa: ARG001 -- part of the cache key: a test may give an alias to another database
     where: tuple[str, ...],
     after: tuple[str, ...] | None,
 ) -> tuple[str, tuple[Any, ...]]:
@@ -139,7 +139,7 @@ def _compiled(
     return sql, tuple(parameters)
 
 
-@lru_cache(maxsize=_MOST)
+@lru_cache(maxsize=_MAX_COMPILED)
 def _compiled_sizes(
     page: PageQuery,
     vendor: str,  # noqa: ARG001 -- as above
@@ -152,12 +152,12 @@ def _compiled_sizes(
 
 
 def _with_parameters(page: PageQuery, where: tuple[str, ...], after: tuple[str, ...] | None) -> _Rows:
-    asked = {name: QueryParameter(name, column_of(page.model, name.partition("__")[0])) for name in where}
-    return rows_of(page, asked, None if after is None else tuple(_parameters(page, after)))
+    conditions = {name: QueryParameter(name, column_of(page.model, name.partition("__")[0])) for name in where}
+    return rows_of(page, conditions, None if after is None else tuple(_parameters(page, after)))
 
 
 def _parameters(page: PageQuery, places: tuple[str, ...]) -> Iterator[QueryParameter]:
-    """Yield what stands for a cursor: of a row, whose values have these places, or of a record."""
+    """Yield the placeholders of a cursor: of a row, with these SQL parameters, or of a record if there are none."""
     for at, name in enumerate(page.names):
         field = column_of(page.model, name)
         yield QueryParameter(at, field, places[at], is_raw=True) if places else QueryParameter(at, field)

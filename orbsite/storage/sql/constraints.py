@@ -1,4 +1,4 @@
-"""Check constraints that repeat the records' rules, so that the admin, the shell and raw SQL obey them too."""
+"""Check constraints for the records' rules, so that the database enforces them for raw SQL and other programs too."""
 
 from __future__ import annotations
 
@@ -8,49 +8,51 @@ from django.db import models
 from django.db.models import F, Func, Q
 from django.db.models.functions import Length
 from django.db.models.lookups import Exact, GreaterThan, In, LessThanOrEqual
+from typing_extensions import override
 
 ID_LENGTH = 255
 
 
 class JsonType(Func):
-    """The type of a JSON column: 'array' is spelled alike on both databases."""
+    """The type of a JSON column's value; 'array' and 'object' are the same on both databases."""
 
     function = "JSONB_TYPEOF"
     output_field = models.CharField()
 
     def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        """SQLite's own function, so that its shell can check the constraint too."""
+        """Return SQLite's built-in function, so that its shell can check the constraint too."""
         return self.as_sql(compiler, connection, function="JSON_TYPE", **context)
 
 
 class NulPosition(Func):
-    """Where SQLite finds a NUL in a text; 0 is nowhere."""
+    """The position of the first NUL in a text in SQLite, 0 if there is none."""
 
     template = "INSTR(%(expressions)s, CHAR(0))"
     output_field = models.IntegerField()
 
 
 class SQLiteCheck(models.CheckConstraint):
-    """A check for SQLite alone: PostgreSQL refuses a NUL by itself, and would refuse every row for this check."""
+    """A check constraint only for SQLite. PostgreSQL rejects NULs itself, and would reject every row by this check."""
 
+    @override
     def constraint_sql(self, model: Any, schema_editor: Any) -> Any:
-        """Return SQL on SQLite."""
         return super().constraint_sql(model, schema_editor) if schema_editor.connection.vendor == "sqlite" else None
 
+    @override
     def create_sql(self, model: Any, schema_editor: Any) -> Any:
-        """Return SQL on SQLite."""
         return super().create_sql(model, schema_editor) if schema_editor.connection.vendor == "sqlite" else None
 
+    @override
     def remove_sql(self, model: Any, schema_editor: Any) -> Any:
-        """Return SQL on SQLite."""
         return super().remove_sql(model, schema_editor) if schema_editor.connection.vendor == "sqlite" else None
 
+    @override
     def validate(self, *args: Any, **options: Any) -> None:
-        """Leave validation to the record, whose rule this is."""
+        """Do nothing: the record validates this rule."""
 
 
 def id_rules(table: str, *names: str) -> list[models.BaseConstraint]:
-    """Return checks that ids have 1 to 255 characters, none of them NUL."""
+    """Return checks that id columns have 1 to 255 characters and no NUL."""
     lengths = [
         models.CheckConstraint(
             name=f"{table}_{name}_length",
@@ -62,7 +64,7 @@ def id_rules(table: str, *names: str) -> list[models.BaseConstraint]:
 
 
 def text_rules(table: str, *names: str) -> list[models.BaseConstraint]:
-    """Return checks that texts hold no NUL."""
+    """Return checks that text columns have no NUL."""
     return [SQLiteCheck(name=f"{table}_{name}_no_nul", condition=Q(Exact(NulPosition(F(name)), 0))) for name in names]
 
 

@@ -1,4 +1,4 @@
-"""Conditions that every database understands: these keys, and whatever comes after a cursor."""
+"""Conditions for all databases: rows with these keys, and rows after a cursor."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ _KEYS_AT_A_TIME = 500
 
 
 def by_keys(kind: type[Record], keys: Iterable[Key]) -> Iterator[Q]:
-    """Yield conditions that together select these keys, none of them too long for a database.
+    """Yield conditions that together select these keys, at most 500 keys in each.
 
-    A key of fewer or more parts than the kind's is no record's.
+    A key with fewer or more parts than the kind's keys selects nothing.
     """
     return among(kind.key_fields, keys)
 
 
 def among(names: tuple[str, ...], keys: Iterable[Key]) -> Iterator[Q]:
-    """Yield conditions that together select rows by the values of some columns, as `by_keys` does."""
+    """Yield conditions that together select the rows with these values in some columns, at most 500 in each."""
     *leading, last = names
     storable = (key for key in keys if len(key) == len(names) and all(map(can_be_stored, key)))
-    wanted = sorted(storable)  # one order for all: no deadlock
+    wanted = sorted(storable)  # the same lock order for all writers prevents deadlocks
     for start in range(0, len(wanted), _KEYS_AT_A_TIME):
-        some = wanted[start : start + _KEYS_AT_A_TIME]
-        prefix = some[0][:-1]
-        if prefix == some[-1][:-1]:  # they are sorted: all of one user, which routes the query to its shard
-            yield Q(**dict(zip(leading, prefix, strict=True)), **{f"{last}__in": [key[-1] for key in some]})
+        part = wanted[start : start + _KEYS_AT_A_TIME]
+        prefix = part[0][:-1]
+        if prefix == part[-1][:-1]:  # sorted keys of one user: a condition on the user routes the query to its shard
+            yield Q(**dict(zip(leading, prefix, strict=True)), **{f"{last}__in": [key[-1] for key in part]})
         else:
-            yield Q(HasKey(names, some))
+            yield Q(HasKey(names, part))
 
 
 class HasKey(Func):
-    """The condition that a row has one of these keys of several parts; an index on the parts answers it."""
+    """The condition that a row has one of these keys of several parts, in a form that uses an index on the parts."""
 
     output_field = BooleanField()
 
@@ -46,13 +46,13 @@ class HasKey(Func):
         self._keys = tuple(keys)
 
     def as_sqlite(self, compiler: Any, connection: Any, **_: Any) -> Any:  # noqa: ARG002 -- Django's signature
-        """Read the keys from JSON: of a list of VALUES, SQLite asks no index."""
+        """Return the SQLite condition; it reads the keys from JSON, because SQLite uses no index for a VALUES list."""
         row, parameters = self._row(compiler)
         parts = ", ".join(f"json_extract(value, '$[{at}]')" for at in range(len(self.source_expressions)))
         return f"{row} IN (SELECT {parts} FROM json_each(%s))", [*parameters, msgspec.json.encode(self._keys).decode()]
 
     def as_postgresql(self, compiler: Any, connection: Any, **_: Any) -> Any:  # noqa: ARG002 -- Django's signature
-        """Read the keys from an array for each part."""
+        """Return the PostgreSQL condition; it reads the keys from one array for each part."""
         row, parameters = self._row(compiler)
         number = len(self.source_expressions)
         arrays = ", ".join(["%s::text[]"] * number)
@@ -62,17 +62,17 @@ class HasKey(Func):
         ]
 
     def _row(self, compiler: Any) -> tuple[str, list[Any]]:
-        compiled = [compiler.compile(one) for one in self.source_expressions]
+        compiled = [compiler.compile(expression) for expression in self.source_expressions]
         return f"({', '.join(sql for sql, _ in compiled)})", [value for _, values in compiled for value in values]
 
 
 def can_be_stored(name: Any) -> bool:
-    """Tell whether a database can be asked for a text at all; what cannot be stored is not there."""
+    """Tell whether a database can store a text. A query must not contain other texts; no row has them."""
     return isinstance(name, str) and UNCLEAN.search(name) is None
 
 
 def beyond(names: tuple[str, ...], values: tuple[Any, ...], direction: str) -> Q:
-    """Return the condition that a row comes after a cursor: (a, b) > (x, y), spelled out for every database."""
+    """Return the condition that a row comes after a cursor, (a, b) > (x, y), in a form for all databases."""
     beyond = Q()
     equal: dict[str, Any] = {}
     for name, value in zip(names, values, strict=True):

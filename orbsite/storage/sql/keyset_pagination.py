@@ -1,4 +1,4 @@
-"""Records of ordered rows, page by page; no transaction is held between pages."""
+"""Reads the records of ordered rows page by page, without a transaction between pages."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def records(
     unread: Unread,
     max_bytes: int | None = None,
 ) -> Iterator[R]:
-    """Yield the records of all rows that meet conditions and come after a cursor, and tell of rows that are none.
+    """Yield the records of all rows that meet the conditions and come after a cursor; report unreadable rows.
 
-    With `max_bytes`, no more rows than have so many bytes are in memory at a time, one that exceeds them aside.
+    With `max_bytes`, a page ends with the row that exceeds this many bytes, which limits the rows in memory.
     """
     return chain.from_iterable(_pages(page, where, after, kind, unread=unread, max_bytes=max_bytes))
 
@@ -49,20 +49,20 @@ def _pages(
         if max_bytes is not None:
             page = replace(whole, size=fitting(whole, where, after, max_bytes))
         rows = fetch(page, where, after)
-        found: list[R] | None = None if reader is None else reader.read(rows)
-        yield _one_by_one(kind, rows, unread) if found is None else found
+        decoded: list[R] | None = None if reader is None else reader.read(rows)
+        yield _one_by_one(kind, rows, unread) if decoded is None else decoded
         if len(rows) < page.size:
             return
-        after = Cursor(rows[-1][at] for at in places)  # what the database orders by, whether it decodes or not
+        after = Cursor(rows[-1][at] for at in places)  # raw values, because the row may not decode
 
 
 def _one_by_one(kind: type[R], rows: list[tuple[Any, ...]], unread: Unread) -> list[R]:
-    found = []
+    decoded = []
     for row in rows:
         cells = dict(zip(columns(kind), row, strict=True))
         reading = read_cells(kind, cells)
         if reading.record is None:
             unread.add(why_unreadable(kind, cells, reading))
         else:
-            found.append(reading.record)
-    return found
+            decoded.append(reading.record)
+    return decoded

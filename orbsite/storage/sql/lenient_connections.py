@@ -1,4 +1,4 @@
-"""Connections that return a cell which Python has no value for as text: one bad cell hides no other row."""
+"""Connections that return a value that Python cannot represent as text, so that one bad value hides no other row."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from psycopg import DataError
 from psycopg.postgres import types
 from psycopg.pq import Format
+from typing_extensions import override
 
 from orbsite.storage.sql.raw_columns import be_lenient
 
@@ -14,7 +15,7 @@ _INSTANTS = ("timestamptz",)
 
 
 def be_lenient_from_now_on(connection: Any, **_: Any) -> None:
-    """Teach a new connection; a receiver of Django's `connection_created`."""
+    """Make a new connection lenient; a receiver of Django's `connection_created` signal."""
     if connection.vendor == "postgresql":
         _load_instants_leniently(connection.connection.adapters)
     else:
@@ -25,11 +26,11 @@ def _load_instants_leniently(adapters: Any) -> None:
     for name in _INSTANTS:
         strict: Any = adapters.get_loader(types[name].oid, Format.TEXT)
 
-        class Lenient(strict):  # type: ignore[misc]  # Django makes one for each time zone
-            """Loads instants; `infinity`, years before 1 and after 9999 as text."""
+        class Lenient(strict):  # type: ignore[misc]  # Django creates a loader for each time zone
+            """Loads times; `infinity` and years before 1 or after 9999 are returned as text."""
 
+            @override
             def load(self, data: Any) -> Any:
-                """Return an instant, or text."""
                 try:
                     return super().load(data)
                 except DataError:

@@ -1,4 +1,4 @@
-"""What every table of records has: the model's base, its opaque keys, and a row's way back to its record."""
+"""The base model of all record tables, its field types, and the decoding of rows to records."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypeAlias, get_
 import msgspec
 from django.core.exceptions import ValidationError
 from django.db import models
+from typing_extensions import override
 
 from orbsite.storage.encoding import timestamps
 from orbsite.storage.encoding.json_parser import UNCLEAN
@@ -32,35 +33,35 @@ else:  # Django's fields take no type arguments at run time
 
 
 _MEMBER = re.compile(r"\$\.(\w+)")
-_MOST_TOLD, _LONGEST = 5, 20
+_MAX_LISTED, _LONGEST = 5, 20
 _OURS = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{6})?", re.ASCII)
 _BROKEN = "the column holds what is no value of its kind, such as text that is no UTF-8, or a time beyond the calendar"
 LEDGER = ("digest", "run_id", "position")
-"""What a row remembers beside its record."""
+"""The columns of a row that are not fields of its record."""
 
 
 class KeyField(_CharField):
-    """Opaque text that is compared code point by code point on every database."""
+    """An opaque text that is compared code point by code point on all databases."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         options.setdefault("max_length", ID_LENGTH)
         super().__init__(*args, **options)
 
     def db_parameters(self, connection: Any) -> Any:
-        """Compare by code point: SQLite does, PostgreSQL has to be told."""
+        """Add the collation "C" on PostgreSQL; SQLite compares by code point by default."""
         parameters: dict[str, Any] = dict(super().db_parameters(connection))
         if connection.vendor == "postgresql":
             parameters["collation"] = "C"
         return parameters
 
     def db_type(self, connection: Any) -> str | None:
-        """Spell varchar in full on PostgreSQL, where Django would add a second index, for LIKE, to it otherwise."""
+        """Return "character varying" on PostgreSQL; for "varchar", Django would add a second index for LIKE."""
         kind = super().db_type(connection)
         return kind.replace("varchar", "character varying") if kind and connection.vendor == "postgresql" else kind
 
 
 class StoredJSON(json.JSONDecoder):
-    """Reads JSON columns: PostgreSQL prints 1e23 with 24 digits, which are that double again and no integer."""
+    """Decodes JSON columns. PostgreSQL prints 1e23 as an integer of 24 digits, which is decoded to a double again."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(
@@ -69,19 +70,20 @@ class StoredJSON(json.JSONDecoder):
 
 
 class BrokenJSON(str):
-    """What a JSON column holds that is no JSON; no record is made of it."""
+    """The text of a JSON column that is not valid JSON; a row that has it does not decode."""
 
     __slots__ = ()
 
 
 class JSONColumn(_JSONField):
-    """JSON that gives back the numbers it was given; what is no JSON comes as `BrokenJSON`, and raises no error."""
+    """A JSON field that returns numbers unchanged, and invalid JSON as `BrokenJSON` instead of an error."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **{**options, "decoder": StoredJSON})
 
+    @override
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
-        """Return what the column holds, as Python has it."""
+        """Return the decoded JSON, or `BrokenJSON` for a value that is not valid JSON."""
         if isinstance(value, bytes):
             return BrokenJSON(printable(value))
         try:
@@ -91,11 +93,11 @@ class JSONColumn(_JSONField):
 
 
 class RecordRow(models.Model):
-    """One record as a row, with what the row remembers of where it came from."""
+    """One record as a row, with the run that wrote it, its digest at that time, and its position in a file."""
 
     kind: ClassVar[type[Record]]
-    _shown_instead: dict[str, Any]
-    """What stands for cells that nothing can be made of, by column."""
+    _placeholders: dict[str, Any]
+    """The values that are shown for columns that cannot be decoded, by column."""
 
     run_id = models.BigIntegerField(null=True, editable=False)
     digest = models.CharField(max_length=64, editable=False)
@@ -105,25 +107,27 @@ class RecordRow(models.Model):
     class Meta:
         abstract = True
 
+    @override
     def save(self, *args: Any, **options: Any) -> None:
-        """Save the row as a person's or a program's: no run has written it any more. Raises ValidationError."""
+        """Save the row without a run, because no run has written this version. Raises ValidationError."""
         self.digest, self.run_id = digest(self.record()), None
         super().save(*args, **options)
 
+    @override
     @classmethod
     def from_db(cls, db: str | None, field_names: Collection[str], values: Collection[Any], **options: Any) -> Self:
-        """Return a row that can be shown: a cell that nothing can be made of has what stands for it."""
+        """Return a row that can be shown, with placeholders for columns that cannot be decoded."""
         row = super().from_db(db, field_names, values, **options)
-        row._shown_instead = {}
+        row._placeholders = {}
         for field in cls._meta.concrete_fields:
             if field.attname in row.__dict__ and _is_broken(cls.kind, field, row.__dict__[field.attname]):
-                row.__dict__[field.attname] = _instead(field, row.__dict__[field.attname])
-                row._shown_instead[field.attname] = row.__dict__[field.attname]
+                row.__dict__[field.attname] = _placeholder(field, row.__dict__[field.attname])
+                row._placeholders[field.attname] = row.__dict__[field.attname]
         return row
 
     def reading(self) -> Reading[Record]:
-        """Return the record that the columns hold, or what is wrong with them."""
-        broken: dict[str, Any] = getattr(self, "_shown_instead", {})
+        """Decode the row; the result has a record, or the errors of its columns."""
+        broken: dict[str, Any] = getattr(self, "_placeholders", {})
         values = {name: getattr(self, name) for name in columns(self.kind)}
         wrong = [name for name, shown in broken.items() if name in values and values[name] == shown]
         if wrong:
@@ -131,26 +135,27 @@ class RecordRow(models.Model):
             return Reading(None, [error(step(ROOT, names.get(name, name)), _BROKEN) for name in wrong], 0)
         return read_row(self.kind, values)
 
+    @override
     def clean(self) -> None:
-        """Hold the row to the rules of its record. Raises ValidationError with every problem."""
+        """Validate the row by the rules of its record. Raises ValidationError with all errors."""
         self.record()
 
     def record(self) -> Record:
-        """Return the record that the columns hold. Raises ValidationError with every problem."""
+        """Return the record of this row. Raises ValidationError with all errors."""
         reading = self.reading()
         if reading.record is None:
             raise ValidationError([f"{finding.path}: {finding.message}" for finding in errors(reading.findings)])
         return reading.record
 
     def _do_update(self, base_qs: Any, using: Any, pk_val: Any, values: Any, *rest: Any, **named: Any) -> Any:
-        # A row's owner never changes, and a database that is distributed by owner refuses an UPDATE that sets it.
+        # The owner of a row never changes, and a database that is sharded by owner rejects an UPDATE that sets it.
         kept = [value for value in values if value[0].attname != "user_id"]
         owned = base_qs.filter(user_id=getattr(self, "user_id"))  # noqa: B009 -- each table declares its own
         return super()._do_update(owned, using, pk_val, kept, *rest, **named)
 
 
 def _is_broken(kind: type[Record], field: Any, value: Any) -> bool:
-    """Tell whether a column holds what its type has no value for."""
+    """Tell whether a column's value is not valid for its type."""
     if get_origin(declared(kind).get(field.attname)) is tuple and not isinstance(value, list):
         return True
     if isinstance(value, bytes | BrokenJSON) or is_escaped(value):
@@ -170,8 +175,8 @@ def _can_be_sent(value: Any) -> bool:
     return True
 
 
-def _instead(field: Any, value: Any) -> Any:
-    """Return what a page shows for it."""
+def _placeholder(field: Any, value: Any) -> Any:
+    """Return the value that a page shows for a value that is not valid."""
     if isinstance(field, models.DateTimeField | models.IntegerField):
         return None
     if isinstance(field, JSONColumn):
@@ -180,14 +185,14 @@ def _instead(field: Any, value: Any) -> Any:
 
 
 def column_of(model: type[RecordRow], name: str) -> Any:
-    """Return a model's field by its attribute."""
+    """Return the model field for an attribute of a record."""
     return model._meta.get_field(name)
 
 
 def read_row(kind: type[R], values: Mapping[str, Any]) -> Reading[R]:
-    """Return the record that the values of a row are, by the same rules as a file's."""
+    """Decode the values of a row, by the same rules as a record in a file."""
     printed = {name: values[attribute] for attribute, name in field_names(kind) if values[attribute] is not None}
-    wrong = [error(step(ROOT, name), found) for name, value in printed.items() if (found := _no_json(value))]
+    wrong = [error(step(ROOT, name), message) for name, value in printed.items() if (message := _no_json(value))]
     if wrong:
         return Reading(None, wrong, 0)
     extra = values["extra"]
@@ -199,13 +204,13 @@ def read_row(kind: type[R], values: Mapping[str, Any]) -> Reading[R]:
         reading = _reader(kind).read(msgspec.Raw(msgspec.json.encode(printed)), ROOT)
     except (UnicodeEncodeError, TypeError, ValueError, RecursionError):
         return Reading(None, [error(ROOT, "the columns hold what is no JSON")], 0)
-    if reading.record is not None and extra:  # explicit nulls of fields that the row knows better, for example
+    if reading.record is not None and extra:  # for example explicit nulls of fields that have their own columns
         msgspec.structs.force_setattr(reading.record, "extra", Extra(extra))
     return reading
 
 
 def read_cells(kind: type[R], cells: Mapping[str, Any]) -> Reading[R]:
-    """Return the record of a row whose columns are as `RawColumn` returns them: the one meaning of each cell."""
+    """Decode a row whose columns are as `RawColumn` returns them."""
     values: dict[str, Any] = {}
     wrong = []
     hints = declared(kind)
@@ -218,33 +223,33 @@ def read_cells(kind: type[R], cells: Mapping[str, Any]) -> Reading[R]:
 
 
 def key_of(kind: type[Record], cells: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the key of a row as text that can be printed, whatever its columns hold."""
+    """Return the key of a row as printable text, even if its columns do not decode."""
     return tuple(printable(cells[name]) for name in kind.key_fields)
 
 
 def why_unreadable(kind: type[Record], cells: Mapping[str, Any], reading: Reading[Any]) -> Unreadable:
-    """Return the finding that a row does not decode, with what is wrong in it; never with what it says."""
-    wrong = "; ".join(f"{known_path(kind, one.path)}: {one.message}" for one in errors(reading.findings)[:_MOST_TOLD])
+    """Return the finding for a row that does not decode, with its first errors and none of its values."""
+    wrong = "; ".join(f"{known_path(kind, one.path)}: {one.message}" for one in errors(reading.findings)[:_MAX_LISTED])
     what = f"its row in SQL does not decode ({wrong}); sanitize it in the admin, or mend or remove it in SQL"
     return unreadable(kind.plural, key_of(kind, cells), what)
 
 
 def known_path(kind: type[Record], path: str) -> str:
-    """Return a path into a record as it can be told; the names of unknown keys are what somebody wrote."""
+    """Return a path into a record without user data; the names of unknown keys are replaced by "unknown keys"."""
     member = _MEMBER.match(path)
     is_known = path == ROOT or (member is not None and member[1] in {name for _, name in field_names(kind)})
     return path if is_known else "unknown keys"
 
 
 def cells_as_json(kind: type[Record], cells: Mapping[str, Any]) -> str:
-    """Return what the columns of a row hold as ASCII JSON, exactly, whether it is UTF-8, text or neither."""
+    """Return the exact values of a row's columns as ASCII JSON, including BLOBs and text that is not UTF-8."""
     hints = declared(kind)
     columns = {name: _kept(hints[name], cell) for name, cell in cells.items()}
     return json.dumps({"columns": columns}, default=lambda blob: {"blob": bytes(blob).hex()})
 
 
 def _kept(hint: Any, cell: Any) -> Any:
-    """Return JSON as what it is, where it is any; all else as it stands."""
+    """Return the decoded value of a JSON column if it is valid JSON, and all other values unchanged."""
     if hint in (Text, Id, Instant) or isinstance(cell, bytes):
         return cell
     value = _lenient_value(hint, cell)
@@ -252,26 +257,26 @@ def _kept(hint: Any, cell: Any) -> Any:
 
 
 def is_spelled_by_us(kind: type[Record], cells: Mapping[str, Any]) -> bool:
-    """Tell whether the instants of a row of SQLite are spelled as Django does, so that the database orders them."""
+    """Tell whether the times of a row in SQLite have Django's format, so that the database sorts them correctly."""
     hints = declared(kind)
     times = [cells[name] for name, _ in field_names(kind) if hints[name] == Instant and cells[name] is not None]
     return all(isinstance(cell, str) and _OURS.fullmatch(cell) for cell in times)
 
 
 def raw_json(kind: type[Record], cells: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the columns of a row hold as the JSON of a record, to be mended: what is no value stays as it is."""
-    hints, found = declared(kind), dict[str, Any]()
+    """Return a row as the JSON of a record for the sanitizer; values that do not decode are unchanged."""
+    hints, members = declared(kind), dict[str, Any]()
     extra = _lenient_value(None, cells["extra"])
     for name, value in extra.items() if isinstance(extra, dict) else ():
-        found[name] = value
+        members[name] = value
     for attribute, name in field_names(kind):
         if cells[attribute] is not None:
-            found[name] = _lenient_value(hints[attribute], cells[attribute])
-    return found
+            members[name] = _lenient_value(hints[attribute], cells[attribute])
+    return members
 
 
 def is_object(cell: Any) -> bool:
-    """Tell whether a column of unknown keys holds an object, or nothing."""
+    """Tell whether a column of unknown keys holds a JSON object or NULL."""
     return cell is None or isinstance(_lenient_value(None, cell), dict)
 
 
@@ -284,12 +289,12 @@ def _lenient_value(hint: Any, cell: Any) -> Any:
 
 
 def _value(hint: Any, cell: Any) -> Any:
-    """Return what a cell holds, as Python has it. Raises ValueError where that is not of the kind that it should be."""
+    """Return the Python value of a column's value. Raises ValueError if it is not valid for the declared type."""
     if cell is None:
         return None
     if not isinstance(cell, str):
         what = "a BLOB" if isinstance(cell, bytes) else "a number"
-        raise ValueError(f"the column holds {what} where text is expected")  # noqa: TRY004 -- wrong data, and no wrong call
+        raise ValueError(f"the column holds {what} where text is expected")  # noqa: TRY004 -- the data is wrong, not the call
     if is_escaped(cell):
         raise ValueError("the text is no UTF-8")
     if hint in (Text, Id):
@@ -305,12 +310,12 @@ def _json(text: str) -> Any:
 
 
 def _no_json(value: Any) -> str:
-    """Return why a value cannot be a member of a record's JSON; nothing where it may be."""
+    """Return an error message for a value that cannot be in a record's JSON, empty if it can."""
     if isinstance(value, BrokenJSON):
         return "the column holds no JSON, or JSON beyond all bounds"
     if isinstance(value, bytes | bytearray | memoryview):
         return "the column holds a BLOB where text is expected"
-    if isinstance(value, str) and not value.isascii() and (found := UNCLEAN.search(value)) and found[0] != "\x00":
+    if isinstance(value, str) and not value.isascii() and (match := UNCLEAN.search(value)) and match[0] != "\x00":
         return "the text is no UTF-8"
     return "the time has no zone" if isinstance(value, datetime) and value.tzinfo is None else ""
 

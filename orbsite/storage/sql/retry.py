@@ -1,4 +1,4 @@
-"""Attempts at a save in SQL: again where others were in the way, never where nobody knows what came of it."""
+"""Retries of SQL transactions: a conflict with another transaction is retried, an unknown outcome never is."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ logger = logging.getLogger(__name__)
 
 RETRIES = 5
 PATIENCE = 30.0
-"""Seconds after which nothing is tried again: each attempt may have waited for a lock until its own deadline."""
+"""Seconds after which there are no more retries; each attempt may wait for a lock until its own deadline."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-_IN_THE_WAY = {"40001", "40P01", "55P03"}
-"""A serialization failure, a deadlock, a lock timeout: the transaction is undone, and may well succeed next time."""
+_RETRYABLE = {"40001", "40P01", "55P03"}
+"""Serialization failure, deadlock and lock timeout: the transaction was rolled back, and may succeed when retried."""
 _LOST = ("08", "57P", "25P03", "25P04")
-"""What a server says of a connection that it closes; often it says nothing."""
+"""The SQLSTATEs of connections that the server closes; often there is none."""
 
-_draw = random.SystemRandom().uniform  # no two processes draw the same, forked ones neither
+_draw = random.SystemRandom().uniform  # unlike a seeded generator, it never repeats in forked processes
 
 T = TypeVar("T")
 
 
 class TransactionRetry:
-    """Runs what saves in a transaction of its own, again where others were in the way, at most five times."""
+    """Runs an action in a transaction, and retries it after conflicts with other transactions, at most five times."""
 
     def __init__(
         self,
@@ -44,11 +44,11 @@ class TransactionRetry:
         self._using, self._draw, self._sleep = using, draw, sleep
 
     def run(self, act: Callable[[], T]) -> T:
-        """Return what an act returns, committed.
+        """Run an action, commit, and return its result.
 
-        Within a caller's transaction it is tried once, and the database's error is the caller's, who alone can run all
-        of it again. Else raises LockTimeout, StoreUnavailable and SaveFailed, and nothing was written; or
-        SaveOutcomeUnknown.
+        Within a caller's transaction the action runs only once, and the database's error is raised, because only the
+        caller can repeat the whole transaction. Otherwise raises LockTimeout, StoreUnavailable and SaveFailed if
+        nothing was written, and SaveOutcomeUnknown if the commit was not confirmed.
         """
         if _is_in_a_transaction(connections[self._using]):
             with transaction.atomic(self._using):
@@ -62,17 +62,17 @@ class TransactionRetry:
                     is_committing = True
             except (OperationalError, InterfaceError, InternalError) as problem:
                 number += 1
-                if not _is_in_the_way(problem):
+                if not _is_retryable(problem):
                     raise self._ended(problem, is_committing=is_committing) from problem
                 if number > RETRIES or time.monotonic() - began > PATIENCE:
                     raise _given_up(problem, number) from problem
-                logger.info("others were in the way of a save (%s), attempt %d", _name(problem), number)
+                logger.info("a save conflicted with another transaction (%s), attempt %d", _name(problem), number)
             else:
                 return result
             self._sleep(self._draw(0, min(_FIRST_PAUSE * 2 ** (number - 1), _LONGEST_PAUSE)))
 
     def _ended(self, problem: Exception, *, is_committing: bool) -> OrbError:
-        """Return what an error means that no other attempt is made for; a connection of no more use is closed."""
+        """Return the OrbError for an error that is not retried; a lost connection is closed."""
         refused = refusal(problem, self._using)
         if refused is not None:
             return refused
@@ -81,39 +81,39 @@ class TransactionRetry:
         connections[self._using].close()
         if is_committing:
             return SaveOutcomeUnknown(
-                f"the database did not confirm the save, which may be there or not: {driver_message(problem)}. "
-                "Read the keys again: "
-                "where what you saved is not there, save it again, with `expect` as before; an add may simply be "
-                "repeated"
+                f"the database did not confirm the save, which may or may not have taken place: "
+                f"{driver_message(problem)}. Read the keys again: "
+                "if the saved records are missing, save them again, with the same `expect`; an add can be repeated "
+                "without a check"
             )
         return StoreUnavailable(
-            f"the database was lost before the save was committed, and nothing was written: "
+            f"the connection to the database was lost before the save was committed, and nothing was written: "
             f"{driver_message(problem)}. "
-            "Check that it runs, then try again"
+            "Check that the database runs, then try again"
         )
 
 
 def _given_up(problem: Exception, number: int) -> LockTimeout:
     return LockTimeout(
-        f"others were in the way of the save {number} times ({_name(problem)}), and nothing was written; try again "
-        "later, and should it stay so, look for a transaction that was left open"
+        f"the save conflicted with other transactions {number} times ({_name(problem)}), and nothing was written; try "
+        "again later, and if it fails again, look for a transaction that was left open"
     )
 
 
 def _is_in_a_transaction(connection: Any) -> bool:
-    """Tell whether a caller's transaction is open, or the caller has turned off autocommit, which means the same."""
+    """Tell whether a caller's transaction is open, or autocommit is off, which has the same effect."""
     is_open = connection.connection is not None
     return bool(connection.in_atomic_block or (is_open and not connection.autocommit))
 
 
-def _is_in_the_way(problem: Exception) -> bool:
-    return sqlite_code(problem) in _BUSY or sqlstate(problem) in _IN_THE_WAY
+def _is_retryable(problem: Exception) -> bool:
+    return sqlite_code(problem) in _BUSY or sqlstate(problem) in _RETRYABLE
 
 
 def _is_an_answer(problem: Exception) -> bool:
-    """Tell whether the database itself said that it undid the transaction.
+    """Tell whether the database itself reported the error, so that the transaction was rolled back.
 
-    A connection that is lost says nothing, and an I/O error of SQLite may come after the commit took effect.
+    A lost connection reports nothing, and SQLite may report an I/O error after the commit has taken effect.
     """
     code, state = sqlite_code(problem), sqlstate(problem)
     return code != sqlite3.SQLITE_IOERR if code else bool(state) and not state.startswith(_LOST)

@@ -1,4 +1,4 @@
-"""Reads rows a page at a time, as the decoder reads a file: one list of JSON, made of what the columns hold."""
+"""The fast path for reading rows: a whole page is converted to one JSON list, and decoded like a list in a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class RowReader(Generic[R]):
-    """Reads the rows of one kind of record, which holds texts, lists of texts and instants alone."""
+    """Decodes pages of rows of one kind of record whose fields are only texts, lists of texts and times."""
 
     def __init__(self, model: type[RecordRow], vendor: str) -> None:
         kind = cast("type[R]", model.kind)
@@ -35,25 +35,25 @@ class RowReader(Generic[R]):
     def read(self, rows: Sequence[tuple[Any, ...]]) -> list[R] | None:
         """Return the records of rows, whose columns are as `RawColumn` returns them.
 
-        None where one of them needs a closer look: it may be no record, or be spelled otherwise than by us.
+        None if a row needs the slow path, because it may not decode, or is not in the format that a store writes.
         """
         if not rows:
             return []
         *cells, extra = zip(*rows, strict=True)
-        if any(one is not None for one in extra) or not all(_TEXTS.issuperset(map(type, one)) for one in cells):
+        if any(keys is not None for keys in extra) or not all(_TEXTS.issuperset(map(type, cell)) for cell in cells):
             return None
         try:
             for at, spell in self._spelled:
                 cells[at] = tuple(map(spell, cells[at]))
             made = map(self._shape, *cells)
             return self._reader.read_many(msgspec.Raw(_encode(list(made))))
-        except (TypeError, ValueError, msgspec.DecodeError):  # a column holds what no record does
+        except (TypeError, ValueError, msgspec.DecodeError):  # a column holds a value that is not valid in a record
             return None
 
 
 @cache
 def reader_of(model: type[RecordRow], vendor: str) -> RowReader[Any] | None:
-    """Return the reader for a table, or None where its rows are read one by one."""
+    """Return the fast reader for a table, or None if its rows have to be decoded one by one."""
     return RowReader(model, vendor) if holds_texts_alone(model.kind) else None
 
 
@@ -67,11 +67,11 @@ def _list(text: Any) -> Any:
 
 
 def _of_sqlite(text: Any) -> Any:
-    """Return an instant that is spelled as Django does, in UTC without saying so, as files spell it."""
+    """Convert a time in Django's format, in UTC without a zone, to ISO 8601 with a Z."""
     if text is None:
         return None
     if len(text) not in (_WHOLE, _FINE) or text[10] != " ":
-        raise ValueError("it is spelled otherwise")
+        raise ValueError("the time has another format")
     return f"{text[:10]}T{text[11:]}Z"
 
 
@@ -79,5 +79,5 @@ def _of_postgresql(text: Any) -> Any:
     if text is None:
         return None
     if not text.endswith("+00") or text[10] != " ":
-        raise ValueError("it is spelled otherwise")
+        raise ValueError("the time has another format")
     return f"{text[:10]}T{text[11:-3]}Z"

@@ -1,4 +1,4 @@
-"""Records as the cells of their rows, many at a time, spelled as each database takes them."""
+"""Encodes many records at a time to the column values of their rows, in the format of each database."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ _encode = msgspec.json.Encoder().encode
 
 
 class RowEncoder:
-    """Makes cells of records of one kind for one database."""
+    """Encodes records of one kind for one database."""
 
     def __init__(self, model: type[RecordRow], connection: Any) -> None:
         self.fields: tuple[Any, ...] = tuple(column_of(model, name) for name in columns(model.kind))
-        """The columns that hold a record, in the order of its cells."""
+        """The model fields of a record's columns, in the order of the encoded values."""
         self.types: tuple[Any, ...] = tuple(declared(model.kind)[field.attname] for field in self.fields)
-        """What the record declares each of them to be."""
-        self._spellings = [
-            (field.attname, _spelling(field, one, connection))
-            for field, one in zip(self.fields, self.types, strict=True)
+        """The declared type of each column in the record."""
+        self._encoders = [
+            (field.attname, _encoder(field, declared_type, connection))
+            for field, declared_type in zip(self.fields, self.types, strict=True)
         ]
 
     def of(self, columns: Columns) -> list[tuple[Any, ...]]:
-        """Return the cells of each record; any thread may ask."""
+        """Return the column values of each record. Safe to call from any thread."""
         return list(zip(*self.by_column(columns), strict=True))
 
     def by_column(self, columns: Columns) -> list[Sequence[Any]]:
-        """Return the cells of each column."""
-        return [spell(columns, name) for name, spell in self._spellings]
+        """Return the values of each column, in the order of the records."""
+        return [encode(columns, name) for name, encode in self._encoders]
 
 
-def _spelling(field: Any, declared: Any, connection: Any) -> Callable[[Columns, str], Sequence[Any]]:
-    """Return what makes a column's cells: texts, or None."""
+def _encoder(field: Any, declared: Any, connection: Any) -> Callable[[Columns, str], Sequence[Any]]:
+    """Return the function that encodes a column's values to texts or None."""
     if declared in (Text, Id):
         return Columns.of
     if declared == Instant:
@@ -46,19 +46,19 @@ def _spelling(field: Any, declared: Any, connection: Any) -> Callable[[Columns, 
     if declared == tuple[Text, ...]:
         return _lists
 
-    def spelled(columns: Columns, name: str) -> Sequence[Any]:
+    def encoded(columns: Columns, name: str) -> Sequence[Any]:
         return [value if value is None else _json(field, value) for value in columns.of(name)]
 
-    return spelled
+    return encoded
 
 
 def _json(field: Any, value: Any) -> str:
-    """Return a value as Django prints it for a JSON column."""
+    """Return a value in Django's format for a JSON column."""
     return json.dumps(dict(value) if isinstance(value, dict) else plain(value), cls=field.encoder)
 
 
 def _instants_in_sqlite(columns: Columns, name: str) -> Sequence[Any]:
-    # As Django writes them: in UTC, without saying so.
+    # Django's format: in UTC, without a zone.
     return [text and f"{text[:10]} {text[11:-6]}" for text in columns.spelled(name)]
 
 

@@ -1,7 +1,7 @@
-"""The rows of tables as of one moment, copied in one read transaction into a file without a name.
+"""Snapshots of tables, copied in one read transaction into a temporary file.
 
-The transaction lasts as long as the copying, whoever reads the copy, and however slowly: in SQLite a long one would
-keep everybody from saving, and in PostgreSQL from cleaning up.
+The transaction ends with the copying, and not with the reading of the copy, which may be slow: a long transaction would
+block all writers in SQLite, and vacuuming in PostgreSQL.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import IO, Any
 
 import msgspec
 from django.db import connections, transaction
+from typing_extensions import override
 
 from orbsite.runtime.sqlite.text import lenient_text
 from orbsite.storage.base.snapshot import Kept, Snapshot
@@ -28,15 +29,15 @@ from orbsite.storage.sql.row_decoder import reader_of
 
 _IN_MEMORY = 1 << 20
 _BYTES_OF_TEXT = "bytes"
-"""Marks a text that is no UTF-8; no cell is an object of this program's."""
+"""Marks a text that is not UTF-8; no raw value is a dict, so the marker is unambiguous."""
 _pack, _unpack = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder().decode
 _LENGTH = struct.Struct("<Q")
 _ROWS, _BYTES = 1000, 1 << 20
-"""As much is decoded at a time, or one row."""
+"""The limits of a page that is decoded at a time, in rows and in bytes; a page has at least one row."""
 
 
 class Spooled(Snapshot):
-    """The rows of one domain in a spool."""
+    """A snapshot of one domain whose rows are in a temporary file."""
 
     def __init__(
         self, domain: Domain, vendor: str, file: IO[bytes], parts: dict[type[Record], tuple[int, int]]
@@ -44,20 +45,20 @@ class Spooled(Snapshot):
         super().__init__(domain)
         self._vendor, self._file, self._parts = vendor, file, parts
 
+    @override
     def records(self, kind: type[R], findings: list[Finding] | None = None) -> Iterator[Kept[R]]:
-        """Yield what the rows hold, in the order in which they were read."""
         reader = reader_of(self.domain.models[kind], self._vendor)
         with Unread(findings) as unread:
             for places, rows in self._pages(kind):
                 cells = [row[:-1] for row in rows]
-                found = None if reader is None else reader.read(cells)
+                decoded = None if reader is None else reader.read(cells)
                 for number, (at, row) in enumerate(zip(places, rows, strict=True)):
-                    record = self._decoded(kind, cells[number], unread) if found is None else found[number]
+                    record = self._decoded(kind, cells[number], unread) if decoded is None else decoded[number]
                     if record is not None:
                         yield Kept(record, _position(row[-1]), at)
 
+    @override
     def again(self, kind: type[R], at: Any) -> R:
-        """Read its row again."""
         row, _ = self._row(at)
         record = read_cells(kind, dict(zip(columns(kind), row, strict=False))).record
         if record is None:
@@ -82,7 +83,7 @@ class Spooled(Snapshot):
             yield places, rows
 
     def _row(self, at: int) -> tuple[tuple[Any, ...], int]:
-        """Return a row, and where the next one begins."""
+        """Return the row at an offset, and the offset of the next row."""
         self._file.seek(at)
         (length,) = _LENGTH.unpack(self._file.read(_LENGTH.size))
         return _unpacked(self._file.read(length)), at + _LENGTH.size + length
@@ -90,27 +91,27 @@ class Spooled(Snapshot):
 
 @contextlib.contextmanager
 def spooled(domains: Sequence[Domain], using: str, user_id: str | None = None) -> Iterator[list[Snapshot]]:
-    """Yield what the tables of domains hold, all as of one moment; within a transaction, as that one sees them."""
-    vendor, is_anybody = connections[using].vendor, user_id is None or can_be_stored(user_id)
+    """Yield snapshots of several domains, all as of one moment; within a transaction, as that transaction sees them."""
+    vendor, may_have_rows = connections[using].vendor, user_id is None or can_be_stored(user_id)
     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
-        found: list[Snapshot] = []
+        taken: list[Snapshot] = []
         with _one_moment(using):
             for domain in domains:
                 parts = {}
                 for kind in domain.kinds:
                     start = file.tell()
-                    for row in _rows(domain, kind, using, user_id) if is_anybody else ():
+                    for row in _rows(domain, kind, using, user_id) if may_have_rows else ():
                         data = _packed(row)
                         file.write(_LENGTH.pack(len(data)))
                         file.write(data)
                     parts[kind] = start, file.tell()
-                found.append(Spooled(domain, vendor, file, parts))
-        yield found
+                taken.append(Spooled(domain, vendor, file, parts))
+        yield taken
 
 
 @contextlib.contextmanager
 def _one_moment(using: str) -> Iterator[None]:
-    """Read as of one moment, without keeping others from writing for longer than it lasts."""
+    """Run the block in a read transaction as of one moment, which blocks writers at most until it ends."""
     connection = connections[using]
     if connection.in_atomic_block:
         yield
@@ -121,7 +122,7 @@ def _one_moment(using: str) -> Iterator[None]:
             yield
     else:
         connection.ensure_connection()
-        with connection.cursor() as cursor:  # Django's own transactions begin as writers
+        with connection.cursor() as cursor:  # Django's own transactions begin as write transactions
             cursor.execute("BEGIN DEFERRED")
             try:
                 yield
@@ -130,7 +131,7 @@ def _one_moment(using: str) -> Iterator[None]:
 
 
 def _rows(domain: Domain, kind: type[Record], using: str, user_id: str | None) -> Iterator[tuple[Any, ...]]:
-    """Yield the columns of a kind's rows and their positions, in the order of the records, one row in memory."""
+    """Yield the raw columns and the position of each row of a kind, in the order of the records, one at a time."""
     connection = connections[using]
     be_lenient(connection)
     rows = domain.models[kind]._base_manager.using(using).order_by(*kind.order_fields)
@@ -138,7 +139,7 @@ def _rows(domain: Domain, kind: type[Record], using: str, user_id: str | None) -
     shown = rows.values_list(*raw_columns((*columns(kind), "position")))
     sql, parameters = shown.query.get_compiler(using).as_sql()
     with connection.wrap_database_errors:
-        if connection.vendor == "postgresql":  # a row at a time, where a cursor would fetch many
+        if connection.vendor == "postgresql":  # COPY returns one row at a time; a cursor would fetch all
             connection.ensure_connection()
             with connection.connection.cursor() as cursor, cursor.copy(f"COPY ({sql}) TO STDOUT", parameters) as copy:
                 yield from copy.rows()
@@ -161,6 +162,6 @@ def _unpacked(data: bytes) -> tuple[Any, ...]:
 
 
 def _position(cell: Any) -> int | None:
-    if isinstance(cell, str):  # PostgreSQL copies text
+    if isinstance(cell, str):  # PostgreSQL's COPY returns text
         return int(cell) if cell.lstrip("-").isdecimal() else None
     return cell if isinstance(cell, int) else None

@@ -1,4 +1,4 @@
-"""Records in SQL tables, through Django's models, on SQLite and PostgreSQL."""
+"""The store in SQL tables, by Django's models, in SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from itertools import chain, islice
 from typing import Any, cast
 
 from django.db import connections, models, transaction
+from typing_extensions import override
 
 from orbsite.storage.base.preconditions import readable, refuse_another, refuse_other_owner, refuse_unexpected
 from orbsite.storage.base.query import Query
@@ -45,11 +46,13 @@ from orbsite.storage.sql.upsert import Upsert
 
 _PAGE = 1000
 _ATTEMPTS = 5
-_SPELLINGS = 10
+_MAX_TIMES = 10
 
 
 class SqlStore(LedgerStore):
     """Keeps records in the tables of their domain's models. Reads return records, never model instances."""
+
+    name = "sql"
 
     def __init__(self, domain: Domain, using: str = "default") -> None:
         super().__init__(domain)
@@ -73,14 +76,14 @@ class SqlStore(LedgerStore):
                 found = self._fetch_one(kind, wanted[0], owned, unread)
             else:
                 rows = [self._rows(kind).filter(condition, **owned) for condition in by_keys(kind, wanted)]
-                cells = chain.from_iterable(self._cells(kind, some) for some in rows)
-                found = [record for one in cells if (record := read_or_tell(kind, one, unread)) is not None]
+                cells = chain.from_iterable(self._cells(kind, part) for part in rows)
+                found = [record for row in cells if (record := read_or_tell(kind, row, unread)) is not None]
         return {record.key: record for record in found}
 
     def _fetch_one(self, kind: type[R], key: Key, owned: dict[str, str], unread: Unread) -> list[R]:
-        """Return the record with a key, by a query that is compiled once."""
+        """Return the record with a key, by a cached compiled query."""
         where = dict(zip(kind.key_fields, key, strict=True))
-        if not all(map(can_be_stored, key)) or any(where.get(name, one) != one for name, one in owned.items()):
+        if not all(map(can_be_stored, key)) or any(where.get(name, owner) != owner for name, owner in owned.items()):
             return []
         page = PageQuery(self.domain.models[kind], self.using, kind.key_fields, True, 1)
         return list(islice(records(page, where | owned, None, kind, unread=unread), 1))
@@ -98,12 +101,12 @@ class SqlStore(LedgerStore):
         page = PageQuery(self.domain.models[kind], self.using, kind.order_fields, query.oldest_first, size)
         with Unread(findings) as unread:
             found = records(page, where, self._place(kind, query), kind, unread=unread, max_bytes=query.max_bytes)
-            if query.since or query.until:  # which a database of texts compares by their spelling
+            if query.since or query.until:  # SQLite compares times as texts, which is wrong for other formats
                 found = filter(query.matches_time, found)
             return list(query.cut(filter(query.matches_content, found) if content else found))
 
     def _place(self, kind: type[Record], query: Query) -> tuple[Any, ...] | None:
-        """Return where a page begins: where SQLite has spelled a time otherwise than we do, that is its place."""
+        """Return the cursor of a page; if SQLite stores the cursor's time in another format, with the stored text."""
         names, time = kind.order_fields, kind.time_field
         if query.after is None or time not in names or connections[self.using].vendor != "sqlite":
             return query.after
@@ -111,12 +114,12 @@ class SqlStore(LedgerStore):
         others = {name: value for name, value in at.items() if name != time}
         if not all(map(can_be_stored, others.values())):
             return query.after
-        spelled = self._spellings(kind, str(time), {**query.where, **others})
-        same = [cell for cell in spelled if isinstance(cell, str) and _names(cell, at[time])]
+        stored = self._stored_times(kind, str(time), {**query.where, **others})
+        same = [cell for cell in stored if isinstance(cell, str) and _is_same_time(cell, at[time])]
         return Cursor(same[0] if name == time else at[name] for name in names) if len(same) == 1 else query.after
 
-    def _spellings(self, kind: type[Record], time: str, where: Mapping[str, str]) -> set[Any]:
-        """Return what the rows with these fields have in their column of time, in SQLite."""
+    def _stored_times(self, kind: type[Record], time: str, where: Mapping[str, str]) -> set[Any]:
+        """Return the raw times of the rows with these field values, in SQLite."""
         model, connection = self.domain.models[kind], connections[self.using]
         be_lenient(connection)
         quoted = {name: connection.ops.quote_name(column_of(model, name).column) for name in (time, *where)}
@@ -124,7 +127,7 @@ class SqlStore(LedgerStore):
         table = connection.ops.quote_name(model._meta.db_table)
         with connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT +{quoted[time]} FROM {table} WHERE {conditions} LIMIT {_SPELLINGS}",
+                f"SELECT +{quoted[time]} FROM {table} WHERE {conditions} LIMIT {_MAX_TIMES}",
                 list(where.values()),
             )
             return {cell for (cell,) in cursor.fetchall()}
@@ -138,7 +141,7 @@ class SqlStore(LedgerStore):
             if row is not None:
                 refuse_other_owner(record, readable(row.record, record))
                 return cast(R, row.record), False
-        raise Conflict(f"the key {record.key!r} is added and removed all the time; try again later")
+        raise Conflict(f"other writers keep adding and removing the key {record.key!r}; try again later")
 
     def put(self, records: Iterable[Record], *, expect: str | None = None, free: bool = False) -> None:
         wanted = last_of_each(records, expect, free=free)
@@ -151,7 +154,7 @@ class SqlStore(LedgerStore):
         return self._attempts.run(lambda: self._delete(kind, wanted, user_id, expect))
 
     def delete_where(self, kind: type[Record], where: Mapping[str, str]) -> int:
-        return self._attempts.run(lambda: self._delete(kind, [one.key for one in self.find(kind, where)], None))
+        return self._attempts.run(lambda: self._delete(kind, [record.key for record in self.find(kind, where)], None))
 
     def walk(self, kind: type[R], *, page: int = 1000, findings: list[Finding] | None = None) -> Iterator[R]:
         pages = PageQuery(self.domain.models[kind], self.using, kind.key_fields, True, page)
@@ -163,7 +166,7 @@ class SqlStore(LedgerStore):
         return type(self), self.using
 
     def at_one_moment(self, *others: Store, user_id: str | None = None) -> AbstractContextManager[Sequence[Any]]:
-        return spooled([self.domain, *(one.domain for one in others)], self.using, user_id)
+        return spooled([self.domain, *(store.domain for store in others)], self.using, user_id)
 
     def count(self, kind: type[Record], distinct: str | None = None) -> int:
         rows = self._rows(kind)
@@ -177,7 +180,7 @@ class SqlStore(LedgerStore):
                 cursor.execute(
                     "SELECT SUM(pg_total_relation_size(to_regclass(t))) FROM unnest(%s::text[]) AS t", [tables]
                 )
-            else:  # SQLite tells the size of the whole file only
+            else:  # SQLite only has the size of the whole file
                 cursor.execute("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()")
             return int(cursor.fetchone()[0])
 
@@ -185,7 +188,7 @@ class SqlStore(LedgerStore):
         return transaction.atomic(self.using)
 
     def rows(self, kind: type[R], keys: Iterable[Key], *, lock: bool = False) -> dict[Key, StoredRecord[R]]:
-        return self._remembered(kind, keys, self._rows(kind).select_for_update() if lock else self._rows(kind))
+        return self._stored(kind, keys, self._rows(kind).select_for_update() if lock else self._rows(kind))
 
     def count_written(self, kind: type[Record], run: int) -> int:
         return self._rows(kind).filter(run_id=run).count()
@@ -199,17 +202,17 @@ class SqlStore(LedgerStore):
         after: tuple[Any, ...] | None = None
         while True:
             remaining = rows if after is None else rows.filter(beyond(kind.key_fields, after, "gt"))
-            found = list(self._cells(kind, remaining[:page], *LEDGER))
-            if not found:
+            part = list(self._cells(kind, remaining[:page], *LEDGER))
+            if not part:
                 return
-            yield [_row(kind, cells) for cells in found]
-            after = tuple(RawValue(found[-1][name], column_of(rows.model, name)) for name in kind.key_fields)
+            yield [_row(kind, cells) for cells in part]
+            after = tuple(RawValue(part[-1][name], column_of(rows.model, name)) for name in kind.key_fields)
 
     def load(self, records: Sequence[Placed], run: int | None) -> None:
         positions = {(type(record), record.key): position for record, position in records}
         with transaction.atomic(self.using):
             for kind, group in by_kind(record for record, _ in records):
-                self._write(kind, [(one, positions[kind, one.key]) for one in group], run)
+                self._write(kind, [(record, positions[kind, record.key]) for record in group], run)
 
     def make_batch(
         self, kind: type[R], records: Sequence[R], positions: Sequence[int | None], run: int | None = None
@@ -223,19 +226,25 @@ class SqlStore(LedgerStore):
         self._bulk(batch.kind).insert(batch, places, run)
 
     def sums(self, kind: type[Record], run: int | None = None) -> Sums:
-        found = Sums()
-        for user, told in self._bulk(kind).digests(run):
-            found.add(printable(user), told)
-        return found
+        sums = Sums()
+        for user, digest_or_none in self._bulk(kind).digests(run):
+            sums.add(printable(user), digest_or_none)
+        return sums
 
+    @property
+    @override
+    def database(self) -> str:
+        return self.using
+
+    @override
     def refused(self) -> int:
-        """Return how many rows do not decode; each row is looked at, for no index knows."""
-        return sum(told is None for kind in self.domain.kinds for _, told in self._bulk(kind).digests(None))
+        digests = (one for kind in self.domain.kinds for _, one in self._bulk(kind).digests(None))
+        return sum(one is None for one in digests)
 
     def records_of(self, kind: type[R], rows: models.QuerySet[Any], unread: Unread) -> Iterator[R]:
-        """Yield the records of rows of a kind's table, and tell of rows that are none."""
-        found = (read_or_tell(kind, cells, unread) for cells in self._cells(kind, rows))
-        return (record for record in found if record is not None)
+        """Yield the records of rows of a kind's table; rows that do not decode are added to `unread`."""
+        decoded = (read_or_tell(kind, cells, unread) for cells in self._cells(kind, rows))
+        return (record for record in decoded if record is not None)
 
     def loading(self, size: int) -> AbstractContextManager[None]:
         return self._bulk(self.domain.kinds[0]).loading(size)
@@ -264,16 +273,18 @@ class SqlStore(LedgerStore):
                 rows = self.rows(kind, [record.key for record in group])
                 for record in group:
                     if record.key not in rows:
-                        raise Conflict(f"the key {record.key!r} was taken for a moment; try again")
+                        raise Conflict(f"another writer added and removed the key {record.key!r} meanwhile; try again")
                     old = readable(rows[record.key].record, record)
                     refuse_other_owner(record, old)
                     refuse_another(record, old)
 
     def _replace(self, wanted: list[Record], expect: str | None) -> None:
         for kind, group in by_kind(wanted):
-            owners = sorted({record.owner for record in group})  # they route the query to their shards
+            owners = sorted(
+                {record.owner for record in group}
+            )  # a condition on owners routes the query to their shards
             mine = self._rows(kind).filter(user_id__in=owners).select_for_update()
-            rows = self._remembered(kind, [record.key for record in group], mine)
+            rows = self._stored(kind, [record.key for record in group], mine)
             for record in group:
                 row = rows.get(record.key)
                 old = None if row is None else readable(row.record, record)
@@ -294,27 +305,27 @@ class SqlStore(LedgerStore):
     ) -> None:
         if records and self._upsert(kind).write(records, run, keep_position=keep_position) != len(records):
             raise OwnerConflict(
-                f"among {len(records)} keys from {records[0][0].key!r} on, somebody else has taken one meanwhile; "
+                f"another writer has taken one of {len(records)} keys from {records[0][0].key!r} on meanwhile; "
                 "nothing was written. Read again, then retry"
             )
 
-    def _remembered(self, kind: type[R], keys: Iterable[Key], rows: models.QuerySet[Any]) -> dict[Key, StoredRecord[R]]:
-        found = {}
+    def _stored(self, kind: type[R], keys: Iterable[Key], rows: models.QuerySet[Any]) -> dict[Key, StoredRecord[R]]:
+        stored = {}
         for condition in by_keys(kind, keys):
             ordered = rows.filter(condition).order_by(*kind.key_fields)
             for cells in self._cells(kind, ordered, *LEDGER):
                 row: StoredRecord[R] = _row(kind, cells)
-                found[row.key] = row
-        return found
+                stored[row.key] = row
+        return stored
 
     def _cells(self, kind: type[Record], rows: models.QuerySet[Any], *more: str) -> Iterator[dict[str, Any]]:
-        """Yield the columns of rows as the database has them."""
+        """Yield the raw columns of rows by name."""
         names = (*columns(kind), *more)
         return (dict(zip(names, cells, strict=True)) for cells in raw_rows(rows, names))
 
 
 def read_or_tell(kind: type[R], cells: dict[str, Any], unread: Unread) -> R | None:
-    """Return the record of a row, whose columns are as the database has them; tell of one that does not decode."""
+    """Return the record of a row with raw columns; None if it does not decode, and then add it to `unread`."""
     reading = read_cells(kind, cells)
     if reading.record is None:
         unread.add(why_unreadable(kind, cells, reading))
@@ -331,8 +342,8 @@ def _row(kind: type[R], cells: dict[str, Any]) -> StoredRecord[R]:
     return StoredRecord(key, record, run if isinstance(run, int) else None, as_left, place, why)
 
 
-def _names(cell: str, moment: Any) -> bool:
-    """Tell whether a cell is one spelling of an instant."""
+def _is_same_time(cell: str, moment: Any) -> bool:
+    """Tell whether a stored text is this time, in any format."""
     try:
         return bool(timestamps.parse(cell)[0] == moment)
     except ValueError:

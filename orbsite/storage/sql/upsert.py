@@ -1,4 +1,4 @@
-"""The one statement that writes records: insert, or update what the same owner has under the same key."""
+"""The upsert statement that writes records: it inserts a row, or updates the row with the same key and owner."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from orbsite.storage.sql.row_encoder import RowEncoder
 
 
 def conflict_target(kind: type[Record]) -> tuple[str, ...]:
-    """Return the columns by which a row is recognised as the same.
+    """Return the columns of the unique constraint that an upsert uses.
 
-    The one place that decides: a database distributed by owner needs the owner among them.
+    No other code decides this: a database that is sharded by owner needs the owner among the columns.
     """
     return kind.key_fields
 
 
 class Upsert:
-    """Writes records into one table."""
+    """Inserts and upserts records in one table."""
 
     def __init__(self, model: type[RecordRow], using: str) -> None:
         self._model, self._connection = model, connections[using]
@@ -35,16 +35,17 @@ class Upsert:
         self._names = {name: quote(column_of(model, name).column) for name in (*columns(model.kind), *LEDGER)}
 
     def insert(self, records: Sequence[Record]) -> int:
-        """Insert records whose keys are free; return how many were."""
+        """Insert the records whose keys are free; return how many were inserted."""
         with self._connection.cursor() as cursor:
-            cursor.executemany(f"{self._insert()} DO NOTHING", self._values([(one, None) for one in records], None))
+            values = self._values([(record, None) for record in records], None)
+            cursor.executemany(f"{self._insert()} DO NOTHING", values)
             return int(cursor.rowcount)
 
     def write(self, records: Sequence[Placed], run: int | None, *, keep_position: bool = False) -> int:
         """Insert or update records with their positions; return how many were written.
 
-        It falls short of the number of records where a key belongs to another owner. With `keep_position`, rows keep
-        theirs as long as they stay in their session.
+        Records whose key belongs to another owner are not written. With `keep_position`, existing rows keep their
+        position unless they move to another session.
         """
         values = {name: f"EXCLUDED.{name}" for field, name in self._names.items() if field not in self._never_set}
         if keep_position:
@@ -69,5 +70,5 @@ class Upsert:
 
     def _values(self, records: Sequence[Placed], run: int | None) -> list[tuple[Any, ...]]:
         columns = Columns(self._model.kind, [record for record, _ in records])
-        found = zip(self._cells.of(columns), columns.digests(), records, strict=True)
-        return [(*cells, digest, run, position) for cells, digest, (_, position) in found]
+        encoded = zip(self._cells.of(columns), columns.digests(), records, strict=True)
+        return [(*cells, digest, run, position) for cells, digest, (_, position) in encoded]

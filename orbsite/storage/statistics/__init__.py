@@ -1,1 +1,1 @@
-"""Counts of what a store holds. Imports every store."""
+"""Statistics of a store's records. Imports all stores."""

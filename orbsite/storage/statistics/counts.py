@@ -1,4 +1,4 @@
-"""What statistics ask of a store: SQL answers from its indexes, memory and files from one walk."""
+"""Counts for statistics: SQL stores count by their indexes, memory and file stores in one pass over all records."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from django.db import connections
 from django.db.models import Case, Count, F, Func, Q, TextField, Value, When
 from django.db.models.functions import Collate, TruncDate
+from typing_extensions import override
 
 from orbsite.storage.base.store import Store
 from orbsite.storage.findings import printable
@@ -24,94 +25,94 @@ from orbsite.storage.sql.store import SqlStore
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """How many records each of some days has, by the first tag of each: a number per day everywhere."""
+    """The number of records on each of some days, by their first tags. Every list has one number for each day."""
 
     days: list[date]
     by_tag: dict[str, list[int]]
-    """The most frequent tags, the most frequent first."""
+    """The numbers for the most frequent tags, the most frequent first."""
     other: list[int]
-    """Of all tags that are not among these."""
+    """The numbers for all other tags."""
     untagged: list[int]
 
 
 class Statistics(ABC):
-    """Counts what a store holds. A kind's time is that by which its records are ordered."""
+    """Counts the records of a store. The time of a record is its kind's `time_field`."""
 
     @abstractmethod
     def span(self, kind: type[Record]) -> tuple[datetime, datetime] | None:
-        """Return the times of the oldest and the newest record, None where there is none."""
+        """Return the times of the oldest and the newest record, None if there are no records."""
 
     @abstractmethod
     def per_day(self, kind: type[Record], days: Sequence[date]) -> dict[date, int]:
-        """Return how many records are of each of these UTC days."""
+        """Return the number of records on each of these UTC days."""
 
     @abstractmethod
     def tally(self, kind: type[Record], field: str, most: int) -> list[tuple[str, int]]:
-        """Return the values that most records have, at most so many, and how many have each.
+        """Return the most frequent values of a field, at most `most`, with their numbers of records.
 
-        Of a list, each value counts once. The most frequent come first, equal ones by code point.
+        In a field with lists, each value counts once for a record. Equal numbers are sorted by value, by code point.
         """
 
     @abstractmethod
     def stack(self, kind: type[Record], days: Sequence[date], most: int) -> Stack:
-        """Return how many records are of each of these UTC days, which follow each other, by their first tags.
+        """Return the number of records on each of these consecutive UTC days, by their first tags.
 
-        At most so many tags are told by name: those that most of these records have first, equal ones by code point.
+        Only the `most` most frequent first tags are named. Equal numbers are sorted by tag, by code point.
         """
 
     @abstractmethod
     def before(self, kind: type[Record], moments: Sequence[datetime]) -> list[int]:
-        """Return how many records are older than each of these moments."""
+        """Return the number of records before each of these times."""
 
 
 def statistics_of(store: Store) -> Statistics:
-    """Return who counts what a store holds."""
+    """Return the statistics implementation for a store."""
     return SqlStatistics(store) if isinstance(store, SqlStore) else ScanStatistics(store)
 
 
 class ScanStatistics(Statistics):
-    """Counts records one by one."""
+    """Counts the records of any store in one pass, and keeps them in memory."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._kept: dict[type[Record], list[Record]] = {}
 
+    @override
     def span(self, kind: type[Record]) -> tuple[datetime, datetime] | None:
-        """Return the times of the oldest and the newest."""
-        times = [getattr(one, str(kind.time_field)) for one in self._records(kind)]
+        times = [getattr(record, str(kind.time_field)) for record in self._records(kind)]
         return (min(times), max(times)) if times else None
 
+    @override
     def per_day(self, kind: type[Record], days: Sequence[date]) -> dict[date, int]:
-        """Count by day."""
-        found = Counter(getattr(one, str(kind.time_field)).date() for one in self._records(kind))
-        return {day: found[day] for day in days}
+        numbers = Counter(getattr(record, str(kind.time_field)).date() for record in self._records(kind))
+        return {day: numbers[day] for day in days}
 
+    @override
     def tally(self, kind: type[Record], field: str, most: int) -> list[tuple[str, int]]:
-        """Count by value."""
-        found: Counter[str] = Counter()
-        for one in self._records(kind):
-            value = getattr(one, field)
-            found.update([value] if isinstance(value, str) else set(tags_of(one)))
-        return sorted(found.items(), key=lambda item: (-item[1], item[0]))[:most]
+        numbers: Counter[str] = Counter()
+        for record in self._records(kind):
+            value = getattr(record, field)
+            numbers.update([value] if isinstance(value, str) else set(tags_of(record)))
+        return sorted(numbers.items(), key=lambda item: (-item[1], item[0]))[:most]
 
+    @override
     def stack(self, kind: type[Record], days: Sequence[date], most: int) -> Stack:
-        """Count by day and first tag."""
         known = set(days)
-        found: Counter[tuple[date, str | None]] = Counter()
-        for one in self._records(kind):
-            day = getattr(one, str(kind.time_field)).date()
+        numbers: Counter[tuple[date, str | None]] = Counter()
+        for record in self._records(kind):
+            day = getattr(record, str(kind.time_field)).date()
             if day in known:
-                found[day, next(iter(tags_of(one)), None)] += 1
+                numbers[day, next(iter(tags_of(record)), None)] += 1
         per_tag: Counter[str] = Counter()
-        for (_, tag), number in found.items():
+        for (_, tag), number in numbers.items():
             if tag is not None:
                 per_tag[tag] += number
         shown = [tag for tag, _ in sorted(per_tag.items(), key=lambda item: (-item[1], item[0]))[:most]]
-        return _stacked(days, shown, [(day, tag, tag is None, number) for (day, tag), number in found.items()])
+        return _stacked(days, shown, [(day, tag, tag is None, number) for (day, tag), number in numbers.items()])
 
+    @override
     def before(self, kind: type[Record], moments: Sequence[datetime]) -> list[int]:
-        """Count by age."""
-        times = [getattr(one, str(kind.time_field)) for one in self._records(kind)]
+        times = [getattr(record, str(kind.time_field)) for record in self._records(kind)]
         return [sum(time < moment for time in times) for moment in moments]
 
     def _records(self, kind: type[Record]) -> list[Record]:
@@ -121,53 +122,53 @@ class ScanStatistics(Statistics):
 
 
 class FirstText(Func):
-    """The first item of a list; nothing where a column holds no list, or no JSON."""
+    """The first item of a list in a JSON column; NULL if the column holds no list or no JSON."""
 
     arity = 1
     output_field = TextField()
 
     def as_sqlite(self, compiler: Any, connection: Any, **_: Any) -> Any:  # noqa: ARG002 -- Django's signature
-        """Look into what is a list alone, for SQLite refuses to look into anything else."""
+        """Return the SQLite expression; it reads lists only, because SQLite raises for a text that is not JSON."""
         column, parameters = compiler.compile(self.source_expressions[0])
         return f"json_extract({text_list(column)}, '$[0]')", [*parameters]
 
     def as_postgresql(self, compiler: Any, connection: Any, **_: Any) -> Any:
-        """Ask for it."""
+        """Return the PostgreSQL expression, which is NULL for values that are not lists."""
         return self.as_sql(compiler, connection, template="(%(expressions)s ->> 0)")
 
 
 class SqlStatistics(Statistics):
-    """Has the database count."""
+    """Counts the records of an SQL store in the database."""
 
     def __init__(self, store: SqlStore) -> None:
         self._store = store
         be_lenient(connections[store.using])
 
+    @override
     def span(self, kind: type[Record]) -> tuple[datetime, datetime] | None:
-        """Return the ends of the index by time."""
         name = str(kind.time_field)
         times = self._rows(kind).filter(IsPlainInstant(F(name))).values_list(name, flat=True)
         first, last = times.order_by(name).first(), times.order_by(f"-{name}").first()
         return None if first is None or last is None else (first, last)
 
+    @override
     def per_day(self, kind: type[Record], days: Sequence[date]) -> dict[date, int]:
-        """Count a range of the index by time for each day."""
-        found = {}
-        for day in days:
+        numbers = {}
+        for day in days:  # one query for each day, which counts a range of the index by time
             begin = datetime.combine(day, time.min, UTC)
             within = {f"{kind.time_field}__gte": begin, f"{kind.time_field}__lt": begin + timedelta(days=1)}
-            found[day] = self._rows(kind).filter(**within).count()
-        return found
+            numbers[day] = self._rows(kind).filter(**within).count()
+        return numbers
 
+    @override
     def tally(self, kind: type[Record], field: str, most: int) -> list[tuple[str, int]]:
-        """Count groups of an index, or, of a list, what is in it."""
         if field == kind.tag_field:
             return self._tally_of_lists(kind, field, most)
         groups = self._rows(kind).values_list(field).annotate(number=Count("*")).order_by("-number", field)
         return [(printable(value), number) for value, number in groups[:most]]
 
+    @override
     def stack(self, kind: type[Record], days: Sequence[date], most: int) -> Stack:
-        """Count groups of the days' range of the index by time, few of them however many tags there are."""
         begin = datetime.combine(days[0], time.min, UTC)
         end = datetime.combine(days[-1], time.min, UTC) + timedelta(days=1)
         rows = self._rows(kind).filter(IsPlainInstant(F(str(kind.time_field))))
@@ -177,11 +178,11 @@ class SqlStatistics(Statistics):
         shown = [tag for tag, _ in tags.order_by("-number", "first")[:most] if can_be_stored(tag)]
         named = Case(When(first__in=shown, then=F("first")), default=None, output_field=TextField())
         groups = rows.annotate(named=named, untagged=Case(When(first__isnull=True, then=Value(1)), default=Value(0)))
-        told = groups.order_by().values_list("which_day", "named", "untagged").annotate(number=Count("*"))
-        return _stacked(days, shown, [(day, tag, bool(bare), number) for day, tag, bare, number in told])
+        counts = groups.order_by().values_list("which_day", "named", "untagged").annotate(number=Count("*"))
+        return _stacked(days, shown, [(day, tag, bool(bare), number) for day, tag, bare, number in counts])
 
+    @override
     def before(self, kind: type[Record], moments: Sequence[datetime]) -> list[int]:
-        """Count all of them in one go."""
         wanted = {
             f"before_{at}": Count("pk", filter=Q(**{f"{kind.time_field}__lt": moment}))
             for at, moment in enumerate(moments)
@@ -215,11 +216,11 @@ class SqlStatistics(Statistics):
         return self._store.domain.models[kind]._base_manager.using(self._store.using)
 
 
-def _stacked(days: Sequence[date], shown: Sequence[str], told: Sequence[tuple[date, str | None, bool, int]]) -> Stack:
-    """Return numbers by day, tag and whether there is none, as a stack."""
+def _stacked(days: Sequence[date], shown: Sequence[str], counts: Sequence[tuple[date, str | None, bool, int]]) -> Stack:
+    """Return a stack of counts, each with its day, its tag, whether it is of untagged records, and the number."""
     places = {day: at for at, day in enumerate(days)}
     stack = Stack(list(days), {tag: [0] * len(days) for tag in shown}, [0] * len(days), [0] * len(days))
-    for day, tag, is_untagged, number in told:
+    for day, tag, is_untagged, number in counts:
         named = stack.other if tag is None else stack.by_tag.get(tag, stack.other)
         (stack.untagged if is_untagged else named)[places[day]] += number
     return stack

@@ -1,4 +1,4 @@
-"""What a user's records belong to, such as sessions: how many records each has, and when the newest was made."""
+"""A user's sessions, or other groups of records: the number of records in each, and the time of the newest."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from orbsite.storage.sql.store import SqlStore
 
 
 class Group(Record, frozen=True, kw_only=True):
-    """A session, or whatever else `group_field` names; no store keeps it."""
+    """A session, or another group of records that share `group_field`. It is computed, and never stored."""
 
     plural: ClassVar[str] = "groups"
     key_fields: ClassVar[tuple[str, ...]] = ("name",)
@@ -41,9 +41,9 @@ def groups(
     limit: int,
     findings: list[Finding] | None = None,
 ) -> list[Group]:
-    """Return a user's groups by name, code point by code point: those after a group's `order`, at most `limit`.
+    """Return a user's groups sorted by name, by code point: those after the cursor `after`, at most `limit`.
 
-    A group is what decodes of it; items that do not decode are told as `Store.find` does.
+    Only records that decode are counted; items that do not decode are reported as by `Store.find`.
     """
     field, time = str(kind.group_field), str(kind.time_field)
     start = "" if after is None else after[0]
@@ -57,7 +57,7 @@ def groups(
 def _of_rows(
     store: SqlStore, kind: type[Record], user_id: str, start: Any, *, limit: int, findings: list[Finding] | None
 ) -> Iterator[Group]:
-    """Yield groups that the database counts; one with a time that the database cannot compare is counted here."""
+    """Yield groups counted by the database; a group with a time that it cannot compare is counted in Python."""
     field, time = str(kind.group_field), str(kind.time_field)
     model = store.domain.models[kind]
     be_lenient(connections[store.using])
@@ -89,13 +89,13 @@ def _one_by_one(store: SqlStore, kind: type[Record], rows: Any, findings: list[F
 
 
 def _counted(records: Iterable[Record], field: str, time: str, start: str) -> list[Group]:
-    found: dict[str, tuple[int, datetime]] = {}
+    counts: dict[str, tuple[int, datetime]] = {}
     for record in records:
         name, moment = getattr(record, field), getattr(record, time)
-        number, newest = found.get(name, (0, moment))
-        found[name] = (number + 1, max(newest, moment))
+        number, newest = counts.get(name, (0, moment))
+        counts[name] = (number + 1, max(newest, moment))
     return [
         Group(name=name, number=number, newest=newest)
-        for name, (number, newest) in sorted(found.items())
+        for name, (number, newest) in sorted(counts.items())
         if name > start
     ]

@@ -181,7 +181,7 @@ def test_an_export_of_a_person_asks_where_it_is_of_many_records(
     settings.ORB_BACKUP_DIR = tmp_path
     form = {"operation": "export", "arguments": json.dumps({"user": user})}
     answer = root.post(reverse("admin:orbsite_job_add"), form)
-    assert ("Confirm that it is you" in answer.content.decode()) is asked
+    assert ("Confirm your password" in answer.content.decode()) is asked
     assert Job.objects.exists() is not asked
     if asked:
         job = Job.objects.create(operation="export", arguments={"user": user}, state="done", created_at=utc_now())

@@ -92,7 +92,7 @@ def test_what_was_posted_is_not_done_and_the_person_is_told(anna: Client) -> Non
     request = _request(anna, "post")
     assert reauthentication.confirmed(lambda request: done.append(1))(request).status_code == 302
     assert not done
-    assert "Nothing was done yet" in request._messages[0]
+    assert "Nothing was changed" in request._messages[0]
     assert not _request(anna)._messages
 
 
@@ -136,7 +136,7 @@ def test_a_wrong_password_is_told_noted_and_counted(anna: Client) -> None:
     for _ in range(9):
         answer = anna.post(place, {"password": "wrong", "next": PLACE})
         assert answer.status_code == 200
-    assert "That is not right" in answer.content.decode()
+    assert "The entry is wrong" in answer.content.decode()
     assert reauthentication.ask(_request(anna)) is not None
     assert _acts() == ["confirm failed"] * 9
     assert anna.post(place, {"password": "wrong"}).status_code == 429
@@ -197,7 +197,7 @@ def test_a_job_that_takes_everything_asks_first(anna: Client, operation: str, ar
     form = {"operation": operation, "arguments": arguments}
     place = reverse("admin:orbsite_job_add")
     answer = anna.post(place, form)
-    assert ("Confirm that it is you" in answer.content.decode()) is asked
+    assert ("Confirm your password" in answer.content.decode()) is asked
     assert Job.objects.exists() is not asked
     _told(anna, 1)
     assert anna.post(place, form).status_code == 302

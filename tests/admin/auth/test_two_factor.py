@@ -165,7 +165,7 @@ def test_who_has_lost_it_is_let_in_by_whoever_runs_the_server(client: Client, us
     call_command("reset_orb_2fa", "anna", stdout=told)
     assert told.getvalue().startswith("Forgotten: 1.")
     assert client.get(reverse("admin:index")).url.startswith(place), "the session falls back"
-    assert "Set it up" in client.get(place).content.decode()
+    assert "Set up authenticator app" in client.get(place).content.decode()
     assert Event.objects.latest("pk").subject == str(user.pk)
     with pytest.raises(CommandError, match="nobody signs in by that name") as problem:
         call_command("reset_orb_2fa", "berta")
@@ -220,9 +220,9 @@ def test_every_address_of_the_admin_asks_for_it(client: Client, user: User, plac
 def test_a_secret_that_another_session_has_seen_is_set_up_by_nobody_else(
     client: Client, user: User, place: str
 ) -> None:
-    stranger = Client()
-    _signed_in(stranger)
-    stranger.post(place, {"begin": "1"})
+    other = Client()
+    _signed_in(other)
+    other.post(place, {"begin": "1"})
     seen = TOTPDevice.objects.get()
     _signed_in(client)
     page = client.get(place)

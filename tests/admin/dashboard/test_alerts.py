@@ -167,9 +167,9 @@ def test_a_store_of_files_is_not_newer_than_what_nobody_uses() -> None:
 def test_the_dead_are_told_together() -> None:
     dead = [a_job(pk=number, state="running", heartbeat=NOW - HOUR) for number in range(1, 9)]
     one = found(a_scene(open_jobs=dead))["stale"]
-    assert one.title == "8 jobs give no sign of life"
+    assert one.title == "8 jobs have stopped responding"
     assert [link.label for link in one.links] == ["Job 1", "Job 2", "Job 3", "Job 4", "Job 5"]
-    assert found(a_scene(open_jobs=dead[:1]))["stale"].title == "Job 1 (migrate) gives no sign of life"
+    assert found(a_scene(open_jobs=dead[:1]))["stale"].title == "Job 1 (migrate) has stopped responding"
 
 
 def test_the_worst_comes_first() -> None:

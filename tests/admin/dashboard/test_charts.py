@@ -172,7 +172,7 @@ def test_reflections_per_day_are_stacked_and_told_as_a_table() -> None:
         "b": [1, 0, 0],
         "no tag": [0, 0, 1],
     }
-    assert chart.summary.startswith("4 reflections in 30 days until 10 March 2026")
+    assert chart.summary.startswith("4 reflections in the 30 days up to 10 March 2026")
     rows = dict(chart.rows)
     assert rows["2026-03-10"] == ["1", "0", "1"]
     assert len(rows) == 30
@@ -184,7 +184,7 @@ def test_days_long_gone_are_told_to_be_so() -> None:
     store.put(reflections((300 * DAY, ("a",))))
     chart = plot(a_scene(store), "days-te")
     assert chart.labels[-1] == "2025-05-14"
-    assert "none in the last 30 days" in chart.notes[0]
+    assert "no reflections in the last 30 days" in chart.notes[0]
 
 
 def test_the_store_in_use_is_the_one_that_is_plotted() -> None:
@@ -216,8 +216,10 @@ def test_ages_are_set_against_the_strictest_policy() -> None:
     assert dict(zip(chart.labels, gone, strict=True))["33 to 90"] == 1
     assert dict(zip(chart.labels, gone, strict=True))["180 to 365"] == 1
     assert chart.series[1].is_warning
-    assert chart.summary == "3 within the age that policies allow, 2 older."
-    assert chart.notes == ["Policies remove what is older than 90 days: “soft”; older than 33 days: “strict”."]
+    assert chart.summary == "3 reflections are within the policies' age limits; 2 are older."
+    assert chart.notes == [
+        "Policies remove reflections that are older than 90 days: “soft”; older than 33 days: “strict”."
+    ]
 
 
 def test_without_a_policy_ages_are_ages() -> None:
@@ -258,7 +260,7 @@ def test_one_file_is_one_line() -> None:
     rows = grown((1, "luna", "sql", 20), (1, "te", "sql", 20))
     chart = plot(a_scene(MemoryStore(TE), growth=rows, is_one_file=True), "growth")
     assert layers(chart) == {"SQL database": [20]}
-    assert chart.notes == ["Maintenance notes one point a day."]
+    assert chart.notes == ["Maintenance adds one value a day."]
 
 
 def test_who_may_not_see_growth_gets_no_line() -> None:

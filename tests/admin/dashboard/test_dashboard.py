@@ -82,7 +82,7 @@ def test_both_stores_stand_side_by_side(migrated: Path, admin_user: User) -> Non
     shown = told(admin_user)
     assert (shown["reflections"], shown["users"], shown["sessions"]) == (["142", "143"], ["14", "15"], ["29", "30"])
     assert shown["health"] == ["healthy", "healthy"]
-    assert shown["newest"] == ["3\xa0months ago", "3\xa0hours ago"]
+    assert shown["newest record"] == ["3\xa0months ago", "3\xa0hours ago"]
     assert shown["size"][0].startswith("77.")
     assert told(admin_user, "luna")["profiles"] == ["72", "72"]
     assert told(admin_user, "luna")["active modes"] == ["15", "15"]
@@ -92,7 +92,7 @@ def test_both_stores_stand_side_by_side(migrated: Path, admin_user: User) -> Non
 def test_where_there_is_nothing_the_page_says_so(admin_user: User, settings: Any, tmp_path: Path) -> None:
     settings.ORB_DATA_DIR = tmp_path / "nowhere"
     shown = told(admin_user)
-    assert (shown["health"], shown["reflections"], shown["newest"]) == (
+    assert (shown["health"], shown["reflections"], shown["newest record"]) == (
         ["no file yet", "healthy"],
         ["-", "0"],
         ["-", "-"],
@@ -125,7 +125,7 @@ def test_the_page_counts_nothing_of_a_large_table(
     monkeypatch.setattr(figures, "SMALL_ROWS", 100)
     shown = told(admin_user)
     assert (shown["reflections"], shown["counted"]) == (["142", "not counted yet"], ["just now", "-"])
-    assert shown["newest"][1] == "3\xa0months ago"  # from the index
+    assert shown["newest record"][1] == "3\xa0months ago"  # from the index
     assert "uncounted" in names(admin_user)
     assert not any(name.startswith(("days-te", "ages-te")) for name in names(admin_user, "charts"))
     note_growth(lambda: NOW - timedelta(hours=5))
@@ -133,7 +133,7 @@ def test_the_page_counts_nothing_of_a_large_table(
     with CaptureQueriesContext(connection) as queries:
         shown = told(admin_user)
     assert (shown["reflections"], shown["counted"]) == (["142", "142"], ["just now", "5\xa0hours ago"])
-    assert shown["newest"][1] == "just now"
+    assert shown["newest record"][1] == "just now"
     assert "uncounted" not in names(admin_user)
     assert {"days-te", "ages-te"} <= names(admin_user, "charts")
     asked = [one["sql"] for one in queries.captured_queries if "te_reflections" in one["sql"]]
@@ -146,7 +146,7 @@ def test_the_page_does_not_read_a_large_file(migrated: Path, admin_user: User, m
     monkeypatch.setattr(figures, "SMALL_BYTES", 50_000)
     monkeypatch.setattr(figures, "examine", lambda domain, _: () if domain.name != "te" else pytest.fail("it was read"))
     shown = told(admin_user, now=NOW + timedelta(hours=2))
-    assert (shown["health"][0], shown["reflections"][0]) == ("too large to look at here", "142")
+    assert (shown["health"][0], shown["reflections"][0]) == ("too large to check here", "142")
     assert shown["counted"][0] == "2\xa0hours ago"
     assert told(admin_user, "luna")["health"][0] == "healthy"
     assert "unchecked" in names(admin_user)
@@ -174,7 +174,7 @@ def test_what_was_last_done_is_told(migrated: Path, admin_user: User) -> None:
     now = utc_now()
     tiles = {one.label: one for one in view.context(admin_user, now)["tiles"]}
     assert list(tiles) == ["Migration", "Verification", "Compaction", "Backup"]
-    assert tiles["Migration"].told == "229 read, 229 new"
+    assert tiles["Migration"].details == "229 read, 229 new"
     assert tiles["Verification"].when == tiles["Compaction"].when == "never"
     assert tiles["Migration"].links[0].address == f"/admin/orbsite/run/{Run.objects.get().pk}/change/"
     Run.objects.create(operation="verify", state="failed", started_at=NOW, finished_at=NOW)
@@ -221,12 +221,12 @@ def test_nobody_sees_what_they_may_not(migrated: Path) -> None:
     note_growth(utc_now)
     Job.objects.create(operation="export", state="queued", created_at=NOW)
     page = words(somebody(name="nothing").get(INDEX))
-    for word in ("Needs attention", "Stores", "Last done", "Under way", "How it goes"):
+    for word in ("Needs attention", "Stores", "Last runs", "Queued and running jobs", "Charts"):
         assert word not in page
     luna = somebody(*LUNA_TOO, name="luna")
     page = luna.get(INDEX)
     assert "profiles" in words(page)
-    for word in ("reflections", "success", "Last done", "export", "Growth"):
+    for word in ("reflections", "success", "Last runs", "export", "Growth"):
         assert word not in words(page)
     assert [name for name, _ in page.context["dashboard"]["stores"]] == ["luna"]
     assert {plot.name for plot in page.context["dashboard"]["charts"]} == {"tally-luna"}
@@ -316,7 +316,7 @@ def test_headings_come_in_order_and_every_plot_is_a_table_too(migrated: Path, ad
     assert all(after <= before + 1 for before, after in pairwise(levels))
     assert (
         body.count("<figure")
-        == body.count("<summary>As a table")
+        == body.count("<summary>Show as table")
         == len(json.loads(re.search(r'id="orb-charts"[^>]*>(.*?)</script>', body, re.DOTALL)[1]))
     )
     assert ReflectionRow.objects.count() == 142

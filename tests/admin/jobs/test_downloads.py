@@ -102,7 +102,7 @@ def test_nothing_is_there_for_those_who_may_not_export(place: Path, keeper: Clie
     viewer = somebody("view_job", "start_migrate", name="vera")
     assert post(viewer, "download", {}, job.pk).status_code == 404
     assert "Download" not in viewer.get(reverse("admin:job", args=[job.pk])).content.decode()
-    assert "Download all as a zip" in keeper.get(reverse("admin:job", args=[job.pk])).content.decode()
+    assert "Download all files (zip)" in keeper.get(reverse("admin:job", args=[job.pk])).content.decode()
     assert post(keeper, "download", {}, job.pk + 1).status_code == 404
 
 
@@ -119,7 +119,7 @@ def test_a_job_that_names_another_place_gives_nothing(place: Path, keeper: Clien
         operation="export", state="done", created_at=BEGIN, result={"directory": directory, "domains": {}}
     )
     answer = post(keeper, "download", {}, job.pk, follow=True)
-    assert "The files are not here" in answer.content.decode()
+    assert "The exported files are not on this server" in answer.content.decode()
     assert not Event.objects.filter(act="download").exists()
 
 
@@ -141,13 +141,16 @@ def test_no_link_and_no_pipe_is_followed(place: Path, keeper: Client, tmp_path: 
         elif what == "pipe":
             os.mkfifo(file)
     answer = post(keeper, "download", {}, job.pk, follow=True)
-    assert "The files are not here" in answer.content.decode()
+    assert "The exported files are not on this server" in answer.content.decode()
 
 
 def test_another_operation_s_job_gives_nothing(place: Path, keeper: Client) -> None:
     done = exported(user="ana")
     Job.objects.filter(pk=done.pk).update(operation="backup")
-    assert "The files are not here" in post(keeper, "download", {}, done.pk, follow=True).content.decode()
+    assert (
+        "The exported files are not on this server"
+        in post(keeper, "download", {}, done.pk, follow=True).content.decode()
+    )
 
 
 def test_an_archive_is_made_piece_by_piece(tmp_path: Path) -> None:

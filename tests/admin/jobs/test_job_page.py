@@ -53,12 +53,12 @@ def test_the_page_and_the_state_tell_how_far_it_is(admin_client: Client) -> None
     state = admin_client.get(reverse("admin:job_state", args=[job.pk])).json()
     assert (state["state"], state["has_ended"], state["percent"]) == ("running", False, 33)
     assert (state["rate"], state["left"]) == (10, 6)
-    assert state["numbers"] == "30 of about 90, 33 %, 10 a second, about 6 s left"
+    assert state["numbers"] == "30 of about 90, 33 %, 10 per second, about 6 s left"
     assert (state["columns"], state["rows"]) == (["read", "new"], [["te", 30, 29]])
     assert (state["found"], len(state["findings"])) == (1, 1)
     page = admin_client.get(reverse("admin:job", args=[job.pk]))
     body = page.content.decode()
-    assert "30 of about 90, 33 %, 10 a second, about 6 s left" in words(page)
+    assert "30 of about 90, 33 %, 10 per second, about 6 s left" in words(page)
     assert '<progress id="job-progress" max="90" value="30">' in body
     assert "&lt;b&gt;odd&lt;/b&gt;" in body
     assert "<b>odd" not in body
@@ -103,14 +103,14 @@ def test_rate_and_time_left_are_told_where_they_are_known(
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"state": "queued", "started_at": None, "heartbeat": None}, "Waits for a worker"),
-        ({}, "You may close this page"),
-        ({"wants_to_stop": True}, "Stops where"),
-        ({"heartbeat": BEGIN - STALE_AFTER}, "no sign of life"),
-        ({"state": "done", "result": {"ok": True}}, "come to its end."),
-        ({"state": "done", "result": {"ok": False}}, "not all is well"),
-        ({"state": "cancelled"}, "Cancelled."),
-        ({"state": "failed"}, "Failed."),
+        ({"state": "queued", "started_at": None, "heartbeat": None}, "is waiting for a worker"),
+        ({}, "You can close this page"),
+        ({"wants_to_stop": True}, "is stopping"),
+        ({"heartbeat": BEGIN - STALE_AFTER}, "no heartbeat"),
+        ({"state": "done", "result": {"ok": True}}, "has finished."),
+        ({"state": "done", "result": {"ok": False}}, "finished with problems"),
+        ({"state": "cancelled"}, "was cancelled."),
+        ({"state": "failed"}, "has failed."),
     ],
 )
 @pytest.mark.django_db
@@ -124,11 +124,11 @@ def test_a_job_that_waits_is_cancelled_and_started_again(
 ) -> None:
     settings.ORB_DATA_DIR = files
     job = made(arguments={"only": ["te"]})
-    assert "Cancel" in [one["value"] for one in _buttons(admin_client, job)]
+    assert "Cancel job" in [one["value"] for one in _buttons(admin_client, job)]
     post(admin_client, "job_cancel", {}, job.pk)
     job.refresh_from_db()
     assert (job.state, job.wants_to_stop) == ("cancelled", True)
-    assert "Cancel" not in [one["value"] for one in _buttons(admin_client, job)]
+    assert "Cancel job" not in [one["value"] for one in _buttons(admin_client, job)]
     with django_capture_on_commit_callbacks(execute=True):
         response = post(admin_client, "job_again", {}, job.pk)
     new = Job.objects.exclude(pk=job.pk).get()
@@ -141,7 +141,7 @@ def test_a_job_that_waits_is_cancelled_and_started_again(
 def test_a_job_that_runs_is_told_to_stop_and_not_started_twice(admin_client: Client) -> None:
     job = running(heartbeat=utc_now())
     said = post(admin_client, "job_again", {}, job.pk, follow=True).content.decode()
-    assert f"Job {job.pk} is running; cancel it" in said
+    assert f"Job {job.pk} is running. Cancel it" in said
     post(admin_client, "job_cancel", {}, job.pk)
     job.refresh_from_db()
     assert (job.state, job.wants_to_stop) == ("running", True)
@@ -151,7 +151,7 @@ def test_a_job_that_runs_is_told_to_stop_and_not_started_twice(admin_client: Cli
 @pytest.mark.django_db
 def test_a_job_whose_worker_died_is_failed_by_whoever_starts_it_again(admin_client: Client) -> None:
     job = running(heartbeat=utc_now() - STALE_AFTER - timedelta(seconds=1))
-    assert "Start again" in [one["value"] for one in _buttons(admin_client, job)]
+    assert "Start job again" in [one["value"] for one in _buttons(admin_client, job)]
     post(admin_client, "job_again", {}, job.pk)
     job.refresh_from_db()
     assert job.state == "failed"
@@ -174,7 +174,7 @@ def test_only_a_preview_that_is_done_can_be_applied(admin_client: Client, values
     assert reverse("admin:job_apply", args=[job.pk]) not in admin_client.get(
         reverse("admin:job", args=[job.pk])
     ).content.decode()  # fmt: skip
-    assert "no preview that has come to its end" in post(admin_client, "job_apply", {}, job.pk, follow=True).content.decode()  # fmt: skip
+    assert "this job is not a finished preview" in post(admin_client, "job_apply", {}, job.pk, follow=True).content.decode()  # fmt: skip
     assert Job.objects.count() == 1
 
 

@@ -112,10 +112,10 @@ def test_nothing_was_written(job: Job) -> None:
 def test_the_page_shows_each_outcome_with_its_difference(job: Job, admin_client: Client) -> None:
     page = admin_client.get(reverse("admin:job", args=[job.pk]))
     said = words(page)
-    for heading in ("Profiles: would be new", "Profiles: would be changed", "Profiles: would be kept as it is in SQL",
-                    "Profiles: would be rejected", "Reflections: would be new (the first 20)"):  # fmt: skip
+    for heading in ("Profiles: would be added", "Profiles: would be changed", "Profiles: would stay unchanged in SQL",
+                    "Profiles: would be rejected", "Reflections: would be added (the first 20)"):  # fmt: skip
         assert heading in said
-    assert said.index("Profiles: would be new") < said.index("Profiles: would be changed")
+    assert said.index("Profiles: would be added") < said.index("Profiles: would be changed")
     body = page.content.decode()
     assert "<script>alert" not in body
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in body
@@ -125,11 +125,11 @@ def test_the_page_shows_each_outcome_with_its_difference(job: Job, admin_client:
 def test_whoever_may_not_see_the_rows_sees_none_of_them(job: Job) -> None:
     page = somebody("view_job", "start_migrate", "view_reflectionrow").get(reverse("admin:job", args=[job.pk]))
     said = words(page)
-    assert "Reflections: would be new" in said
+    assert "Reflections: would be added" in said
     assert "Profiles: would be" not in said
     assert "another" not in said
     nobody = words(somebody("view_job", name="paul").get(reverse("admin:job", args=[job.pk])))
-    assert "would be new" not in nobody
+    assert "would be added" not in nobody
     assert "rejected" in nobody
 
 

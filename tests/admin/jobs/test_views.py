@@ -104,7 +104,7 @@ def test_a_migration_is_previewed_then_done_then_undone(admin_client: Client, fi
     assert ReflectionRow.objects.count() == 0
     page = admin_client.get(reverse("admin:job", args=[job.pk]))
     assert "Nothing was written." in words(page)
-    assert "Reflections: would be new (the first 20)" in words(page)
+    assert "Reflections: would be added (the first 20)" in words(page)
     assert reverse("admin:job_apply", args=[job.pk]) in page.content.decode()
 
     done = run(admin_client, "job_apply", {}, job.pk)
@@ -209,7 +209,7 @@ def test_an_erasure_asks_for_the_password_first(admin_client: Client, files: Pat
     )
     assert not Job.objects.filter(operation="erase").exists()
     confirm(admin_client)
-    assert "This cannot be taken back." in words(admin_client.get(address))
+    assert "This cannot be undone." in words(admin_client.get(address))
     job = run(admin_client, "operation", BOTH | {"user": user}, "erase")
     assert ReflectionRow.objects.count() == there
     assert not ProfileRow.objects.filter(user_id=user).exists()
@@ -297,7 +297,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
         yield b"half"
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(SaveFailed, match="could not be kept"):
+    with pytest.raises(SaveFailed, match="could not be saved"):
         uploads.keep(tmp_path, broken(), now=datetime(2026, 3, 1, tzinfo=UTC))
     assert list((tmp_path / "uploads").iterdir()) == []
 
@@ -314,7 +314,7 @@ def test_an_upload_that_is_too_large_is_not_even_read(admin_client: Client, file
     settings.ORB_MAX_UPLOAD_BYTES = 1000
     file = SimpleUploadedFile("orb.db", b"x" * 2000)
     response = admin_client.post(reverse(NEW, args=["import"]), BOTH | {"file": file}, follow=True)
-    assert "more than 1,000 bytes" in response.content.decode()
+    assert "larger than 1,000 bytes" in response.content.decode()
     assert not Job.objects.exists()
     assert not (settings.ORB_BACKUP_DIR / "uploads").exists()
 
@@ -347,7 +347,7 @@ def test_arguments_turn_from_a_look_into_the_act_and_back() -> None:
 
 
 def test_lists_lead_to_operations_without_any_row(admin_client: Client) -> None:
-    for page, told in [("run", "Migrate"), ("reject", "Try again what was rejected"), ("job", "Operations")]:
+    for page, told in [("run", "Migrate"), ("reject", "Retry rejected records"), ("job", "Operations")]:
         body = admin_client.get(reverse(f"admin:orbsite_{page}_changelist")).content.decode()
         assert f">{told}</a>" in body
     body = somebody("view_run").get(reverse("admin:orbsite_run_changelist")).content.decode()

@@ -16,7 +16,7 @@ from luna.domain import DOMAIN as LUNA
 from luna.models import ActiveModeRow, ProfileRow
 from luna.presets import new_profile
 from luna.records import ActiveMode, Profile
-from orbsite.admin.diff import IN, OUT, _is_slow, differences, differences_of_json
+from orbsite.admin.diff import ADDED, REMOVED, _is_slow, differences, differences_of_json
 from orbsite.admin.records.history import PAGE, changes_of
 from orbsite.models.audit_log import Event
 from orbsite.models.ledger import Change, Run
@@ -166,8 +166,8 @@ def test_a_revert_puts_back_what_was_there_and_is_an_edit_itself(admin_client: C
     assert (second.actor, second.reason) == ("admin", f"took back change {first.pk}: a slip")
     assert second.run.operation == "edit"
     page = _page(admin_client, record)
-    assert page.count("Revert to what was there before") == 1
-    assert "What was there before is what is there now." in page
+    assert page.count("Restore the version before this change") == 1
+    assert "The version before this change is the current version." in page
 
 
 def test_a_revert_is_refused_where_the_record_has_changed_since_the_page(admin_client: Client) -> None:
@@ -177,8 +177,8 @@ def test_a_revert_is_refused_where_the_record_has_changed_since_the_page(admin_c
     SqlStore(TE).put([msgspec.structs.replace(record, notes="by a program")])
     admin_client.post(_url(record, "record_revert", Change.objects.get().pk), form)
     page = _page(admin_client, record)
-    assert "Nothing was changed: the record was changed by somebody else" in page
-    assert "something that keeps no history" in page
+    assert "Nothing was changed: the record was changed by another writer" in page
+    assert "also written without history" in page
     assert _now(record).notes == "by a program"
 
 
@@ -208,7 +208,7 @@ def test_what_was_added_is_taken_back_and_comes_back(admin_client: Client) -> No
     admin_client.post(_url(record, "record_revert", Change.objects.get().pk), form)
     assert _now(record) is None
     page = _page(admin_client, record)
-    assert "is not there now" in page
+    assert "does not exist now" in page
     tombstone = Change.objects.get(run__operation="remove")
     noted = Event.objects.get(act="records removed")
     assert (noted.actor, noted.subject, noted.facts) == (
@@ -218,7 +218,7 @@ def test_what_was_added_is_taken_back_and_comes_back(admin_client: Client) -> No
     )
     admin_client.post(_url(record, "record_revert", tombstone.pk), {"expect": ""})
     assert _now(record) == record
-    assert "Brought back" in _page(admin_client, record)
+    assert "Restored, " in _page(admin_client, record)
     assert not Change.objects.filter(pk=tombstone.pk).exists()
 
 
@@ -236,7 +236,7 @@ def test_a_reset_shows_what_differs_and_then_does_it(admin_client: Client) -> No
     there, first = _now(record), new_profile("ana", "mars", NOW)
     assert (there.preferences, there.constraints, there.extra) == (first.preferences, first.constraints, {"later": 1})
     assert "reset to the preset" in _page(admin_client, record)
-    assert "It is as its preset has it" in admin_client.get(url).content.decode()
+    assert "This record already equals its preset" in admin_client.get(url).content.decode()
 
 
 def test_a_reset_is_for_records_that_have_a_preset_and_are_there(admin_client: Client) -> None:
@@ -255,7 +255,7 @@ def test_pages_follow_each_other_without_a_gap(admin_client: Client, django_asse
         line = f'<ins><span class="orb-sign">+</span>{number}</ins>'
         assert (line in first.content.decode()) is (number > 5), number
         assert (line in second.content.decode()) is (number <= 5), number
-    assert "something that keeps no history" not in first.content.decode() + second.content.decode()
+    assert "also written without history" not in first.content.decode() + second.content.decode()
 
 
 def test_a_tombstone_on_top_takes_no_change_from_the_pages(admin_client: Client) -> None:
@@ -338,7 +338,7 @@ def test_what_differs_is_told_field_by_field() -> None:
     assert (found["notes"], found["score"]) == ([("+", "n")], [("-", "1")])
     assert list(found) == ["input", "tags", "notes", "score"]
     assert differences(old, old) == []
-    assert {line.sign for part in differences(None, old) for line in part.lines} == {IN}
+    assert {line.sign for part in differences(None, old) for line in part.lines} == {ADDED}
 
 
 def test_long_texts_are_told_apart_in_bounded_time() -> None:
@@ -347,7 +347,7 @@ def test_long_texts_are_told_apart_in_bounded_time() -> None:
     parts = differences(old, new)
     assert [len(part.lines) for part in parts] == [2002, 2]
     assert max(len(line.text) for part in parts for line in part.lines) == 2000
-    assert {line.sign for line in parts[1].lines} == {OUT, IN}
+    assert {line.sign for line in parts[1].lines} == {REMOVED, ADDED}
 
 
 def test_lines_that_come_again_and_again_are_not_compared_each_with_each() -> None:
@@ -359,7 +359,7 @@ def test_lines_that_come_again_and_again_are_not_compared_each_with_each() -> No
     assert not _is_slow(blank[:300], blank[10:300])
     parts = differences_of_json({"input": "\n".join(same)}, {"input": "\n".join(other)})
     signs = [line.sign for part in parts for line in part.lines]
-    assert signs.count(OUT) == signs.count(IN) == 1000, "without a look for what is the same"
+    assert signs.count(REMOVED) == signs.count(ADDED) == 1000, "without a look for what is the same"
 
 
 def test_a_page_names_a_run_by_its_number_for_people_or_says_that_it_is_elsewhere(admin_client: Client) -> None:

@@ -84,10 +84,10 @@ def test_retention_is_offered_for_what_it_is_for() -> None:
 
 def test_rows_are_validated_at_once(admin_client: Client) -> None:
     said = act(admin_client, "luna_profilerow", "validate", *ProfileRow.objects.all(), follow=True).content.decode()
-    assert "2 of 2 are valid." in said
+    assert "2 of 2 selected records are valid." in said
     broken = break_one()
     said = act(admin_client, "luna_profilerow", "validate", broken, follow=True).content.decode()
-    assert "0 of 1 are valid." in said
+    assert "0 of 1 selected records are valid." in said
     assert "$.preferences[1]" in said
 
 
@@ -149,7 +149,7 @@ def test_chosen_rows_are_exported_as_a_file(admin_client: Client) -> None:
 def test_what_is_broken_is_not_exported(admin_client: Client) -> None:
     broken = break_one()
     said = act(admin_client, "luna_profilerow", "export", broken, follow=True).content.decode()
-    assert "not valid, and cannot be exported" in said
+    assert "Nothing was exported, because some selected records are invalid" in said
 
 
 @pytest.mark.parametrize("operation", ["export", "compact", "erase"])
@@ -160,14 +160,14 @@ def test_what_is_about_a_user_goes_to_its_form(admin_client: Client, operation: 
     confirm(admin_client)
     assert admin_client.get(answer["Location"]).context["form"].initial["user"] == "ana"
     said = act(admin_client, "te_reflectionrow", f"{operation}_user", ana, bob, follow=True).content.decode()
-    assert "Choose rows of one user" in said
+    assert "Select rows of one user" in said
 
 
 def test_too_many_rows_are_refused(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     open_sql_store(TE).put(ReflectionFactory.build_batch(1000, session_id="many"))
     form = {"action": "export", "_selected_action": ["r-1"], "select_across": "1"}
     said = admin_client.post(reverse("admin:te_reflectionrow_changelist"), form, follow=True).content.decode()
-    assert "More than 1,000 rows are chosen" in said
+    assert "more than 1,000 rows are selected" in said
     assert not Event.objects.filter(act="export").exists()
 
 

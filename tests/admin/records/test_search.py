@@ -85,23 +85,23 @@ def test_a_whole_id_comes_first_and_the_texts_are_a_step_away(admin_client: Clie
     _put(ReflectionFactory(id="deploy", input="a"), ReflectionFactory(id="other", input='deploy "now"'))
     page = _page(admin_client, q="deploy")
     assert _ids(admin_client, q="deploy") == ["deploy"]
-    assert "Found by id, user or session" in page
-    (link,) = re.findall(r'<a href="(\?[^>]*)">Look for it', page)
+    assert "These records match the id, user or session" in page
+    (link,) = re.findall(r'<a href="(\?[^>]*)">Search the texts', page)
     assert [row.id for row in admin_client.get(LIST + link).context["cl"].result_list] == ["other"]
 
 
 def test_a_list_says_what_its_search_could_not_know(admin_client: Client, viewer: Client) -> None:
     _put(ReflectionFactory(id="r-1", input="word"), ReflectionFactory(id="r-2", input="word"))
-    assert "never had everything" in _page(admin_client, q="word")
-    assert "2 of the newest 500 here were searched without the index" in _page(admin_client, q="word")
+    assert "has never been complete" in _page(admin_client, q="word")
+    assert "2 of the newest 500 records here were searched without the index" in _page(admin_client, q="word")
     _index()
     page = _page(admin_client, q="word")
-    assert "The index last had everything on" in page
+    assert "The index was last complete on" in page
     assert "without the index" not in page
-    assert "Catch up now" in page
-    assert "Catch up now" not in _page(viewer, q="word")
-    assert "There is no word in this to look for" in _page(viewer, q="-word")
-    assert "Found by id" not in _page(viewer)
+    assert "Update the index" in page
+    assert "Update the index" not in _page(viewer, q="word")
+    assert "This search has no word to find" in _page(viewer, q="-word")
+    assert "These records match" not in _page(viewer)
 
 
 def test_rows_are_filtered_by_user_session_tag_and_day(admin_client: Client) -> None:
@@ -116,13 +116,13 @@ def test_rows_are_filtered_by_user_session_tag_and_day(admin_client: Client) -> 
     assert _ids(admin_client, tag="a b", user_id="ana") == ["r-5", "r-3", "r-1"]
     assert _ids(admin_client, tag="A b") == _ids(admin_client, tag="a") == []
     assert _ids(admin_client, tag="!!", user_id="bo") == ["r-4", "r-2", "r-0"]
-    assert "choose a user or session too" in _page(admin_client, tag="!!")
+    assert "Filter by user or session too" in _page(admin_client, tag="!!")
     assert _ids(admin_client, **{"from": "2026-02-01"}) == ["r-5", "r-4", "r-3", "r-2"]
     assert _ids(admin_client, to="2026-01-31") == ["r-1", "r-0"]
     assert _ids(admin_client, **{"from": "2026-02-01", "to": "2026-02-01", "q": "output"}) == ["r-3", "r-2"]
     assert len(_ids(admin_client, to="9999-12-31")) == 6
     assert _ids(admin_client, **{"from": "31.1.2026"}) == []
-    assert "is no day of the calendar" in _page(admin_client, to="x")
+    assert "is not valid. Enter it as YYYY-MM-DD" in _page(admin_client, to="x")
 
 
 def test_a_form_keeps_what_else_was_asked_for(admin_client: Client) -> None:
@@ -147,7 +147,7 @@ def test_frequent_values_stand_beside_a_list_within_a_user(admin_client: Client,
     assert _facets(admin_client, session_id="s", q="word -1") == {"tag": {"all": "4", "even": "2", "<b>": "2"}}
     assert _facets(admin_client, user_id="ana", tag="even") == {"session_id": {"s": "2", "t": "1"}}
     assert "<b> <span" not in admin_client.get(LIST, {"user_id": "ana"}).content.decode()
-    monkeypatch.setattr(search_page, "LOOKED_AT", 4)
+    monkeypatch.setattr(search_page, "COUNTED_ROWS", 4)
     assert _facets(admin_client, user_id="ana")["session_id"] == {"s": "5+"}
 
 
@@ -260,4 +260,4 @@ def test_a_very_long_text_is_cut_with_a_link_to_all_of_it(admin_client: Client) 
     page = admin_client.get(_session("ana", "s")).content.decode()
     assert "x" * session_view.LONGEST in page
     assert "x" * (session_view.LONGEST + 1) not in page
-    assert "all of it is on" in page
+    assert "This text is shortened" in page

@@ -23,7 +23,7 @@ from orbsite.storage.sql.store import SqlStore
 from te.domain import DOMAIN as TE
 from tests.support.factories import ReflectionFactory
 
-pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
+pytestmark = [pytest.mark.django_db(transaction=True, databases="__all__"), pytest.mark.slow]
 MOMENT = datetime(2026, 11, 23, 4, 54, 29, tzinfo=UTC)
 
 
@@ -87,9 +87,7 @@ def test_what_was_planted_in_a_copy_of_sqlite_is_not_restored(made: Path, name: 
     planted.close()
     _fit(made, is_signed=False)
     SqlStore(TE, "default").put([ReflectionFactory(id="later")])
-    with pytest.raises(
-        DocumentCorrupt, match="which the migrations do not make|what the migrations do not make"
-    ) as caught:
+    with pytest.raises(DocumentCorrupt, match="objects that the migrations do not create") as caught:
         _back(made, apply=apply)
     assert (
         "planted" in str(caught.value)
@@ -172,7 +170,7 @@ def test_what_was_planted_in_a_dump_is_not_restored(alias: str, tmp_path: Path, 
                     cursor.execute(statement)
     _fit(path, is_signed=False)
     SqlStore(TE, alias).put([ReflectionFactory(id="later")])
-    with pytest.raises(DocumentCorrupt, match="what the migrations do not make"):
+    with pytest.raises(DocumentCorrupt, match="objects that the migrations do not create"):
         _back(path, alias)
     assert SqlStore(TE, alias).count(TE.kinds[0]) == 1
 
@@ -234,7 +232,7 @@ def test_a_backup_that_was_changed_is_refused_whatever_its_sums_say(
     (made / "manifest.json").write_bytes(json.dumps(tree).encode())
     _fit(made, is_signed=True)
     SqlStore(TE, alias).put([ReflectionFactory(id="later")])
-    with pytest.raises(DocumentCorrupt, match="somebody has changed it"):
+    with pytest.raises(DocumentCorrupt, match="its manifest, which was changed"):
         _back(made, alias, apply=apply)
     assert SqlStore(TE, alias).count(TE.kinds[0]) == 2
 
@@ -270,9 +268,9 @@ def test_keys_are_changed_without_losing_a_backup(made: Path, tmp_path: Path, se
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "another secret", [settings.SECRET_KEY]
     _back(by_secret)
     settings.SECRET_KEY_FALLBACKS = []
-    with pytest.raises(DocumentCorrupt, match="a key that is not known here"):
+    with pytest.raises(DocumentCorrupt, match="an unknown key"):
         _back(by_secret)
-    with pytest.raises(DocumentCorrupt, match="a key that is not known here"):
+    with pytest.raises(DocumentCorrupt, match="an unknown key"):
         _back(by_old)
     settings.ORB_BACKUP_KEY = "a-new-key"
     _back(by_new)
@@ -283,7 +281,7 @@ def test_keys_are_changed_without_losing_a_backup(made: Path, tmp_path: Path, se
 def test_a_signature_that_is_none_is_refused(made: Path, spoil: Callable[[str], str]) -> None:
     lines = (made / "SHA256SUMS").read_text().splitlines()
     (made / "SHA256SUMS").write_text("\n".join([spoil(lines[0]), *lines[1:], ""]))
-    with pytest.raises(DocumentCorrupt, match="not to be trusted"):
+    with pytest.raises(DocumentCorrupt, match="cannot be trusted"):
         _back(made)
 
 

@@ -198,7 +198,7 @@ def test_a_row_keeps_the_first_of_many_findings() -> None:
 
 
 def _beaten(watched: MonitoredProgress, act: Callable[[], None], answers: bool = False) -> list[datetime]:
-    """Do something while a heart beats as fast as it can, which soon wants it to end."""
+    """Do something while a fast heartbeat soon asks it to end."""
     beats: list[datetime] = []
 
     def beat(moment: datetime, _: MonitoredProgress, /) -> bool:
@@ -210,7 +210,7 @@ def _beaten(watched: MonitoredProgress, act: Callable[[], None], answers: bool =
     return beats
 
 
-def test_a_heart_beats_on_with_another_connection_once_its_own_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_heartbeat_goes_on_with_another_connection_once_its_own_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     beats: list[int] = []
     closed: list[int] = []
     enough = threading.Event()

@@ -38,6 +38,8 @@ from te.retention import guides_policy
 from tests.support.overlapping import KINDS
 from tests.support.scratch import ALIAS, known_as, scratch
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 ROUNDS = int(os.environ.get("ORB_ROUNDS", "20"))
 
@@ -289,7 +291,7 @@ def test_a_database_that_is_mounted_as_a_single_file_is_refused(
             pass
         monkeypatch.setattr(mounts, "_MOUNTS", table)
         with (
-            pytest.raises(StoreUnavailable, match="mounted there as a single file: .* Mount its directory"),
+            pytest.raises(StoreUnavailable, match="mounted as a single file: .* Mount its directory"),
             alone(alias),
         ):
             pass

@@ -21,7 +21,7 @@ from orbsite.storage.encoding.json_printer import canonical
 from orbsite.storage.records.domain import registered
 from orbsite.stores import open_sql_store
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 SEED, FILES = 11, 200
 TE, LUNA = "te/reflections.json", "luna/profiles.json"

@@ -13,6 +13,8 @@ import pytest
 
 from tests.support.time_limits import time_limit
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 VENDORS = ("sqlite", "postgresql")
 SEED = int(os.environ.get("ORB_SEED", "20261128"))

@@ -31,6 +31,8 @@ from tests.support.factories import ReflectionFactory
 from tests.support.processes import ended
 from tests.support.scratch import ALIAS, known_as, scratch
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 OLD, YOUNG = 100, 20
 

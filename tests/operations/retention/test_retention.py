@@ -32,7 +32,7 @@ from te.retention import guides_policy
 from tests.operations.retention.policies import NOW, some_case, survivors
 from tests.support.factories import ReflectionFactory
 
-pytestmark = pytest.mark.django_db(databases="__all__")
+pytestmark = [pytest.mark.django_db(databases="__all__"), pytest.mark.slow]
 
 Make = Callable[[], Any]
 STORES = ["memory", "file", "default", "postgresql"]

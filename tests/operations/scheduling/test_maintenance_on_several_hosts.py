@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.hosts import Scene, check
+from tests.support.hosts import Scenario, check
 from tests.support.postgresql import Unavailable
 from tests.torture.databases import opened
 
@@ -24,6 +24,6 @@ def test_each_due_moment_runs_once_though_a_host_is_killed(tmp_path: Path, kind:
             database = stack.enter_context(opened(kind, tmp_path))
         except Unavailable as problem:
             pytest.skip(str(problem))
-        dataset = Scene(database, tmp_path)
+        dataset = Scenario(database, tmp_path)
         dataset.play(SECONDS)
         check(dataset)

@@ -223,7 +223,7 @@ def test_a_file_that_cannot_be_read_keeps_nothing_else_from_its_row(
     write(data_dir, TE, {})
     (data_dir / TE.file).write_bytes(b'{"torn')
     assert note_growth(lambda: NOW) == 3
-    assert "no growth was noted for te in file" in caplog.text
+    assert "no statistics were saved for te in file" in caplog.text
 
 
 def test_counting_reads_no_texts(data_dir: Path) -> None:

@@ -66,7 +66,7 @@ def test_a_running_job_is_cancelled(database: Database, tmp_path: Path) -> None:
         do(database.address, tmp_path, "cancel")
         _until(lambda: _job(database)["state"] != "running")
     job = _job(database)
-    assert (job["state"], job["error"]) == ("cancelled", "it was told to stop; what was done so far is kept")
+    assert (job["state"], job["error"]) == ("cancelled", "it was stopped on request; the work done so far is kept")
 
 
 def test_a_job_whose_worker_was_killed_is_failed_and_started_again(database: Database, tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_a_fold_that_fails_loses_nothing_and_is_tried_again_later(
         for name in names:
             store.put([reflection(name, 2_000)])
     assert 1 < len(tries) < 4
-    assert "was not folded, and will be later" in caplog.text
+    assert "was not folded, and will be folded later" in caplog.text
     assert found(tmp_path) == sorted(["first", *names])
     assert not list((tmp_path / "te").glob(".*.tmp"))
     store.fold()
@@ -156,7 +156,7 @@ def test_after_an_append_that_failed_nobody_appends_to_that_journal(
     before = journal(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(os, "fdatasync", failing(errno.EIO)(os.fdatasync))
-        with pytest.raises(SaveFailed, match="as it was"):
+        with pytest.raises(SaveFailed, match="is unchanged"):
             store.put([reflection("c")])
     assert (found(tmp_path), journal(tmp_path)) == (["a", "b"], before)
     appended = []
@@ -174,7 +174,7 @@ def test_an_append_that_can_not_be_taken_back_leaves_the_outcome_open(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fdatasync", failing(errno.EIO)(os.fdatasync))
         patch.setattr(os, "ftruncate", failing(errno.EIO)(os.ftruncate))
-        with pytest.raises(SaveOutcomeUnknown, match="read again before you retry"):
+        with pytest.raises(SaveOutcomeUnknown, match="read the document again before you retry"):
             store.put([reflection("c")])
     assert found(tmp_path) in (["a", "b"], ["a", "b", "c"])
     store.put([reflection("c")])
@@ -190,8 +190,8 @@ def test_a_journal_that_begins_where_something_lies_keeps_that(tmp_path: Path) -
     path.write_bytes(b"notes of somebody")
     store.put([reflection("c")])
     assert found(tmp_path) == ["a", "c"]
-    asides = [one.read_bytes() for one in sorted((tmp_path / "te").glob("*.torn-*"))]
-    assert asides == [b"", b"notes of somebody"]
+    set_aside = [one.read_bytes() for one in sorted((tmp_path / "te").glob("*.torn-*"))]
+    assert set_aside == [b"", b"notes of somebody"]
 
 
 def test_operations_read_what_is_in_the_journal_too(tmp_path: Path, settings: Any) -> None:

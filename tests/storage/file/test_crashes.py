@@ -26,6 +26,8 @@ from te.records import Reflection
 from tests.storage.file.simfs import ROOT, File, SimFS
 from tests.support.factories import moment
 
+pytestmark = pytest.mark.slow
+
 SEED = int(os.environ.get("ORB_SEED", "11"))
 MOST_STATES = 100
 """At one moment; after a process has died half way, there may be many more."""

@@ -34,6 +34,8 @@ from te.domain import DOMAIN as TE
 from te.records import Reflection
 from tests.support.factories import BEGIN, ProfileFactory, ReflectionFactory
 
+pytestmark = pytest.mark.slow
+
 SEED = int(os.environ.get("ORB_SEED", "11"))
 LINES = 15
 MASKS = (1, 0x80, 0xFF)

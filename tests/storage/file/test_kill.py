@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 SEED = int(os.environ.get("ORB_SEED", "11"))
 ROUNDS = int(os.environ.get("ORB_ROUNDS", "40"))
 

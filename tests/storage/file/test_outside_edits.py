@@ -31,6 +31,8 @@ from tests.support.processes import ended
 from tests.support.time_limits import time_limit
 from tests.support.worker import MARK, Outsider, start, theirs
 
+pytestmark = pytest.mark.slow
+
 SEED = int(os.environ.get("ORB_SEED", "11"))
 SECONDS = float(os.environ.get("ORB_SECONDS", "4"))
 MODES = {"file": None, "journal": 0}
@@ -177,9 +179,9 @@ def test_edits_that_hide_are_seen_on_the_next_read(
 
 def test_a_store_that_trusts_a_fresh_status_misses_edits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def trusting(status: os.stat_result, taken: int) -> Any:
-        return cache.Sight((status.st_size, status.st_mtime_ns), 0, 1 << 62)
+        return cache.StatSignature((status.st_size, status.st_mtime_ns), 0, 1 << 62)
 
-    monkeypatch.setattr(cache.Sight, "of", trusting)
+    monkeypatch.setattr(cache.StatSignature, "of", trusting)
     with pytest.raises(AssertionError):
         test_edits_that_hide_are_seen_on_the_next_read(tmp_path, None, monkeypatch)
 

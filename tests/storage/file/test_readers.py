@@ -32,6 +32,8 @@ from tests.support.processes import ended
 from tests.support.time_limits import time_limit
 from tests.support.worker import count_up, numbers, start, watch
 
+pytestmark = pytest.mark.slow
+
 SECONDS = float(os.environ.get("ORB_SECONDS", "4"))
 MODES = {"file": None, "journal": 0}
 JOURNAL = {"file": "never", "journal": "0"}

@@ -23,11 +23,13 @@ from te.records import Reflection
 from tests.storage.file.test_journal import MASKS, SEED, Document, Quick
 from tests.support.factories import ReflectionFactory
 
+pytestmark = pytest.mark.slow
+
 MODES = {"file": None, "journal": 0}
 
 
 @dataclass
-class Scene:
+class Scenario:
     """A document, and in one mode a journal beside it with one save more."""
 
     base: Path
@@ -59,8 +61,8 @@ class Scene:
 
 
 @pytest.fixture(params=MODES)
-def dataset(request: pytest.FixtureRequest, tmp_path: Path) -> Scene:
-    dataset = Scene(tmp_path / "data", MODES[request.param], {})
+def dataset(request: pytest.FixtureRequest, tmp_path: Path) -> Scenario:
+    dataset = Scenario(tmp_path / "data", MODES[request.param], {})
     store, draw = dataset.open(), random.Random(SEED)
     records = [
         ReflectionFactory(id=f"r{number}", input=draw.choice(["é", "x", "\\"]), session_id=f"s{number % 2}", tags=())
@@ -79,7 +81,7 @@ def damages(document: bytes) -> Iterator[bytes]:
         yield from (document[:offset] + bytes([byte ^ mask]) + document[offset + 1 :] for mask in MASKS)
 
 
-def outcome(dataset: Scene, damaged: bytes, caplog: pytest.LogCaptureFixture) -> str:
+def outcome(dataset: Scenario, damaged: bytes, caplog: pytest.LogCaptureFixture) -> str:
     """Read and save, and return what became of it: refused, reported, or what went wrong."""
     dataset.lay(damaged)
     before = dataset.now()
@@ -101,13 +103,13 @@ def outcome(dataset: Scene, damaged: bytes, caplog: pytest.LogCaptureFixture) ->
     return "reported" if saved.id == "new" else "not saved"
 
 
-def run(dataset: Scene, caplog: pytest.LogCaptureFixture, step: int = 1) -> Counter[str]:
+def run(dataset: Scenario, caplog: pytest.LogCaptureFixture, step: int = 1) -> Counter[str]:
     tried = list(damages(dataset.document))[::step]
     return Counter(outcome(dataset, damaged, caplog) for damaged in tried if damaged != dataset.document)
 
 
 @pytest.mark.slow
-def test_no_cut_and_no_flip_of_a_document_is_silent(dataset: Scene, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_cut_and_no_flip_of_a_document_is_silent(dataset: Scenario, caplog: pytest.LogCaptureFixture) -> None:
     found = run(dataset, caplog)
     sys.stdout.write(f"snapshot: seed {SEED}, {len(dataset.document)} bytes, above {dataset.above}: {dict(found)}\n")
     assert found.total() == len(dataset.document) * (1 + len(MASKS))
@@ -116,13 +118,13 @@ def test_no_cut_and_no_flip_of_a_document_is_silent(dataset: Scene, caplog: pyte
 
 @pytest.mark.parametrize("dataset", ["file"], indirect=True)
 def test_a_store_without_stamps_is_silent(
-    dataset: Scene, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    dataset: Scenario, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(OpenFile, "_stamp", lambda *_: None)
     assert run(dataset, caplog, step=7)["silent"] > 0
 
 
-def test_what_was_adopted_stays_for_a_generation(dataset: Scene, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_was_adopted_stays_for_a_generation(dataset: Scenario, caplog: pytest.LogCaptureFixture) -> None:
     dataset.lay(dataset.document.replace(b'"output"', b'"0utput"', 1))
     damaged, store = dataset.path.read_bytes(), dataset.open()
     store.put([ReflectionFactory(id="new")])

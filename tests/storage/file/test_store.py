@@ -142,7 +142,7 @@ def test_a_save_that_fails_leaves_the_old_content_and_no_temporary_file(
     for name in ("write", "status", "sync", "exchange"):
         with monkeypatch.context() as patch:
             patch.setattr(FileSystem, name, _fail_on_files(getattr(FileSystem, name)))
-            with pytest.raises(SaveFailed, match="as it was"):
+            with pytest.raises(SaveFailed, match="is unchanged"):
                 store.put([ReflectionFactory()])
         assert (tmp_path / "te/reflections.json").read_bytes() == before
         assert sorted(path.name for path in (tmp_path / "te").iterdir()) == [

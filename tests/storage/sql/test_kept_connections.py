@@ -40,7 +40,7 @@ def test_a_file_that_was_removed_does_not_come_back_empty(tmp_path: Path, django
         path.rename(kept)
         for _ in range(2):
             connections[ALIAS].close()
-            with pytest.raises(DatabaseMissing, match=f"no database at {path}; run: manage.py migrate"):
+            with pytest.raises(DatabaseMissing, match=f"the database {path} does not exist; run: manage.py migrate"):
                 execute(ALIAS, "SELECT 1")
         assert list(tmp_path.iterdir()) == [kept]
         kept.rename(path)

@@ -70,7 +70,7 @@ def test_a_connection_that_is_lost_at_the_commit_leaves_it_open(
         commit() if not took_effect else execute(server, "SELECT 1")
 
     monkeypatch.setattr(connection, "commit", lose)
-    with pytest.raises(SaveOutcomeUnknown, match=r"may be there or not.*Read the keys again.*repeated"):
+    with pytest.raises(SaveOutcomeUnknown, match=r"may or may not have taken place.*Read the keys again.*repeated"):
         store.put([record])
     assert store.fetch(Reflection, [record.key]) == ({record.key: record} if took_effect else {})
     assert store.add(record) == (record, not took_effect)
@@ -115,6 +115,6 @@ def test_a_server_that_is_not_there_is_unavailable(tmp_path: Path, django_db_blo
     with (
         django_db_blocker.unblock(),
         known_as("nowhere", nowhere),
-        pytest.raises(StoreUnavailable, match="Check that it runs"),
+        pytest.raises(StoreUnavailable, match="Check that the database runs"),
     ):
         SqlStore(TE, "nowhere").put([ReflectionFactory()])

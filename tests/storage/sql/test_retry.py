@@ -109,7 +109,9 @@ def test_a_save_is_given_up_after_six_attempts_and_nothing_was_written(alias: st
     old, pauses = ReflectionFactory(), Pauses()
     _store(alias).put([old])
     holder = Holder(alias, old)
-    with pytest.raises(LockTimeout, match=r"in the way of the save 6 times \(.*nothing was written; try again"):
+    with pytest.raises(
+        LockTimeout, match=r"conflicted with other transactions 6 times \(.*nothing was written; try again"
+    ):
         _verbs(_store(alias, pauses), old)[verb]()
     holder.let_go()
     assert (pauses, RETRIES) == (PAUSES, 5)

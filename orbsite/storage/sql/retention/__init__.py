@@ -1,1 +1,1 @@
-"""Retention by the database itself, batch by batch."""
+"""Retention in SQL: the database selects rows, writes tombstones and deletes, batch by batch."""

@@ -1,7 +1,7 @@
-"""What a policy condemns in a table: noted once, in a temporary table, and removed batch by batch.
+"""Deletes the rows that a policy selects: they are listed once, in a temporary table, and removed batch by batch.
 
-A batch is one transaction: it copies its rows to the ledger as tombstones and removes them, as far as they are still
-what they were. Rows that lie together go together.
+A batch is one transaction. It copies its rows to the ledger as tombstones and deletes them, except those that were
+changed since they were listed. Rows that are stored together are removed together.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.db import connections, transaction
+from typing_extensions import override
 
 from orbsite.storage.encoding import timestamps
 from orbsite.storage.errors import Conflict
@@ -28,13 +29,13 @@ from orbsite.storage.sql.retention.tombstones import LedgerTable, TombstoneColum
 
 _PAGE = 1000
 _SLICE = 50_000
-"""As many rows are planned at a time in SQLite, where nobody can write meanwhile."""
+"""The number of rows that are planned at a time in SQLite, because planning blocks writers."""
 _MEMORY = "64MB"
-"""What PostgreSQL may sort in."""
+"""PostgreSQL's work_mem for sorting."""
 
 
 def retention_deletion(model: type[RecordRow], using: str, policy: Policy, now: datetime) -> RetentionDeletion:
-    """Return what a policy condemns in a model's table; nothing is looked at before `plan`."""
+    """Return the deletion of the rows that a policy selects in a model's table; `plan` runs the first query."""
     vendor = connections[using].vendor
     return (PostgresqlRetentionDeletion if vendor == "postgresql" else SqliteRetentionDeletion)(
         model, using, policy, now
@@ -42,29 +43,31 @@ def retention_deletion(model: type[RecordRow], using: str, policy: Policy, now: 
 
 
 class RetentionDeletion(ABC):
-    """What goes from one table. Temporary notes are kept from `plan` to `forget`."""
+    """The removal of selected rows from one table. A temporary table lists them from `plan` to `forget`."""
 
     rest: float
-    """Seconds between batches, at most, in which whoever waits for the table can have it."""
+    """The longest pause between batches in seconds, in which other writers can lock the table."""
 
     def __init__(self, model: type[RecordRow], using: str, dialect: Dialect, policy: Policy, now: datetime) -> None:
         self.kind = model.kind
         self.total = self.number = self.unreadable = 0
-        """How many rows there are, how many of them go, and how many have no time that can be read."""
+        """The number of rows in the table, of rows to remove, and of rows whose time cannot be read."""
         self.future = Future()
         self._ahead = policy.ahead(now)
         self._connection = connections[using]
         be_lenient(self._connection)
-        self._choice = RetentionSelection(model, self._connection, dialect, policy, now)
+        self._selection = RetentionSelection(model, self._connection, dialect, policy, now)
         self._columns_of_tombstones = TombstoneColumns(model, self._connection, dialect)
-        self._words = self._choice.reasons()
+        self._words = self._selection.reasons()
         self._at = 0
         self._struck: list[Key] = []
-        self.notes = f"orb_condemned_{model._meta.db_table}"
+        """The keys of unreadable rows that were removed from the list."""
+        self.notes = f"orb_removal_{model._meta.db_table}"
+        """The name of the temporary table."""
         self._temporary = f"{self._schema}.{self.notes}"
 
     def plan(self) -> None:
-        """Look at the table and note what goes."""
+        """Select the rows to remove, list them in the temporary table, and count."""
         self.forget()
         self.future = self._future()
         self._note()
@@ -72,123 +75,123 @@ class RetentionDeletion(ABC):
         self.number, self._at = self._rows(f"SELECT count(*), coalesce(min(n), 0) - 1 FROM {self.notes}")[0]
 
     def _future(self) -> Future:
-        """Return what is from the future."""
-        choice = self._choice
-        for condition in (choice.is_readable, f"{choice.is_readable} AND {choice.is_instant}"):
-            with contextlib.suppress(ValueError):  # one is spelled as an instant, and is in no calendar
+        """Return the rows with future times."""
+        selection = self._selection
+        for condition in (selection.is_readable, f"{selection.is_readable} AND {selection.is_instant}"):
+            with contextlib.suppress(ValueError):  # a text has the format of a time and is not a valid date
                 return self._future_among(condition)
         return Future()
 
     def _future_among(self, condition: str) -> Future:
-        choice = self._choice
-        dated = f"FROM {choice.table} WHERE {condition}"
-        last = self._rows(f"SELECT {choice.time} {dated} ORDER BY {choice.time} DESC LIMIT 1")
+        selection = self._selection
+        dated = f"FROM {selection.table} WHERE {condition}"
+        last = self._rows(f"SELECT {selection.time} {dated} ORDER BY {selection.time} DESC LIMIT 1")
         if self._ahead is None or not last or self._moment(last[0][0]) <= self._ahead:
             return Future()
-        names = ", ".join([*choice.keys, choice.user, choice.time])
-        found = self._rows(f"SELECT {names} {dated} ORDER BY {choice.time} DESC LIMIT {NEWEST}")
-        newest = [Dated(tuple(key), user, self._moment(moment)) for *key, user, moment in found]
-        is_ahead = f"SELECT count(*) {dated} AND {choice.time} > %s"
-        number = int(self._rows(is_ahead, [choice.instant(self._ahead)])[0][0])
-        several = f"SELECT min({choice.user}) <> max({choice.user}) {dated}"
+        names = ", ".join([*selection.keys, selection.user, selection.time])
+        rows = self._rows(f"SELECT {names} {dated} ORDER BY {selection.time} DESC LIMIT {NEWEST}")
+        newest = [Dated(tuple(key), user, self._moment(moment)) for *key, user, moment in rows]
+        is_ahead = f"SELECT count(*) {dated} AND {selection.time} > %s"
+        number = int(self._rows(is_ahead, [selection.instant(self._ahead)])[0][0])
+        several = f"SELECT min({selection.user}) <> max({selection.user}) {dated}"
         return future(newest, self._ahead, number, has_users=bool(self._rows(several)[0][0]))
 
     def reasons(self) -> Iterator[tuple[Key, str]]:
-        """Yield the key of each row that goes, and why."""
-        keys, after = ", ".join(self._choice.keys), self._at
+        """Yield the key of each row to remove, and the reason."""
+        keys, after = ", ".join(self._selection.keys), self._at
         while True:
             statement = f"SELECT n, why, {keys} FROM {self.notes} WHERE n > %s ORDER BY n LIMIT {_PAGE}"
-            found = self._rows(statement, [after])
-            for _, why, *key in found:
+            page = self._rows(statement, [after])
+            for _, why, *key in page:
                 yield tuple(key), self._words[why]
-            if not found:
+            if not page:
                 return
-            after = found[-1][0]
+            after = page[-1][0]
 
     def unreadables(self) -> list[Key]:
-        """Return the keys of some rows with a time that cannot be read."""
-        choice = self._choice
-        unread = f"NOT ({choice.is_readable})"
-        statement = f"SELECT {', '.join(choice.keys)} FROM {choice.table} WHERE {unread} LIMIT {_PAGE}"
+        """Return the keys of rows whose time cannot be read, at most 1000."""
+        selection = self._selection
+        unread = f"NOT ({selection.is_readable})"
+        statement = f"SELECT {', '.join(selection.keys)} FROM {selection.table} WHERE {unread} LIMIT {_PAGE}"
         return [tuple(map(printable, key)) for key in self._rows(statement)] if self.unreadable else []
 
     @property
     def has_struck(self) -> bool:
-        """Whether rows were left out already because they do not decode."""
+        """Whether `plan` has excluded rows that do not decode."""
         return bool(self._struck)
 
     def undecodables(self) -> list[Key]:
-        """Return the keys of some of the noted rows that do not decode, and so could not be brought back."""
-        keys = ", ".join(f"r.{name}" for name in self._choice.keys)
-        rows = f"{self.notes} c JOIN {self._choice.table} r ON {self._is_the_row}"
+        """Return keys of selected rows that do not decode; they are kept, because they could not be restored."""
+        keys = ", ".join(f"r.{name}" for name in self._selection.keys)
+        rows = f"{self.notes} c JOIN {self._selection.table} r ON {self._is_the_row}"
         statement = (
             f"SELECT {keys} FROM {rows} WHERE ({self._columns_of_tombstones.decodes()}) IS NOT TRUE LIMIT {_PAGE}"
         )
         return self._struck + [tuple(map(printable, key)) for key in self._rows(statement)]
 
     def _leave_out(self) -> None:
-        """Strike out the rows of which the database cannot tell that they do not decode, and a reader can."""
+        """Exclude the rows that do not decode, among those that the database's own conditions cannot check."""
         self._struck, after, names = [], 0, columns(self.kind)
-        rows = f"{self.notes} c JOIN {self._choice.table} r ON {self._is_the_row}"
+        rows = f"{self.notes} c JOIN {self._selection.table} r ON {self._is_the_row}"
         where = f"c.n > %s AND ({self._columns_of_tombstones.needs_a_look()})"
         statement = (
             f"SELECT c.n, {self._columns_of_tombstones.cells()} FROM {rows} WHERE {where} ORDER BY c.n LIMIT {_PAGE}"
         )
         while page := self._rows(statement, [after]):
             cells = [(number, dict(zip(names, row, strict=True))) for number, *row in page]
-            bad = [(number, one) for number, one in cells if read_cells(self.kind, one).record is None]
-            self._struck += [key_of(self.kind, one) for _, one in bad][: _PAGE - len(self._struck)]
+            bad = [(number, row) for number, row in cells if read_cells(self.kind, row).record is None]
+            self._struck += [key_of(self.kind, row) for _, row in bad][: _PAGE - len(self._struck)]
             for number, _ in bad:
                 self._run(f"DELETE FROM {self._temporary} WHERE n = %s", [number])
             after = page[-1][0]
 
     def next(self, size: int) -> int:
-        """Return the end of the next batch of so many, 0 where none is left."""
+        """Return the last row number of the next batch of `size` rows, 0 if no rows are left."""
         statement = (
             f"SELECT coalesce(max(n), 0) FROM (SELECT n FROM {self.notes} WHERE n > %s ORDER BY n LIMIT {size}) AS b"
         )
         return int(self._rows(statement, [self._at])[0][0])
 
     def remove(self, to: int, ledger: LedgerTable) -> int:
-        """Remove a batch, up to this end, and return how many rows were still as they were noted.
+        """Remove a batch up to a row number; return how many rows were removed. Rows changed since `plan` are kept.
 
-        To be called in a transaction, and to be followed by `done`. Raises Conflict, and the transaction has to be
-        given up then.
+        Call it in a transaction, and `done` after the commit. Raises Conflict; the transaction must then be rolled
+        back.
         """
-        same = " AND ".join(f"r.{name} = c.{name}" for name in self._choice.noted)
+        same = " AND ".join(f"r.{name} = c.{name}" for name in self._selection.noted)
         return self._remove(self._at, to, ledger, f"{same} AND {self._columns_of_tombstones.decodes()}")
 
     def done(self, to: int) -> None:
-        """Note that a batch is committed."""
+        """Record that the batch up to this row number was committed."""
         self._at = to
 
     def is_shared(self) -> bool:
-        """Tell whether somebody else has written since this was asked last, as far as that would be in their way."""
+        """Tell whether other connections have written since the last call and may be waiting for the table."""
         return False
 
     def forget(self) -> None:
-        """Drop the notes."""
+        """Drop the temporary table."""
         self._run(f"DROP TABLE IF EXISTS {self._temporary}")
 
     @abstractmethod
     def reclaimable(self) -> int:
-        """Return the bytes that removed rows leave to be used again, as far as the database can tell."""
+        """Return the bytes that removed rows leave for reuse, as the database estimates them."""
 
     _schema: str
     _is_the_row: str
-    """The condition that `r` is the row that the note `c` is about."""
+    """The SQL condition that the row `r` of the table is listed as `c` in the temporary table."""
 
     @abstractmethod
     def _moment(self, value: Any) -> datetime:
-        """Return what a column of instants holds."""
+        """Return the time in a column's value."""
 
     @abstractmethod
     def _note(self) -> None:
-        """Make the notes, numbered `n` from 1 or more on, and count."""
+        """Create the temporary table, with row numbers `n` of 1 or more, and set `total` and `unreadable`."""
 
     @abstractmethod
     def _remove(self, after: int, to: int, ledger: LedgerTable, is_same: str) -> int:
-        """Remove a batch, and return how many rows it was."""
+        """Remove a batch, and return how many rows were removed."""
 
     def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         with self._connection.cursor() as cursor:
@@ -202,9 +205,9 @@ class RetentionDeletion(ABC):
 
 
 class SqliteRetentionDeletion(RetentionDeletion):
-    """In SQLite, by row numbers. Whoever reads keeps writers waiting: it is planned some sessions at a time."""
+    """The removal in SQLite, by rowid. Reading blocks writers, so rows are selected in slices of whole sessions."""
 
-    rest = 0.11  # whoever waits for a batch sleeps for a tenth of a second before it looks again
+    rest = 0.11  # a connection that waits for the lock tries again every tenth of a second
     _schema = "temp"
     _is_the_row = "r.rowid = c.n"
     _version = 0
@@ -213,31 +216,35 @@ class SqliteRetentionDeletion(RetentionDeletion):
         super().__init__(model, using, Sqlite(), policy, now)
         self._slices = _SLICE if policy.keep_last_of_user is None else None
 
+    @override
     def is_shared(self) -> bool:
-        """Ask for the version of the data, which changes with what other connections commit."""
+        # the data version changes with the commits of other connections
         before, self._version = self._version, int(self._rows("PRAGMA data_version")[0][0])
         return self._version != before
 
+    @override
     def reclaimable(self) -> int:
-        """Return the bytes of free pages."""
+        """Return the size of the free pages in bytes."""
         statement = "SELECT freelist_count * page_size FROM pragma_freelist_count(), pragma_page_size()"
         return int(self._rows(statement)[0][0])
 
+    @override
     def _moment(self, value: Any) -> datetime:
         return timestamps.parse(f"{value}Z")[0]
 
     def _note(self) -> None:
-        choice = self._choice
-        self._run(f"CREATE TABLE {self._temporary} (n INTEGER PRIMARY KEY, {', '.join(choice.noted)}, why INTEGER)")
+        selection = self._selection
+        self._run(f"CREATE TABLE {self._temporary} (n INTEGER PRIMARY KEY, {', '.join(selection.noted)}, why INTEGER)")
         after: list[str] = []
         while True:
             to = self._end_of_slice(after)
-            bounds = [f"{choice.group} > %s"] * len(after) + [f"{choice.group} <= %s"] * len(to)
+            bounds = [f"{selection.group} > %s"] * len(after) + [f"{selection.group} <= %s"] * len(to)
             where = " AND ".join(bounds) or "TRUE"
-            chosen, values = choice.query(where, [*after, *to])
-            self._run(f"INSERT OR REPLACE INTO {self._temporary} {chosen}", values)
+            selected, values = selection.query(where, [*after, *to])
+            self._run(f"INSERT OR REPLACE INTO {self._temporary} {selected}", values)
             unread = (
-                f"SELECT count(*), count(*) FILTER (WHERE NOT {choice.is_readable}) FROM {choice.table} WHERE {where}"
+                f"SELECT count(*), count(*) FILTER (WHERE NOT {selection.is_readable}) "
+                f"FROM {selection.table} WHERE {where}"
             )
             total, unreadable = self._rows(unread, [*after, *to])[0]
             self.total, self.unreadable = self.total + total, self.unreadable + unreadable
@@ -246,38 +253,40 @@ class SqliteRetentionDeletion(RetentionDeletion):
             after = to
 
     def _end_of_slice(self, after: list[str]) -> list[str]:
-        """Return the last session of the next slice; nothing for all the rest."""
+        """Return the last session of the next slice, as a list; an empty list if the slice is the last one."""
         if self._slices is None:
             return []
-        choice = self._choice
-        where = f"WHERE {choice.group} > %s" if after else ""
+        selection = self._selection
+        where = f"WHERE {selection.group} > %s" if after else ""
         statement = (
-            f"SELECT {choice.group} FROM {choice.table} {where} ORDER BY {choice.group} LIMIT 1 OFFSET {self._slices}"
+            f"SELECT {selection.group} FROM {selection.table} {where} "
+            f"ORDER BY {selection.group} LIMIT 1 OFFSET {self._slices}"
         )
         return [row[0] for row in self._rows(statement, after)]
 
     def _remove(self, after: int, to: int, ledger: LedgerTable, is_same: str) -> int:
         columns, expressions, values = self._columns_of_tombstones.columns(ledger, self._words)
-        table, target = self._choice.table, self._connection.ops.quote_name(ledger.model._meta.db_table)
+        table, target = self._selection.table, self._connection.ops.quote_name(ledger.model._meta.db_table)
         rows = (
             f"FROM {self._temporary} c CROSS JOIN {table} r ON r.rowid = c.n WHERE c.n > %s AND c.n <= %s AND {is_same}"
         )
         recorded_rows = self._run(f"INSERT INTO {target} ({columns}) SELECT {expressions} {rows}", [*values, after, to])
         noted = f"FROM {self._temporary} WHERE n > %s AND n <= %s"
-        if recorded_rows == self._rows(f"SELECT count(*) {noted}", [after, to])[0][0]:  # nobody has changed any of them
+        if recorded_rows == self._rows(f"SELECT count(*) {noted}", [after, to])[0][0]:  # all rows are unchanged
             rows, place = noted, "n"
         else:
             place = "r.rowid"
         removed = self._run(f"DELETE FROM {table} WHERE rowid IN (SELECT {place} {rows})", [after, to])
         if recorded_rows != removed:
             raise Conflict(
-                f"{removed} rows would go and {recorded_rows} be kept as tombstones; nothing was written. Run it again"
+                f"{removed} rows would be removed, but {recorded_rows} tombstones written; nothing was written. Run it "
+                "again"
             )
         return removed
 
 
 class PostgresqlRetentionDeletion(RetentionDeletion):
-    """In PostgreSQL, by where rows lie, in one statement a batch; a row that was updated lies elsewhere, and stays."""
+    """The removal in PostgreSQL, by ctid, one statement for each batch; an updated row has a new ctid and is kept."""
 
     rest = 0.0
     _schema = "pg_temp"
@@ -287,42 +296,44 @@ class PostgresqlRetentionDeletion(RetentionDeletion):
         super().__init__(model, using, Postgresql(), policy, now)
         self._using = using
 
+    @override
     def reclaimable(self) -> int:
-        """Return the share of dead rows in the table and its indexes."""
+        """Return the share of dead rows in the size of the table and its indexes, in bytes."""
         statement = (
             "SELECT coalesce(pg_total_relation_size(relid) * n_dead_tup / nullif(n_live_tup + n_dead_tup, 0), 0) "
             "FROM pg_stat_user_tables WHERE relid = to_regclass(%s)"
         )
-        found = self._rows(statement, [self._choice.table])
-        return int(found[0][0]) if found else 0
+        rows = self._rows(statement, [self._selection.table])
+        return int(rows[0][0]) if rows else 0
 
+    @override
     def _moment(self, value: Any) -> datetime:
         moment: datetime = value.astimezone(UTC)
         return moment
 
     def _note(self) -> None:
-        choice, names = self._choice, ", ".join(self._choice.noted)
-        chosen, values = choice.query()
+        selection, names = self._selection, ", ".join(self._selection.noted)
+        selected, values = selection.query()
         with transaction.atomic(self._using):
             self._run(f"SET LOCAL work_mem = '{_MEMORY}'")
             self._run(
                 f"CREATE TEMP TABLE {self.notes} AS SELECT row_number() OVER (ORDER BY place) AS n, place, {names}, "
-                f"why::int AS why FROM ({chosen}) AS chosen",
+                f"why::int AS why FROM ({selected}) AS selected",
                 values,
             )
             self._run(f"CREATE UNIQUE INDEX ON {self._temporary} (n)")
             self._run(f"ANALYZE {self._temporary}")
-            unread = f"SELECT count(*), count(*) FILTER (WHERE NOT ({choice.is_readable})) FROM {choice.table}"
+            unread = f"SELECT count(*), count(*) FILTER (WHERE NOT ({selection.is_readable})) FROM {selection.table}"
             self.total, self.unreadable = self._rows(unread)[0]
 
     def _remove(self, after: int, to: int, ledger: LedgerTable, is_same: str) -> int:
         columns, expressions, values = self._columns_of_tombstones.columns(ledger, self._words)
-        table, target = self._choice.table, self._connection.ops.quote_name(ledger.model._meta.db_table)
+        table, target = self._selection.table, self._connection.ops.quote_name(ledger.model._meta.db_table)
         statement = (
-            f"WITH gone AS (DELETE FROM {table} r USING {self._temporary} c "
+            f"WITH removed AS (DELETE FROM {table} r USING {self._temporary} c "
             f"WHERE r.ctid = ANY (ARRAY(SELECT place FROM {self._temporary} WHERE n > %s AND n <= %s)) "
             f"AND c.n > %s AND c.n <= %s AND r.ctid = c.place AND {is_same} RETURNING {expressions}) "
-            f"INSERT INTO {target} ({columns}) SELECT * FROM gone"
+            f"INSERT INTO {target} ({columns}) SELECT * FROM removed"
         )
-        self._run(f"SET LOCAL work_mem = '{_MEMORY}'")  # what goes waits in memory, not in a file
+        self._run(f"SET LOCAL work_mem = '{_MEMORY}'")  # keeps the removed rows in memory until they are inserted
         return self._run(statement, [after, to, after, to, *values])

@@ -1,4 +1,4 @@
-"""How each database says what retention asks of it: expressions over a table's columns; values are parameters."""
+"""The SQL dialects of retention: expressions over a table's columns, with values as parameters."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
+
+from typing_extensions import override
 
 from orbsite.runtime.sqlite.text import IS_UTF8
 from orbsite.storage.records.record import Id, Instant, Text
@@ -17,38 +19,38 @@ _FINE = f"{_WHOLE}.{'[0-9]' * 6}"
 
 
 class Dialect(ABC):
-    """What a database understands; a column is given as it stands in the statement."""
+    """The SQL expressions of one database. `column` is always the SQL of a column."""
 
     place: str
-    """What finds a row fastest, and lets rows that lie together be removed together."""
+    """The column with a row's physical place, which finds a row fastest and orders rows as they are stored."""
 
     @abstractmethod
     def instant(self, moment: datetime) -> Any:
-        """Return an instant as the columns are compared with it."""
+        """Return a time as the parameter for comparisons with columns."""
 
     @abstractmethod
     def is_readable(self, column: str) -> str:
-        """Return the condition that an instant is one: in another spelling it would be compared as a text."""
+        """Return the condition that a time has a format that the database compares correctly."""
 
     @abstractmethod
     def start_of(self, period: str, column: str) -> str:
-        """Return the start of the period of an instant."""
+        """Return the expression for the start of the period that a time is in."""
 
     @abstractmethod
     def has_tag(self, column: str, tags: Sequence[str]) -> tuple[str, list[Any]]:
-        """Return the condition that a list has one of these texts, and its values."""
+        """Return the condition that a list contains one of these texts, and its parameters."""
 
     @abstractmethod
     def quoted(self, column: str) -> str:
-        """Return a text as JSON."""
+        """Return the expression for a text column as JSON."""
 
     @abstractmethod
     def spelled(self, column: str) -> str:
-        """Return an instant as JSON."""
+        """Return the expression for a time column as JSON."""
 
     @abstractmethod
     def json(self, column: str) -> str:
-        """Return JSON as text."""
+        """Return the expression for a JSON column as text."""
 
     @abstractmethod
     def is_text(self, column: str) -> str:
@@ -56,24 +58,24 @@ class Dialect(ABC):
 
     @abstractmethod
     def is_instant(self, column: str) -> str:
-        """Return the condition that an instant is in the calendar."""
+        """Return the condition that a time is a valid date and time."""
 
     @abstractmethod
     def is_list_of_texts(self, column: str) -> str:
-        """Return the condition that a list holds texts alone."""
+        """Return the condition that a column holds a list of texts only."""
 
     @abstractmethod
     def is_object(self, column: str) -> str:
         """Return the condition that JSON is an object."""
 
     def printed(self, declared: Any, column: str) -> str:
-        """Return a column as JSON, by what its record declares."""
+        """Return the expression for a column as JSON, by the declared type."""
         if declared in (Text, Id):
             return self.quoted(column)
         return self.spelled(column) if declared == Instant else self.json(column)
 
     def decodes(self, declared: Any, column: str) -> str:
-        """Return the condition that a column holds what its record declares, as far as the database can tell."""
+        """Return the condition that a column's value fits the declared type, by the checks that the database has."""
         if declared == Id:
             return f"({self.is_text(column)} AND length({column}) BETWEEN 1 AND {ID_LENGTH})"
         if declared == Text:
@@ -83,29 +85,30 @@ class Dialect(ABC):
         return self.is_list_of_texts(column) if declared == tuple[Text, ...] else "TRUE"
 
     def needs_a_look(self, declared: Any, column: str) -> str:
-        """Return the condition that only a reader can tell whether a column decodes, where `decodes` holds."""
+        """Return the condition that `decodes` is not sufficient, so that the column must be decoded in Python."""
         return "FALSE" if declared in (Text, Id, Instant, tuple[Text, ...]) else f"{column} IS NOT NULL"
 
     @abstractmethod
     def cell(self, declared: Any, column: str) -> str:
-        """Return a column as a reader of cells takes it."""
+        """Return the expression for a raw column, as `read_cells` takes it."""
 
 
 class Sqlite(Dialect):
-    """SQLite, where instants are texts as Django writes them."""
+    """The expressions of SQLite, where times are texts in Django's format."""
 
     place = "rowid"
 
+    @override
     def instant(self, moment: datetime) -> Any:
-        """Return an instant in UTC without saying so."""
+        """Return the time as text in UTC without a zone."""
         return str(moment.astimezone(UTC).replace(tzinfo=None))
 
+    @override
     def is_readable(self, column: str) -> str:
-        """Return the condition that it is spelled as Django does."""
         return f"({column} GLOB '{_FINE}' OR {column} GLOB '{_WHOLE}')"
 
+    @override
     def start_of(self, period: str, column: str) -> str:
-        """Return a date, or a part of one."""
         starts = {
             DAILY: f"substr({column}, 1, 10)",
             WEEKLY: f"date(substr({column}, 1, 10), '-6 days', 'weekday 1')",
@@ -113,111 +116,117 @@ class Sqlite(Dialect):
         }
         return starts[period]
 
+    @override
     def has_tag(self, column: str, tags: Sequence[str]) -> tuple[str, list[Any]]:
-        """Look at each text of the list."""
         marks = ", ".join(["%s"] * len(tags))
         return f"EXISTS (SELECT 1 FROM json_each({text_list(column)}) WHERE value IN ({marks}))", list(tags)
 
+    @override
     def quoted(self, column: str) -> str:
-        """Quote it."""
         return f"json_quote({column})"
 
+    @override
     def spelled(self, column: str) -> str:
-        """Say that it is in UTC."""
         return f"""'"' || replace({column}, ' ', 'T') || 'Z"'"""
 
+    @override
     def json(self, column: str) -> str:
-        """Take it as it is."""
         return column
 
+    @override
     def is_text(self, column: str) -> str:
-        """Ask for its type, which any row may choose, and whether it is UTF-8, which SQLite does not ask."""
+        # in SQLite each row has its own type, and text need not be UTF-8
         is_clean = f"instr({column}, char(0)) = 0 AND {IS_UTF8}(CAST({column} AS BLOB))"
         return f"(typeof({column}) = 'text' AND {is_clean})"
 
+    @override
     def is_instant(self, column: str) -> str:
-        """Have it spelled again: days that no month has come out as others."""
+        # strftime changes a date that does not exist, such as 30 February
         seconds = f"substr({column}, 1, 19)"
         same = f"strftime('%%Y-%%m-%%d %%H:%%M:%%S', {seconds}, '+0 days') = {seconds}"
         return f"(typeof({column}) = 'text' AND {same} AND {column} >= '0001')"
 
+    @override
     def is_list_of_texts(self, column: str) -> str:
-        """Look at each item's type."""
         texts = f"NOT EXISTS (SELECT 1 FROM json_each({text_list(column)}) WHERE type <> 'text')"
         return f"({self.is_text(column)} AND {text_list(column)} IS {column} AND {texts})"
 
+    @override
     def needs_a_look(self, declared: Any, column: str) -> str:
-        """Leave escapes in texts, which SQLite keeps as they are written, to a reader too."""
+        # SQLite stores escapes in JSON unchanged, and does not check them
         if declared == tuple[Text, ...]:
             return f"instr({column}, '\\u') > 0"
         return super().needs_a_look(declared, column)
 
-    def cell(self, declared: Any, column: str) -> str:  # noqa: ARG002 -- whatever it is
-        """Return an expression, of which sqlite3 knows no declared type."""
+    @override
+    def cell(self, declared: Any, column: str) -> str:
+        # the result of an expression has no declared type, so sqlite3 does not convert it
         return f"+{column}"
 
+    @override
     def is_object(self, column: str) -> str:
-        """Ask for its type, where it is JSON at all."""
         is_one = f"CASE WHEN json_valid({column}) THEN json_type({column}) = 'object' ELSE FALSE END"
         return f"({self.is_text(column)} AND {is_one})"
 
 
 def text_list(column: str) -> str:
-    """Return the list that a column holds; an empty one where it holds none, which SQLite would refuse to look into."""
+    """Return the SQLite expression for a column's list; an empty list for other values, which json_each rejects."""
     is_one = f"json_valid({column}) AND json_type({column}) = 'array'"
     return f"CASE WHEN typeof({column}) = 'text' THEN CASE WHEN {is_one} THEN {column} ELSE '[]' END ELSE '[]' END"
 
 
 class Postgresql(Dialect):
-    """PostgreSQL."""
+    """The expressions of PostgreSQL."""
 
     place = "ctid"
 
+    @override
     def instant(self, moment: datetime) -> Any:
-        """Return it as it is."""
         return moment
 
+    @override
     def is_readable(self, column: str) -> str:
-        """Leave out infinity, and the years that Python does not know."""
+        """Return the condition that a time is in the years 1 to 9999, and not infinite."""
         return f"{column} BETWEEN '0001-01-01 00:00:00+00' AND '9999-12-31 23:59:59.999999+00'"
 
+    @override
     def start_of(self, period: str, column: str) -> str:
-        """Cut it."""
         unit = {DAILY: "day", WEEKLY: "week", MONTHLY: "month"}[period]
         return f"date_trunc('{unit}', {column} AT TIME ZONE 'UTC')"
 
+    @override
     def has_tag(self, column: str, tags: Sequence[str]) -> tuple[str, list[Any]]:
-        """Ask for any of them."""
         return f"jsonb_exists_any({column}, %s::text[])", [list(tags)]
 
+    @override
     def quoted(self, column: str) -> str:
-        """Quote it."""
         return f"to_json({column})::text"
 
+    @override
     def spelled(self, column: str) -> str:
-        """Spell it in UTC, whatever the session's zone is."""
         return f"""'"' || to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '"'"""
 
+    @override
     def json(self, column: str) -> str:
-        """Print it."""
         return f"{column}::text"
 
-    def is_text(self, column: str) -> str:  # noqa: ARG002 -- the column's type says so
-        """Know it."""
+    @override
+    def is_text(self, column: str) -> str:
+        """Return TRUE, because the type of the column guarantees it."""
         return "TRUE"
 
+    @override
     def is_instant(self, column: str) -> str:
-        """Know it, but for the years that Python does not know."""
         return self.is_readable(column)
 
+    @override
     def is_list_of_texts(self, column: str) -> str:
-        """Look for any other type in it."""
         return f"""NOT jsonb_path_exists({column}, '$[*] ? (@.type() != "string")')"""
 
+    @override
     def cell(self, declared: Any, column: str) -> str:
-        """Have the server print what psycopg would load."""
         return column if declared in (Text, Id) else f"{column}::text"
 
+    @override
     def is_object(self, column: str) -> str:
-        """Ask for its type."""
         return f"jsonb_typeof({column}) = 'object'"

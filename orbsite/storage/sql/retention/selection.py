@@ -1,4 +1,4 @@
-"""The query for what a policy condemns in a table: window functions over the columns of an index, no texts."""
+"""The query for the rows that a policy removes: window functions over indexed columns, without reading texts."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from orbsite.storage.sql.models import RecordRow, column_of
 from orbsite.storage.sql.retention.dialects import Dialect
 
 OLD, BEYOND, UNKEPT = 1, 2, 4
-"""Why a row goes, as bits."""
+"""The reasons to remove a row, as bits."""
 
 
 class RetentionSelection:
-    """Chooses rows of one table."""
+    """Selects the rows of one table that a policy removes."""
 
     def __init__(
         self, model: type[RecordRow], connection: Any, dialect: Dialect, policy: Policy, now: datetime
@@ -28,14 +28,14 @@ class RetentionSelection:
         self.user = self._column("user_id")
         self.instant = dialect.instant
         self.noted = [*dict.fromkeys([*self.keys, self.time, self.group])]
-        """The columns that are noted of what goes, by which a row is recognised as the one that was chosen."""
+        """The columns that are listed of each selected row, which later show whether the row is unchanged."""
         self.is_readable = dialect.is_readable(self.time)
-        """The condition that a row's time can be read; other rows are not looked at."""
+        """The condition that a row's time can be read; other rows are not selected."""
         self.is_instant = dialect.is_instant(self.time)
-        """The condition that it is in the calendar, which costs more to find out."""
+        """The condition that a row's time is a valid date and time, which is slower to check."""
 
     def reasons(self) -> dict[int, str]:
-        """Return the words for each sum of bits that may be."""
+        """Return the text of the reasons for each possible sum of bits."""
         words = Reasons(self._kind, self._policy)
         each = {OLD: words.old, BEYOND: words.beyond, UNKEPT: words.unkept}
         return {
@@ -43,35 +43,35 @@ class RetentionSelection:
         }
 
     def query(self, where: str = "TRUE", values: Sequence[Any] = ()) -> tuple[str, list[Any]]:
-        """Return the query for what goes among the rows that a condition on the group selects, and its values."""
-        shown, given = self._shown()
-        inner = f"SELECT {', '.join(shown)} FROM {self.table} WHERE {self.is_readable} AND {where}"
+        """Return the query for the rows to remove among those that meet `where`, and its parameters."""
+        ranked, given = self._ranked_columns()
+        inner = f"SELECT {', '.join(ranked)} FROM {self.table} WHERE {self.is_readable} AND {where}"
         why, reasons = self._why()
         ahead = self._policy.ahead(self._now)
         if ahead is not None:
             why, reasons = f"CASE WHEN {self.time} > %s THEN 0 ELSE {why} END", [self._dialect.instant(ahead), *reasons]
         names = ", ".join(["place", *self.noted])
         removals = f"SELECT {names}, {why} AS why FROM ({inner}) AS ranked"
-        return f"SELECT {names}, why FROM ({removals}) AS weighed WHERE why > 0", [*reasons, *given, *values]
+        return f"SELECT {names}, why FROM ({removals}) AS decided WHERE why > 0", [*reasons, *given, *values]
 
-    def _shown(self) -> tuple[list[str], list[Any]]:
-        policy, shown, values = self._policy, [f"{self._dialect.place} AS place", *self.noted], list[Any]()
+    def _ranked_columns(self) -> tuple[list[str], list[Any]]:
+        policy, ranked, values = self._policy, [f"{self._dialect.place} AS place", *self.noted], list[Any]()
         newest = ", ".join(f"{self._column(name)} DESC" for name in self._kind.order_fields)
         if policy.max_per_session is not None or policy.keep_last is not None:
-            shown.append(f"row_number() OVER (PARTITION BY {self.group} ORDER BY {newest}) AS in_group")
+            ranked.append(f"row_number() OVER (PARTITION BY {self.group} ORDER BY {newest}) AS in_group")
         if policy.keep_last_of_user is not None:
-            shown.append(f"row_number() OVER (PARTITION BY {self._column('user_id')} ORDER BY {newest}) AS of_user")
+            ranked.append(f"row_number() OVER (PARTITION BY {self._column('user_id')} ORDER BY {newest}) AS of_user")
         for name in policy.periods:
             start = self._dialect.start_of(name, self.time)
-            shown.append(f"row_number() OVER (PARTITION BY {self.group}, {start} ORDER BY {newest}) AS in_{name}")
-            shown.append(f"dense_rank() OVER (PARTITION BY {self.group} ORDER BY {start} DESC) AS rank_{name}")
+            ranked.append(f"row_number() OVER (PARTITION BY {self.group}, {start} ORDER BY {newest}) AS in_{name}")
+            ranked.append(f"dense_rank() OVER (PARTITION BY {self.group} ORDER BY {start} DESC) AS rank_{name}")
         if policy.keep_tags:
             condition, values = self._dialect.has_tag(self._column(self._kind.tag_field), policy.keep_tags)
-            shown.append(f"{condition} AS is_tagged")
-        return shown, values
+            ranked.append(f"{condition} AS is_tagged")
+        return ranked, values
 
     def _why(self) -> tuple[str, list[Any]]:
-        """Return the expression for why a row goes, 0 where it stays, and its values."""
+        """Return the expression for the reason bits of a row, 0 if it is kept, and its parameters."""
         limits, values = list[str](), list[Any]()
         oldest = self._policy.too_old(self._now)
         if oldest is not None:

@@ -1,4 +1,4 @@
-"""Rows as tombstones, made by the database itself: columns of the ledger, and the expressions that fill them."""
+"""Tombstones of rows, written by the database itself: the ledger's columns, and the expressions for them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orbsite.storage.sql.retention.dialects import Dialect
 
 @dataclass(frozen=True, slots=True)
 class LedgerTable:
-    """Where tombstones go, and what they say of who removed what."""
+    """The ledger's table for tombstones, and the run, the domain, the actor and the time that each tombstone gets."""
 
     model: Any
     run: int
@@ -24,7 +24,7 @@ class LedgerTable:
 
 
 class TombstoneColumns:
-    """Makes tombstones of the rows of one table; `r` is the row, `c` the note of why it goes."""
+    """SQL expressions for tombstones of one table's rows; `r` is the row, `c` its entry in the temporary table."""
 
     def __init__(self, model: type[RecordRow], connection: Any, dialect: Dialect) -> None:
         self._model, self._dialect, self._quote = model, dialect, connection.ops.quote_name
@@ -32,7 +32,7 @@ class TombstoneColumns:
         self._fields = field_names(model.kind)
 
     def columns(self, ledger: LedgerTable, reasons: Mapping[int, str]) -> tuple[str, str, list[Any]]:
-        """Return the ledger's columns, the expressions for them, and their values."""
+        """Return the ledger's columns, the expressions for them, and their parameters."""
         reason = " ".join(f"WHEN {bits} THEN %s" for bits in reasons)
         parts: list[tuple[str, str, list[Any]]] = [
             ("run", "%s", [ledger.run]),
@@ -52,7 +52,7 @@ class TombstoneColumns:
         return ", ".join(names), ", ".join(expression for _, expression, _ in parts), values
 
     def decodes(self) -> str:
-        """Return the condition that a row can be brought back: what does not decode is left where it is."""
+        """Return the condition that a row decodes, so that it can be restored; other rows must not be removed."""
         conditions = []
         for attribute, _ in field_names(self._model.kind):
             condition = self._dialect.decodes(self._declared[attribute], self._of(attribute))
@@ -60,15 +60,15 @@ class TombstoneColumns:
             conditions.append(f"({self._of(attribute)} IS NULL OR {condition})" if may_be_null else condition)
         extra = self._of("extra")
         conditions.append(f"({extra} IS NULL OR {self._dialect.is_object(extra)})")
-        return " AND ".join(one for one in conditions if one != "TRUE")
+        return " AND ".join(condition for condition in conditions if condition != "TRUE")
 
     def needs_a_look(self) -> str:
-        """Return the condition that only a reader of cells can tell whether a row decodes."""
+        """Return the condition that `decodes` is not sufficient, so that the row must be decoded in Python."""
         looks = [self._dialect.needs_a_look(self._declared[name], self._of(name)) for name, _ in self._fields]
         return " OR ".join([f"{self._of('extra')} IS NOT NULL", *(one for one in looks if one != "FALSE")])
 
     def cells(self) -> str:
-        """Return the columns of a row, for a reader of cells."""
+        """Return the expressions for a row's raw columns, as `read_cells` takes them."""
         cells = [self._dialect.cell(self._declared[name], self._of(name)) for name, _ in self._fields]
         return ", ".join([*cells, self._dialect.cell(None, self._of("extra"))])
 
@@ -77,7 +77,7 @@ class TombstoneColumns:
         return f"'[' || {quoted} || ']'"
 
     def _before(self) -> str:
-        """Return the expression for a row as a step of a journal; unknown keys stand beside the record."""
+        """Return the expression for a row as a journal step, in which unknown keys are beside the record."""
         fields = []
         names = sorted(field_names(self._model.kind), key=lambda pair: self._is_optional(pair[0]))
         for number, (attribute, name) in enumerate(names):
