@@ -128,6 +128,12 @@ class Postgresql:
         while self._others() and time.monotonic() < deadline:
             time.sleep(0.005)
 
+    def until_connected(self) -> None:
+        """Wait until somebody is connected."""
+        deadline = time.monotonic() + time_limit(_PATIENCE)
+        while not self._others() and time.monotonic() < deadline:
+            time.sleep(0.005)
+
     def terminate(self) -> int:
         """End everybody's connections; return how many there were."""
         found = self._admin("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", self.name)

@@ -35,6 +35,7 @@ def crash(site: Site, expected: Reference, draw: random.Random) -> tuple[str, Ou
 def terminate(site: Site, expected: Reference, draw: random.Random) -> tuple[str, Outcome, bool]:
     part, database = draw.random(), server_of(site)
     started = site.start_migration()
+    database.until_connected()
     signal.sigtimedwait([], part * expected.seconds)
     found = database.terminate()
     outcome = started.wait()
