@@ -23,6 +23,7 @@ class OrbsiteConfig(AppConfig):
         lenient = import_module("orbsite.storage.sql.lenient_connections").be_lenient_from_now_on
         connection_created.connect(lenient, dispatch_uid="orb_lenient_connections")
         autodiscover_modules("domain")
+        autodiscover_modules("checks")
         import_module("orbsite.conf.checks")
 
 
