@@ -24,6 +24,7 @@ from orbsite.storage.findings import warning
 from orbsite.storage.records.record import Record
 from orbsite.storage.retention.evaluate import decisions
 from orbsite.storage.retention.policy import Policy, retained
+from orbsite.storage.sql.store import SqlStore
 
 COLUMNS = ("read", "kept", "removed")
 
@@ -97,7 +98,7 @@ def _kinds_with_retention(store: Store, policy: Policy) -> list[type[Record]]:
 
 def _removal(store: Store, kind: type[Record], policy: Policy, moment: datetime) -> Removal:
     if store.database is not None:
-        return BatchedRemoval(store, kind, policy, moment)
+        return BatchedRemoval(SqlStore(store.domain, store.database), kind, policy, moment)
     return SinglePassRemoval(store, kind, policy, moment)
 
 

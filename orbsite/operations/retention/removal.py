@@ -266,10 +266,10 @@ class BatchedRemoval(Removal):
 
     store: SqlStore
 
-    def __init__(self, store: Store, kind: type[Record], policy: Policy, moment: datetime) -> None:
-        self._using = store.database or "default"
-        super().__init__(SqlStore(store.domain, self._using), kind, policy, moment)
-        self._deletion = retention_deletion(store.domain.models[kind], self._using, policy, moment)
+    def __init__(self, store: SqlStore, kind: type[Record], policy: Policy, moment: datetime) -> None:
+        super().__init__(store, kind, policy, moment)
+        self._using: str = store.using
+        self._deletion = retention_deletion(store.domain.models[kind], store.using, policy, moment)
 
     @override
     def find_records(self, *, exactly: bool) -> None:
