@@ -22,8 +22,6 @@ class OperationCommand(OrbCommand):
     """A command whose options, beside those of every command, are the arguments that its operation declares."""
 
     operation: ClassVar[type[Request]]
-    unoffered: ClassVar[tuple[str, ...]] = ()
-    """Arguments that only jobs have."""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add an option for each argument of the operation."""
@@ -48,8 +46,7 @@ class OperationCommand(OrbCommand):
         return Place(utc_now, progress, base, app_settings.backup_directory())
 
     def _offered(self) -> dict[str, tuple[FieldInfo, Argument]]:
-        left_out = {"only", *self.unoffered}
-        return {name: one for name, one in self.operation.arguments().items() if name not in left_out}
+        return {name: one for name, one in self.operation.arguments().items() if name != "only"}
 
 
 def _add_option(parser: ArgumentParser, name: str, field: FieldInfo, told: Argument) -> None:

@@ -38,8 +38,6 @@ def test_every_operation_has_a_permission_and_says_something_about_each_argument
 def test_a_command_has_an_option_for_each_argument(command: OperationCommand) -> None:
     options = {one.dest: one for one in command.create_parser("manage.py", "x")._actions}
     for name, (field, told) in command.operation.arguments().items():
-        if name in command.unoffered:
-            continue
         option = options[name if name in options else told.option[2:].replace("-", "_") or f"no_{name}"]
         assert option.help
         if name != "only" and field.default is not NODEFAULT and not isinstance(field.default, bool):
