@@ -7,7 +7,7 @@ import orbsite.models.ledger
 import orbsite.storage.sql.models
 from django.db import migrations, models
 
-# FTS5 keeps no copy of the words, only the index; triggers keep it in step with the table, whoever writes to that.
+# FTS5 stores the index alone, without a copy of the words. Triggers update it at every change of the table.
 SQLITE = (
     "CREATE VIRTUAL TABLE orb_words_index USING fts5(words, content='orb_words', content_rowid='id', tokenize='ascii', "
     "prefix='2 3', detail=none, columnsize=0)",

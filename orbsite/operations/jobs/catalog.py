@@ -243,7 +243,7 @@ class Measure(Request, frozen=True, kw_only=True):
 
 
 class Repair(Request, frozen=True, kw_only=True):
-    """Mends what a check of the files finds, and keeps whatever it replaces."""
+    """Repairs the problems that a check of the files finds, and keeps a copy of everything that it replaces."""
 
     name = "repair"
     admin_when = ("apply",)
@@ -262,7 +262,7 @@ class Repair(Request, frozen=True, kw_only=True):
 
 
 class Cleanup(Request, frozen=True, kw_only=True):
-    """Removes what is left over beside the files and among the backups."""
+    """Removes orphaned files beside the data and expired backups."""
 
     name = "cleanup"
     admin_when = ("apply",)
@@ -300,7 +300,7 @@ class Cleanup(Request, frozen=True, kw_only=True):
 
 
 class Sanitize(Request, frozen=True, kw_only=True):
-    """Mends rows in SQL that break the rules of their records, and lists each change."""
+    """Repairs rows in SQL that break the rules of their records, and lists each change."""
 
     name = "sanitize"
     admin_when = ("apply",)
@@ -355,7 +355,7 @@ class Erase(Request, frozen=True, kw_only=True):
 
 
 class Index(Request, frozen=True, kw_only=True):
-    """Brings the words by which records are searched into step with the records in SQL."""
+    """Brings the search index up to date with the records in SQL."""
 
     name = "index"
     anew: Annotated[
