@@ -23,10 +23,9 @@ from orbsite.admin.jobs import start as starting
 from orbsite.conf import app_settings
 from orbsite.models.jobs import Job
 from orbsite.models.ledger import Run
+from orbsite.operations.statistics.stats import COMPACT
 from orbsite.storage.encoding.timestamps import parse
 from orbsite.storage.file.last_runs import Facts
-
-_COMPACT = "compact"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,8 +164,8 @@ def _tiles(snapshot: DashboardSnapshot, allowed: May) -> Iterator[Tile]:
 
 
 def _compaction(snapshot: DashboardSnapshot, allowed: May) -> Tile:
-    last = _last(snapshot, _COMPACT)
-    of_files = [facts[_COMPACT] for facts in Facts(app_settings.data_directory()).read().values() if _COMPACT in facts]
+    last = _last(snapshot, COMPACT)
+    of_files = [facts[COMPACT] for facts in Facts(app_settings.data_directory()).read().values() if COMPACT in facts]
     moments = {"SQL": last.finished_at if last else None, "files": parse(max(of_files))[0] if of_files else None}
     known = {name: moment for name, moment in moments.items() if moment is not None}
     return Tile(
