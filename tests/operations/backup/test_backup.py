@@ -46,13 +46,6 @@ def now() -> datetime:
     return MOMENT
 
 
-@pytest.fixture(params=["default", "postgresql"])
-def alias(request: Any, transactional_db: None) -> str:
-    if request.param not in connections:
-        pytest.skip("no PostgreSQL here: its backups were NOT tested")
-    return request.param
-
-
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
     """Two documents, one with a journal."""

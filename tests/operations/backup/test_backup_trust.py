@@ -31,13 +31,6 @@ def now() -> datetime:
     return MOMENT
 
 
-@pytest.fixture(params=["default", "postgresql"])
-def alias(request: Any, transactional_db: None) -> str:
-    if request.param not in connections:
-        pytest.skip("no PostgreSQL here: its backups were NOT tested")
-    return request.param
-
-
 @pytest.fixture
 def made(alias: str, tmp_path: Path) -> Path:
     SqlStore(TE, alias).put([ReflectionFactory(id="a")])
