@@ -83,9 +83,10 @@ class Scan:
 
     def folded_into(self, document: str) -> int | None:
         """Return how many lines the document with this SHA-256 contains already, None if it is another document."""
-        if self.journal is None or document == self.journal.base:
+        if self.journal is None:
             return 0
-        return last_fold(self.lines, document) or None
+        folded = last_fold(self.lines, document)  # first, because a fold may write the bytes of the base again
+        return folded or (0 if document == self.journal.base else None)
 
 
 def last_fold(lines: Sequence[JournalEntry], document: str) -> int:

@@ -220,3 +220,26 @@ def test_one_process_sees_what_another_saved_folded_and_began_anew(tmp_path: Pat
             (other, one)[number % 2].fold()
         assert sorted(record.id for record in one.find(Reflection)) == names
         assert sorted(record.id for record in other.find(Reflection)) == names
+
+
+def test_a_fold_that_writes_the_bytes_of_before_loses_nothing_for_a_reader_in_between(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A saved and removed record leaves the document as it was, so the fold writes the bytes of its base again."""
+    reader = open_store(tmp_path)
+
+    class ReadingBeforeRemoval(FileSystem):
+        def unlink(self, name: str, within: int) -> None:
+            if name.endswith(".journal"):
+                assert [one.id for one in reader.find(Reflection)] == ["a"]
+            super().unlink(name, within)
+
+    writer = FileStore(DOMAIN, Document(tmp_path, DOMAIN.file, fs=ReadingBeforeRemoval()), journal_above=0)
+    writer.put([reflection("a")])
+    writer.put([reflection("b")])
+    writer.delete(Reflection, [reflection("b").key])
+    writer.fold()
+    assert journal(tmp_path) is None
+    assert [one.id for one in reader.find(Reflection)] == ["a"]
+    assert not caplog.records
+    assert open_store(tmp_path).find(Reflection)
