@@ -31,13 +31,13 @@ serve: $(BASE) .env
 	$(MANAGE) collectstatic --no-input --verbosity 0
 	exec $(BIN)/gunicorn --config python:orbsite.runtime.gunicorn orbsite.wsgi
 
-# Run the whole test suite on up to four cores. Tests that need PostgreSQL start their own server.
+# Run the whole test suite on all cores. Tests that need PostgreSQL start a server of their own.
 test: install
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 # Run the tests that are not marked slow: no browser, no server, no killed processes.
 test-fast: install
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal -m "not slow and not torture"
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not slow and not torture"
 
 # Check the pins, lint, types, architecture, and for missing migrations.
 check: install
@@ -50,12 +50,10 @@ check: install
 	DEBUG=true $(MANAGE) makemigrations --check --dry-run
 	DEBUG=true $(MANAGE) check
 
-# Run the tests that need root or system packages, which are installed first. No test is skipped.
+# Run the tests that need root or system packages, which are installed first, and try more at random. No test is skipped.
 torture: install
 	tests/torture/prepare
-	$(BIN)/python -m pytest -s -m torture --ignore tests/torture/test_api_fuzz.py
-	$(BIN)/python -m pytest -m torture --numprocesses 2 tests/torture/test_api_fuzz.py
-	ORB_ROUNDS=500 $(BIN)/python -m pytest -s tests/storage/file/test_kill.py
+	ORB_DEEP=true $(BIN)/python -m pytest --numprocesses auto --dist worksteal -rP -m "torture or deep"
 
 # Run the benchmarks, which report ratios within one run.
 bench: install

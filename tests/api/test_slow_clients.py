@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
+from tests.support.effort import effort
 from tests.support.serving import Server, served
 
-pytestmark = pytest.mark.slow
-CLIENTS = 50
-HEADER_SECONDS, BODY_SECONDS = 4, 2
+pytestmark = [pytest.mark.slow, pytest.mark.deep]
+CLIENTS = effort(20, 50)
+"""More than the server has threads."""
+HEADER_SECONDS, BODY_SECONDS = 2, 1
 PATIENCE = 60.0
 ADDRESS = "/api/v1/users/ana/reflections"
 HEAD = "Host: orb.example.org\r\nX-Forwarded-Proto: https\r\nX-Forwarded-For: 192.0.2.1\r\n"
@@ -28,8 +30,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Serve as `make serve` does, with the threads that it has by default."""
     work = tmp_path_factory.mktemp("slow")
     limits = {"ORB_HEADER_TIMEOUT": str(HEADER_SECONDS), "ORB_BODY_TIMEOUT": str(BODY_SECONDS)}
-    static = str(tmp_path_factory.getbasetemp() / "static")
-    with served(work, f"sqlite:///{work}/orb.sqlite3", ORB_STATIC_ROOT=static, ORB_API_RATE="none", **limits) as one:
+    with served(work, f"sqlite:///{work}/orb.sqlite3", ORB_API_RATE="none", **limits) as one:
         yield one
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import shutil
 import sqlite3
 import time
@@ -14,11 +15,12 @@ import psycopg
 from psycopg.rows import dict_row
 
 from tests.support import postgresql
+from tests.support.serving import make_tables
+from tests.support.shared_run import made_once, postgresql_server
 from tests.support.time_limits import time_limit
 
 DATA = ("luna_profiles", "luna_active_modes", "te_reflections")
 LEDGER = ("orb_runs", "orb_changes", "orb_rejects")
-FIRST = "orb_0"
 _PATIENCE = 30.0
 
 Row = dict[str, Any]
@@ -87,16 +89,16 @@ class Sqlite:
 class Postgresql:
     """A database of a server of our own; other harnesses' siblings are there too."""
 
-    def __init__(self, server: postgresql.Server, number: int = 0) -> None:
-        self.server, self.name = server, f"orb_{number}"
+    def __init__(self, server: postgresql.Server, number: int = 0, prefix: str = "orb") -> None:
+        self.server, self.name, self._prefix = server, f"{prefix}_{number}", prefix
         self.address = f"postgres://{server.user}@/{self.name}?host={server.host}"
         self.place = {"NAME": self.name, "HOST": server.host, "PORT": str(server.port), "USER": server.user}
 
     def sibling(self, number: int) -> Postgresql:
-        return Postgresql(self.server, number)
+        return Postgresql(self.server, number, self._prefix)
 
-    def make(self) -> None:
-        self._admin(f"CREATE DATABASE {self.name}")
+    def make(self, template: str = "template1") -> None:
+        self._admin(f"CREATE DATABASE {self.name} TEMPLATE {template}")
 
     def keep(self, name: str) -> None:
         copies = "; ".join(f"CREATE TABLE {name}.{table} AS TABLE public.{table}" for table in LEDGER + DATA)
@@ -105,7 +107,7 @@ class Postgresql:
 
     def back(self, name: str) -> None:
         if not self._admin("SELECT 1 FROM pg_database WHERE datname = %s", self.name):
-            self._admin(f"CREATE DATABASE {self.name} TEMPLATE {FIRST}")
+            self._admin(f"CREATE DATABASE {self.name} TEMPLATE {self._prefix}_0")
         tables = [f"INSERT INTO {table} TABLE {name}.{table}" for table in LEDGER + DATA]
         numbered = {**dict.fromkeys((*LEDGER, "luna_profiles"), "id"), "te_reflections": "row_id"}
         counters = [
@@ -154,7 +156,7 @@ class Postgresql:
 
 @contextlib.contextmanager
 def opened(kind: str, work: Path) -> Iterator[Database]:
-    """Have a database of a kind, without tables."""
+    """Have a database of a kind, without tables; PostgreSQL with a server of its own, which may be stopped."""
     if kind == "sqlite":
         yield Sqlite(work)
         return
@@ -162,3 +164,22 @@ def opened(kind: str, work: Path) -> Iterator[Database]:
         database = Postgresql(server)
         database.make()
         yield database
+
+
+@contextlib.contextmanager
+def migrated(kind: str, work: Path) -> Iterator[Database]:
+    """Have a database of a kind with the tables of production; PostgreSQL on the server of this run."""
+    if kind == "sqlite":
+        make_tables((database := Sqlite(work)).address, work)
+        yield database
+        return
+    with postgresql_server() as server:
+        tables = Postgresql(server, prefix="orb_tables")
+        with made_once(f"tables-{Path(server.host).name}") as path:
+            if not path.exists():
+                tables.make()
+                make_tables(tables.address, work)
+                path.touch()
+            copy = Postgresql(server, prefix=f"orb_{secrets.token_hex(4)}")
+            copy.make(template=tables.name)
+        yield copy

@@ -35,13 +35,14 @@ from orbsite.storage.records.domain import registered
 from orbsite.stores import open_sql_store
 from te.domain import DOMAIN as TE
 from te.retention import guides_policy
+from tests.support.effort import effort
 from tests.support.overlapping import KINDS
 from tests.support.scratch import ALIAS, known_as, scratch
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
-ROUNDS = int(os.environ.get("ORB_ROUNDS", "20"))
+ROUNDS = effort(3, 20)
 
 in_the_test_databases = pytest.mark.django_db(transaction=True, databases="__all__")
 
@@ -64,13 +65,13 @@ def side_by_side(rounds: int, *, refused: int, runs: int) -> dict[str, Any]:
     return {"rounds": rounds, "together": 0, "refused": refused, "wrong": [], "runs": runs}
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 @pytest.mark.parametrize("kind", ["plain", "memory", "symlink"])
 def test_of_two_runs_that_overlap_the_second_is_refused(kind: str, tmp_path: Path) -> None:
     assert overlapping(kind, tmp_path, ROUNDS) == side_by_side(ROUNDS, refused=ROUNDS, runs=ROUNDS)
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_a_database_with_two_names_is_refused_under_both(tmp_path: Path) -> None:
     assert overlapping("hard link", tmp_path, ROUNDS) == side_by_side(ROUNDS, refused=2 * ROUNDS, runs=0)
 

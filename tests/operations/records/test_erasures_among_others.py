@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
+from tests.support.effort import effort
 from tests.support.time_limits import time_limit
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.deep]
 
 ROOT = Path(__file__).parents[3]
 VENDORS = ("sqlite", "postgresql")
 SEED = int(os.environ.get("ORB_SEED", "20261128"))
-ROUNDS = int(os.environ.get("ORB_ERASURES", "20"))
-"""So many at a time; 200 with ORB_ERASURES=200."""
+ROUNDS = effort(5, 50)
 
 
 def told(module: str, *arguments: str) -> Any:

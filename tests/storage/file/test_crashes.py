@@ -24,11 +24,13 @@ from orbsite.storage.filesystem import atomic_replace
 from te.domain import DOMAIN
 from te.records import Reflection
 from tests.storage.file.simfs import ROOT, File, SimFS
+from tests.support.effort import effort
 from tests.support.factories import moment
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.deep]
 
 SEED = int(os.environ.get("ORB_SEED", "11"))
+STEPS, LEAST_STATES = effort(60, 250), effort(5_000, 25_000)
 MOST_STATES = 100
 """At one moment; after a process has died half way, there may be many more."""
 MODES = {"file": None, "journal": 0}
@@ -149,9 +151,9 @@ def _simulated_owner(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_no_crash_loses_what_was_acknowledged(mode: str) -> None:
-    witness = _run(SimFS(), MODES[mode], steps=250)
+    witness = _run(SimFS(), MODES[mode], steps=STEPS)
     sys.stdout.write(f"simulated crashes: seed {SEED}, {mode}, {witness.states} states\n")
-    assert witness.states > 25_000
+    assert witness.states > LEAST_STATES
 
 
 class FilesAreNotSynced(SimFS):

@@ -32,12 +32,13 @@ from orbsite.storage.records.domain import Domain
 from orbsite.storage.records.record import Extra
 from te.domain import DOMAIN as TE
 from te.records import Reflection
+from tests.support.effort import effort
 from tests.support.factories import BEGIN, ProfileFactory, ReflectionFactory
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.deep]
 
 SEED = int(os.environ.get("ORB_SEED", "11"))
-LINES = 15
+LINES = effort(6, 15)
 MASKS = (1, 0x80, 0xFF)
 
 

@@ -1,6 +1,6 @@
 """Writers killed with -9 at random moments: nothing that they acknowledged is lost, and the file is always whole.
 
-ORB_ROUNDS and ORB_SEED make it longer, or the same again.
+ORB_DEEP makes it longer, and ORB_SEED repeats a run.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
+from tests.support.effort import effort
+
+pytestmark = [pytest.mark.slow, pytest.mark.deep]
 
 SEED = int(os.environ.get("ORB_SEED", "11"))
-ROUNDS = int(os.environ.get("ORB_ROUNDS", "40"))
+ROUNDS = effort(40, 500)
 
 
 def _run(base: Path, rounds: int, *mode: str) -> dict[str, int]:

@@ -26,15 +26,16 @@ from orbsite.storage.filesystem import atomic_replace
 from orbsite.storage.filesystem.syscalls import OS, FileSystem
 from te.domain import DOMAIN as TE
 from te.records import Reflection
+from tests.support.effort import effort
 from tests.support.factories import ReflectionFactory
 from tests.support.processes import ended
 from tests.support.time_limits import time_limit
 from tests.support.worker import MARK, Outsider, start, theirs
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.deep]
 
 SEED = int(os.environ.get("ORB_SEED", "11"))
-SECONDS = float(os.environ.get("ORB_SECONDS", "4"))
+SECONDS = effort(2, 5)
 MODES = {"file": None, "journal": 0}
 NAME = "reflections.json"
 

@@ -27,14 +27,17 @@ from orbsite.storage.filesystem.lock import locked
 from orbsite.storage.filesystem.syscalls import FileSystem
 from te.domain import DOMAIN as TE
 from te.records import Reflection
+from tests.support.effort import effort
 from tests.support.factories import BEGIN, ReflectionFactory
 from tests.support.processes import ended
 from tests.support.time_limits import time_limit
 from tests.support.worker import count_up, numbers, start, watch
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.deep]
 
-SECONDS = float(os.environ.get("ORB_SECONDS", "4"))
+SECONDS = effort(2, 10)
+SAVES = effort(50, 250)
+"""Saves of each of eight processes."""
 MODES = {"file": None, "journal": 0}
 JOURNAL = {"file": "never", "journal": "0"}
 PATIENCE = 100
@@ -128,7 +131,7 @@ def _race(base: Path, mode: str, writers: int, saves: int, mutant: str = "none")
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_what_eight_processes_save_is_all_there(tmp_path: Path, mode: str) -> None:
-    assert _race(tmp_path / "data", mode, 8, 250) == 0
+    assert _race(tmp_path / "data", mode, 8, SAVES) == 0
 
 
 @pytest.mark.slow
