@@ -10,12 +10,20 @@ import pytest
 import pytest_timeout
 from django.db import connections
 from hypothesis import settings as hypothesis_settings
+from pytest_django import DjangoDbBlocker
 
 from tests.support import postgresql
+from tests.support.shared_run import backup_directory, is_shared, made_once, postgresql_server, shared
 from tests.support.time_limits import time_limit
 
 hypothesis_settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=True)
 hypothesis_settings.load_profile("repeatable")
+
+TEMPLATE = "orb_tests_template"
+
+_template_lock = ExitStack()
+"""Held by the first worker until its database can be copied."""
+_template_to_make: list[Path] = []
 
 _missing: list[str] = []
 
@@ -26,12 +34,28 @@ def pytest_timeout_set_timer(item: pytest.Item, settings: pytest_timeout.Setting
     return pytest_timeout.pytest_timeout_set_timer(item, settings._replace(timeout=time_limit(settings.timeout)))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Start what the workers share, before they start."""
+    is_controller = bool(config.getoption("numprocesses", None)) and not hasattr(config, "workerinput")
+    if is_controller and not config.option.collectonly:
+        stack = ExitStack()
+        stack.enter_context(shared())
+        config.add_cleanup(stack.close)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Use more workers than cores, because many tests wait for other processes."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(2 * cores, 8)
+
+
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> Iterator[None]:
     """Start a PostgreSQL of our own, or take its alias away and remember why."""
     with ExitStack() as stack:
         try:
-            server = stack.enter_context(postgresql.throwaway())
+            server = stack.enter_context(postgresql_server())
         except postgresql.Unavailable as problem:
             if os.environ.get("CI"):
                 raise
@@ -42,7 +66,36 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
             place = {"HOST": server.host, "PORT": str(server.port), "USER": server.user}
             connections.databases["postgresql"].update(place)
             connections["postgresql"].settings_dict.update(place)
+            if is_shared():
+                path = _template_lock.enter_context(made_once("tests.postgresql"))
+                if path.exists():
+                    _template_lock.close()
+                    connections["postgresql"].settings_dict["TEST"]["TEMPLATE"] = TEMPLATE
+                else:
+                    _template_to_make.append(path)
         yield
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
+    """Make the databases, and keep a copy of the first worker's one for the other workers."""
+    with _template_lock, django_db_blocker.unblock():
+        for path in _template_to_make:
+            connection = connections["postgresql"]
+            name = connection.settings_dict["NAME"]
+            if not name.startswith("test_"):  # no test of this worker needs it
+                return
+            connection.close()
+            with connection._nodb_cursor() as cursor:
+                cursor.execute(f'CREATE DATABASE {TEMPLATE} TEMPLATE "{name}"')
+            path.touch()
+
+
+@pytest.fixture(autouse=True)
+def _no_backups_of_other_tests() -> Iterator[None]:
+    """Remove the backups that a test made in the common directory, because an erasure searches all of them."""
+    yield
+    shutil.rmtree(backup_directory(), ignore_errors=True)
 
 
 @pytest.fixture

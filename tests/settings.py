@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import shutil
 import tempfile
+
+from tests.support.shared_run import backup_directory
 
 os.environ |= {"DEBUG": "false", "SECRET_KEY": "for-tests-alone-" + "x" * 50, "ALLOWED_HOSTS": "testserver,localhost"}
 os.environ |= {
@@ -16,17 +16,12 @@ os.environ |= {
 os.environ.setdefault("ORB_PERSISTENCE", "memory")
 os.environ.setdefault("ORB_TASKS_BACKEND", "immediate")  # a job is done by whoever starts it, once that is committed
 
-# In the environment, so that programs that tests start have it too.
-os.environ.setdefault("ORB_BACKUPS_OF_TESTS", f"{tempfile.gettempdir()}/orb-backups-of-tests-{os.getpid()}")
-os.environ["ORB_BACKUP_DIR"] = os.environ["ORB_BACKUPS_OF_TESTS"]
+os.environ["ORB_BACKUP_DIR"] = backup_directory()  # in the environment, so that programs that tests start have it too
 
 from orbsite.settings import *  # noqa: F403
-from orbsite.settings import DATABASES, INSTALLED_APPS, MIDDLEWARE, ORB_BACKUP_DIR, env
+from orbsite.settings import DATABASES, INSTALLED_APPS, MIDDLEWARE, env
 from orbsite.storage.file import document
 from tests.support.time_limits import time_limit
-
-if ORB_BACKUP_DIR.name.endswith(f"-{os.getpid()}"):  # whoever made it
-    atexit.register(shutil.rmtree, ORB_BACKUP_DIR, ignore_errors=True)
 
 DATABASES["default"] = env.db_url_config(f"sqlite:///{tempfile.gettempdir()}/unused-by-tests.sqlite3")
 DATABASES["default"]["ENGINE"] = "orbsite.runtime.sqlite"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.serving import ROOT, Server, manage, production, served
+from tests.support.serving import ROOT, Server, make_tables, production, served, static_files
 
 pytestmark = pytest.mark.slow
 PATIENCE = 60.0
@@ -41,7 +41,7 @@ print(client.cookies["sessionid"].value, ticket, page.cookies["csrftoken"].value
 def developed(work: Path, address: str, **more: str) -> Iterator[Server]:
     """Serve as `make run` does."""
     environment = production(work, DATABASE_URL=address, **more) | {"DEBUG": "true"}
-    manage(environment, "migrate", "--verbosity", "0")
+    make_tables(address, work)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -71,8 +71,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     work = tmp_path_factory.mktemp(request.param)
     (work / "tmp").mkdir()
     serve = served if request.param == "gunicorn" else developed
-    static = str(tmp_path_factory.getbasetemp() / "static")
-    more = {"ORB_STATIC_ROOT": static, "TMPDIR": str(work / "tmp"), "ORB_API_RATE": "none"}
+    more = {"ORB_STATIC_ROOT": static_files(work), "TMPDIR": str(work / "tmp"), "ORB_API_RATE": "none"}
     with serve(work, f"sqlite:///{work}/orb.sqlite3", **more) as one:
         yield one
 

@@ -22,7 +22,7 @@ from tests.api.dying_server import PROCESSES
 from tests.support.postgresql import Unavailable
 from tests.support.serving import ROOT, manage, production
 from tests.support.time_limits import time_limit
-from tests.torture.databases import Database, opened
+from tests.torture.databases import Database, migrated
 
 pytestmark = [pytest.mark.slow]
 REQUESTS, CLIENTS = 200, 10
@@ -72,14 +72,13 @@ class Service:
 def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]:
     with contextlib.ExitStack() as stack:
         try:
-            database = stack.enter_context(opened(request.param, tmp_path))
+            database = stack.enter_context(migrated(request.param, tmp_path))
         except Unavailable as problem:
             pytest.skip(str(problem))
         limits = dict.fromkeys(("ORB_API_RATE", "ORB_TOKEN_MAX_OPEN_JOBS", "ORB_TOKEN_MAX_JOBS_PER_DAY"), "none")
         environment = production(tmp_path, DATABASE_URL=database.address, **limits, ORB_LOG_LEVEL="ERROR")
         environment |= {"DJANGO_SETTINGS_MODULE": "orbsite.settings"}
         Path(environment["ORB_STATIC_ROOT"]).mkdir()
-        manage(environment, "migrate", "--verbosity", "0")
         made = manage(
             environment, "create_orb_token", "--name", "t", "--scope", "operate", "--scope", "write", "--every-user"
         )

@@ -17,7 +17,7 @@ from orbsite.storage.encoding.url_ids import segment
 from tests.support.postgresql import Unavailable
 from tests.support.serving import Answer, Server, production, served
 from tests.support.time_limits import time_limit
-from tests.torture.databases import opened
+from tests.torture.databases import migrated
 
 pytestmark = pytest.mark.slow
 AT_ONCE = 20
@@ -34,17 +34,15 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     persistence = "file" if request.param == "file" else "sql"
     with ExitStack() as stack:
         try:
-            database = stack.enter_context(opened(kind, work))
+            database = stack.enter_context(migrated(kind, work))
         except Unavailable as problem:
             pytest.skip(str(problem))
-        static = str(tmp_path_factory.getbasetemp() / "static")
         settings = {
             "ORB_PERSISTENCE": persistence,
             "ORB_THREADS": "10",
             "ORB_API_RATE": "none",
-            "ORB_STATIC_ROOT": static,
         }
-        yield stack.enter_context(served(work, database.address, **settings))
+        yield stack.enter_context(served(work, database.address, has_tables=True, **settings))
 
 
 @pytest.fixture(scope="module")

@@ -113,7 +113,7 @@ class Prepared:
         """Serve a copy over plain HTTP to this machine alone."""
         shutil.copytree(self.work / ".orb-data", work / ".orb-data")
         shutil.copy(self.work / "orb.sqlite3", work / "orb.sqlite3")
-        with served(work, _database(work), is_prepared=True, **_settings(self.static), **more) as server:
+        with served(work, _database(work), has_tables=True, **_settings(self.static), **more) as server:
             yield Site(server, work, self.sessions)
 
 

@@ -1,4 +1,4 @@
-"""Runs commands one after the other, each in a fork that has everything imported: python -m tests.support.commands.
+"""Runs commands one after the other, each in a fork of a process that has imported them: python -m tests.support.commands.
 
 Standard input has one JSON object: `commands`, a list of arguments each, and `output`, where standard output goes: a
 path, `closed`, or nothing for a file of our own. Standard output has a JSON list of what became of each.
@@ -18,10 +18,16 @@ def main() -> None:
     asked = json.load(sys.stdin)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orbsite.settings")
     import django
+    from django.core.management import get_commands, load_command_class
+    from django.urls import get_resolver
 
     import manage
 
     django.setup()
+    _ = get_resolver().url_patterns
+    for name, app in get_commands().items():
+        if app == "orbsite":
+            load_command_class(app, name)
     ended = [_run(manage.main, arguments, asked.get("output")) for arguments in asked["commands"]]
     json.dump(ended, sys.stdout)
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import django
 
-from tests.torture.databases import opened
+from tests.torture.databases import migrated
 
 USERS = ("ana", "bo")
 CANARY = "canary-of"
@@ -202,7 +202,7 @@ def main() -> None:
     vendor, work, seed, rounds = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     (work / "database").mkdir(parents=True)
     os.environ["ORB_BACKUP_DIR"] = str(work / "backups")
-    with opened(vendor, work / "database") as database:
+    with migrated(vendor, work / "database") as database:
         usual = {
             "DATABASE_URL": database.address,
             "DEBUG": "true",
@@ -211,10 +211,8 @@ def main() -> None:
         os.environ |= usual | {"DJANGO_SETTINGS_MODULE": "orbsite.settings", "ORB_PERSISTENCE": "sql"}
         django.setup()
         from django.conf import settings
-        from django.core.management import call_command
         from django.db import connection
 
-        call_command("migrate", verbosity=0)
         tables = None
         wrong = []
         for number in range(rounds):

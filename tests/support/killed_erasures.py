@@ -16,7 +16,7 @@ from typing import Any
 import django
 
 from tests.support.erasing import count_of
-from tests.torture.databases import opened
+from tests.torture.databases import migrated
 
 STEPS = {
     "listed": ("orbsite.operations.records.erase", "erase_rows"),
@@ -102,15 +102,13 @@ def _free_pages(database: Any) -> list[str]:
 def main() -> None:
     vendor, work = sys.argv[1], Path(sys.argv[2])
     (work / "database").mkdir(parents=True)
-    with opened(vendor, work / "database") as database:
+    with migrated(vendor, work / "database") as database:
         os.environ |= {"DATABASE_URL": database.address, "DEBUG": "true", "ORB_PERSISTENCE": "sql"}
         os.environ["DJANGO_SETTINGS_MODULE"] = "orbsite.settings"
         django.setup()
         from django.conf import settings
-        from django.core.management import call_command
         from django.db import connection
 
-        call_command("migrate", verbosity=0)
         wrong = {}
         for number, step in enumerate(STEPS):
             base = work / f"data-{number}"

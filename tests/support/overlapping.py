@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from tests.torture.databases import Sqlite, opened
+from tests.torture.databases import Sqlite, migrated
 from tests.torture.migrator import Outcome, Site
 from tests.torture.stage import settle_on
 
@@ -146,11 +146,9 @@ def main() -> None:
     directory, name = KINDS.get(kind, ("data", str))
     (work / directory).mkdir(parents=True)
     os.environ["ORB_BACKUP_DIR"] = str(work / "backups")
-    with opened("sqlite" if kind in KINDS else "postgresql", work / directory) as database:
+    with migrated("sqlite" if kind in KINDS else "postgresql", work / directory) as database:
         settle_on(database)
         site = Site(work / "files", database, options=("--no-backup", "--only", "te"), batch=2)
-        if (made := site.run("migrate", "--verbosity", "0")).code:
-            raise RuntimeError(str(made))
         _write(site.base)
         if kind == "lost":
             result = lost(site)

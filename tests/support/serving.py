@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.shared_run import made_once
 from tests.support.time_limits import time_limit
 
 ROOT = Path(__file__).parents[2]
@@ -91,14 +93,33 @@ def manage(environment: dict[str, str], *arguments: str) -> str:
     return done.stdout
 
 
+def make_tables(address: str, work: Path) -> None:
+    """Make the tables of a new database; an SQLite file is a copy of one that the first caller of this run makes."""
+    if not address.startswith("sqlite:///"):
+        manage(production(work, DATABASE_URL=address), "migrate", "--verbosity", "0")
+        return
+    with made_once("tables.sqlite3") as made:
+        if not made.exists():
+            manage(production(work, DATABASE_URL=f"sqlite:///{made}"), "migrate", "--verbosity", "0")
+        shutil.copyfile(made, address.removeprefix("sqlite:///"))
+
+
+def static_files(work: Path) -> str:
+    """Return the directory of the static files, which are collected once in a run."""
+    with made_once("static") as made:
+        if not made.exists():
+            environment = production(work, DATABASE_URL="sqlite://", ORB_STATIC_ROOT=str(made))
+            manage(environment, "collectstatic", "--no-input", "--verbosity", "0")
+    return str(made)
+
+
 @contextlib.contextmanager
-def served(work: Path, address: str, *, is_prepared: bool = False, **more: str) -> Iterator[Server]:
-    """Serve a database on some port; one that is prepared has its tables and the static files already."""
+def served(work: Path, address: str, *, has_tables: bool = False, **more: str) -> Iterator[Server]:
+    """Serve a database on some port, and make its tables unless it has them."""
+    more = {"ORB_STATIC_ROOT": static_files(work), **more}
     environment = production(work, DATABASE_URL=address, ORB_BIND="127.0.0.1:0", **more)
-    if not is_prepared:
-        manage(environment, "migrate", "--verbosity", "0")
-    if not Path(environment["ORB_STATIC_ROOT"]).exists():
-        manage(environment, "collectstatic", "--no-input", "--verbosity", "0")
+    if not has_tables:
+        make_tables(address, work)
     log = work / "server.log"
     command = [sys.executable, "-m", "gunicorn", "--config", "python:orbsite.runtime.gunicorn", "orbsite.wsgi"]
     with log.open("w") as stream:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,9 +9,9 @@ import pytest
 
 from tests.support.hosts import Scenario, check
 from tests.support.postgresql import Unavailable
-from tests.torture.databases import opened
+from tests.torture.databases import migrated
 
-SECONDS = float(os.environ.get("ORB_MAINTENANCE_SECONDS", "6"))
+SECONDS = 3.0
 
 
 @pytest.mark.slow
@@ -21,7 +20,7 @@ SECONDS = float(os.environ.get("ORB_MAINTENANCE_SECONDS", "6"))
 def test_each_due_moment_runs_once_though_a_host_is_killed(tmp_path: Path, kind: str) -> None:
     with ExitStack() as stack:
         try:
-            database = stack.enter_context(opened(kind, tmp_path))
+            database = stack.enter_context(migrated(kind, tmp_path))
         except Unavailable as problem:
             pytest.skip(str(problem))
         dataset = Scenario(database, tmp_path)

@@ -13,7 +13,7 @@ import pytest
 from tests.support.hosts import do, host, manage
 from tests.support.postgresql import Unavailable
 from tests.support.time_limits import time_limit
-from tests.torture.databases import Database, opened
+from tests.torture.databases import Database, migrated
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 BATCH = ("db_worker", "--batch", "--no-reload", "--no-startup-delay", "--verbosity", "0")
@@ -24,10 +24,9 @@ VALIDATE = {"ALLOWED_HOSTS": "testserver", "OPERATION": "validate"}
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     with ExitStack() as stack:
         try:
-            found = stack.enter_context(opened(request.param, tmp_path))
+            found = stack.enter_context(migrated(request.param, tmp_path))
         except Unavailable as problem:
             pytest.skip(str(problem))
-        assert manage(found.address, "migrate", "--verbosity", "0").returncode == 0
         yield found
 
 
