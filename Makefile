@@ -53,7 +53,7 @@ check: install
 # Run the tests that need root or system packages, which are installed first, and try more at random. No test is skipped.
 torture: install
 	tests/torture/prepare
-	ORB_DEEP=true $(BIN)/python -m pytest --numprocesses auto --dist worksteal -rP -m "torture or deep"
+	ORB_DEEP=true $(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "torture or deep"
 
 # Run the benchmarks, which report ratios within one run.
 bench: install

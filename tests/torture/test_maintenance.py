@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.hosts import Scenario, check
-from tests.torture.databases import opened
+from tests.torture.databases import migrated
 
 pytestmark = pytest.mark.torture
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.torture
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(("kind", "seconds"), [("sqlite", 20.0), ("postgresql", 60.0)])
 def test_each_due_moment_runs_once_though_a_host_is_killed(tmp_path: Path, kind: str, seconds: float) -> None:
-    with opened(kind, tmp_path) as database:
+    with migrated(kind, tmp_path) as database:
         dataset = Scenario(database, tmp_path)
         dataset.play(seconds)
         check(dataset)

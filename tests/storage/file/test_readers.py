@@ -137,7 +137,7 @@ def test_what_eight_processes_save_is_all_there(tmp_path: Path, mode: str) -> No
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_without_a_lock_saves_are_lost(tmp_path: Path, mode: str) -> None:
-    assert _race(tmp_path / "data", mode, 4, 60, "no-lock") > 0
+    assert any(_race(tmp_path / f"data-{number}", mode, 4, 60, "no-lock") > 0 for number in range(5))
 
 
 @pytest.mark.slow
