@@ -53,7 +53,9 @@ def store_named(kind: str, name: str) -> Store:
 def open_file_store(domain: Domain, base: Path | None = None) -> FileStore:
     """Return this process's store over a domain's document, under the configured data directory by default."""
     base = (base or app_settings.data_directory()).absolute()
-    key = (domain.name, base, app_settings.journal_above(), app_settings.allow_network_fs())
+    key = (
+        domain.name, base, app_settings.journal_above(), app_settings.allow_network_fs(), app_settings.packing(),
+    )  # fmt: skip
     return _files.setdefault(key, file_store(domain, base))
 
 
@@ -64,7 +66,7 @@ def file_store(domain: Domain, base: Path) -> FileStore:
 
 def open_document(domain: Domain, base: Path) -> Document:
     """Return a domain's document under a data directory."""
-    return Document(base, domain.file, allow_network=app_settings.allow_network_fs())
+    return Document(base, domain.file, app_settings.packing(), allow_network=app_settings.allow_network_fs())
 
 
 def close_file_stores() -> None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
 
+from orbsite.storage.errors import InvalidKeys
+from orbsite.storage.file.envelope import Packing
 from orbsite.storage.file.writer import SMALL
+from orbsite.storage.sealing.keys import KeyProvider, KeyRing, KeysFromFile, KeysFromText
 
 _RATE = re.compile(r"(?P<number>[1-9][0-9]{0,8})/(?P<seconds>[1-9][0-9]{0,8})s", re.ASCII)
 
@@ -67,6 +72,53 @@ def journal_above() -> int | None:
             f"ORB_JOURNAL is {value!r}; set it to a number of bytes, or to never where other programs share the files"
         )
     return int(value) if value else SMALL
+
+
+def packing(*, allows_plain: bool = False) -> Packing:
+    """Return how documents, journals and tombstones are stored. Raises ImproperlyConfigured.
+
+    `allows_plain` also reads plain files where keys are configured, in order to seal them.
+    """
+    key_file = str(settings.ORB_KEY_FILE)
+    try:
+        changed = Path(key_file).stat().st_mtime_ns if key_file else 0
+    except OSError:
+        changed = 0
+    return _packing(
+        str(settings.ORB_COMPRESSION), str(settings.ORB_KEYS), key_file, str(settings.ORB_KEY_PROVIDER), changed,
+        allows_plain=allows_plain,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=8)
+def _packing(
+    compression: str, text: str, key_file: str, provider: str, _changed: int, *, allows_plain: bool
+) -> Packing:
+    if compression not in ("none", "zstd"):
+        raise ImproperlyConfigured(f"ORB_COMPRESSION is {compression!r}; set it to none or zstd")
+    named = [name for name, value in _sources(text, key_file, provider).items() if value]
+    if len(named) > 1:
+        raise ImproperlyConfigured(f"{' and '.join(named)} are set; keys come from one place, so unset the others")
+    try:
+        keys = _provider(text, key_file, provider).keys()
+        ring = KeyRing(keys) if keys else None
+    except InvalidKeys as problem:
+        raise ImproperlyConfigured(f"{(named or ['ORB_KEYS'])[0]} cannot be used: {problem}") from problem
+    return Packing(is_compressed=compression == "zstd", keys=ring, allows_plain=allows_plain)
+
+
+def _sources(text: str, key_file: str, provider: str) -> dict[str, str]:
+    return {"ORB_KEYS": text, "ORB_KEY_FILE": key_file, "ORB_KEY_PROVIDER": provider}
+
+
+def _provider(text: str, key_file: str, provider: str) -> KeyProvider:
+    if not provider:
+        return KeysFromFile(Path(key_file)) if key_file else KeysFromText(text)
+    try:
+        made: KeyProvider = import_string(provider)()
+    except ImportError as problem:
+        raise ImproperlyConfigured(f"ORB_KEY_PROVIDER {provider!r} cannot be imported: {problem}") from problem
+    return made
 
 
 def allow_network_fs() -> bool:

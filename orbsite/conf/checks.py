@@ -51,6 +51,16 @@ def check_persistence(**_: Any) -> list[CheckMessage]:
 
 
 @register("orb")
+def check_packing(**_: Any) -> list[CheckMessage]:
+    """Check that the compression and the keys can be used."""
+    try:
+        app_settings.packing()
+    except ImproperlyConfigured as problem:
+        return [Error(str(problem), id="orb.E012")]
+    return []
+
+
+@register("orb")
 def check_rate(**_: Any) -> list[CheckMessage]:
     """Check that ORB_API_RATE is a valid rate."""
     try:

@@ -10,7 +10,10 @@ OrbError
 │   └── LockTimeout       other writers held the lock until the deadline; nothing was written
 ├── DocumentError         a file cannot be used; its bytes are unchanged
 │   ├── DocumentCorrupt   the file does not have its documented format
-│   └── DocumentRefused   the file is not a plain, private file of this user
+│   ├── DocumentRefused   the file is not a plain, private file of this user
+│   │   └── NotSealed     the file is not sealed, although keys are configured
+│   └── KeyUnavailable    the file is sealed, and its key is missing or is another one
+├── InvalidKeys           the configured keys cannot be used; nothing was read or written
 ├── TooMuch               more would be removed than is allowed without confirmation; nothing was written
 ├── InvalidPolicy         a retention policy is empty or contradictory; nothing was written
 ├── RunUnderWay           another run writes to the database; nothing was erased
@@ -83,6 +86,18 @@ class DocumentCorrupt(DocumentError):
 
 class DocumentRefused(DocumentError):
     """A file or directory is a link, a pipe, owned by another user, or open to other users."""
+
+
+class NotSealed(DocumentRefused):
+    """A file is not sealed, although keys are configured: somebody may have replaced it. Take it in, or remove it."""
+
+
+class KeyUnavailable(DocumentError):
+    """A file is sealed, and its key is missing or is another one."""
+
+
+class InvalidKeys(OrbError):
+    """The configured keys cannot be used: they are malformed, repeated, or open to other users."""
 
 
 class TooMuch(OrbError):

@@ -12,10 +12,12 @@ from django.db import connections
 
 from orbsite.storage.base.store import Store
 from orbsite.storage.file.document import Document
+from orbsite.storage.file.envelope import Envelope, Packing
 from orbsite.storage.file.store import FileStore
 from orbsite.storage.memory.store import MemoryStore
 from orbsite.storage.records.domain import Domain
 from orbsite.storage.records.record import field_names
+from orbsite.storage.sealing.keys import Key, KeyRing
 from orbsite.storage.sql.store import SqlStore
 from te.domain import DOMAIN as TE
 from te.records import Reflection
@@ -50,30 +52,49 @@ def memory() -> Harness:
     return Harness("memory", open_store, look)
 
 
-def file(base: Path) -> Harness:
+KEYS = KeyRing([Key("new", bytes(range(32))), Key("old", bytes(range(32, 64)))])
+PACKINGS = {
+    "": Packing(),
+    "compressed ": Packing(is_compressed=True),
+    "sealed ": Packing(is_compressed=True, keys=KEYS),
+}
+"""The ways in which files are stored, by what the name of a harness begins with."""
+
+
+def file(base: Path, form: str = "") -> Harness:
+    """A file store that rewrites the document for every save."""
+
+    def envelope(case: Case) -> Envelope:
+        return PACKINGS[form].envelope(str(case.domain.file.with_suffix("")))
+
     def look(case: Case) -> dict[tuple[str, ...], Any]:
         path = base / case.domain.file
-        return case.items(json.loads(path.read_bytes())) if path.exists() else {}
+        return case.items(json.loads(envelope(case).open(path.read_bytes()))) if path.exists() else {}
 
     def spoil(case: Case, record: Any) -> bool:
         path = base / case.domain.file
-        before = path.read_text()
-        path.write_text(before.replace(f'"{TO_SPOIL}"', "5"))
-        assert path.read_text() != before
+        before = envelope(case).open(path.read_bytes())
+        after = before.replace(f'"{TO_SPOIL}"'.encode(), b"5")
+        path.write_bytes(envelope(case).close(after))
+        assert after != before
         return True
 
-    return Harness("file", lambda domain: FileStore(domain, Document(base, domain.file)), look, spoil)
+    def open_store(domain: Domain) -> Store:
+        return FileStore(domain, Document(base, domain.file, PACKINGS[form]))
+
+    return Harness(f"{form}file", open_store, look, spoil)
 
 
-def journal(base: Path) -> Harness:
+def journal(base: Path, form: str = "") -> Harness:
     """A file store that journals every save but the first; what it keeps is read here without its help."""
 
     def look(case: Case) -> dict[tuple[str, ...], Any]:
-        found = file(base).look(case)
+        found = file(base, form).look(case)
         path = base / f"{case.domain.file}.journal"
         names = dict(field_names(case.kind))
-        for line in path.read_text().splitlines() if path.exists() else ():
-            for step in json.loads(line).get("steps", ()):
+        envelope = PACKINGS[form].envelope(str(case.domain.file.with_suffix("")))
+        for line in path.read_bytes().splitlines() if path.exists() else ():
+            for step in json.loads(envelope.open_line(line)).get("steps", ()):
                 if step.get("put") == case.kind.plural:
                     record = step["record"]
                     value = record[names[case.witness]]
@@ -84,13 +105,13 @@ def journal(base: Path) -> Harness:
         return found
 
     def open_store(domain: Domain) -> Store:
-        return FileStore(domain, Document(base, domain.file), journal_above=0)
+        return FileStore(domain, Document(base, domain.file, PACKINGS[form]), journal_above=0)
 
     def spoil(case: Case, record: Any) -> bool:
-        FileStore(case.domain, Document(base, case.domain.file)).fold()
-        return file(base).spoil(case, record)
+        FileStore(case.domain, Document(base, case.domain.file, PACKINGS[form])).fold()
+        return file(base, form).spoil(case, record)
 
-    return Harness("journal", open_store, look, spoil)
+    return Harness(f"{form}journal", open_store, look, spoil)
 
 
 def sql(alias: str) -> Harness:

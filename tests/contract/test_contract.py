@@ -12,15 +12,18 @@ from tests.support.cases import CASES, Case
 pytestmark = pytest.mark.django_db(databases="__all__")
 
 
-@pytest.fixture(params=["memory", "file", "journal", "sqlite", "postgresql"])
+FILES = {f"{form}file": (harness.file, form) for form in harness.PACKINGS}
+FILES |= {f"{form}journal": (harness.journal, form) for form in harness.PACKINGS}
+
+
+@pytest.fixture(params=["memory", *FILES, "sqlite", "postgresql"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Harness:
+    if request.param in FILES:
+        make, form = FILES[request.param]
+        return make(tmp_path / ".orb-data", form)
     match request.param:
         case "memory":
             return harness.memory()
-        case "file":
-            return harness.file(tmp_path / ".orb-data")
-        case "journal":
-            return harness.journal(tmp_path / ".orb-data")
         case "sqlite":
             return harness.sql("default")
         case _:

@@ -48,6 +48,8 @@ class Machine(RuleBasedStateMachine):
         self.directory = tempfile.TemporaryDirectory()
         self.base = Path(self.directory.name)
         self.harnesses = [harness.memory(), harness.file(self.base / "file"), harness.journal(self.base / "journal")]
+        self.harnesses += [harness.file(self.base / "compressed", "compressed ")]
+        self.harnesses += [harness.journal(self.base / "sealed", "sealed ")]
         self.harnesses += [harness.sql(alias) for alias in self.aliases]
         self.stores: dict[str, Any] = {}
         self.reopen()
@@ -64,6 +66,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def fold(self) -> None:
         self.stores["journal"].fold()
+        self.stores["sealed journal"].fold()
 
     @rule(data=st.data())
     def tear_the_end_off(self, data: st.DataObject) -> None:
@@ -76,7 +79,11 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def look_behind(self) -> None:
-        answers = {one.name: one.look(self.case) for one in self.harnesses if one.name in ("memory", "file")}
+        answers = {
+            one.name: one.look(self.case)
+            for one in self.harnesses
+            if one.name in ("memory", "file", "compressed file", "sealed journal")
+        }
         self._compare(answers, "what lies there")
 
     def teardown(self) -> None:

@@ -10,6 +10,7 @@ from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 
+from orbsite.conf import app_settings
 from orbsite.operations.backup import database as dump
 from orbsite.operations.backup import manifest
 from orbsite.operations.backup.manifest import FORMAT, Manifest, SavedDocument, Stored
@@ -18,6 +19,7 @@ from orbsite.storage.encoding.timestamps import as_name, spell
 from orbsite.storage.errors import DocumentCorrupt, DocumentError, OrbError, SaveOutcomeUnknown
 from orbsite.storage.file.content import entries
 from orbsite.storage.file.document import naming_the_setting, require_directory
+from orbsite.storage.file.envelope import IN_BACKUP
 from orbsite.storage.filesystem.atomic_replace import failing_whole, replace, temporary_name
 from orbsite.storage.filesystem.directory import Directory, numbered
 from orbsite.storage.findings import warning
@@ -125,6 +127,7 @@ def _save(domain: Domain, data: bytes | None, directory: Directory) -> SavedDocu
     file = None
     if data is not None:
         name = f"{domain.name}.json"
+        data = app_settings.packing().envelope(f"{IN_BACKUP}/{domain.name}").close(data)
         replace(directory, name, data, None)
         file = Stored(name=name, size=len(data), sha256=sha256(data).hexdigest())
     return SavedDocument(domain=domain.name, document=str(domain.file), file=file)

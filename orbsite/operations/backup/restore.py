@@ -18,6 +18,7 @@ from orbsite.operations.report import Report
 from orbsite.storage.errors import DocumentCorrupt, OrbError
 from orbsite.storage.file import repair
 from orbsite.storage.file.content import Content, entries
+from orbsite.storage.file.envelope import IN_BACKUP
 from orbsite.storage.file.erasure import ErasureFile
 from orbsite.storage.filesystem.directory import Directory
 from orbsite.storage.findings import warning
@@ -218,7 +219,8 @@ def _documents(domain: Domain, held: Directory, manifest: Manifest) -> bytes | N
                 f"{held.path} has {saved.domain} as {saved.document!a}, but this code stores it as {domain.file}; "
                 "restore it with the version of the code that created the backup"
             )
-        data = held.read(saved.file.name) or b""
+        packing = app_settings.packing(allows_plain=True)  # its signature tells that nobody changed the backup
+        data = packing.envelope(f"{IN_BACKUP}/{domain.name}").open(held.read(saved.file.name) or b"")
         try:
             Content(domain, data)
         except DocumentCorrupt as problem:

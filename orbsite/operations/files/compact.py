@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from orbsite.conf import app_settings
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report, Section
 from orbsite.operations.statistics.stats import COMPACT
@@ -97,7 +98,7 @@ class _TombstoneWriter:
             _refuse_too_much(self.domain, found)
         name = as_name(self.moment)
         lines = (one.tombstone(self.domain) for one in found.dead)
-        self.names.append(Tombstones(self.base).write(name, lines).stem)
+        self.names.append(Tombstones(self.base, app_settings.packing()).write(name, lines).stem)
 
 
 def _plan(store: FileStore, base: Path) -> Compaction | None:

@@ -19,9 +19,14 @@ from django.db.models import BinaryField, Func, Q, TextField, Value
 from django.db.models.functions import Cast, StrIndex
 from django.db.models.lookups import GreaterThan
 
+from orbsite.conf import app_settings
 from orbsite.storage.encoding.json_parser import UNCLEAN
 from orbsite.storage.encoding.json_printer import compact
+from orbsite.storage.errors import DocumentError
+from orbsite.storage.file.envelope import IN_BACKUP
+from orbsite.storage.file.tombstones import TOMBSTONES
 from orbsite.storage.findings import path_to
+from orbsite.storage.sealing.packed import MAGIC
 
 _CHUNK = 1 << 20
 _TEXTS = (models.CharField, models.TextField, models.JSONField)
@@ -139,6 +144,8 @@ def _search(path: Path, sought: Needles) -> str:
         head = file.read(len(_SQLITE))
         if head.startswith(_DUMP):
             return "cannot be searched: it is a compressed dump, which may hold rows of the user"
+        if head.startswith(MAGIC):
+            return _search_packed(path, head + file.read(), sought)
         kept = head
         while chunk := file.read(_CHUNK):
             kept += chunk
@@ -148,6 +155,20 @@ def _search(path: Path, sought: Needles) -> str:
         if sought.pattern.search(kept):
             return "names the user"
     return "holds rows of the user" if head == _SQLITE and _has_rows(path, sought.user) else ""
+
+
+def _search_packed(path: Path, data: bytes, sought: Needles) -> str:
+    """Search the content of a file that is sealed or compressed as a whole, or line by line."""
+    packing = app_settings.packing(allows_plain=True)
+    kind = path.name.partition(".")[0]
+    envelopes = [packing.envelope(name) for name in (f"{path.parent.name}/{kind}", f"{IN_BACKUP}/{kind}", TOMBSTONES)]
+    for envelope in envelopes:
+        try:
+            found = any(sought.pattern.search(one) for one in envelope.contents(data))
+        except DocumentError:
+            continue
+        return "names the user" if found else ""
+    return "cannot be searched: it is sealed or compressed, and may hold data of the user"
 
 
 def _has_rows(path: Path, user: str) -> bool:

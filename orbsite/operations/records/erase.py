@@ -123,7 +123,7 @@ class _Erasing:
         return total
 
     def _erase_tombstones(self) -> None:
-        tombstones = Tombstones(self._base)
+        tombstones = Tombstones(self._base, app_settings.packing())
         for name in tombstones.names():
             section = self._report.section(ELSEWHERE, ())
             try:

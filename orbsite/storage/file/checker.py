@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orbsite.storage.errors import DocumentCorrupt, DocumentError
+from orbsite.storage.errors import DocumentCorrupt, DocumentError, KeyUnavailable, NotSealed
 from orbsite.storage.file.cache import Replica, look
 from orbsite.storage.file.document import Document
 from orbsite.storage.file.journal import Scan
@@ -55,6 +55,8 @@ def examine(domain: Domain, document: Document) -> list[Issue]:
     try:
         with document.reading() as directory:
             found = [] if directory is None else list(_issues(domain, document, directory))
+    except (NotSealed, KeyUnavailable):
+        raise
     except DocumentError as problem:
         found = [Issue(IssueKind.REFUSED, document.name, str(problem))]
     return sorted(found, key=lambda issue: list(IssueKind).index(issue.trouble))

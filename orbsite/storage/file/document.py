@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from orbsite.storage.errors import DocumentCorrupt, DocumentError, DocumentRefused
-from orbsite.storage.file.envelope import Envelope, Plain
+from orbsite.storage.file.envelope import Packing
 from orbsite.storage.filesystem.directory import Directory
 from orbsite.storage.filesystem.lock import locked
 from orbsite.storage.filesystem.mounts import network_file_system
@@ -29,7 +29,7 @@ class Document:
         self,
         base: Path,
         file: PurePosixPath,
-        envelope: Envelope | None = None,
+        packing: Packing | None = None,
         fs: FileSystem = OS,
         *,
         allow_network: bool = False,
@@ -38,7 +38,8 @@ class Document:
         self.path = base / file
         self.name = file.name
         self.journal = f"{file.name}.journal"
-        self.envelope = envelope or Plain()
+        self.packing = packing or Packing()
+        self.envelope = self.packing.envelope(str(file.with_suffix("")))
         self._within = file.parent.name
         self._fs = fs
         self._allow_network = allow_network

@@ -16,7 +16,7 @@ from orbsite.storage.errors import DocumentCorrupt
 from orbsite.storage.file import journal
 from orbsite.storage.file.content import entries
 from orbsite.storage.file.document import naming_the_setting
-from orbsite.storage.file.envelope import Plain
+from orbsite.storage.file.envelope import PLAIN
 from orbsite.storage.file.store import FileStore
 from orbsite.storage.file.tombstones import OWN
 from orbsite.storage.filesystem.atomic_replace import failing_whole, prepared
@@ -188,7 +188,7 @@ class ErasureFile:
         ):
             lines = sorted(wanted | self.read())
             data = b"".join(
-                journal.closed(Plain(), {"erasures": VERSION, "seq": number, **msgspec.to_builtins(erasure)})
+                journal.closed(PLAIN, {"erasures": VERSION, "seq": number, **msgspec.to_builtins(erasure)})
                 for number, erasure in enumerate(lines, 1)
             )
             with prepared(own, ERASURES, data) as successor:
@@ -197,7 +197,7 @@ class ErasureFile:
     def _lines(self, data: bytes) -> Iterable[Erasure]:
         *kept, rest = data.split(b"\n")
         for number, one in enumerate(kept, 1):
-            text = journal.opened(one, Plain())
+            text = journal.opened(one, PLAIN)
             line: dict[str, Any] = {} if text is None else msgspec.json.decode(text)
             if line.get("erasures", VERSION) != VERSION:
                 raise DocumentCorrupt(

@@ -16,10 +16,9 @@ import msgspec
 
 from orbsite.storage.encoding.json_printer import compact
 from orbsite.storage.errors import DocumentCorrupt
-from orbsite.storage.file.envelope import Envelope
+from orbsite.storage.file.envelope import LINE_STARTS, Envelope
 
 VERSION = 1
-_BEGIN = b'{"journal":'
 _SUM = b',"sum":"'
 _SUM_LENGTH = 32
 
@@ -150,10 +149,11 @@ def _good_lines(rest: bytes, envelope: Envelope) -> Iterator[JournalEntry]:
 def _starts(piece: bytes) -> Iterable[int]:
     """Yield the offsets in a piece at which a line may begin: its start, or later if a line feed was damaged."""
     yield 0
-    at = piece.find(_BEGIN, 1)
-    while at > 0:
-        yield at
-        at = piece.find(_BEGIN, at + 1)
+    for begin in LINE_STARTS:
+        at = piece.find(begin, 1)
+        while at > 0:
+            yield at
+            at = piece.find(begin, at + 1)
 
 
 def closed(envelope: Envelope, content: dict[str, Any]) -> bytes:

@@ -53,7 +53,7 @@ def put_back(
 def keep_tombstones(store: MemoryStore | FileStore, name: str, plan: Plan, lines: Iterable[dict[str, Any]]) -> str:
     """Keep the tombstones of a plan, in memory or as lines of a file, and return the name that was free for them."""
     if isinstance(store, FileStore):
-        return Tombstones(store.base).write(name, lines).stem
+        return Tombstones(store.base, store.packing).write(name, lines).stem
     free = next(one for one in numbered(name) if one not in store.recorded_rows)
     store.recorded_rows[free] = list(plan.tombstones)
     return free
@@ -70,7 +70,7 @@ def tombstones_of(store: MemoryStore | FileStore, name: str) -> Iterator[Tombsto
             raise OrbError(f"nothing was removed under the name {name!r}; known are: {known}")
         yield from store.recorded_rows[name]
         return
-    for line in Tombstones(store.base).read(name):
+    for line in Tombstones(store.base, store.packing).read(name):
         if line["domain"] == store.domain.name:
             record = record_of(store.domain, line)
             yield line["path"] if record is None else Tombstone(record, line["reason"], line["position"])

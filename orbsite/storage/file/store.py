@@ -20,6 +20,7 @@ from orbsite.storage.file.cache import Replica, load
 from orbsite.storage.file.compaction import Compaction, compacted
 from orbsite.storage.file.content import Content
 from orbsite.storage.file.document import Document
+from orbsite.storage.file.envelope import Packing
 from orbsite.storage.file.group_commit import GroupCommit, PendingWrite
 from orbsite.storage.file.writer import SMALL, Writer
 from orbsite.storage.filesystem.atomic_replace import failing_whole
@@ -132,6 +133,11 @@ class FileStore(Store):
     @override
     def base(self) -> Path:
         return self._document.base
+
+    @property
+    def packing(self) -> Packing:
+        """How the files are stored."""
+        return self._document.packing
 
     @override
     def journal_size(self) -> int:

@@ -19,7 +19,7 @@ from orbsite.storage.encoding.json_printer import compact
 from orbsite.storage.errors import DocumentCorrupt, DocumentError
 from orbsite.storage.file import journal
 from orbsite.storage.file.document import naming_the_setting
-from orbsite.storage.file.envelope import Envelope, Plain
+from orbsite.storage.file.envelope import Packing
 from orbsite.storage.filesystem.atomic_replace import failing_whole, forget, temporary_name
 from orbsite.storage.filesystem.directory import Directory, numbered
 from orbsite.storage.filesystem.syscalls import OS, FileSystem
@@ -79,9 +79,10 @@ def record_of(domain: Domain, line: dict[str, Any]) -> Record | None:
 class Tombstones:
     """The tombstone files under a data directory."""
 
-    def __init__(self, base: Path, envelope: Envelope | None = None, fs: FileSystem = OS) -> None:
+    def __init__(self, base: Path, packing: Packing | None = None, fs: FileSystem = OS) -> None:
         self.path = base / OWN / TOMBSTONES
-        self._base, self._envelope, self._fs = base, envelope or Plain(), fs
+        self._base, self._fs = base, fs
+        self._envelope = (packing or Packing()).envelope(TOMBSTONES)
 
     def write(self, name: str, lines: Iterable[dict[str, Any]]) -> Path:
         """Write a tombstone file and return its path; if the name is taken, a number is added to it.

@@ -115,7 +115,8 @@ class Writer:
         replica, document = self._replica, self._document
         data = document.envelope.close(replica.content.encode())
         if replica.adrift:
-            self._directory.write_aside(b"\n".join(map(bytes, replica.adrift)), "adrift", of=document.journal)
+            aside = document.envelope.close(b"\n".join(map(bytes, replica.adrift)))
+            self._directory.write_aside(aside, "adrift", of=document.journal)
         with prepared(self._directory, document.name, data) as successor, quiet:
             if replica.journal is not None:
                 self._announce(replica.journal, successor)

@@ -309,9 +309,9 @@ def test_nothing_beside_a_damaged_document_goes(base: Path, harm: str) -> None:
 
 def journal_line() -> bytes:
     from orbsite.storage.file import journal
-    from orbsite.storage.file.envelope import Plain
+    from orbsite.storage.file.envelope import PLAIN
 
-    return journal.closed(Plain(), {"journal": "3f2a9c01", "seq": 1, "steps": []})
+    return journal.closed(PLAIN, {"journal": "3f2a9c01", "seq": 1, "steps": []})
 
 
 def test_tombstones_go_when_nothing_can_be_undone_any_more(base: Path) -> None:

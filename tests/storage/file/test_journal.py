@@ -23,7 +23,7 @@ from luna.records import ActiveMode, Profile
 from orbsite.storage.errors import DocumentCorrupt
 from orbsite.storage.file import journal as journals
 from orbsite.storage.file.document import Document
-from orbsite.storage.file.envelope import Plain
+from orbsite.storage.file.envelope import PLAIN
 from orbsite.storage.file.store import FileStore
 from orbsite.storage.filesystem.syscalls import FileSystem
 from orbsite.storage.records.changes import Delete, Put, Step, StepReader, as_json
@@ -188,7 +188,7 @@ def test_a_journal_without_its_guard_reads_damage(
 
 
 def _signed(journal: str, seq: int, **content: Any) -> bytes:
-    return journals.closed(Plain(), {"journal": journal, "seq": seq, **content})
+    return journals.closed(PLAIN, {"journal": journal, "seq": seq, **content})
 
 
 def test_lines_that_are_missing_repeated_swapped_or_of_another_journal_are_refused(kept: Kept) -> None:
@@ -235,9 +235,9 @@ PROFILES = st.builds(lambda user, texts: ProfileFactory(user_id=user, preference
 
 
 def _read_back(domain: Domain, steps: list[Step]) -> list[Step]:
-    journal = journals.begun(Plain(), "the document")
-    line = journal.line(Plain(), steps=[as_json(step) for step in steps])
-    scan = journals.scan(journal.head + line, Plain())
+    journal = journals.begun(PLAIN, "the document")
+    line = journal.line(PLAIN, steps=[as_json(step) for step in steps])
+    scan = journals.scan(journal.head + line, PLAIN)
     assert (line.count(b"\n"), scan.rest, scan.damage) == (1, b"", None)
     return list(StepReader(domain).read(scan.lines[0].steps))
 
