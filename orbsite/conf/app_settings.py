@@ -12,8 +12,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from orbsite.storage.errors import InvalidKeys
-from orbsite.storage.file.envelope import Packing
 from orbsite.storage.file.writer import SMALL
+from orbsite.storage.sealing.envelope import Packing
 from orbsite.storage.sealing.keys import KeyProvider, KeyRing, KeysFromFile, KeysFromText
 
 _RATE = re.compile(r"(?P<number>[1-9][0-9]{0,8})/(?P<seconds>[1-9][0-9]{0,8})s", re.ASCII)

@@ -12,11 +12,11 @@ from django.db import connections
 
 from orbsite.storage.base.store import Store
 from orbsite.storage.file.document import Document
-from orbsite.storage.file.envelope import Envelope, Packing
 from orbsite.storage.file.store import FileStore
 from orbsite.storage.memory.store import MemoryStore
 from orbsite.storage.records.domain import Domain
 from orbsite.storage.records.record import field_names
+from orbsite.storage.sealing.envelope import Envelope, Packing
 from orbsite.storage.sealing.keys import Key, KeyRing
 from orbsite.storage.sql.store import SqlStore
 from te.domain import DOMAIN as TE

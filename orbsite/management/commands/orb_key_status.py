@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from typing_extensions import override
+
 from orbsite.conf import app_settings
 from orbsite.management.base import OrbCommand
 from orbsite.management.progress_bar import Meter
@@ -21,6 +23,6 @@ class Command(OrbCommand):
     )
     unit = "files"
 
-    def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:  # noqa: ARG002
-        """Run the operation."""
+    @override
+    def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:
         return key_status(domains, self.base(options), app_settings.backup_directory())

@@ -5,6 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
+from typing_extensions import override
+
 from orbsite.management.base import OrbCommand
 from orbsite.management.progress_bar import Meter
 from orbsite.operations.files.sealing import rotate
@@ -26,6 +28,6 @@ class Command(OrbCommand):
         super().add_arguments(parser)
         parser.add_argument("--apply", action="store_true", help="write the files")
 
+    @override
     def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:
-        """Run the operation."""
         return rotate(domains, self.base(options), apply=options["apply"], progress=progress)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
+from typing_extensions import override
+
 from orbsite.management.base import OrbCommand
 from orbsite.management.progress_bar import Meter
 from orbsite.operations.files.sealing import seal
@@ -29,6 +31,6 @@ class Command(OrbCommand):
             "--unseal", action="store_true", help="open the sealed files instead, and store them unsealed"
         )
 
+    @override
     def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:
-        """Run the operation."""
         return seal(domains, self.base(options), apply=options["apply"], unseal=options["unseal"], progress=progress)

@@ -19,11 +19,11 @@ from orbsite.storage.encoding.timestamps import as_name, spell
 from orbsite.storage.errors import DocumentCorrupt, DocumentError, OrbError, SaveOutcomeUnknown
 from orbsite.storage.file.content import entries
 from orbsite.storage.file.document import naming_the_setting, require_directory
-from orbsite.storage.file.envelope import IN_BACKUP
 from orbsite.storage.filesystem.atomic_replace import failing_whole, replace, temporary_name
 from orbsite.storage.filesystem.directory import Directory, numbered
 from orbsite.storage.findings import warning
 from orbsite.storage.records.domain import Domain
+from orbsite.storage.sealing.envelope import IN_BACKUP
 from orbsite.stores import file_store
 
 DATABASE = "database"

@@ -18,11 +18,11 @@ from orbsite.operations.report import Report
 from orbsite.storage.errors import DocumentCorrupt, OrbError
 from orbsite.storage.file import repair
 from orbsite.storage.file.content import Content, entries
-from orbsite.storage.file.envelope import IN_BACKUP
 from orbsite.storage.file.erasure import ErasureFile
 from orbsite.storage.filesystem.directory import Directory
 from orbsite.storage.findings import warning
 from orbsite.storage.records.domain import Domain, registered
+from orbsite.storage.sealing.envelope import IN_BACKUP
 from orbsite.stores import file_store, open_document
 
 SIGNATURE = "signature"

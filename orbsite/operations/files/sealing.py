@@ -11,7 +11,6 @@ from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report, Section
 from orbsite.storage.errors import OrbError
 from orbsite.storage.file.document import Document, require_directory
-from orbsite.storage.file.envelope import Packing
 from orbsite.storage.file.repacking import (
     DAMAGED,
     forms,
@@ -24,6 +23,7 @@ from orbsite.storage.file.store import FileStore
 from orbsite.storage.file.tombstones import OWN, TOMBSTONES
 from orbsite.storage.findings import error, warning
 from orbsite.storage.records.domain import Domain
+from orbsite.storage.sealing.envelope import Packing
 
 COLUMNS = ("to write", "written", "left")
 STATUS_COLUMNS = ("as configured", "not as configured")

@@ -23,9 +23,9 @@ from orbsite.conf import app_settings
 from orbsite.storage.encoding.json_parser import UNCLEAN
 from orbsite.storage.encoding.json_printer import compact
 from orbsite.storage.errors import DocumentError
-from orbsite.storage.file.envelope import IN_BACKUP
 from orbsite.storage.file.tombstones import TOMBSTONES
 from orbsite.storage.findings import path_to
+from orbsite.storage.sealing.envelope import IN_BACKUP
 from orbsite.storage.sealing.packed import MAGIC
 
 _CHUNK = 1 << 20

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from orbsite.storage.errors import DocumentCorrupt, DocumentError, DocumentRefused
-from orbsite.storage.file.envelope import Packing
 from orbsite.storage.filesystem.directory import Directory
 from orbsite.storage.filesystem.lock import locked
 from orbsite.storage.filesystem.mounts import network_file_system
 from orbsite.storage.filesystem.syscalls import OS, FileSystem
+from orbsite.storage.sealing.envelope import Packing
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,6 @@ from orbsite.storage.errors import DocumentCorrupt
 from orbsite.storage.file import journal
 from orbsite.storage.file.content import entries
 from orbsite.storage.file.document import naming_the_setting
-from orbsite.storage.file.envelope import PLAIN
 from orbsite.storage.file.store import FileStore
 from orbsite.storage.file.tombstones import OWN
 from orbsite.storage.filesystem.atomic_replace import failing_whole, prepared
@@ -26,6 +25,7 @@ from orbsite.storage.filesystem.syscalls import OS, FileSystem
 from orbsite.storage.memory.store import MemoryStore
 from orbsite.storage.records.domain import Domain, Entry, Tree, plant
 from orbsite.storage.records.record import Key, Record
+from orbsite.storage.sealing.envelope import PLAIN
 
 
 class ErasureFilter:

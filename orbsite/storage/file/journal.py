@@ -16,7 +16,7 @@ import msgspec
 
 from orbsite.storage.encoding.json_printer import compact
 from orbsite.storage.errors import DocumentCorrupt
-from orbsite.storage.file.envelope import LINE_STARTS, Envelope
+from orbsite.storage.sealing.envelope import LINE_STARTS, Envelope
 
 VERSION = 1
 _SUM = b',"sum":"'

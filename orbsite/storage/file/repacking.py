@@ -11,10 +11,10 @@ from pathlib import Path
 
 from orbsite.storage.errors import DocumentCorrupt
 from orbsite.storage.file.document import Document
-from orbsite.storage.file.envelope import LINE, Packing, form_of
 from orbsite.storage.file.tombstones import OWN, SUFFIX, TOMBSTONES
 from orbsite.storage.filesystem.atomic_replace import digest_of, failing_whole, prepared
 from orbsite.storage.filesystem.directory import Directory
+from orbsite.storage.sealing.envelope import LINE, Packing, form_of
 
 DAMAGED = "damaged"
 

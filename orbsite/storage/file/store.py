@@ -20,7 +20,6 @@ from orbsite.storage.file.cache import Replica, load
 from orbsite.storage.file.compaction import Compaction, compacted
 from orbsite.storage.file.content import Content
 from orbsite.storage.file.document import Document
-from orbsite.storage.file.envelope import Packing
 from orbsite.storage.file.group_commit import GroupCommit, PendingWrite
 from orbsite.storage.file.writer import SMALL, Writer
 from orbsite.storage.filesystem.atomic_replace import failing_whole
@@ -30,6 +29,7 @@ from orbsite.storage.memory.store import MemoryStore
 from orbsite.storage.records.domain import Domain
 from orbsite.storage.records.record import Key, R, Record
 from orbsite.storage.records.unreadable import Unread
+from orbsite.storage.sealing.envelope import Packing
 
 logger = logging.getLogger(__name__)
 

@@ -19,13 +19,13 @@ from orbsite.storage.encoding.json_printer import compact
 from orbsite.storage.errors import DocumentCorrupt, DocumentError
 from orbsite.storage.file import journal
 from orbsite.storage.file.document import naming_the_setting
-from orbsite.storage.file.envelope import Packing
 from orbsite.storage.filesystem.atomic_replace import failing_whole, forget, temporary_name
 from orbsite.storage.filesystem.directory import Directory, numbered
 from orbsite.storage.filesystem.syscalls import OS, FileSystem
 from orbsite.storage.records.changes import Put, StepReader, as_json
 from orbsite.storage.records.domain import Domain
 from orbsite.storage.records.record import Record, holds_texts_alone
+from orbsite.storage.sealing.envelope import Packing
 
 OWN, TOMBSTONES, SUFFIX = ".orb", "tombstones", ".jsonl"
 VERSION = 1

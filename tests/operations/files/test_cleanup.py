@@ -309,7 +309,7 @@ def test_nothing_beside_a_damaged_document_goes(base: Path, harm: str) -> None:
 
 def journal_line() -> bytes:
     from orbsite.storage.file import journal
-    from orbsite.storage.file.envelope import PLAIN
+    from orbsite.storage.sealing.envelope import PLAIN
 
     return journal.closed(PLAIN, {"journal": "3f2a9c01", "seq": 1, "steps": []})
 

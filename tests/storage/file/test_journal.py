@@ -23,13 +23,13 @@ from luna.records import ActiveMode, Profile
 from orbsite.storage.errors import DocumentCorrupt, KeyUnavailable, NotSealed
 from orbsite.storage.file import journal as journals
 from orbsite.storage.file.document import Document
-from orbsite.storage.file.envelope import PLAIN
 from orbsite.storage.file.store import FileStore
 from orbsite.storage.filesystem.syscalls import FileSystem
 from orbsite.storage.records.changes import Delete, Put, Step, StepReader, as_json
 from orbsite.storage.records.digest import digest
 from orbsite.storage.records.domain import Domain
 from orbsite.storage.records.record import Extra
+from orbsite.storage.sealing.envelope import PLAIN
 from te.domain import DOMAIN as TE
 from te.records import Reflection
 from tests.contract.harness import PACKINGS
