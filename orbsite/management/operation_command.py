@@ -26,8 +26,7 @@ class OperationCommand(OrbCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add an option for each argument of the operation."""
         super().add_arguments(parser)
-        for name, (field, told) in self._offered().items():
-            _add_option(parser, name, field, told)
+        add_options(parser, self.operation, *self._offered())
 
     @override
     def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:
@@ -47,6 +46,13 @@ class OperationCommand(OrbCommand):
 
     def _offered(self) -> dict[str, tuple[FieldInfo, Argument]]:
         return {name: one for name, one in self.operation.arguments().items() if name != "only"}
+
+
+def add_options(parser: ArgumentParser, operation: type[Request], *names: str) -> None:
+    """Add an option for each named argument of an operation."""
+    arguments = operation.arguments()
+    for name in names:
+        _add_option(parser, name, *arguments[name])
 
 
 def _add_option(parser: ArgumentParser, name: str, field: FieldInfo, told: Argument) -> None:

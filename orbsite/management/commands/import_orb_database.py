@@ -9,7 +9,9 @@ from typing_extensions import override
 
 from orbsite.conf import app_settings
 from orbsite.management.base import OrbCommand
+from orbsite.management.operation_command import add_options
 from orbsite.management.progress_bar import Meter
+from orbsite.operations.jobs.catalog import Import
 from orbsite.operations.migration.migrate import import_database
 from orbsite.operations.report import Report
 from orbsite.storage.clock import utc_now
@@ -30,9 +32,7 @@ class Command(OrbCommand):
             metavar="URL",
             help="path/to/orb.db, sqlite:////path/to/orb.db, or postgresql://user:password@host/name",
         )
-        parser.add_argument("--dry-run", action="store_true", help="report what would happen, and write nothing")
-
-        parser.add_argument("--no-backup", action="store_true", help="make no backup first")
+        add_options(parser, Import, "dry_run", "backup")
 
     @override
     def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:

@@ -16,6 +16,7 @@ from orbsite.api.operations import OFFERED
 from orbsite.management.operation_command import OperationCommand
 from orbsite.models.jobs import OPERATIONS as PERMITTED
 from orbsite.operations.jobs import catalog
+from orbsite.operations.jobs.parameters import Request
 
 DOCUMENT = Path(__file__).parents[3] / "docs/openapi.json"
 COMMANDS = [
@@ -43,6 +44,24 @@ def test_a_command_has_an_option_for_each_argument(command: OperationCommand) ->
         if name != "only" and field.default is not NODEFAULT and not isinstance(field.default, bool):
             assert option.default == (list(field.default) if isinstance(field.default, tuple) else field.default)
     assert len(COMMANDS) >= 8
+
+
+@pytest.mark.parametrize(
+    ("command", "operation", "names"),
+    [
+        ("import_orb_database", catalog.Import, ("dry_run", "backup")),
+    ],
+)
+def test_a_command_with_options_of_its_own_shares_those_of_the_declaration(
+    command: str, operation: type[Request], names: tuple[str, ...]
+) -> None:
+    options = {one.dest: one for one in load_command_class("orbsite", command).create_parser("manage.py", "x")._actions}
+    for name in names:
+        field, told = operation.arguments()[name]
+        option = options[f"no_{name}" if field.default is True else name]
+        text = told.off if field.default is True else told.help
+        assert (option.help or "").lower() == text.removesuffix(".").lower()
+        assert option.default == (False if isinstance(field.default, bool) else field.default)
 
 
 @pytest.mark.django_db
