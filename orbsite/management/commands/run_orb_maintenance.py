@@ -14,8 +14,10 @@ from django.db import DatabaseError, close_old_connections
 from typing_extensions import override
 
 from orbsite.management.base import OrbCommand, told
+from orbsite.management.operation_command import add_options
 from orbsite.management.progress_bar import Meter
 from orbsite.management.text_report import as_text
+from orbsite.operations.jobs.catalog import Maintain
 from orbsite.operations.report import Report
 from orbsite.operations.scheduling.maintenance import maintain
 from orbsite.operations.workers.workers import STALE_AFTER, a_name
@@ -53,9 +55,7 @@ class Command(OrbCommand):
             metavar="SECONDS",
             help="count a run as crashed after this time without a heartbeat (default: %(default)g)",
         )
-        parser.add_argument(
-            "--trust-clock", action="store_true", help="accept the time of this machine even where its clock has jumped"
-        )
+        add_options(parser, Maintain, "trust_clock")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run maintenance once, or at an interval; a loop prints its results, one JSON object a line."""

@@ -50,6 +50,7 @@ def test_a_command_has_an_option_for_each_argument(command: OperationCommand) ->
     ("command", "operation", "names"),
     [
         ("import_orb_database", catalog.Import, ("dry_run", "backup")),
+        ("run_orb_maintenance", catalog.Maintain, ("trust_clock",)),
     ],
 )
 def test_a_command_with_options_of_its_own_shares_those_of_the_declaration(
