@@ -40,7 +40,7 @@ def policy_of(options: dict[str, Any]) -> Policy | None:
 def refuse_without_rules(options: dict[str, Any], names: tuple[str, ...]) -> None:
     """Raise InvalidPolicy if an option was given that needs a rule."""
     for name in names:
-        if options[name] is not None:
+        if options[name] is not None and options[name] is not False:
             raise InvalidPolicy(
                 f"--{name.replace('_', '-')} needs a rule, such as --max-age-days 90; nothing was removed"
             )

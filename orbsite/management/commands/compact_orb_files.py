@@ -6,9 +6,11 @@ from argparse import ArgumentParser
 from typing import Any
 
 from orbsite.management.base import OrbCommand
+from orbsite.management.operation_command import add_options
 from orbsite.management.progress_bar import Meter
 from orbsite.management.retention_options import add_rules, policy_of, refuse_without_rules
 from orbsite.operations.files.compact import compact
+from orbsite.operations.jobs.catalog import Compact
 from orbsite.operations.ledger.tombstones import undo
 from orbsite.operations.report import Report
 from orbsite.operations.retention.apply import retain
@@ -34,18 +36,7 @@ class Command(OrbCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the retention rules, the store that they apply to, and the guards."""
         super().add_arguments(parser)
-        parser.add_argument(
-            "--dry-run", action="store_true", help="report what would be removed, and why; write nothing"
-        )
-        parser.add_argument(
-            "--force", action="store_true", help="remove records even where they are more than a fifth of a store"
-        )
-        parser.add_argument(
-            "--trust-clock",
-            action="store_true",
-            default=None,
-            help="accept the time of this machine even where its clock seems to have jumped",
-        )
+        add_options(parser, Compact, "dry_run", "force", "trust_clock")
         add_rules(parser)
         parser.add_argument(
             "--from",
@@ -79,7 +70,7 @@ class Command(OrbCommand):
                 now=utc_now,
                 dry_run=options["dry_run"],
                 force=options["force"],
-                trust_clock=bool(options["trust_clock"]),
+                trust_clock=options["trust_clock"],
                 budget=options["time_budget"],
                 pause=options["pause"] or 0.0,
                 explain=options["explain"],

@@ -49,6 +49,7 @@ def test_a_command_has_an_option_for_each_argument(command: OperationCommand) ->
 @pytest.mark.parametrize(
     ("command", "operation", "names"),
     [
+        ("compact_orb_files", catalog.Compact, ("dry_run", "force", "trust_clock")),
         ("import_orb_database", catalog.Import, ("dry_run", "backup")),
         ("run_orb_maintenance", catalog.Maintain, ("trust_clock",)),
     ],
