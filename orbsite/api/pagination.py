@@ -16,11 +16,8 @@ A cursor that is sent with other conditions is answered 400.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
@@ -31,8 +28,8 @@ from rest_framework.response import Response
 from orbsite.api.etags import is_unchanged, not_modified
 from orbsite.api.problems import BAD, Problem
 from orbsite.api.renderers import encoded_list
+from orbsite.storage.base import cursor
 from orbsite.storage.base.query import memory_size
-from orbsite.storage.encoding.json_parser import UNCLEAN
 from orbsite.storage.encoding.json_printer import canonical, compact
 from orbsite.storage.findings import Finding, Unreadable
 from orbsite.storage.records.record import Record
@@ -60,8 +57,8 @@ class PageRequest:
     def of(cls, request: Any, kind: type[Record], conditions: Mapping[str, Any]) -> PageRequest:
         """Return the page request that the parameters `limit` and `cursor` describe. Raises Problem."""
         about = sha256(canonical({"kind": kind.plural, **conditions})).hexdigest()[:_DIGITS]
-        cursor = request.query_params.get("cursor")
-        after = None if cursor is None else _opened(cursor, kind, about)
+        text = request.query_params.get("cursor")
+        after = None if text is None else _opened(text, kind, about)
         return cls(request, kind, _limit(request.query_params.get("limit")), after, about)
 
     @property
@@ -93,7 +90,7 @@ class PageRequest:
 
     def _next(self, last: Record) -> str:
         query = self.request.query_params.copy()
-        query["cursor"] = _closed(last.order, self.conditions)
+        query["cursor"] = cursor.encode(last.order, self.conditions)
         return f"{self.request.path}?{query.urlencode()}"
 
 
@@ -117,28 +114,9 @@ def _limit(text: str | None) -> int:
     return int(text)
 
 
-def _closed(order: tuple[Any, ...], conditions: str) -> str:
-    parts = [part.isoformat() if isinstance(part, datetime) else part for part in order]
-    return base64.urlsafe_b64encode(msgspec.json.encode([conditions, *parts])).decode().rstrip("=")
-
-
-def _opened(cursor: str, kind: type[Record], conditions: str) -> tuple[Any, ...]:
-    wrong = Problem(BAD, errors=[("cursor", "is none that was handed out for these conditions; start without one")])
+def _opened(text: str, kind: type[Record], conditions: str) -> tuple[Any, ...]:
     try:
-        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
-        about, *parts = msgspec.json.decode(base64.b64decode(padded, altchars=b"-_", validate=True), type=list[str])
-        if about != conditions or len(parts) != len(kind.order_fields) or any(map(UNCLEAN.search, parts)):
-            raise wrong
-        return tuple(
-            _moment(part) if name == kind.time_field else part
-            for name, part in zip(kind.order_fields, parts, strict=True)
-        )
-    except (ValueError, OverflowError, UnicodeError, binascii.Error, msgspec.DecodeError) as problem:
-        raise wrong from problem
-
-
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError("the time has no zone")
-    return moment.astimezone(UTC)
+        return cursor.decode(text, kind, conditions)
+    except ValueError as problem:
+        reason = "is none that was handed out for these conditions; start without one"
+        raise Problem(BAD, errors=[("cursor", reason)]) from problem

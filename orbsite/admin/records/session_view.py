@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
-import msgspec
 from django.contrib.admin.utils import quote, unquote
 from django.http import Http404, HttpRequest
 from django.template.response import TemplateResponse
@@ -17,6 +13,7 @@ from django.urls import URLPattern, path, reverse
 from orbsite.admin.base import url_converters  # noqa: F401 -- the converters
 from orbsite.admin.base.changelist import QuickAdmin
 from orbsite.admin.base.permissions import page
+from orbsite.storage.base import cursor
 from orbsite.storage.records.record import Record
 from orbsite.storage.sql.filters import beyond, can_be_stored
 
@@ -59,8 +56,8 @@ class ConversingAdmin(QuickAdmin):
             "user_id": user,
             "group": group,
             "turns": [self._turn(request, row) for row in shown],
-            "earlier": _cursor(kind, shown[:1]) if (has_more if is_back else position is not None) else "",
-            "later": _cursor(kind, shown[-1:]) if (has_more or is_back) else "",
+            "earlier": _cursor(shown[:1]) if (has_more if is_back else position is not None) else "",
+            "later": _cursor(shown[-1:]) if (has_more or is_back) else "",
             "is_begun": position is not None,
             "of_user": f"{changelist}?{urlencode({'user_id': user})}",
             "of_session": f"{changelist}?{urlencode({'user_id': user, str(kind.group_field): group})}",
@@ -90,29 +87,10 @@ def _position(request: HttpRequest, kind: type[Record]) -> tuple[tuple[Any, ...]
     if text is None:
         return None, False
     try:
-        padded = text.encode("ascii") + b"=" * (-len(text) % 4)
-        parts = msgspec.json.decode(base64.b64decode(padded, altchars=b"-_", validate=True), type=list[str])
-        if len(parts) != len(kind.order_fields) or not all(map(can_be_stored, parts)):
-            raise Http404
-        position = tuple(
-            _moment(part) if name == kind.time_field else part
-            for name, part in zip(kind.order_fields, parts, strict=True)
-        )
-    except (ValueError, OverflowError, UnicodeError, binascii.Error, msgspec.DecodeError) as problem:
+        return cursor.decode(text, kind), not request.GET.get("after")
+    except ValueError as problem:
         raise Http404 from problem
-    return position, not request.GET.get("after")
 
 
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError("the time has no time zone")
-    return moment.astimezone(UTC)
-
-
-def _cursor(kind: type[Record], rows: list[Any]) -> str:
-    if not rows:
-        return ""
-    values = [getattr(rows[0], name) for name in kind.order_fields]
-    parts = [value.isoformat() if isinstance(value, datetime) else value for value in values]
-    return base64.urlsafe_b64encode(msgspec.json.encode(parts)).decode().rstrip("=")
+def _cursor(rows: list[Any]) -> str:
+    return cursor.encode(getattr(rows[0], name) for name in type(rows[0]).kind.order_fields) if rows else ""
