@@ -17,8 +17,9 @@ from orbsite.storage.findings import Finding, printable, unreadable
 from orbsite.storage.records.domain import Domain
 from orbsite.storage.records.record import Key, Record, columns, is_ordered_by_time, texts_in
 from orbsite.storage.sql.filters import among, beyond, by_keys, can_be_stored
-from orbsite.storage.sql.models import column_of, read_cells, why_unreadable
-from orbsite.storage.sql.raw_columns import RawValue, raw_rows
+from orbsite.storage.sql.keyset_pagination import raw_pages
+from orbsite.storage.sql.models import key_of, read_cells, why_unreadable
+from orbsite.storage.sql.raw_columns import named_rows, raw_rows
 from orbsite.storage.sql.retry import TransactionRetry
 
 PAGE = 1000
@@ -118,27 +119,16 @@ class SearchIndex:
 
         A page ends with a place that can be saved, so that the next one can begin after it.
         """
-        found, wrong, number = dict[Place, str](), list[Finding](), PAGE
-        start: tuple[Any, ...] | None = after
-        while number == PAGE and not found:
-            rows = self._rows().order_by(*self._order)
-            rows = rows if start is None else rows.filter(beyond(self._order, start, "gt"))
-            page = list(raw_rows(rows, (*self._order, "digest"))[:PAGE])
-            number = len(page)
-            if page:
-                start = tuple(
-                    RawValue(cell, column_of(self._model, name))
-                    for cell, name in zip(page[-1][:-1], self._order, strict=True)
-                )
-            for *place, digest in page:
-                if all(map(can_be_stored, place)):
-                    found[place[0], place[1]] = printable(digest)[:_DIGEST]
+        found, wrong = dict[Place, str](), list[Finding]()
+        for page in raw_pages(self._rows(), self._order, (*self._order, "digest"), PAGE, after=after):
+            for row in page:
+                if all(can_be_stored(row[name]) for name in self._order):
+                    found[place_of(self.kind, row)] = printable(row["digest"])[:_DIGEST]
                 else:
-                    wrong.append(unreadable(self.kind.plural, self._key_shown(place), _NO_KEY))
-        return found, wrong, number < PAGE
-
-    def _key_shown(self, place: Sequence[Any]) -> Key:
-        return self._key((printable(place[0]), printable(place[1])))
+                    wrong.append(unreadable(self.kind.plural, key_of(self.kind, row), _NO_KEY))
+            if found:
+                return found, wrong, len(page) < PAGE
+        return found, wrong, True
 
     def refresh(self, keys: Sequence[Key]) -> None:
         """Update the words of some records at once, including deleted ones."""
@@ -158,8 +148,7 @@ class SearchIndex:
         made = []
         names = (*columns(self.kind), "digest")
         for condition in by_keys(self.kind, keys):
-            rows = raw_rows(self._rows().filter(condition), names)
-            for values in (dict(zip(names, cells, strict=True)) for cells in rows):
+            for values in named_rows(self._rows().filter(condition), names):
                 reading = read_cells(self.kind, values)
                 record = reading.record
                 if record is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from django.db.models import BooleanField, ExpressionWrapper, OuterRef, Q, QuerySet, Subquery, Value
@@ -20,11 +21,11 @@ from orbsite.storage.findings import Finding
 from orbsite.storage.records.domain import Domain
 from orbsite.storage.records.record import R, Record, columns
 from orbsite.storage.records.unreadable import Unread
-from orbsite.storage.sql.compiled_query import rows_within
-from orbsite.storage.sql.filters import HasKey, among, beyond, can_be_stored
-from orbsite.storage.sql.models import column_of, read_cells
-from orbsite.storage.sql.raw_columns import RawValue, raw_rows
-from orbsite.storage.sql.store import SqlStore, read_or_tell
+from orbsite.storage.sql.filters import HasKey, among, can_be_stored
+from orbsite.storage.sql.keyset_pagination import raw_pages
+from orbsite.storage.sql.models import read_cells, read_or_tell
+from orbsite.storage.sql.raw_columns import raw_rows
+from orbsite.storage.sql.store import SqlStore
 
 NEWEST = 500
 """The number of the newest rows that are searched directly where their words are out of date."""
@@ -96,22 +97,12 @@ class Searched(SqlStore):
             rows = rows.filter(**{f"{kind.time_field}__gte": query.since})
         if query.until:
             rows = rows.filter(**{f"{kind.time_field}__lt": query.until})
-        sign, direction = ("", "gt") if query.oldest_first else ("-", "lt")
-        rows = rows.order_by(*(sign + name for name in kind.order_fields))
+        limits: dict[str, Any] = {"oldest_first": query.oldest_first, "max_bytes": query.max_bytes}
+        pages = raw_pages(rows, kind.order_fields, columns(kind), _PAGE, after=query.after, **limits)
         with Unread(findings) as unread:
-            found = self._pages(kind, rows, query, direction, unread)
-            return list(query.cut(one for one in found if query.matches_time(one) and query.matches_content(one)))
-
-    def _pages(self, kind: type[R], rows: QuerySet[Any], query: Query, direction: str, unread: Unread) -> Iterator[R]:
-        after = query.after
-        while True:
-            rest = rows if after is None else rows.filter(beyond(kind.order_fields, after, direction))
-            size = _PAGE if query.max_bytes is None else rows_within(rest, _PAGE, query.max_bytes)
-            found = list(self._cells(kind, rest[:size]))
-            yield from (record for cells in found if (record := read_or_tell(kind, cells, unread)) is not None)
-            if len(found) < size:
-                return
-            after = tuple(RawValue(found[-1][name], column_of(rows.model, name)) for name in kind.order_fields)
+            read = (read_or_tell(kind, cells, unread) for cells in chain.from_iterable(pages))
+            found = (record for record in read if record is not None and query.matches_time(record))
+            return list(query.cut(filter(query.matches_content, found)))
 
 
 def _unknown(rows: QuerySet[Any], kind: type[Record]) -> list[Any]:

@@ -24,10 +24,10 @@ from orbsite.storage.records.digest import digest
 from orbsite.storage.records.domain import Domain
 from orbsite.storage.records.record import Key, Record, columns, field_names
 from orbsite.storage.records.sanitizer import mend
-from orbsite.storage.sql.filters import beyond, by_keys, can_be_stored
+from orbsite.storage.sql.filters import by_keys, can_be_stored
+from orbsite.storage.sql.keyset_pagination import raw_pages
 from orbsite.storage.sql.models import (
     cells_as_json,
-    column_of,
     is_object,
     is_spelled_by_us,
     key_of,
@@ -35,7 +35,7 @@ from orbsite.storage.sql.models import (
     raw_json,
     read_cells,
 )
-from orbsite.storage.sql.raw_columns import RawValue, raw_rows
+from orbsite.storage.sql.raw_columns import named_rows
 from orbsite.storage.sql.store import SqlStore
 from orbsite.stores import open_sql_store
 
@@ -88,7 +88,7 @@ class _Sanitizing:
         self, store: SqlStore, kind: type[Record], wanted: list[Key] | None, now: Callable[[], datetime]
     ) -> None:
         self._store, self._kind, self._wanted, self._now = store, kind, wanted, now
-        self._model = store.domain.models[kind]
+        self._model, self._names = store.domain.models[kind], (*columns(kind), "position", "run_id")
         self._is_in_postgresql = connections[store.using].vendor == "postgresql"
 
     def all(self, report: Report, run: Run | None, progress: Progress) -> None:
@@ -159,14 +159,11 @@ class _Sanitizing:
             for keys in batched(self._wanted, _PAGE):
                 yield self._of(keys)
             return
-        names, after = self._kind.key_fields, None
-        rows = self._rows().order_by(*names)
-        while page := self._cells((rows if after is None else rows.filter(beyond(names, after, "gt")))[:_PAGE]):
-            yield page
-            after = tuple(RawValue(page[-1][name], column_of(self._model, name)) for name in names)
+        yield from raw_pages(self._rows(), self._kind.key_fields, self._names, _PAGE)
 
     def _of(self, keys: list[Key]) -> list[_Values]:
-        return [row for where in by_keys(self._kind, keys) for row in self._cells(self._rows().filter(where))]
+        rows = self._rows()
+        return [row for where in by_keys(self._kind, keys) for row in named_rows(rows.filter(where), self._names)]
 
     def _reread(self, broken: list[_Values]) -> list[_Values]:
         """Return the rows as they are now, locked, if they are still invalid.
@@ -177,10 +174,6 @@ class _Sanitizing:
         lost = [row for key, row in zip(keys, broken, strict=True) if not all(map(can_be_stored, key))]
         self._store.rows(self._kind, keys, lock=True)
         return [*lost, *(row for row in self._of(keys) if not self._is_valid(row))]
-
-    def _cells(self, rows: Any) -> list[_Values]:
-        names = (*columns(self._kind), "position", "run_id")
-        return [dict(zip(names, cells, strict=True)) for cells in raw_rows(rows, names)]
 
     def _rows(self) -> Any:
         return self._model._base_manager.using(self._store.using)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any
 
 from django.db import connections
+from django.db.models import QuerySet
 
 from orbsite.storage.records.record import R, columns
 from orbsite.storage.records.unreadable import Unread
-from orbsite.storage.sql.compiled_query import PageQuery, fetch, fitting
-from orbsite.storage.sql.models import read_cells, why_unreadable
-from orbsite.storage.sql.raw_columns import Cursor
+from orbsite.storage.sql.compiled_query import PageQuery, fetch, fitting, rows_within
+from orbsite.storage.sql.filters import beyond
+from orbsite.storage.sql.models import column_of, read_or_tell
+from orbsite.storage.sql.raw_columns import Cursor, RawValue, named_rows
 from orbsite.storage.sql.row_decoder import reader_of
 
 
@@ -57,12 +59,33 @@ def _pages(
 
 
 def _one_by_one(kind: type[R], rows: list[tuple[Any, ...]], unread: Unread) -> list[R]:
-    decoded = []
-    for row in rows:
-        cells = dict(zip(columns(kind), row, strict=True))
-        reading = read_cells(kind, cells)
-        if reading.record is None:
-            unread.add(why_unreadable(kind, cells, reading))
-        else:
-            decoded.append(reading.record)
-    return decoded
+    names = columns(kind)
+    found = (read_or_tell(kind, dict(zip(names, row, strict=True)), unread) for row in rows)
+    return [record for record in found if record is not None]
+
+
+def raw_pages(
+    rows: QuerySet[Any],
+    order: tuple[str, ...],
+    names: Sequence[str],
+    size: int,
+    *,
+    after: tuple[Any, ...] | None = None,
+    oldest_first: bool = True,
+    max_bytes: int | None = None,
+) -> Iterator[list[dict[str, Any]]]:
+    """Yield pages of raw columns by name, of the rows after a cursor, in the order of some of these columns.
+
+    The caller may change the rows of a page. `max_bytes` limits a page as in `records`.
+    """
+    sign, direction = ("", "gt") if oldest_first else ("-", "lt")
+    rows = rows.order_by(*(sign + name for name in order))
+    while True:
+        rest = rows if after is None else rows.filter(beyond(order, after, direction))
+        number = size if max_bytes is None else rows_within(rest, size, max_bytes)
+        page = list(named_rows(rest[:number], names))
+        if page:
+            yield page
+        if len(page) < number:
+            return
+        after = tuple(RawValue(page[-1][name], column_of(rows.model, name)) for name in order)

@@ -22,6 +22,7 @@ from orbsite.storage.findings import ROOT, Unreadable, error, errors, printable,
 from orbsite.storage.records.decoder import Reader, Reading
 from orbsite.storage.records.digest import digest
 from orbsite.storage.records.record import Extra, Id, Instant, R, Record, Text, columns, declared, field_names
+from orbsite.storage.records.unreadable import Unread
 from orbsite.storage.sql.constraints import ID_LENGTH
 from orbsite.storage.sql.raw_columns import is_escaped
 
@@ -232,6 +233,14 @@ def why_unreadable(kind: type[Record], cells: Mapping[str, Any], reading: Readin
     wrong = "; ".join(f"{known_path(kind, one.path)}: {one.message}" for one in errors(reading.findings)[:_MAX_LISTED])
     what = f"its row in SQL does not decode ({wrong}); sanitize it in the admin, or mend or remove it in SQL"
     return unreadable(kind.plural, key_of(kind, cells), what)
+
+
+def read_or_tell(kind: type[R], cells: Mapping[str, Any], unread: Unread) -> R | None:
+    """Return the record of a row with raw columns; None if it does not decode, and then add it to `unread`."""
+    reading = read_cells(kind, cells)
+    if reading.record is None:
+        unread.add(why_unreadable(kind, cells, reading))
+    return reading.record
 
 
 def known_path(kind: type[Record], path: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from django.db import connections, models
@@ -89,6 +89,11 @@ def raw_rows(rows: models.QuerySet[Any], names: Sequence[str]) -> Any:
     """Return a query for the raw values of columns; makes the connection lenient."""
     be_lenient(connections[rows.db])
     return rows.values_list(*raw_columns(names))
+
+
+def named_rows(rows: models.QuerySet[Any], names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield the raw values of columns by name."""
+    return (dict(zip(names, cells, strict=True)) for cells in raw_rows(rows, names))
 
 
 def be_lenient(connection: Any) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import struct
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Any
 
 import msgspec
@@ -23,7 +23,7 @@ from orbsite.storage.records.domain import Domain
 from orbsite.storage.records.record import R, Record, columns
 from orbsite.storage.records.unreadable import Unread
 from orbsite.storage.sql.filters import can_be_stored
-from orbsite.storage.sql.models import read_cells, why_unreadable
+from orbsite.storage.sql.models import read_cells, read_or_tell
 from orbsite.storage.sql.raw_columns import be_lenient, bound, is_escaped, raw_columns
 from orbsite.storage.sql.row_decoder import reader_of
 
@@ -51,9 +51,10 @@ class Spooled(Snapshot):
         with Unread(findings) as unread:
             for places, rows in self._pages(kind):
                 cells = [row[:-1] for row in rows]
-                decoded = None if reader is None else reader.read(cells)
-                for number, (at, row) in enumerate(zip(places, rows, strict=True)):
-                    record = self._decoded(kind, cells[number], unread) if decoded is None else decoded[number]
+                found: Iterable[R | None] | None = None if reader is None else reader.read(cells)
+                if found is None:
+                    found = (read_or_tell(kind, dict(zip(columns(kind), row, strict=True)), unread) for row in cells)
+                for at, row, record in zip(places, rows, found, strict=True):
                     if record is not None:
                         yield Kept(record, _position(row[-1]), at)
 
@@ -64,13 +65,6 @@ class Spooled(Snapshot):
         if record is None:
             raise LookupError(at)
         return record
-
-    def _decoded(self, kind: type[R], row: Sequence[Any], unread: Unread) -> R | None:
-        cells = dict(zip(columns(kind), row, strict=True))
-        reading = read_cells(kind, cells)
-        if reading.record is None:
-            unread.add(why_unreadable(kind, cells, reading))
-        return reading.record
 
     def _pages(self, kind: type[Record]) -> Iterator[tuple[list[int], list[tuple[Any, ...]]]]:
         at, end = self._parts[kind]

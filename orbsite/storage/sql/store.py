@@ -36,10 +36,10 @@ from orbsite.storage.sql.bulk import Bulk
 from orbsite.storage.sql.bulk_postgresql import PostgresqlBulk
 from orbsite.storage.sql.bulk_sqlite import SqliteBulk
 from orbsite.storage.sql.compiled_query import PageQuery
-from orbsite.storage.sql.filters import beyond, by_keys, can_be_stored
-from orbsite.storage.sql.keyset_pagination import records
-from orbsite.storage.sql.models import LEDGER, column_of, read_cells, why_unreadable
-from orbsite.storage.sql.raw_columns import Cursor, RawValue, be_lenient, raw_rows
+from orbsite.storage.sql.filters import by_keys, can_be_stored
+from orbsite.storage.sql.keyset_pagination import raw_pages, records
+from orbsite.storage.sql.models import LEDGER, column_of, read_cells, read_or_tell, why_unreadable
+from orbsite.storage.sql.raw_columns import Cursor, be_lenient, named_rows
 from orbsite.storage.sql.retry import TransactionRetry
 from orbsite.storage.sql.spool import spooled
 from orbsite.storage.sql.upsert import Upsert
@@ -76,7 +76,7 @@ class SqlStore(LedgerStore):
                 found = self._fetch_one(kind, wanted[0], owned, unread)
             else:
                 rows = [self._rows(kind).filter(condition, **owned) for condition in by_keys(kind, wanted)]
-                cells = chain.from_iterable(self._cells(kind, part) for part in rows)
+                cells = chain.from_iterable(named_rows(part, columns(kind)) for part in rows)
                 found = [record for row in cells if (record := read_or_tell(kind, row, unread)) is not None]
         return {record.key: record for record in found}
 
@@ -198,15 +198,9 @@ class SqlStore(LedgerStore):
         return {tuple(key) for condition in by_keys(kind, keys) for key in rows.filter(condition)}
 
     def written_by(self, kind: type[R], run: int, *, page: int = 1000) -> Iterator[list[StoredRecord[R]]]:
-        rows = self._rows(kind).filter(run_id=run).order_by(*kind.key_fields)
-        after: tuple[Any, ...] | None = None
-        while True:
-            remaining = rows if after is None else rows.filter(beyond(kind.key_fields, after, "gt"))
-            part = list(self._cells(kind, remaining[:page], *LEDGER))
-            if not part:
-                return
+        rows, names = self._rows(kind).filter(run_id=run), (*columns(kind), *LEDGER)
+        for part in raw_pages(rows, kind.key_fields, names, page):
             yield [_row(kind, cells) for cells in part]
-            after = tuple(RawValue(part[-1][name], column_of(rows.model, name)) for name in kind.key_fields)
 
     def load(self, records: Sequence[Placed], run: int | None) -> None:
         positions = {(type(record), record.key): position for record, position in records}
@@ -243,7 +237,7 @@ class SqlStore(LedgerStore):
 
     def records_of(self, kind: type[R], rows: models.QuerySet[Any], unread: Unread) -> Iterator[R]:
         """Yield the records of rows of a kind's table; rows that do not decode are added to `unread`."""
-        decoded = (read_or_tell(kind, cells, unread) for cells in self._cells(kind, rows))
+        decoded = (read_or_tell(kind, cells, unread) for cells in named_rows(rows, columns(kind)))
         return (record for record in decoded if record is not None)
 
     def loading(self, size: int) -> AbstractContextManager[None]:
@@ -313,23 +307,10 @@ class SqlStore(LedgerStore):
         stored = {}
         for condition in by_keys(kind, keys):
             ordered = rows.filter(condition).order_by(*kind.key_fields)
-            for cells in self._cells(kind, ordered, *LEDGER):
+            for cells in named_rows(ordered, (*columns(kind), *LEDGER)):
                 row: StoredRecord[R] = _row(kind, cells)
                 stored[row.key] = row
         return stored
-
-    def _cells(self, kind: type[Record], rows: models.QuerySet[Any], *more: str) -> Iterator[dict[str, Any]]:
-        """Yield the raw columns of rows by name."""
-        names = (*columns(kind), *more)
-        return (dict(zip(names, cells, strict=True)) for cells in raw_rows(rows, names))
-
-
-def read_or_tell(kind: type[R], cells: dict[str, Any], unread: Unread) -> R | None:
-    """Return the record of a row with raw columns; None if it does not decode, and then add it to `unread`."""
-    reading = read_cells(kind, cells)
-    if reading.record is None:
-        unread.add(why_unreadable(kind, cells, reading))
-    return reading.record
 
 
 def _row(kind: type[R], cells: dict[str, Any]) -> StoredRecord[R]:

@@ -10,6 +10,7 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 from django.db import connections, transaction
@@ -98,15 +99,10 @@ class RetentionDeletion(ABC):
 
     def reasons(self) -> Iterator[tuple[Key, str]]:
         """Yield the key of each row to remove, and the reason."""
-        keys, after = ", ".join(self._selection.keys), self._at
-        while True:
-            statement = f"SELECT n, why, {keys} FROM {self.notes} WHERE n > %s ORDER BY n LIMIT {_PAGE}"
-            page = self._rows(statement, [after])
-            for _, why, *key in page:
-                yield tuple(key), self._words[why]
-            if not page:
-                return
-            after = page[-1][0]
+        keys = ", ".join(self._selection.keys)
+        statement = f"SELECT n, why, {keys} FROM {self.notes} WHERE n > %s ORDER BY n LIMIT {_PAGE}"
+        for _, why, *key in chain.from_iterable(self._pages(statement, self._at)):
+            yield tuple(key), self._words[why]
 
     def unreadables(self) -> list[Key]:
         """Return the keys of rows whose time cannot be read, at most 1000."""
@@ -131,19 +127,18 @@ class RetentionDeletion(ABC):
 
     def _leave_out(self) -> None:
         """Exclude the rows that do not decode, among those that the database's own conditions cannot check."""
-        self._struck, after, names = [], 0, columns(self.kind)
+        self._struck, names = [], columns(self.kind)
         rows = f"{self.notes} c JOIN {self._selection.table} r ON {self._is_the_row}"
         where = f"c.n > %s AND ({self._columns_of_tombstones.needs_a_look()})"
         statement = (
             f"SELECT c.n, {self._columns_of_tombstones.cells()} FROM {rows} WHERE {where} ORDER BY c.n LIMIT {_PAGE}"
         )
-        while page := self._rows(statement, [after]):
+        for page in self._pages(statement, 0):
             cells = [(number, dict(zip(names, row, strict=True))) for number, *row in page]
             bad = [(number, row) for number, row in cells if read_cells(self.kind, row).record is None]
             self._struck += [key_of(self.kind, row) for _, row in bad][: _PAGE - len(self._struck)]
             for number, _ in bad:
                 self._run(f"DELETE FROM {self._temporary} WHERE n = %s", [number])
-            after = page[-1][0]
 
     def next(self, size: int) -> int:
         """Return the last row number of the next batch of `size` rows, 0 if no rows are left."""
@@ -197,6 +192,12 @@ class RetentionDeletion(ABC):
         with self._connection.cursor() as cursor:
             cursor.execute(statement, list(values))
             return list(cursor.fetchall())
+
+    def _pages(self, statement: str, after: int) -> Iterator[list[Any]]:
+        """Yield the pages of a query for rows after a row number, which is their first column."""
+        while page := self._rows(statement, [after]):
+            yield page
+            after = page[-1][0]
 
     def _run(self, statement: str, values: Sequence[Any] = ()) -> int:
         with self._connection.cursor() as cursor:
