@@ -14,7 +14,7 @@ from orbsite.api.permissions import job_for, require_for
 from orbsite.api.problems import BAD, CONFLICT, Problem
 from orbsite.api.schema import IDEMPOTENT, described, field, shape
 from orbsite.api.views import OrbView, opened
-from orbsite.models.jobs import Job
+from orbsite.models.jobs import Job, JobState
 from orbsite.operations.jobs import catalog, jobs
 from orbsite.operations.jobs.parameters import Request as Operation
 from orbsite.operations.statistics.stats import stats
@@ -39,7 +39,7 @@ _JOB = {
         "id": {"type": "integer"},
         "operation": {"type": "string"},
         "arguments": {"type": "object"},
-        "state": {"enum": list(Job.State.values)},
+        "state": {"enum": list(JobState.values)},
         "progress": {"type": "integer"},
         "expected": {"type": ["integer", "null"]},
         "result": {"type": ["object", "null"]},

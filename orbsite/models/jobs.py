@@ -26,21 +26,22 @@ OPERATIONS = (
 """The operations that can run as jobs. Each has a permission to start it."""
 
 
+class JobState(models.TextChoices):
+    """The state of a job."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
 class Job(models.Model):
     """A long operation that a user or a token started and a worker runs."""
 
-    class State(models.TextChoices):
-        """The state of a job."""
-
-        QUEUED = "queued"
-        RUNNING = "running"
-        DONE = "done"
-        FAILED = "failed"
-        CANCELLED = "cancelled"
-
     operation = models.CharField(max_length=40)
     arguments = models.JSONField(default=dict, blank=True)
-    state = models.CharField(max_length=9, choices=State.choices, default=State.QUEUED)
+    state = models.CharField(max_length=9, choices=JobState.choices, default=JobState.QUEUED)
     progress = models.PositiveBigIntegerField(default=0)
     expected = models.PositiveBigIntegerField(null=True)
     wants_to_stop = models.BooleanField(default=False)

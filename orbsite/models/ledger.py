@@ -14,21 +14,22 @@ def new_uid() -> int:
     return 1 << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
 
 
+class RunState(models.TextChoices):
+    """The state of a run."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+    ROLLED_BACK = "rolled back"
+
+
 class Run(models.Model):
     """One run of an operation that writes.
 
     Users name a run by its primary key, which another database or a new ledger may use again. Rows name the run that
     wrote them by its `uid`, which is unique across databases.
     """
-
-    class State(models.TextChoices):
-        """The state of a run."""
-
-        RUNNING = "running"
-        COMPLETE = "complete"
-        INTERRUPTED = "interrupted"
-        FAILED = "failed"
-        ROLLED_BACK = "rolled back"
 
     class Operation(models.TextChoices):
         """The operations that the ledger records."""
@@ -47,7 +48,7 @@ class Run(models.Model):
 
     uid = models.BigIntegerField(unique=True, default=new_uid, editable=False)
     operation = models.CharField(max_length=40)
-    state = models.CharField(max_length=12, choices=State.choices, default=State.RUNNING)
+    state = models.CharField(max_length=12, choices=RunState.choices, default=RunState.RUNNING)
     source = models.TextField(blank=True)
     source_digest = models.CharField(max_length=64, blank=True, help_text="SHA-256 of everything that it reads.")
     sources = models.JSONField(default=dict, help_text="SHA-256 of each domain's part of the source.")

@@ -14,6 +14,15 @@ from orbsite.storage.records.domain import registered
 from orbsite.storage.retention.policy import Policy, retained
 
 
+class PolicyState(models.TextChoices):
+    """The state of a policy run; of a policy, that of its last run."""
+
+    NEVER = "", "never run"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
 class RetentionPolicy(models.Model):
     """The retention rules of a domain, and how often to apply them. Changed rules apply from the next run on."""
 
@@ -22,14 +31,6 @@ class RetentionPolicy(models.Model):
 
         SQL = "sql", "SQL tables"
         FILE = "file", "files under ORB_DATA_DIR"
-
-    class State(models.TextChoices):
-        """The outcome of the last run."""
-
-        NEVER = "", "never run"
-        RUNNING = "running"
-        DONE = "done"
-        FAILED = "failed"
 
     name = models.CharField(max_length=100, unique=True)
     domain = models.CharField(max_length=40)
@@ -48,7 +49,9 @@ class RetentionPolicy(models.Model):
     heartbeat = models.DateTimeField(null=True, editable=False)
     last_started = models.DateTimeField(null=True, editable=False)
     last_finished = models.DateTimeField(null=True, editable=False)
-    last_state = models.CharField(max_length=7, choices=State.choices, blank=True, default=State.NEVER, editable=False)
+    last_state = models.CharField(
+        max_length=7, choices=PolicyState.choices, blank=True, default=PolicyState.NEVER, editable=False
+    )
     last_result = models.JSONField(null=True, editable=False)
     last_error = models.TextField(blank=True, editable=False)
 
@@ -91,17 +94,10 @@ class RetentionPolicy(models.Model):
 class PolicyRun(models.Model):
     """One run of a policy. Each due time has at most one run."""
 
-    class State(models.TextChoices):
-        """The state of a policy run."""
-
-        RUNNING = "running"
-        DONE = "done"
-        FAILED = "failed"
-
     policy = models.ForeignKey(RetentionPolicy, on_delete=models.CASCADE, related_name="runs")
     slot = models.DateTimeField(help_text="When it was due.")
     missed = models.PositiveIntegerField(default=0, help_text="How many later due moments it stands for.")
-    state = models.CharField(max_length=7, choices=State.choices, default=State.RUNNING)
+    state = models.CharField(max_length=7, choices=PolicyState.choices[1:], default=PolicyState.RUNNING)
     worker = models.CharField(max_length=100)
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True)

@@ -19,7 +19,7 @@ from rest_framework.request import Request
 
 from orbsite.api.renderers import JSONRenderer
 from orbsite.api.views import OrbView, opened
-from orbsite.models.jobs import Job
+from orbsite.models.jobs import Job, JobState
 from orbsite.models.ledger import Reject
 from orbsite.operations.statistics.disk import free_bytes
 from orbsite.storage.base.store import Store
@@ -93,7 +93,7 @@ def _sizes() -> Iterator[_Sample]:
 
 def _jobs() -> list[_Sample]:
     states = dict(Job.objects.order_by().values_list("state").annotate(Count("pk")))
-    return [("orb_jobs", {"state": state}, float(states.get(state, 0))) for state in Job.State.values]
+    return [("orb_jobs", {"state": state}, float(states.get(state, 0))) for state in JobState.values]
 
 
 def _printed(samples: list[_Sample]) -> str:

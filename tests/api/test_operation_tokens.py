@@ -10,7 +10,7 @@ import pytest
 
 from orbsite.api.operations import ALREADY_QUEUED, OFFERED
 from orbsite.models.api_tokens import Token
-from orbsite.models.jobs import Job
+from orbsite.models.jobs import Job, JobState
 from orbsite.models.retention import RetentionPolicy
 from orbsite.operations.jobs import catalog, jobs
 from orbsite.storage.clock import utc_now
@@ -199,7 +199,7 @@ def test_jobs_that_differ_or_are_not_waiting_are_others(operator: Caller, admin:
         start(operator, "validate", {"only": ["te"]}),
     ]
     made += [start(admin, "validate", {})]
-    Job.objects.filter(pk=made[0].split("/")[-1]).update(state=Job.State.RUNNING)
+    Job.objects.filter(pk=made[0].split("/")[-1]).update(state=JobState.RUNNING)
     made += [start(operator, "validate", {})]
     operator("POST", f"{made[1]}/cancel")
     made += [start(operator, "check", {})]
@@ -228,9 +228,9 @@ def test_a_token_has_so_many_open_jobs(settings: Any, operator: Caller, admin: C
     assert int(answer["Retry-After"]) >= 1
     assert operator.post(f"{ROOT}/backup", {"label": "0"}).status_code == 202, "an equal one that waits is answered"
     assert admin.post(f"{ROOT}/backup", {"label": "another token"}).status_code == 202
-    Job.objects.filter(arguments={"label": "0"}).update(state=Job.State.RUNNING)
+    Job.objects.filter(arguments={"label": "0"}).update(state=JobState.RUNNING)
     refused(operator.post(f"{ROOT}/backup", {"label": "still one too many"}), 429)
-    Job.objects.filter(arguments={"label": "0"}).update(state=Job.State.DONE)
+    Job.objects.filter(arguments={"label": "0"}).update(state=JobState.DONE)
     assert operator.post(f"{ROOT}/backup", {"label": "one too many"}, Idempotency_Key="k").status_code == 202
 
 
@@ -238,7 +238,7 @@ def test_a_token_starts_so_many_jobs_a_day(settings: Any, operator: Caller) -> N
     settings.ORB_TOKEN_MAX_JOBS_PER_DAY = "2"
     for number in range(2):
         assert operator.post(f"{ROOT}/backup", {"label": str(number)}).status_code == 202
-    Job.objects.update(state=Job.State.DONE)
+    Job.objects.update(state=JobState.DONE)
     hours_ago = datetime.now(UTC) - timedelta(hours=23)
     Job.objects.filter(arguments={"label": "0"}).update(created_at=hours_ago)
     answer = operator.post(f"{ROOT}/backup", {"label": "2"})
@@ -312,7 +312,7 @@ def test_the_same_key_finds_the_job_of_an_attempt_whose_answer_was_lost(
         patch.setattr(operations, "_shown", die)
         assert operator.post(f"{ROOT}/backup", {"label": "x"}, Idempotency_Key="k").status_code == 500
     job = Job.objects.get()
-    Job.objects.update(state=Job.State.DONE)  # it no longer waits, so that only the key tells
+    Job.objects.update(state=JobState.DONE)  # it no longer waits, so that only the key tells
     again = operator.post(f"{ROOT}/backup", {"label": "x"}, Idempotency_Key="k")
     assert (again.status_code, again.json()["id"], again.json()["state"]) == (202, job.pk, "done")
     assert Job.objects.count() == 1

@@ -10,7 +10,7 @@ import pytest
 
 from orbsite.api.operations import OFFERED
 from orbsite.models.api_tokens import Token
-from orbsite.models.jobs import Job
+from orbsite.models.jobs import Job, JobState
 from orbsite.operations.jobs import catalog
 from tests.api.conftest import Caller, make_token, refused
 
@@ -82,7 +82,7 @@ def test_a_job_that_waits_is_cancelled_and_one_that_ended_is_not(operator: Calle
     address = f"{ROOT}/jobs/{job.pk}"
     cancelled = operator("POST", f"{address}/cancel")
     assert (cancelled.status_code, cancelled.json()["state"]) == (202, "cancelled")
-    done = Job.objects.create(operation="validate", created_at=datetime.now(UTC), state=Job.State.DONE)
+    done = Job.objects.create(operation="validate", created_at=datetime.now(UTC), state=JobState.DONE)
     refused(operator("POST", f"{ROOT}/jobs/{done.pk}/cancel"), 409, "conflict")
     refused(operator("POST", f"{ROOT}/jobs/{done.pk + 1}/cancel"), 404)
     refused(operator.get(f"{ROOT}/jobs/{done.pk + 1}"), 404)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from django.db import connections
 
-from orbsite.models.ledger import Run
+from orbsite.models.ledger import Run, RunState
 from orbsite.operations.migration import sqlite_source
 from orbsite.operations.migration.database_address import Address
 from orbsite.operations.migration.database_source import LegacyDatabase
@@ -182,7 +182,7 @@ def test_a_damaged_page_ends_the_import_and_keeps_what_came_before(tmp_path: Pat
     with connections["default"].cursor() as cursor:
         cursor.execute("SELECT COUNT(*) FROM te_reflections")
         assert 0 < cursor.fetchone()[0] < 30_000
-    assert Run.objects.get().state == Run.State.FAILED
+    assert Run.objects.get().state == RunState.FAILED
 
 
 ENDLESS = "WITH RECURSIVE x(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM x)"
@@ -298,10 +298,10 @@ def test_an_interrupt_ends_an_import_and_it_goes_on_from_there(tmp_path: Path) -
 
     with pytest.raises(KeyboardInterrupt):
         import_database([TE], str(source), now=utc_now, progress=AfterAWhile())
-    assert Run.objects.get().state == Run.State.INTERRUPTED
+    assert Run.objects.get().state == RunState.INTERRUPTED
     report = import_database([TE], str(source), now=utc_now)
     assert report.domains["te"].total("new") == 50_000
-    assert Run.objects.get().state == Run.State.COMPLETE
+    assert Run.objects.get().state == RunState.COMPLETE
 
 
 SECRET = "s3cr%t/p@ss word"

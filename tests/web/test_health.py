@@ -12,7 +12,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
 from luna.domain import DOMAIN as LUNA
-from orbsite.models.jobs import Job
+from orbsite.models.jobs import JobState
 from orbsite.storage.file.store import FileStore
 from orbsite.stores import open_store
 from orbsite.web import health, metrics
@@ -109,7 +109,7 @@ def test_metrics_are_in_the_text_format_of_prometheus(operator: Caller) -> None:
     assert re.fullmatch(rf"({line}\n)+", text)
     assert 'orb_records{domain="luna",kind="profiles"} 2\n' in text
     assert 'orb_check{check="store"} 1\n' in text
-    for state in Job.State.values:
+    for state in JobState.values:
         assert f'orb_jobs{{state="{state}"}} 0\n' in text
     assert len(re.findall("# TYPE orb_records gauge", text)) == 1
 

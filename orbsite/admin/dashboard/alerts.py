@@ -13,9 +13,9 @@ from orbsite.admin.dashboard.alert import Alert, Link, May, Rule, Severity, ago,
 from orbsite.admin.dashboard.figures import FILE, Figures
 from orbsite.admin.dashboard.snapshot import MOST_REJECTS, DashboardSnapshot
 from orbsite.conf.app_settings import Persistence
-from orbsite.models.jobs import Job
-from orbsite.models.ledger import Run
-from orbsite.models.retention import RetentionPolicy
+from orbsite.models.jobs import Job, JobState
+from orbsite.models.ledger import Run, RunState
+from orbsite.models.retention import PolicyState
 from orbsite.operations.scheduling.clock_guard import LEAP
 from orbsite.operations.workers.workers import STALE_AFTER
 
@@ -142,7 +142,7 @@ def _rejects(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
 def _migration(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
     if not snapshot.is_ours or snapshot.mode is not Persistence.SQL:
         return
-    last = next((run for run in snapshot.runs.get("migrate", ()) if run.state == Run.State.COMPLETE), None)
+    last = next((run for run in snapshot.runs.get("migrate", ()) if run.state == RunState.COMPLETE), None)
     files = [
         figures
         for figures in snapshot.figures
@@ -233,7 +233,7 @@ def _runs(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
             continue
         yield Alert(
             name=f"run-{name}",
-            severity=Severity.ERROR if last.state == Run.State.FAILED else Severity.WARNING,
+            severity=Severity.ERROR if last.state == RunState.FAILED else Severity.WARNING,
             title=f"The last {name} did not finish",
             text=f"Run {last.pk}, started {ago(snapshot, last.started_at)} ago, is {last.state}. "
             "Start the operation again: it continues where it stopped.",
@@ -245,9 +245,9 @@ def _runs(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
 
 
 def _is_unfinished(snapshot: DashboardSnapshot, run: Run) -> bool:
-    if run.state == Run.State.RUNNING:
+    if run.state == RunState.RUNNING:
         return snapshot.now - run.started_at > RUN_AFTER
-    return run.state in (Run.State.FAILED, Run.State.INTERRUPTED)
+    return run.state in (RunState.FAILED, RunState.INTERRUPTED)
 
 
 def _differences(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
@@ -282,7 +282,7 @@ def _jobs(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
             **at_once(may, "maintain", "Run maintenance"),
             links=[_job(job) for job in dead[:MOST_LISTED]],
         )
-    waiting = [job for job in snapshot.open_jobs if job.state == Job.State.QUEUED]
+    waiting = [job for job in snapshot.open_jobs if job.state == JobState.QUEUED]
     is_busy = len(snapshot.open_jobs) > len(waiting) + len(dead)
     oldest = min((job.created_at for job in waiting), default=snapshot.now)
     if snapshot.has_own_workers and not is_busy and snapshot.now - oldest > WORKER_AFTER:
@@ -298,7 +298,7 @@ def _jobs(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
 
 def _is_dead(snapshot: DashboardSnapshot, job: Job) -> bool:
     since = job.heartbeat or job.started_at
-    return job.state == Job.State.RUNNING and since is not None and snapshot.now - since > STALE_AFTER
+    return job.state == JobState.RUNNING and since is not None and snapshot.now - since > STALE_AFTER
 
 
 def _failed(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:  # noqa: ARG001 -- the job's own page starts it again
@@ -308,7 +308,7 @@ def _failed(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:  # noqa: 
         last.setdefault(job.operation, job)
     for name, job in last.items():
         is_recent = job.finished_at is not None and snapshot.now - job.finished_at < FAILED_JOB_AGE
-        if job.state == Job.State.FAILED and is_recent:
+        if job.state == JobState.FAILED and is_recent:
             yield Alert(
                 name=f"failed-{name}",
                 severity=Severity.WARNING,
@@ -322,7 +322,7 @@ def _policies(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
     for policy in (active for active in snapshot.policies if active.enabled):
         links = [Link("Show policy", reverse("admin:orbsite_retentionpolicy_change", args=[policy.pk]))]
         due = policy.next_due
-        if policy.last_state == RetentionPolicy.State.FAILED:
+        if policy.last_state == PolicyState.FAILED:
             yield Alert(
                 name=f"policy-{policy.pk}",
                 severity=Severity.WARNING,

@@ -12,13 +12,13 @@ from django.template.defaultfilters import filesizeformat
 
 from orbsite.admin.dashboard.figures import NAMES, SQL, Figures
 from orbsite.admin.dashboard.snapshot import DashboardSnapshot
-from orbsite.models.jobs import Job
+from orbsite.models.jobs import JobState
 from orbsite.operations.statistics.overview import DAYS, limit_of
 from orbsite.storage.records.record import Record, is_ordered_by_time
 
 MOST_BARS = 30
 _NO_TAG, _OTHERS = "no tag", "other tags"
-_STATES = (Job.State.DONE, Job.State.FAILED, Job.State.CANCELLED)
+_STATES = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,8 +241,8 @@ def _durations(snapshot: DashboardSnapshot) -> Iterator[Chart]:
             Series(
                 str(state.label).lower(),
                 [seconds if job.state == state else None for job, seconds in zip(jobs, took, strict=True)],
-                is_warning=state == Job.State.FAILED,
-                is_rest=state == Job.State.CANCELLED,
+                is_warning=state == JobState.FAILED,
+                is_rest=state == JobState.CANCELLED,
             )
             for state in _STATES
             if any(job.state == state for job in jobs)

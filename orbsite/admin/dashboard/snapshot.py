@@ -16,7 +16,7 @@ from orbsite.admin.dashboard.figures import Figures, figures
 from orbsite.conf import app_settings
 from orbsite.conf.app_settings import Persistence
 from orbsite.models.clock import Clock
-from orbsite.models.jobs import Job
+from orbsite.models.jobs import Job, JobState
 from orbsite.models.ledger import Reject, Run
 from orbsite.models.retention import RetentionPolicy
 from orbsite.models.statistics import Growth
@@ -110,7 +110,7 @@ def _runs() -> dict[str, list[Run]]:
 
 def _jobs() -> dict[str, list[Job]]:
     rows = Job.objects.defer("result", "arguments").order_by("-id")
-    waiting = (Job.State.QUEUED, Job.State.RUNNING)
+    waiting = (JobState.QUEUED, JobState.RUNNING)
     return {
         "open_jobs": list(rows.filter(state__in=waiting)[:MOST_JOBS]),
         "ended_jobs": list(rows.filter(finished_at__isnull=False)[:MOST_JOBS]),
@@ -118,7 +118,7 @@ def _jobs() -> dict[str, list[Job]]:
 
 
 def _last_check() -> Job | None:
-    return Job.objects.filter(operation="check", state=Job.State.DONE).order_by("-id").first()
+    return Job.objects.filter(operation="check", state=JobState.DONE).order_by("-id").first()
 
 
 def _growth(domains: Iterable[Domain], now: datetime) -> list[Growth]:

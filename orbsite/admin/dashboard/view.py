@@ -22,7 +22,7 @@ from orbsite.admin.dashboard.snapshot import DashboardSnapshot, look
 from orbsite.admin.jobs import start as starting
 from orbsite.conf import app_settings
 from orbsite.models.jobs import Job
-from orbsite.models.ledger import Run
+from orbsite.models.ledger import Run, RunState
 from orbsite.operations.statistics.stats import COMPACT
 from orbsite.storage.encoding.timestamps import parse
 from orbsite.storage.file.last_runs import Facts
@@ -180,7 +180,7 @@ def _compaction(snapshot: DashboardSnapshot, allowed: May) -> Tile:
 
 
 def _last(snapshot: DashboardSnapshot, *names: str) -> Run | None:
-    runs = [run for name in names for run in snapshot.runs.get(name, ()) if run.state == Run.State.COMPLETE]
+    runs = [run for name in names for run in snapshot.runs.get(name, ()) if run.state == RunState.COMPLETE]
     return max(runs, key=lambda run: run.pk, default=None)
 
 

@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 
 from orbsite.admin.forms.fields import ExactTextField
 from orbsite.conf import app_settings
-from orbsite.models.ledger import Run
+from orbsite.models.ledger import Run, RunState
 from orbsite.models.retention import RetentionPolicy, domains_with_retention
 from orbsite.operations.backup import uploads
 from orbsite.operations.jobs import catalog
@@ -116,7 +116,7 @@ def _domains(kind: type[Request]) -> list[str]:
 
 
 def _runs() -> list[tuple[str, str]]:
-    runs = Run.objects.filter(operation__in=REVERSIBLE).exclude(state=Run.State.ROLLED_BACK).order_by("-id")[:_MOST]
+    runs = Run.objects.filter(operation__in=REVERSIBLE).exclude(state=RunState.ROLLED_BACK).order_by("-id")[:_MOST]
     return [
         (str(run.pk), f"{run.pk}: {run.operation} of {run.started_at:%Y-%m-%d %H:%M} UTC, {run.state}") for run in runs
     ]

@@ -21,7 +21,7 @@ from orbsite.admin.jobs import result
 from orbsite.admin.jobs.downloads import export_directory, files_in
 from orbsite.admin.jobs.start import OPEN, get_job, start, to_job
 from orbsite.admin.jobs.views import address_of
-from orbsite.models.jobs import Job
+from orbsite.models.jobs import Job, JobState
 from orbsite.operations.jobs import catalog, jobs
 from orbsite.operations.jobs.parameters import acting, is_look
 from orbsite.operations.workers.workers import STALE_AFTER, fail_stale_jobs
@@ -31,10 +31,10 @@ from orbsite.storage.errors import OrbError
 _MIN_FRACTION = 0.01
 """The part of the work that has to be done before the remaining time is estimated."""
 _STATE_TEXTS: dict[str, str] = {
-    Job.State.QUEUED: "The job is waiting for a worker. If none takes it, start one: manage.py db_worker.",
-    Job.State.DONE: "The job has finished.",
-    Job.State.CANCELLED: "The job was cancelled. The work done so far is kept.",
-    Job.State.FAILED: "The job has failed. The work done so far is kept.",
+    JobState.QUEUED: "The job is waiting for a worker. If none takes it, start one: manage.py db_worker.",
+    JobState.DONE: "The job has finished.",
+    JobState.CANCELLED: "The job was cancelled. The work done so far is kept.",
+    JobState.FAILED: "The job has failed. The work done so far is kept.",
 }
 
 
@@ -146,20 +146,20 @@ def _speed(job: Job) -> tuple[int | None, int | None]:
     rate = job.progress / seconds if seconds > 0 else 0
     if rate <= 0:
         return None, None
-    if not job.expected or job.state != Job.State.RUNNING or job.progress < job.expected * _MIN_FRACTION:
+    if not job.expected or job.state != JobState.RUNNING or job.progress < job.expected * _MIN_FRACTION:
         return round(rate), None
     return round(rate), round(max(0, job.expected - job.progress) / rate)
 
 
 def _state_text(job: Job, now: datetime) -> str:
     """Return a sentence that describes the state."""
-    if job.state == Job.State.RUNNING:
+    if job.state == JobState.RUNNING:
         if _is_stale(job, now):
             return "The worker has sent no heartbeat for minutes. Start the job again: it continues where it stopped."
         if job.wants_to_stop:
             return "The job is stopping at its next checkpoint."
         return "The job is running. You can close this page."
-    if job.state == Job.State.DONE and not (job.result or {}).get("ok", True):
+    if job.state == JobState.DONE and not (job.result or {}).get("ok", True):
         return "The job has finished with problems. See the findings below."
     return _STATE_TEXTS.get(job.state, job.state)
 
@@ -175,7 +175,7 @@ def _progress_text(job: Job, percent: int | None, rate: int | None, left: int | 
 
 
 def _is_stale(job: Job, now: datetime) -> bool:
-    return job.state == Job.State.RUNNING and job.heartbeat is not None and job.heartbeat < now - STALE_AFTER
+    return job.state == JobState.RUNNING and job.heartbeat is not None and job.heartbeat < now - STALE_AFTER
 
 
 def _files(job: Job) -> list[tuple[str, PurePosixPath]]:
@@ -185,7 +185,7 @@ def _files(job: Job) -> list[tuple[str, PurePosixPath]]:
 
 def _can_be_applied(job: Job) -> bool:
     kind = catalog.OPERATIONS.get(job.operation)
-    return job.state == Job.State.DONE and kind is not None and is_look(kind, job.arguments)
+    return job.state == JobState.DONE and kind is not None and is_look(kind, job.arguments)
 
 
 def _permitted_job(request: HttpRequest, number: int) -> Job:

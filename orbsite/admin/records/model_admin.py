@@ -24,7 +24,7 @@ from orbsite.admin.forms.fields import ExactTextField, InstantField, RecordForm,
 from orbsite.admin.links import Link, LinksMixin, to_operation
 from orbsite.admin.records.editing import EditingMixin
 from orbsite.admin.records.operation_actions import OperationActionsMixin
-from orbsite.models.ledger import Change, Reject, Run
+from orbsite.models.ledger import Change, Reject, Run, RunState
 from orbsite.models.statistics import Growth
 from orbsite.operations.migration.rollback import REVERSIBLE
 from orbsite.storage.encoding.json_parser import UNCLEAN
@@ -140,7 +140,7 @@ class RunAdmin(LedgerAdmin):
         """Link the list to the migration form, and a reversible run to its rollback form."""
         if row is None:
             yield from to_operation(request, "Migrate", "migrate")
-        elif row.operation in REVERSIBLE and row.state != Run.State.ROLLED_BACK:
+        elif row.operation in REVERSIBLE and row.state != RunState.ROLLED_BACK:
             yield from to_operation(request, "Roll back", "rollback", run=row.pk)
 
 

@@ -16,7 +16,7 @@ from django.utils.crypto import salted_hmac
 
 from orbsite.models import audit_log
 from orbsite.models.api_tokens import Token
-from orbsite.models.jobs import Job
+from orbsite.models.jobs import Job, JobState
 from orbsite.operations.jobs import quota
 from orbsite.operations.jobs.catalog import read
 from orbsite.operations.jobs.parameters import Place, Request
@@ -36,7 +36,6 @@ NOTED = frozenset(
 )
 """What is in the audit trail: it changes much, or gives much away."""
 _TRIES = 5
-_State = Job.State
 _OPEN = quota.OPEN
 
 
@@ -103,7 +102,7 @@ def _of_attempt(attempt: str | None) -> Job | None:
 
 
 def _waiting(fingerprint: str) -> Job | None:
-    return Job.objects.filter(fingerprint=fingerprint, state=_State.QUEUED).first() if fingerprint else None
+    return Job.objects.filter(fingerprint=fingerprint, state=JobState.QUEUED).first() if fingerprint else None
 
 
 def _fingerprint(request: Request, owner: str) -> str:
@@ -127,9 +126,9 @@ def start_again(number: int, *, now: Callable[[], datetime], actor: str = "", ad
 
 def cancel(number: int, *, now: Callable[[], datetime]) -> Job:
     """Cancel a job: one that waits is not begun, one that runs ends where it can be gone on with. Raises OrbError."""
-    waiting = Job.objects.filter(pk=number, state=_State.QUEUED)
-    if not waiting.update(state=_State.CANCELLED, finished_at=now(), wants_to_stop=True):
-        Job.objects.filter(pk=number, state=_State.RUNNING).update(wants_to_stop=True)
+    waiting = Job.objects.filter(pk=number, state=JobState.QUEUED)
+    if not waiting.update(state=JobState.CANCELLED, finished_at=now(), wants_to_stop=True):
+        Job.objects.filter(pk=number, state=JobState.RUNNING).update(wants_to_stop=True)
     job = _find(number)
     if not job.wants_to_stop:
         raise OrbError(f"job {number} is {job.state} already; nothing was cancelled")
@@ -154,12 +153,12 @@ def run_job(number: int) -> None:
 def execute(number: int, *, now: Callable[[], datetime], beat: float = SECONDS) -> bool:
     """Run a job, unless somebody has taken it up before; return whether it was ours. Its row tells how it ended."""
     worker, began = a_name(), now()
-    mine = {"state": _State.RUNNING, "worker": worker, "started_at": began, "heartbeat": began}
-    queued = Job.objects.filter(pk=number, state=_State.QUEUED)
+    mine = {"state": JobState.RUNNING, "worker": worker, "started_at": began, "heartbeat": began}
+    queued = Job.objects.filter(pk=number, state=JobState.QUEUED)
     if not TransactionRetry("default").run(lambda: queued.update(**mine)):
         return False
     job, watched = Job.objects.get(pk=number), MonitoredProgress()
-    ours = Job.objects.filter(pk=number, worker=worker, state=_State.RUNNING)
+    ours = Job.objects.filter(pk=number, worker=worker, state=JobState.RUNNING)
 
     def alive(moment: datetime, seen: MonitoredProgress) -> bool:
         ours.update(heartbeat=moment, progress=seen.done, expected=seen.expected, so_far=so_far(seen.report))
@@ -187,7 +186,7 @@ def execute(number: int, *, now: Callable[[], datetime], beat: float = SECONDS) 
         if not isinstance(problem, Stopped | Exception):
             raise
     else:
-        end(_State.DONE, result=brief(report, MOST_FINDINGS), samples=report.samples or None)
+        end(JobState.DONE, result=brief(report, MOST_FINDINGS), samples=report.samples or None)
     return True
 
 
@@ -195,10 +194,10 @@ def _ending(problem: BaseException) -> tuple[str, str]:
     """Return the state of a job that ended by an error, and what its row tells of it."""
     match problem:
         case Stopped():
-            return _State.CANCELLED, str(problem)
+            return JobState.CANCELLED, str(problem)
         case Exception():  # a queue would keep a traceback, with texts of users
-            return _State.FAILED, told(problem)
-    return _State.FAILED, f"its worker was stopped ({type(problem).__name__}); start it again"
+            return JobState.FAILED, told(problem)
+    return JobState.FAILED, f"its worker was stopped ({type(problem).__name__}); start it again"
 
 
 def _find(number: int) -> Job:

@@ -16,7 +16,7 @@ from django.db.models import Q
 
 from orbsite.models.audit_log import Event
 from orbsite.models.idempotency import Answer
-from orbsite.models.jobs import Job
+from orbsite.models.jobs import Job, JobState
 from orbsite.models.ledger import Change, Reject, Run
 from orbsite.models.retention import PolicyRun, RetentionPolicy
 from orbsite.models.search_index import Words
@@ -241,7 +241,7 @@ def rename(user: str, name: str, using: str) -> None:
             condition |= contains(one, [user, json.dumps(user)[1:-1]])
         rows = model._base_manager.using(using).filter(condition)
         if model is Job:  # a queued job needs its original arguments
-            rows = rows.exclude(state=Job.State.QUEUED)
+            rows = rows.exclude(state=JobState.QUEUED)
         for row in list(rows.only("pk", *names)):
             values = {one: renamed(getattr(row, one)) for one in names}
             changed = {one: value for one, value in values.items() if value != getattr(row, one)}

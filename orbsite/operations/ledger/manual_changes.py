@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from orbsite.models.ledger import Change, Run
+from orbsite.models.ledger import Change, Run, RunState
 from orbsite.operations.ledger.change_log import key_text
 from orbsite.operations.ledger.runs import counts_of
 from orbsite.operations.report import Report
@@ -75,7 +75,7 @@ class ManualChanges:
         if changes and self._run is None:
             self._run = Run.objects.using(self._store.using).create(
                 operation=self._operation,
-                state=Run.State.COMPLETE,
+                state=RunState.COMPLETE,
                 source=CONSOLE,
                 started_at=self._hand.at,
                 finished_at=self._hand.at,

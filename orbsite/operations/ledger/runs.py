@@ -10,7 +10,7 @@ from datetime import datetime
 
 from django.db import DatabaseError, connections
 
-from orbsite.models.ledger import Run
+from orbsite.models.ledger import Run, RunState
 from orbsite.operations.ledger.run_lock import alone
 from orbsite.operations.report import Report
 from orbsite.storage.database_errors import refusal
@@ -18,7 +18,7 @@ from orbsite.storage.errors import OrbError
 
 __all__ = ["alone", "begin", "counts_of", "last_complete", "recorded"]
 
-_UNFINISHED = (Run.State.RUNNING, Run.State.INTERRUPTED, Run.State.FAILED)
+_UNFINISHED = (RunState.RUNNING, RunState.INTERRUPTED, RunState.FAILED)
 
 
 def begin(
@@ -42,7 +42,7 @@ def begin(
     unfinished = Run.objects.filter(operation=operation, source=name, state__in=_UNFINISHED)
     stopped = unfinished.filter(reverted_by=None).order_by("-id").first()  # its rows still exist
     if stopped is not None and stopped.source_digest == digest and stopped.cursor:
-        stopped.state = Run.State.RUNNING
+        stopped.state = RunState.RUNNING
         stopped.save(update_fields=["state"])
         for domain, kinds in stopped.counts.items():
             report.section(domain, ()).counts = {
@@ -53,7 +53,7 @@ def begin(
     if resume:
         why = "no run was interrupted" if stopped is None else "the files have changed since"
         raise OrbError(f"there is no run over {name} to resume: {why}; run it without --resume")
-    Run.objects.filter(operation=operation, source=name, state=Run.State.RUNNING).update(state=Run.State.FAILED)
+    Run.objects.filter(operation=operation, source=name, state=RunState.RUNNING).update(state=RunState.FAILED)
     return Run.objects.create(
         operation=operation,
         source=name,
@@ -67,7 +67,7 @@ def begin(
 def last_complete(name: str) -> Run | None:
     """Return the last migration of a source if it is complete and verified, and if no rollback followed."""
     last = Run.objects.filter(source=name, operation=Run.Operation.MIGRATE).order_by("-id").first()
-    if last is None or last.state != Run.State.COMPLETE:
+    if last is None or last.state != RunState.COMPLETE:
         return None
     if any(counts.get("unverified") for kinds in last.counts.values() for counts in kinds.values()):
         return None
@@ -81,14 +81,14 @@ def recorded(run: Run, report: Report, now: Callable[[], datetime]) -> Iterator[
     try:
         yield
     except BaseException as problem:
-        state = Run.State.INTERRUPTED if isinstance(problem, KeyboardInterrupt) else Run.State.FAILED
+        state = RunState.INTERRUPTED if isinstance(problem, KeyboardInterrupt) else RunState.FAILED
         with contextlib.suppress(OrbError, DatabaseError):  # it stays marked as running, which the next run handles
             _end_early(run, state, now())
         refused_by = refusal(problem) if isinstance(problem, DatabaseError) else None
         if refused_by is not None:
             raise refused_by from problem
         raise
-    run.state, run.finished_at, run.counts = Run.State.COMPLETE, now(), counts_of(report)
+    run.state, run.finished_at, run.counts = RunState.COMPLETE, now(), counts_of(report)
     run.save(update_fields=["state", "finished_at", "counts"])
 
 
@@ -99,7 +99,7 @@ def _end_early(run: Run, state: str, moment: datetime) -> None:
         if connection.vendor == "postgresql" and (connection.connection is None or not connection.is_usable()):
             connection.close()
             stack.enter_context(alone())
-        Run.objects.filter(pk=run.pk, state=Run.State.RUNNING).update(state=state, finished_at=moment)
+        Run.objects.filter(pk=run.pk, state=RunState.RUNNING).update(state=state, finished_at=moment)
 
 
 def counts_of(report: Report) -> dict[str, dict[str, dict[str, int]]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from orbsite.models.ledger import Change, Run
+from orbsite.models.ledger import Change, Run, RunState
 from orbsite.operations.ledger.change_log import ChangeLog, key_text
 from orbsite.operations.ledger.erasure_list import known
 from orbsite.operations.ledger.runs import alone, begin, recorded
@@ -92,7 +92,7 @@ def _undo_in_sql(
                 change_log = ChangeLog(run, report, store.domain)
                 TombstoneRestore(store).all(undone, report.domains[store.domain.name], progress, change_log)
             if not sum(section.total("kept") for section in report.domains.values()):
-                Run.objects.filter(pk=undone.pk).update(state=Run.State.ROLLED_BACK)
+                Run.objects.filter(pk=undone.pk).update(state=RunState.ROLLED_BACK)
 
 
 class TombstoneRestore:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from orbsite.models.ledger import Change, Run
+from orbsite.models.ledger import Change, Run, RunState
 from orbsite.operations.batched import batched
 from orbsite.operations.ledger.change_log import ChangeLog, key_text
 from orbsite.operations.ledger.erasure_list import known
@@ -67,7 +67,7 @@ def rollback(
         with recorded(run, report, now):
             for part in parts:
                 part.undo(progress, ChangeLog(run, report, part.domain))
-            Run.objects.filter(pk=undone.pk).update(state=Run.State.ROLLED_BACK)
+            Run.objects.filter(pk=undone.pk).update(state=RunState.ROLLED_BACK)
     return report
 
 

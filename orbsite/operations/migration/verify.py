@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from orbsite.models.ledger import Run
+from orbsite.models.ledger import Run, RunState
 from orbsite.operations.ledger.erasure_list import known, refused
 from orbsite.operations.ledger.runs import counts_of
 from orbsite.operations.migration.batches import Batch, batches_of, parts_of
@@ -52,7 +52,7 @@ def verify(
         comparison.list_extra(entries)
     if now is not None and began is not None:
         run = Run(
-            operation=Run.Operation.VERIFY, state=Run.State.COMPLETE, source=snapshot.name, sources=snapshot.digests
+            operation=Run.Operation.VERIFY, state=RunState.COMPLETE, source=snapshot.name, sources=snapshot.digests
         )
         run.started_at, run.finished_at, run.counts = began, now(), counts_of(report)
         run.save()

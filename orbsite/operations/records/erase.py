@@ -15,7 +15,7 @@ from django.db import connections
 
 from orbsite.conf import app_settings
 from orbsite.models.api_tokens import Token
-from orbsite.models.ledger import Run
+from orbsite.models.ledger import Run, RunState
 from orbsite.operations.backup.prune import made_at
 from orbsite.operations.backup.uploads import UPLOADS
 from orbsite.operations.ledger.erased_rows import Erased, clear_away, erase_rows, rename
@@ -247,7 +247,7 @@ def _alone(ledger: str | None) -> Iterator[None]:
 
 
 def _run_under_way(using: str) -> str:
-    run = Run.objects.using(using).filter(state=Run.State.RUNNING).order_by("-id").first()
+    run = Run.objects.using(using).filter(state=RunState.RUNNING).order_by("-id").first()
     if run is None:
         return "another run writes to the database"
     return f"run {run.pk}, a {run.operation} since {spell(run.started_at)}, is under way"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from orbsite.models.ledger import Change, Run
+from orbsite.models.ledger import Change, Run, RunState
 from orbsite.operations.ledger.manual_changes import Actor, ManualChanges
 from orbsite.operations.ledger.tombstones import COLUMNS, REMOVALS, TombstoneRestore, tell
 from orbsite.operations.report import Report
@@ -40,4 +40,4 @@ def _mark_undone(using: str, runs: set[int]) -> None:
     """Mark the runs that have no tombstones left as rolled back."""
     for run in runs:
         if not Change.objects.using(using).filter(run_id=run).exclude(reason="").exists():
-            Run.objects.using(using).filter(pk=run).update(state=Run.State.ROLLED_BACK)
+            Run.objects.using(using).filter(pk=run).update(state=RunState.ROLLED_BACK)

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import msgspec
 
-from orbsite.models.ledger import Run
+from orbsite.models.ledger import Run, RunState
 from orbsite.operations.files.compact import note_compaction
 from orbsite.operations.ledger.change_log import key_text
 from orbsite.operations.ledger.runs import alone, begin, recorded
@@ -82,7 +82,7 @@ def retain(
 def _begin(stack: contextlib.ExitStack, report: Report, policy: Policy, now: Callable[[], datetime]) -> None:
     """Begin a run in the ledger. A run that died is marked as failed, and what it removed can be restored."""
     stack.enter_context(alone())
-    Run.objects.filter(operation=Run.Operation.COMPACT, state=Run.State.RUNNING).update(state=Run.State.FAILED)
+    Run.objects.filter(operation=Run.Operation.COMPACT, state=RunState.RUNNING).update(state=RunState.FAILED)
     rules = msgspec.json.encode(policy.as_json()).decode()
     stack.enter_context(recorded(begin(Run.Operation.COMPACT, rules, {}, now(), report), report, now))
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db.models import Q
 
-from orbsite.models.retention import PolicyRun, RetentionPolicy
+from orbsite.models.retention import PolicyRun, PolicyState, RetentionPolicy
 from orbsite.operations.workers.heartbeat import MonitoredProgress
 from orbsite.storage.sql.retry import TransactionRetry
 
@@ -79,7 +79,7 @@ def claim(policy: RetentionPolicy, worker: str, now: datetime) -> Claim | None:
             free.update(next_due=following)
             return None
         mine = {"claimed_by": worker, "claimed_at": now, "heartbeat": now, "next_due": following}
-        if not free.update(**mine, last_started=now, last_state=RetentionPolicy.State.RUNNING):
+        if not free.update(**mine, last_started=now, last_state=PolicyState.RUNNING):
             return None
         return PolicyRun.objects.create(policy=policy, slot=moment, missed=missed, worker=worker, started_at=now)
 
@@ -105,10 +105,10 @@ def recover(now: datetime, stale_after: timedelta) -> Iterator[RetentionPolicy]:
             dead = RetentionPolicy.objects.filter(
                 pk=policy.pk, claimed_by=policy.claimed_by, heartbeat=policy.heartbeat
             )
-            failed = {"last_state": RetentionPolicy.State.FAILED, "last_finished": now, "last_error": error}
+            failed = {"last_state": PolicyState.FAILED, "last_finished": now, "last_error": error}
             if dead.update(claimed_by="", claimed_at=None, heartbeat=None, **failed):
-                runs = PolicyRun.objects.filter(policy=policy, state=PolicyRun.State.RUNNING)
-                return runs.update(state=PolicyRun.State.FAILED, finished_at=now, error=error)
+                runs = PolicyRun.objects.filter(policy=policy, state=PolicyState.RUNNING)
+                return runs.update(state=PolicyState.FAILED, finished_at=now, error=error)
             return 0
 
         if TransactionRetry("default").run(fail):

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import Q
 
-from orbsite.models.retention import RetentionPolicy
+from orbsite.models.retention import PolicyState, RetentionPolicy
 from orbsite.operations.progress import Progress, Stopped, silent
 from orbsite.operations.report import Report, Section
 from orbsite.operations.retention.apply import retain
@@ -32,7 +32,6 @@ OWN = "maintenance"
 PATIENCE = 10.0
 """The number of seconds for which a policy waits for another run over the same data."""
 _PAUSE = 0.2
-_State = RetentionPolicy.State
 
 
 def maintain(
@@ -189,7 +188,7 @@ class _Round:
                     time.sleep(random.uniform(_PAUSE / 4, _PAUSE))  # noqa: S311 -- keeps two workers out of step
 
     def _done(self, slot: Claim, section: Section, done: Report) -> None:
-        if not slot.finish(_State.DONE, self._now(), result=brief(done)):
+        if not slot.finish(PolicyState.DONE, self._now(), result=brief(done)):
             _fail(section, slot.policy, "it took its worker for dead, and was given to another one")
             return
         section.count(KIND, "run")
@@ -198,7 +197,7 @@ class _Round:
 
     def _failed(self, slot: Claim, section: Section, message: str) -> bool:
         """Save the failure of a run. Return whether this worker still held the claim."""
-        had_it = slot.finish(_State.FAILED, self._now(), error=message)
+        had_it = slot.finish(PolicyState.FAILED, self._now(), error=message)
         _fail(section, slot.policy, message)
         return had_it
 

@@ -10,7 +10,7 @@ from typing import Any
 from django.db import DatabaseError, transaction
 from django.db.models import Q
 
-from orbsite.models.ledger import Reject, Run
+from orbsite.models.ledger import Reject, Run, RunState
 from orbsite.models.statistics import Growth
 from orbsite.operations.report import Report
 from orbsite.storage.base.store import Store
@@ -94,7 +94,7 @@ def _history(store: Store, last: dict[str, str], growth: list[dict[str, Any]]) -
 def _last_runs(domain: Domain) -> dict[str, str]:
     found = {}
     for name, which in _LAST.items():
-        runs = Run.objects.filter(which, state=Run.State.COMPLETE, counts__has_key=domain.name).order_by("-id")
+        runs = Run.objects.filter(which, state=RunState.COMPLETE, counts__has_key=domain.name).order_by("-id")
         last = runs.values_list("finished_at", flat=True).first()
         if last is not None:
             found[name] = spell(last)

@@ -17,7 +17,7 @@ from django.apps import apps
 from django.db import router, transaction
 from django.utils.module_loading import import_string
 
-from orbsite.models.jobs import Job
+from orbsite.models.jobs import Job, JobState
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def hand_over(job: Job, now: Callable[[], datetime]) -> None:
 
 def hand_over_lost_jobs(now: Callable[[], datetime], older_than: timedelta) -> int:
     """Enqueue the waiting jobs that no queue has, and return their number."""
-    waiting = Job.objects.filter(state=Job.State.QUEUED, created_at__lt=now() - older_than)
+    waiting = Job.objects.filter(state=JobState.QUEUED, created_at__lt=now() - older_than)
     lost = [job for job in waiting.only("pk", "enqueued_at") if _is_lost(job)]
     return sum(_enqueue_or_leave(job.pk, now) for job in lost)
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from orbsite.models.jobs import Job
+from orbsite.models.jobs import Job, JobState
 from orbsite.operations.report import Report
 from orbsite.storage.errors import OrbError
 
@@ -64,8 +64,8 @@ def told(problem: Exception) -> str:
 def fail_stale_jobs(now: datetime, stale_after: timedelta) -> int:
     """Fail the jobs whose workers have stopped sending heartbeats, and return their number."""
     number = 0
-    for job in Job.objects.filter(state=Job.State.RUNNING, heartbeat__lt=now - stale_after):
-        same = Job.objects.filter(pk=job.pk, state=Job.State.RUNNING, heartbeat=job.heartbeat)
+    for job in Job.objects.filter(state=JobState.RUNNING, heartbeat__lt=now - stale_after):
+        same = Job.objects.filter(pk=job.pk, state=JobState.RUNNING, heartbeat=job.heartbeat)
         error = f"its worker {job.worker} has sent no heartbeat since {job.heartbeat}; start it again"
-        number += same.update(state=Job.State.FAILED, finished_at=now, error=error)
+        number += same.update(state=JobState.FAILED, finished_at=now, error=error)
     return number

@@ -19,7 +19,7 @@ from luna.models import ProfileRow
 from orbsite.admin.jobs.views import address_of
 from orbsite.models.audit_log import Event
 from orbsite.models.jobs import OPERATIONS, Job
-from orbsite.models.ledger import Reject, Run
+from orbsite.models.ledger import Reject, Run, RunState
 from orbsite.models.retention import RetentionPolicy
 from orbsite.operations.backup import uploads
 from orbsite.operations.jobs import catalog
@@ -122,7 +122,7 @@ def test_a_migration_is_previewed_then_done_then_undone(admin_client: Client, fi
     undone = run(admin_client, "job_apply", {}, look.pk)
     assert undone.state == "done"
     assert ReflectionRow.objects.count() == ProfileRow.objects.count() == 0
-    assert Run.objects.get(pk=number).state == Run.State.ROLLED_BACK
+    assert Run.objects.get(pk=number).state == RunState.ROLLED_BACK
 
 
 @pytest.mark.parametrize("name", ["verify", "validate", "check", "backup", "maintain"])

@@ -15,7 +15,7 @@ from luna.domain import DOMAIN as LUNA
 from luna.models import ProfileRow
 from orbsite.models.audit_log import Event
 from orbsite.models.jobs import Job
-from orbsite.models.ledger import Change, Run
+from orbsite.models.ledger import Change, Run, RunState
 from orbsite.models.retention import RetentionPolicy
 from orbsite.operations.jobs import jobs
 from orbsite.operations.jobs.catalog import OPERATIONS
@@ -109,7 +109,7 @@ def test_rows_are_sanitized_by_a_worker_in_two_steps(
     assert profile().reading().record is not None
     change = Change.objects.get()
     assert json.loads(change.before)["columns"]["preferences"] == ["ok", 7, None]
-    assert (change.run.operation, change.run.state) == ("sanitize", Run.State.COMPLETE)
+    assert (change.run.operation, change.run.state) == ("sanitize", RunState.COMPLETE)
 
 
 def test_what_is_valid_is_not_touched_and_every_change_is_listed() -> None:

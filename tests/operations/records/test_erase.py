@@ -20,8 +20,8 @@ from luna.records import ActiveMode, Profile
 from orbsite import stores
 from orbsite.models import audit_log
 from orbsite.models.erasures import Erasure as ErasureRow
-from orbsite.models.jobs import Job
-from orbsite.models.ledger import Change, Reject
+from orbsite.models.jobs import Job, JobState
+from orbsite.models.ledger import Change, Reject, RunState
 from orbsite.operations.backup.create import backup
 from orbsite.operations.backup.restore import restore
 from orbsite.operations.files.compact import compact
@@ -205,7 +205,7 @@ def test_while_a_run_is_under_way_nothing_is_erased(base: Path) -> None:
     number = moved(base).run
     from orbsite.models.ledger import Run
 
-    Run.objects.filter(pk=number).update(state=Run.State.RUNNING)
+    Run.objects.filter(pk=number).update(state=RunState.RUNNING)
     with alone(), pytest.raises(RunUnderWay, match=f"run {number}, a migrate since .* is under way; nothing was"):
         erased(base)
     assert (in_sql("ana"), in_files(base, "ana")) == (5, 5)
@@ -315,7 +315,7 @@ def test_what_a_replaced_row_held_is_not_put_back_by_a_rollback(base: Path) -> N
     assert in_sql("ana") == 1
     rollback(third, registered(["luna", "te"]), now=lambda: LATER)
     assert in_sql("ana") == 0
-    assert Run.objects.filter(operation="rollback", state=Run.State.COMPLETE).exists()
+    assert Run.objects.filter(operation="rollback", state=RunState.COMPLETE).exists()
 
 
 def test_retention_in_memory_is_not_undone_either(base: Path) -> None:
@@ -454,7 +454,7 @@ def test_jobs_and_the_audit_trail_name_a_pseudonym(base: Path) -> None:
     audit_log.note(OLD, "clerk", "export", subject="ana", arguments={"user": "ana"})
     job = start("erase", {"user": "ana"}, now=now, actor="clerk")  # which is done at once here
     job.refresh_from_db()
-    assert (job.state, in_sql("ana")) == (Job.State.DONE, 0)
+    assert (job.state, in_sql("ana")) == (JobState.DONE, 0)
     pseudonym = re.compile(r"erased:[0-9a-f]{16}")
     assert pseudonym.fullmatch(job.arguments["user"])
     done.refresh_from_db()
