@@ -27,8 +27,8 @@ from orbsite.stores import file_store
 logger = logging.getLogger(__name__)
 
 COLUMNS = ("kept", "removed")
-MOST = 0.2
-"""The share of a file's items that compaction removes without `force`."""
+_MOST = 0.2
+"""The share of items that is removed without `force`."""
 
 
 def compact(
@@ -116,11 +116,16 @@ def _size(plan: Compaction | None) -> int:
 def _refuse_too_much(domain: Domain, found: Compaction) -> None:
     removed = sum(one.kind is not None for one in found.dead)
     total = removed + sum(found.kept.values())
-    if removed > MOST * total:
-        raise TooMuch(
-            f"{removed} of {total} items of {domain.file} break the rules and would be removed, more than a fifth; "
-            "the file is unchanged. Check them with --dry-run, then run this again with --force"
-        )
+    advice = "the file is unchanged. Check them with --dry-run, then run this again with --force"
+    if problem := too_much(removed, total, f"items of {domain.file} break the rules and", advice):
+        raise problem
+
+
+def too_much(removed: int, total: int, what: str, advice: str) -> TooMuch | None:
+    """Return the error for the removal of more than a fifth of some items; None for fewer."""
+    if removed <= _MOST * total:
+        return None
+    return TooMuch(f"{removed} of {total} {what} would be removed, more than a fifth; {advice}")
 
 
 def _fill_section(section: Section, compaction: Compaction | None, *, dry_run: bool) -> None:

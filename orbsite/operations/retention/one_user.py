@@ -6,14 +6,14 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from orbsite.operations.files.compact import MOST
+from orbsite.operations.files.compact import too_much
 from orbsite.operations.ledger.change_log import key_text
 from orbsite.operations.ledger.manual_changes import Actor
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.records.delete import remove
 from orbsite.operations.report import Report, Section
 from orbsite.operations.retention.removal import clock_problem, findings_of_the_future
-from orbsite.storage.errors import OrbError, TooMuch
+from orbsite.storage.errors import OrbError
 from orbsite.storage.findings import warning
 from orbsite.storage.records.digest import digest
 from orbsite.storage.records.record import Key, Record
@@ -55,8 +55,9 @@ def trim(
         future = future_of(kind, mine, policy.ahead(moment))
         section.findings += findings_of_the_future(kind, future)
         clock = None if trust_clock else clock_problem(kind, policy, moment, future, None)
-        too_much = None if force else _too_much(kind, mine, going)
-        for why, when in ((clock, "the clock is trusted"), (too_much, "it is forced")):
+        advice = "nothing was removed. Check them in a preview, then use force"
+        excess = None if force else too_much(len(going), len(mine), kind.plural, advice)
+        for why, when in ((clock, "the clock is trusted"), (excess, "it is forced")):
             if why is not None and not dry_run:
                 raise why
             if why is not None:
@@ -105,12 +106,3 @@ def _count_as_kept(section: Section, kind: type[Record], number: int) -> None:
     section.count(kind.plural, "kept", number)
     if number:
         section.findings.append(warning(kind.plural, f"{number} were changed meanwhile, and were left as they are"))
-
-
-def _too_much(kind: type[Record], mine: list[Any], going: list[RetentionDecision[Any]]) -> TooMuch | None:
-    if len(going) > MOST * len(mine):
-        return TooMuch(
-            f"{len(going)} of {len(mine)} {kind.plural} would be removed, more than a fifth; nothing was removed. "
-            "Check them in a preview, then use force"
-        )
-    return None

@@ -13,14 +13,14 @@ from typing import Any
 from typing_extensions import override
 
 from orbsite.models.ledger import Change, Run
-from orbsite.operations.files.compact import MOST
+from orbsite.operations.files.compact import too_much
 from orbsite.operations.ledger.change_log import key_text
 from orbsite.operations.ledger.runs import counts_of
 from orbsite.operations.progress import Progress, Stopped
 from orbsite.operations.report import Report, Section
 from orbsite.storage.base.store import Store
 from orbsite.storage.encoding.timestamps import as_name, spell
-from orbsite.storage.errors import ClockJumped, OrbError, TooMuch
+from orbsite.storage.errors import ClockJumped, OrbError
 from orbsite.storage.file.content import no_collection
 from orbsite.storage.file.retention import keep_tombstones, planned, sweep
 from orbsite.storage.file.store import FileStore
@@ -126,17 +126,10 @@ class Removal(ABC):
         )
         if problem is not None:
             yield problem, TRUST_CLOCK
-        too_much = None if sure.force else self._too_much()
-        if too_much is not None:
-            yield too_much, FORCE
-
-    def _too_much(self) -> TooMuch | None:
-        if self.number <= MOST * self.total:
-            return None
-        return TooMuch(
-            f"{self.number} of {self.total} {self.kind.plural} would be removed, more than a fifth; nothing was "
-            f"removed. Check them with --dry-run, then run this again with {FORCE}"
-        )
+        advice = f"nothing was removed. Check them with --dry-run, then run this again with {FORCE}"
+        excess = None if sure.force else too_much(self.number, self.total, self.kind.plural, advice)
+        if excess is not None:
+            yield excess, FORCE
 
     def _report_future_records(self) -> None:
         """Report the records from the future, which stay."""
