@@ -19,12 +19,12 @@ from orbsite.admin.base import audit, url_converters  # noqa: F401 -- the conver
 from orbsite.admin.base.messages import refused
 from orbsite.admin.base.permissions import View
 from orbsite.admin.diff import differences
+from orbsite.admin.records.bulk_actions import actor_of
 from orbsite.admin.records.history import changes_of, history, tombstone_of
 from orbsite.models.ledger import Change, Run
 from orbsite.operations.ledger.manual_changes import Actor
 from orbsite.operations.records.edit import edit
 from orbsite.operations.records.revert import revert
-from orbsite.storage.clock import utc_now
 from orbsite.storage.errors import OrbError
 from orbsite.storage.records.digest import digest
 from orbsite.storage.records.domain import Domain, registered
@@ -197,8 +197,8 @@ def _may_revert(subject: Subject, change: Change, request: HttpRequest) -> bool:
 
 
 def _actor(request: HttpRequest, action: str) -> Actor:
-    reason = " ".join(request.POST.get("reason", "").replace("\x00", "").split())
-    return Actor(actor=request.user.get_username(), at=utc_now(), reason=f"{action}: {reason}" if reason else action)
+    reason = request.POST.get("reason", "").replace("\x00", "").strip()
+    return actor_of(request, f"{action}: {reason}" if reason else action)
 
 
 def _run(request: HttpRequest, act: Callable[[], Any], message: str) -> None:

@@ -15,13 +15,12 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from orbsite.admin.base.messages import refused
+from orbsite.admin.records.bulk_actions import actor_of
 from orbsite.admin.records.history_views import kind_of, number_in
 from orbsite.conf import app_settings
 from orbsite.models.ledger import Change, Run
-from orbsite.operations.ledger.manual_changes import Actor
 from orbsite.operations.ledger.tombstones import REMOVALS
 from orbsite.operations.records.undelete import undelete
-from orbsite.storage.clock import utc_now
 from orbsite.storage.errors import OrbError
 from orbsite.storage.records.domain import registered
 from orbsite.storage.records.record import Key, Record
@@ -118,9 +117,8 @@ def _restore(request: HttpRequest, store: SqlStore, kind: type[Record]) -> None:
     if not numbers:
         messages.warning(request, "Nothing was restored, because no record is selected. Select the records to restore.")
         return
-    actor = Actor(actor=request.user.get_username(), at=utc_now(), reason="brought back from what was removed")
     try:
-        report = undelete(store, kind, numbers, hand=actor)
+        report = undelete(store, kind, numbers, hand=actor_of(request, "brought back from what was removed"))
     except OrbError as problem:
         messages.error(request, refused("restored", problem))
         return

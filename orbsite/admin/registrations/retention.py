@@ -17,13 +17,12 @@ from orbsite.admin.base import audit
 from orbsite.admin.base.changelist import StrictAdmin, known
 from orbsite.admin.base.permissions import may
 from orbsite.admin.forms.fields import TreeField
-from orbsite.admin.jobs.start import confirmation
+from orbsite.admin.jobs.start import confirmation, who
 from orbsite.admin.links import Link, LinksMixin, to_operation
 from orbsite.admin.records.model_admin import LedgerAdmin, ModelAdmin, pretty
 from orbsite.models.jobs import OPERATIONS, Job
 from orbsite.models.retention import PolicyRun, RetentionPolicy, domains_with_retention
 from orbsite.operations.jobs import catalog, jobs
-from orbsite.runtime.client_ip import of_client
 from orbsite.storage.clock import utc_now
 from orbsite.storage.errors import OrbError
 
@@ -182,7 +181,7 @@ class JobAdmin(LedgerAdmin):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Queue the job with the signed-in user as its actor."""
-        obj.__dict__.update(jobs.start(obj.operation, obj.arguments, now=utc_now, **_actor(request)).__dict__)
+        obj.__dict__.update(jobs.start(obj.operation, obj.arguments, now=utc_now, **who(request)).__dict__)
 
     def has_start_permission(self, request: HttpRequest) -> bool:
         """Allow users who may start some operation to use the actions; `_permitted_jobs` then checks each job."""
@@ -206,7 +205,7 @@ class JobAdmin(LedgerAdmin):
             _run(
                 self,
                 request,
-                lambda job=job: f"Job {jobs.start_again(job.pk, now=utc_now, **_actor(request)).pk} is queued.",
+                lambda job=job: f"Job {jobs.start_again(job.pk, now=utc_now, **who(request)).pk} is queued.",
             )
         return None
 
@@ -228,15 +227,11 @@ def _permitted_operations(user: Any) -> list[str]:
     return [name for name in catalog.OPERATIONS if may(user, name)]
 
 
-def _actor(request: HttpRequest) -> dict[str, str]:
-    return {"actor": request.user.get_username(), "address": of_client(request)}
-
-
 def _start(page: ModelAdmin, request: HttpRequest, operation: str, arguments: dict[str, Any], message: str) -> None:
     _run(
         page,
         request,
-        lambda: f"{message} Job {jobs.start(operation, arguments, now=utc_now, **_actor(request)).pk} is queued.",
+        lambda: f"{message} Job {jobs.start(operation, arguments, now=utc_now, **who(request)).pk} is queued.",
     )
 
 
