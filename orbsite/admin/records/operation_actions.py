@@ -17,7 +17,7 @@ from orbsite.admin.jobs.views import address_of
 from orbsite.admin.records.bulk_actions import BulkActionsMixin
 from orbsite.operations.jobs.catalog import OPERATIONS
 from orbsite.operations.jobs.parameters import looking
-from orbsite.operations.ledger.change_log import key_text
+from orbsite.operations.ledger.change_log import key_text, record_name
 from orbsite.storage.encoding.json_printer import stringify
 from orbsite.storage.findings import errors
 from orbsite.storage.records.decoder import Reading
@@ -65,7 +65,7 @@ def validate(page: OperationActionsMixin, request: HttpRequest, queryset: Any) -
     page.message_user(request, f"{valid} of {len(readings)} selected records are valid.", level)
     for key, reading in invalid[:_LISTED]:
         found = "; ".join(f"{finding.path}: {finding.message}" for finding in errors(reading.findings))
-        page.message_user(request, f"{page.model.kind.plural} {key_text(key)}: {found}", messages.ERROR)
+        page.message_user(request, f"{record_name(page.model.kind, key)}: {found}", messages.ERROR)
     if len(invalid) > _LISTED:
         page.message_user(request, f"{len(invalid) - _LISTED} more records are invalid.", messages.ERROR)
 

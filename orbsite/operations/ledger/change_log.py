@@ -107,6 +107,11 @@ def key_text(key: tuple[str, ...]) -> str:
     return msgspec.json.encode(tuple(map(printable, key))).decode()
 
 
+def record_name(kind: type[Record], key: tuple[str, ...]) -> str:
+    """Return the name of a record in messages: its kind and its key."""
+    return f"{kind.plural} {key_text(key)}"
+
+
 def open_rejects(domain: Domain, source: str) -> set[str]:
     """Return the paths of a source's rejects that no later run has settled."""
     rejects = Reject.objects.filter(domain=domain.name, settled_by=None, run__source=source)

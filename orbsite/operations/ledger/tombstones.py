@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from orbsite.models.ledger import Change, Run, RunState
-from orbsite.operations.ledger.change_log import ChangeLog, key_text
+from orbsite.operations.ledger.change_log import ChangeLog, record_name
 from orbsite.operations.ledger.erasure_list import known
 from orbsite.operations.ledger.runs import alone, begin, recorded
 from orbsite.operations.progress import Progress, Stopped, silent
@@ -185,6 +185,6 @@ def tell(section: Section, found: Returned) -> None:
         section.count(lost.plural, "kept")
         section.findings.append(warning(f"{lost.plural} {key}", "its tombstone does not decode; it was kept"))
     for tombstone, why in found.kept:
-        kind = type(tombstone.record).plural
-        section.count(kind, "kept")
-        section.findings.append(warning(f"{kind} {key_text(tombstone.record.key)}", f"{why}; that was kept"))
+        record = tombstone.record
+        section.count(record.plural, "kept")
+        section.findings.append(warning(record_name(type(record), record.key), f"{why}; that was kept"))

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from orbsite.operations.files.compact import too_much
-from orbsite.operations.ledger.change_log import key_text
+from orbsite.operations.ledger.change_log import record_name
 from orbsite.operations.ledger.manual_changes import Actor
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.records.delete import remove
@@ -95,7 +95,7 @@ def _report(
     section.count(kind.plural, "kept", len(mine) - removed)
     section.count(kind.plural, "removed", removed)
     what = "would go" if dry_run else "went into the undo window"
-    section.findings += [warning(f"{kind.plural} {key_text(one.key)}", f"{what}: {one.reason}") for one in going]
+    section.findings += [warning(record_name(kind, one.key), f"{what}: {one.reason}") for one in going]
     if dry_run:
         section.facts["would_go"] = section.facts.get("would_go", 0) + len(going)
 

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from orbsite.models.ledger import Change, Run
 from orbsite.operations.files.compact import too_much
-from orbsite.operations.ledger.change_log import key_text
+from orbsite.operations.ledger.change_log import record_name
 from orbsite.operations.ledger.runs import counts_of
 from orbsite.operations.progress import Progress, Stopped
 from orbsite.operations.report import Report, Section
@@ -28,7 +28,7 @@ from orbsite.storage.file.tombstones import tombstone
 from orbsite.storage.findings import Finding, unreadable, warning
 from orbsite.storage.memory.store import MemoryStore
 from orbsite.storage.records.record import Key, Record
-from orbsite.storage.retention.future_records import Dated, Future
+from orbsite.storage.retention.future_records import Future
 from orbsite.storage.retention.plan import Plan
 from orbsite.storage.retention.policy import Policy
 from orbsite.storage.sql.retention.deletion import retention_deletion
@@ -102,7 +102,7 @@ class Removal(ABC):
         self._count_outcomes(0)
         listed = list(islice(self.to_remove(), _LISTED))
         findings = self.section.findings
-        findings += [warning(f"{self.kind.plural} {key_text(key)}", f"would go: {why}") for key, why in listed]
+        findings += [warning(record_name(self.kind, key), f"would go: {why}") for key, why in listed]
         if self.number > len(listed):
             more = f"{self.number - len(listed)} more would go; --explain ID tells of any of them"
             findings.append(warning(self.kind.plural, more))
@@ -157,7 +157,8 @@ def clock_problem(
         )
     if not future.is_widespread:
         return None
-    named = ", ".join(_named(kind, one) for one in future.some[:_NAMED])
+    some = (f"{record_name(kind, one.key)} of user {one.user!r}, {spell(one.moment)}" for one in future.some)
+    named = ", ".join(islice(some, _NAMED))
     more = f" and {future.number - _NAMED} more" if future.number > _NAMED else ""
     return ClockJumped(
         f"it is {spell(moment)}, and most of the newest {kind.plural} are from the future ({named}{more}): the clock "
@@ -169,7 +170,7 @@ def findings_of_the_future(kind: type[Record], future: Future) -> list[Finding]:
     """Return a warning for each of the newest records from the future, and one with the number of the others."""
     found = [
         warning(
-            f"{kind.plural} {key_text(one.key)}",
+            record_name(kind, one.key),
             f"is of {spell(one.moment)}, in the future (user {one.user!r}): it stays; correct its time, or remove it",
         )
         for one in future.some
@@ -177,10 +178,6 @@ def findings_of_the_future(kind: type[Record], future: Future) -> list[Finding]:
     if future.number > len(found):
         found.append(warning(kind.plural, f"{future.number - len(found)} more are from the future, and stay"))
     return found
-
-
-def _named(kind: type[Record], one: Dated) -> str:
-    return f"{kind.plural} {key_text(one.key)} of user {one.user!r}, {spell(one.moment)}"
 
 
 _FIRST, _LEAST, _MOST = 2000, 100, 50_000
@@ -269,19 +266,16 @@ class BatchedRemoval(Removal):
         found = self._deletion
         found.plan()
         self.total, self.number, self.future = found.total, found.number, found.future
-        for key in found.unreadables():
-            path = unreadable(self.kind.plural, key, "").path
-            self.section.findings.append(warning(path, "its time cannot be read; it stays"))
+        self._warn_of_rows(found.unreadables(), "its time cannot be read; it stays")
 
     @override
     def preview(self, sure: SwitchedOffGuards) -> None:
         super().preview(sure)
-        self._report_undecodable("it would stay")
+        self._warn_of_rows(self._deletion.undecodables(), "its row in SQL does not decode; it would stay")
 
-    def _report_undecodable(self, what: str) -> None:
-        for key in self._deletion.undecodables():
-            path = unreadable(self.kind.plural, key, "").path
-            self.section.findings.append(warning(path, f"its row in SQL does not decode; {what}"))
+    def _warn_of_rows(self, keys: list[Key], why: str) -> None:
+        paths = (unreadable(self.kind.plural, key, "").path for key in keys)
+        self.section.findings += [warning(path, why) for path in paths]
 
     @override
     def to_remove(self) -> Iterator[tuple[Key, str]]:
@@ -321,7 +315,7 @@ class BatchedRemoval(Removal):
         removed = counts.counts[self.kind.plural]["removed"]
         self._warn_of(self.number - passed, "more would go: the time is up; run it again to go on")
         if passed > removed or found.has_struck:
-            self._report_undecodable("it stays")
+            self._warn_of_rows(found.undecodables(), "its row in SQL does not decode; it stays")
         self._warn_of(passed - removed, "stay: they were changed meanwhile, or do not decode")
         counts.facts |= {"before": before, "after": self.store.size(), "reclaimable": found.reclaimable()}
 
