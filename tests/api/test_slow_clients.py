@@ -13,11 +13,10 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from tests.support.effort import effort
 from tests.support.serving import Server, served
 
-pytestmark = [pytest.mark.slow, pytest.mark.deep]
-CLIENTS = effort(20, 50)
+pytestmark = pytest.mark.slow
+CLIENTS = 20
 """More than the server has threads."""
 HEADER_SECONDS, BODY_SECONDS = 2, 1
 PATIENCE = 60.0

@@ -13,11 +13,12 @@ from te.models import ReflectionRow
 from tests.management.test_commands import migrate, run
 from tests.support.effort import effort
 
-pytestmark = [pytest.mark.django_db, pytest.mark.slow, pytest.mark.deep, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.django_db, pytest.mark.slow, pytest.mark.timeout(300)]
 
 MANY = effort(20_000, 100_000)
 
 
+@pytest.mark.deep
 def test_one_damaged_reflection_keeps_nothing_else_back(data_dir: Path) -> None:
     path = data_dir / "te/reflections.json"
     path.parent.mkdir(mode=0o700)

@@ -27,7 +27,7 @@ from tests.storage.file.simfs import ROOT, File, SimFS
 from tests.support.effort import effort
 from tests.support.factories import moment
 
-pytestmark = [pytest.mark.slow, pytest.mark.deep]
+pytestmark = pytest.mark.slow
 
 SEED = int(os.environ.get("ORB_SEED", "11"))
 STEPS, LEAST_STATES = effort(60, 250), effort(5_000, 25_000)
@@ -149,6 +149,7 @@ def _simulated_owner(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pathlib.Path.is_dir", lambda path: path == ROOT)
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("mode", MODES)
 def test_no_crash_loses_what_was_acknowledged(mode: str) -> None:
     witness = _run(SimFS(), MODES[mode], steps=STEPS)

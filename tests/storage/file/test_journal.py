@@ -36,7 +36,7 @@ from tests.contract.harness import PACKINGS
 from tests.support.effort import effort
 from tests.support.factories import BEGIN, ProfileFactory, ReflectionFactory
 
-pytestmark = [pytest.mark.slow, pytest.mark.deep]
+pytestmark = pytest.mark.slow
 
 SEED = int(os.environ.get("ORB_SEED", "11"))
 LINES = effort(6, 15)
@@ -172,7 +172,7 @@ def violations(kept: Kept, damages: Iterator[Damage], step: int = 1) -> tuple[in
     return tried, found
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_exactly_the_saves_before_the_damage_are_read(kept: Kept, damage: str) -> None:
     tried, found = violations(kept, DAMAGES[damage](kept))

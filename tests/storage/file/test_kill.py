@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.effort import effort
 
-pytestmark = [pytest.mark.slow, pytest.mark.deep]
+pytestmark = pytest.mark.slow
 
 SEED = int(os.environ.get("ORB_SEED", "11"))
 ROUNDS = effort(40, 500)
@@ -29,6 +29,7 @@ def _run(base: Path, rounds: int, *mode: str) -> dict[str, int]:
     return json.loads(ended.stdout)
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("mode", ["file", "journal"])
 def test_nothing_acknowledged_is_lost(tmp_path: Path, mode: str) -> None:
     result = _run(tmp_path / "data", ROUNDS, mode)

@@ -32,7 +32,7 @@ from tests.support.processes import ended
 from tests.support.time_limits import time_limit
 from tests.support.worker import MARK, Outsider, start, theirs
 
-pytestmark = [pytest.mark.slow, pytest.mark.deep]
+pytestmark = pytest.mark.slow
 
 SEED = int(os.environ.get("ORB_SEED", "11"))
 SECONDS = effort(2, 5)
@@ -91,7 +91,7 @@ def _destroyed(base: Path, above: int | None, style: str) -> tuple[list[str], li
     return destroyed, odd
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 @pytest.mark.parametrize("style", ["replace", "in place"])
 def test_no_version_of_another_program_is_destroyed_unseen(tmp_path: Path, above: int | None, style: str) -> None:
     destroyed, odd = _destroyed(tmp_path, above, style)

@@ -33,9 +33,9 @@ from tests.support.processes import ended
 from tests.support.time_limits import time_limit
 from tests.support.worker import count_up, numbers, start, watch
 
-pytestmark = [pytest.mark.slow, pytest.mark.deep]
+pytestmark = pytest.mark.slow
 
-SECONDS = effort(2, 10)
+SECONDS = effort(2, 5)
 SAVES = effort(50, 250)
 """Saves of each of eight processes."""
 MODES = {"file": None, "journal": 0}
@@ -89,7 +89,7 @@ def _watched(base: Path, mode: str) -> list[str]:
     return [wrong for result in results for wrong in result["wrong"]]
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 @pytest.mark.parametrize("mode", MODES)
 def test_readers_see_whole_states_that_never_go_back(tmp_path: Path, mode: str) -> None:
     assert _watched(tmp_path, mode) == []
@@ -128,7 +128,7 @@ def _race(base: Path, mode: str, writers: int, saves: int, mutant: str = "none")
     return missing + len(failed)
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 @pytest.mark.parametrize("mode", MODES)
 def test_what_eight_processes_save_is_all_there(tmp_path: Path, mode: str) -> None:
     assert _race(tmp_path / "data", mode, 8, SAVES) == 0

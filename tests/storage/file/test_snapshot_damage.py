@@ -26,7 +26,7 @@ from tests.storage.file.test_journal import MASKS, SEED, Document, Quick
 from tests.support.effort import effort
 from tests.support.factories import ReflectionFactory
 
-pytestmark = [pytest.mark.slow, pytest.mark.deep]
+pytestmark = pytest.mark.slow
 
 STEP = effort(4, 1)
 """Every so many of the cuts and flips are tried."""
@@ -119,7 +119,7 @@ def run(dataset: Scenario, caplog: pytest.LogCaptureFixture, step: int = 1) -> C
     return Counter(outcome(dataset, damaged, caplog) for damaged in tried if damaged != dataset.document)
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_no_cut_and_no_flip_of_a_document_is_silent(dataset: Scenario, caplog: pytest.LogCaptureFixture) -> None:
     found = run(dataset, caplog, STEP)
     sys.stdout.write(f"snapshot: seed {SEED}, {len(dataset.document)} bytes, above {dataset.above}: {dict(found)}\n")
