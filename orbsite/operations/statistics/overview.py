@@ -7,9 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from orbsite.models.retention import RetentionPolicy
-from orbsite.operations.statistics.stats import counts
+from orbsite.operations.statistics.stats import counts, span_of
 from orbsite.storage.base.store import Store
-from orbsite.storage.encoding.timestamps import spell
 from orbsite.storage.errors import InvalidPolicy
 from orbsite.storage.records.record import Record, is_ordered_by_time
 from orbsite.storage.statistics.counts import Statistics, statistics_of
@@ -32,7 +31,7 @@ def overview(store: Store, now: Callable[[], datetime], limits: Sequence[float] 
     found = counts(store)
     size = found.pop("size")
     kind, statistics, moment = store.domain.kinds[0], statistics_of(store), now()
-    details: dict[str, Any] = {"span": _span(statistics, kind)}
+    details: dict[str, Any] = {"span": span_of(statistics, kind)}
     if details["span"] and is_ordered_by_time(kind):
         ages = sorted({*AGES, *(limits_of(store) if limits is None else limits)})
         details["days"] = _days(statistics, kind, last_day(moment, details["span"]))
@@ -64,11 +63,6 @@ def last_day(moment: datetime, span: Sequence[str]) -> date:
     today = moment.astimezone(UTC).date()
     newest = date.fromisoformat(span[1][:10])
     return newest if newest <= today - timedelta(days=DAYS) else today
-
-
-def _span(statistics: Statistics, kind: type[Record]) -> list[str] | None:
-    span = statistics.span(kind) if kind.time_field else None
-    return span and [spell(span[0]), spell(span[1])]
 
 
 def _days(statistics: Statistics, kind: type[Record], last: date) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from orbsite.storage.base.store import Store
 from orbsite.storage.encoding.timestamps import spell
 from orbsite.storage.file.last_runs import Facts
 from orbsite.storage.records.domain import Domain
-from orbsite.storage.records.record import is_ordered_by_time
-from orbsite.storage.statistics.counts import statistics_of
+from orbsite.storage.records.record import Record, is_ordered_by_time
+from orbsite.storage.statistics.counts import Statistics, statistics_of
 
 logger = logging.getLogger(__name__)
 
@@ -63,12 +63,17 @@ def details(store: Store, now: Callable[[], datetime]) -> dict[str, Any]:
     taken: dict[str, Any] = {}
     kind = store.domain.kinds[0]
     if is_ordered_by_time(kind):
-        span = statistics.span(kind)
-        taken = {"oldest": span and spell(span[0]), "newest": span and spell(span[1])}
+        taken = dict(zip(("oldest", "newest"), span_of(statistics, kind) or (None, None), strict=True))
         today = now().astimezone(UTC).date()
         days = statistics.per_day(kind, [today - timedelta(days=back) for back in range(DAYS)])
         taken["per_day"] = {day.isoformat(): number for day, number in days.items()}
     return taken | {name: dict(statistics.tally(*of, MOST)) for name, of in store.domain.tallies.items()}
+
+
+def span_of(statistics: Statistics, kind: type[Record]) -> list[str] | None:
+    """Return the oldest and the newest time; None without records, or for a kind without times."""
+    span = statistics.span(kind) if kind.time_field else None
+    return span and [spell(span[0]), spell(span[1])]
 
 
 def history(store: Store) -> dict[str, Any]:
