@@ -269,8 +269,8 @@ def work() -> None:
     call_command("db_worker", interval=0.1, reload=False, startup_delay=False)
 
 
-def admin(operation: str = "migrate") -> None:
-    """Sign in, and start a job on its page."""
+def admin() -> None:
+    """Sign in, and post a form of the admin, by default the one that previews a migration."""
     from django.contrib.auth.models import User
     from django.test import Client
 
@@ -278,8 +278,8 @@ def admin(operation: str = "migrate") -> None:
     if not User.objects.exists():
         User.objects.create_superuser("root", password=password)
     client.post("/admin/login/", {"username": "root", "password": password})
-    form = {"operation": os.environ.get("OPERATION", operation), "arguments": os.environ.get("ARGUMENTS", "{}")}
-    sys.stdout.write(str(client.post("/admin/orbsite/job/add/", form).status_code))
+    page = os.environ.get("PAGE", "operations/migrate/")
+    sys.stdout.write(str(client.post(f"/admin/console/{page}", {"only": ["luna", "te"]}).status_code))
 
 
 def of_last_job(act: Callable[[int], Any]) -> None:

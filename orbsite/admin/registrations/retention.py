@@ -7,11 +7,9 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import ValidationError
 from django.db import models
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.html import format_html
 
 from orbsite.admin.base import audit
 from orbsite.admin.base.changelist import StrictAdmin, known
@@ -106,49 +104,18 @@ class PolicyRunAdmin(LedgerAdmin):
     list_select_related = ("policy",)
 
 
-class JobForm(forms.ModelForm):  # type: ignore[type-arg]
-    """The form that starts a job: an operation and its arguments."""
-
-    request: HttpRequest
-    operation = forms.ChoiceField()
-    arguments = TreeField(initial=dict, required=False, help_text='A JSON object, such as {"dry_run": true}.')
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        field: Any = self.fields["operation"]
-        names = _permitted_operations(self.request.user)
-        field.choices = [(name, f"{name}: {catalog.OPERATIONS[name].__doc__}") for name in names]
-
-    def clean(self) -> dict[str, Any] | None:
-        """Check the arguments, and require a confirmation where the operation needs one. Raises ValidationError."""
-        cleaned = super().clean() or self.cleaned_data
-        if not self.errors:
-            cleaned["arguments"] = cleaned.get("arguments") or {}
-            try:
-                catalog.read(cleaned["operation"], cleaned["arguments"])
-            except OrbError as problem:
-                raise ValidationError({"arguments": str(problem)}) from problem
-            to = reverse("admin:orbsite_job_add")
-            if page := confirmation(self.request, cleaned["operation"], cleaned["arguments"], to=to):
-                raise ValidationError(
-                    format_html('Nothing was started. <a href="{}">Confirm your password</a> first.', page.url)
-                )
-        return cleaned
-
-
-_JOB_FIELDS = (
-    *("operation", "arguments", "state", "progress", "expected", "wants_to_stop", "error", "actor", "worker"),
-    *("heartbeat", "created_at", "started_at", "finished_at", "shown_result"),
-)
-
-
 @admin.register(Job)
 class JobAdmin(LedgerAdmin):
-    """Pages of jobs; adding a job starts it."""
+    """Pages of jobs. The operations' pages start them."""
 
     list_display = ("id", "operation", "state", "progress", "expected", "actor", "created_at", "finished_at")
     list_filter = ("state", known("operation", lambda: OPERATIONS), "created_at")
     actions = ("cancel", "start_again")
+    fields = (
+        *("operation", "arguments", "state", "progress", "expected", "wants_to_stop", "error", "actor", "worker"),
+        *("heartbeat", "created_at", "started_at", "finished_at", "shown_result"),
+    )
+    readonly_fields = ("shown_result",)
 
     def links(self, request: HttpRequest, row: Any = None) -> Iterator[Link]:
         """Link the list to the operations, and a job to its progress page."""
@@ -157,35 +124,14 @@ class JobAdmin(LedgerAdmin):
         else:
             yield "Show progress", reverse("admin:job", args=[row.pk])
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Allow users who may start at least one operation to add jobs."""
-        return bool(_permitted_operations(request.user))
-
-    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **options: Any) -> Any:
-        """Return the form that starts a job, or the read-only form of an existing job."""
-        form = super().get_form(request, obj, change, **({} if obj else {"form": JobForm}), **options)
-        return form if obj else type(form.__name__, (form,), {"request": request})
-
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Return the fields that start a job, or all fields of an existing job."""
-        return ("operation", "arguments") if obj is None else _JOB_FIELDS
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Return the computed field of an existing job; its other fields are read-only without change permission."""
-        return () if obj is None else ("shown_result",)
-
     @admin.display(description="result")
     def shown_result(self, job: Job) -> Any:
         """The result of the operation as JSON."""
         return pretty(job.result)
 
-    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Queue the job with the signed-in user as its actor."""
-        obj.__dict__.update(jobs.start(obj.operation, obj.arguments, now=utc_now, **who(request)).__dict__)
-
     def has_start_permission(self, request: HttpRequest) -> bool:
         """Allow users who may start some operation to use the actions; `_permitted_jobs` then checks each job."""
-        return self.has_add_permission(request)
+        return any(may(request.user, name) for name in catalog.OPERATIONS)
 
     @admin.action(description="Cancel selected jobs", permissions=["start"])
     def cancel(self, request: HttpRequest, queryset: Any) -> None:
@@ -220,11 +166,6 @@ class JobAdmin(LedgerAdmin):
                 messages.ERROR,
             )
         return permitted
-
-
-def _permitted_operations(user: Any) -> list[str]:
-    """Return the names of the operations that the user may start."""
-    return [name for name in catalog.OPERATIONS if may(user, name)]
 
 
 def _start(page: ModelAdmin, request: HttpRequest, operation: str, arguments: dict[str, Any], message: str) -> None:

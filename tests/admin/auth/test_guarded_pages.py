@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -179,9 +178,8 @@ def test_an_export_of_a_person_asks_where_it_is_of_many_records(
     root: Client, settings: Any, tmp_path: Any, user: str, *, asked: bool
 ) -> None:
     settings.ORB_BACKUP_DIR = tmp_path
-    form = {"operation": "export", "arguments": json.dumps({"user": user})}
-    answer = root.post(reverse("admin:orbsite_job_add"), form)
-    assert ("Confirm your password" in answer.content.decode()) is asked
+    answer = root.post(reverse("admin:operation", args=["export"]), {"only": ["luna", "te"], "user": user})
+    assert _asks(answer) is asked
     assert Job.objects.exists() is not asked
     if asked:
         job = Job.objects.create(operation="export", arguments={"user": user}, state="done", created_at=utc_now())

@@ -17,7 +17,7 @@ from tests.torture.databases import Database, migrated
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 BATCH = ("db_worker", "--batch", "--no-reload", "--no-startup-delay", "--verbosity", "0")
-VALIDATE = {"ALLOWED_HOSTS": "testserver", "OPERATION": "validate"}
+VALIDATE = {"ALLOWED_HOSTS": "testserver", "PAGE": "operations/validate/"}
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -43,18 +43,18 @@ def _until(is_so: Callable[[], bool]) -> None:
 
 def test_a_job_of_the_admin_is_done_by_the_worker(database: Database, tmp_path: Path, sample: Path) -> None:
     place = {"ORB_DATA_DIR": str(sample), "ORB_BACKUP_DIR": str(tmp_path / "backups"), "ALLOWED_HOSTS": "testserver"}
-    started = do(database.address, tmp_path, "admin", ARGUMENTS='{"backup": false}', **place)
-    assert (started.stdout, started.stderr) == ("302", "")
-    assert (_job(database)["state"], _job(database)["actor"]) == ("queued", "root")
-    assert database.query("SELECT count(*) AS n FROM te_reflections")[0]["n"] == 0
-    worked = manage(database.address, *BATCH, **place)
-    assert worked.returncode == 0, worked.stderr
-    job = _job(database)
-    assert (job["state"], job["progress"], job["error"]) == ("done", 229, "")
-    assert database.query("SELECT count(*) AS n FROM te_reflections")[0]["n"] == 142
-    assert [row["status"] for row in database.query("SELECT status FROM django_tasks_database_dbtaskresult")] == [
-        "SUCCESSFUL"
-    ]
+    for page, number in (("operations/migrate/", 0), ("jobs/1/apply/", 142)):
+        started = do(database.address, tmp_path, "admin", PAGE=page, **place)
+        assert (started.stdout, started.stderr) == ("302", "")
+        assert (_job(database)["state"], _job(database)["actor"]) == ("queued", "root")
+        assert database.query("SELECT count(*) AS n FROM te_reflections")[0]["n"] == 0
+        worked = manage(database.address, *BATCH, **place)
+        assert worked.returncode == 0, worked.stderr
+        job = _job(database)
+        assert (job["state"], job["progress"], job["error"]) == ("done", 229, "")
+        assert database.query("SELECT count(*) AS n FROM te_reflections")[0]["n"] == number
+    tasks = database.query("SELECT status FROM django_tasks_database_dbtaskresult")
+    assert [row["status"] for row in tasks] == ["SUCCESSFUL"] * 2
 
 
 def test_a_running_job_is_cancelled(database: Database, tmp_path: Path) -> None:
