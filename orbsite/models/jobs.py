@@ -36,6 +36,10 @@ class JobState(models.TextChoices):
     CANCELLED = "cancelled"
 
 
+OPEN = (JobState.QUEUED, JobState.RUNNING)
+"""The states of a job that has not ended."""
+
+
 class Job(models.Model):
     """A long operation that a user or a token started and a worker runs."""
 

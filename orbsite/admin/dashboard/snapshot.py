@@ -16,7 +16,7 @@ from orbsite.admin.dashboard.figures import Figures, figures
 from orbsite.conf import app_settings
 from orbsite.conf.app_settings import Persistence
 from orbsite.models.clock import Clock
-from orbsite.models.jobs import Job, JobState
+from orbsite.models.jobs import OPEN, Job, JobState
 from orbsite.models.ledger import Reject, Run
 from orbsite.models.retention import RetentionPolicy
 from orbsite.models.statistics import Growth
@@ -110,9 +110,8 @@ def _runs() -> dict[str, list[Run]]:
 
 def _jobs() -> dict[str, list[Job]]:
     rows = Job.objects.defer("result", "arguments").order_by("-id")
-    waiting = (JobState.QUEUED, JobState.RUNNING)
     return {
-        "open_jobs": list(rows.filter(state__in=waiting)[:MOST_JOBS]),
+        "open_jobs": list(rows.filter(state__in=OPEN)[:MOST_JOBS]),
         "ended_jobs": list(rows.filter(finished_at__isnull=False)[:MOST_JOBS]),
     }
 

@@ -19,9 +19,9 @@ from django.views.decorators.http import require_POST
 from orbsite.admin.base.permissions import may, page
 from orbsite.admin.jobs import result
 from orbsite.admin.jobs.downloads import export_directory, files_in
-from orbsite.admin.jobs.start import OPEN, get_job, start, to_job
+from orbsite.admin.jobs.start import get_job, start, to_job
 from orbsite.admin.jobs.views import address_of
-from orbsite.models.jobs import Job, JobState
+from orbsite.models.jobs import OPEN, Job, JobState
 from orbsite.operations.jobs import catalog, jobs
 from orbsite.operations.jobs.parameters import acting, is_look
 from orbsite.operations.workers.workers import STALE_AFTER, fail_stale_jobs

@@ -11,15 +11,13 @@ from django.urls import reverse
 
 from orbsite.admin.auth import reauthentication
 from orbsite.admin.base.permissions import may, may_see, needs_confirmation
-from orbsite.models.jobs import Job, JobState
+from orbsite.models.jobs import OPEN, Job
 from orbsite.operations.jobs import jobs
 from orbsite.runtime.client_ip import of_client
 from orbsite.storage.clock import utc_now
 from orbsite.storage.errors import OrbError
 from orbsite.storage.records.domain import registered
 from orbsite.stores import open_store
-
-OPEN = (JobState.QUEUED, JobState.RUNNING)
 
 
 def start(request: HttpRequest, operation: str, arguments: dict[str, Any], *, back: str) -> HttpResponseRedirect:

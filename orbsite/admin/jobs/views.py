@@ -21,9 +21,9 @@ from orbsite.admin.auth import reauthentication
 from orbsite.admin.auth.upload_tickets import SMALL_BODY, forgery, length_of, ticket_for
 from orbsite.admin.base.permissions import View, may, may_see, needs_confirmation, page
 from orbsite.admin.jobs.forms import ArgumentsForm
-from orbsite.admin.jobs.start import OPEN, start
+from orbsite.admin.jobs.start import start
 from orbsite.conf import app_settings
-from orbsite.models.jobs import Job
+from orbsite.models.jobs import OPEN, Job
 from orbsite.operations.backup import uploads
 from orbsite.operations.jobs import catalog
 from orbsite.operations.jobs.parameters import acting, can_look, looking

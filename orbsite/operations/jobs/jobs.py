@@ -16,7 +16,7 @@ from django.utils.crypto import salted_hmac
 
 from orbsite.models import audit_log
 from orbsite.models.api_tokens import Token
-from orbsite.models.jobs import Job, JobState
+from orbsite.models.jobs import OPEN, Job, JobState
 from orbsite.operations.jobs import quota
 from orbsite.operations.jobs.catalog import read
 from orbsite.operations.jobs.parameters import Place, Request
@@ -36,7 +36,6 @@ NOTED = frozenset(
 )
 """What is in the audit trail: it changes much, or gives much away."""
 _TRIES = 5
-_OPEN = quota.OPEN
 
 
 def start(
@@ -119,7 +118,7 @@ def _fingerprint(request: Request, owner: str) -> str:
 def start_again(number: int, *, now: Callable[[], datetime], actor: str = "", address: str = "") -> Job:
     """Queue a new job that does what one did that has ended. Raises OrbError."""
     job = _find(number)
-    if job.state in _OPEN:
+    if job.state in OPEN:
         raise OrbError(f"job {number} is {job.state}; cancel it, or wait for it to end, before it is started again")
     return start(job.operation, job.arguments, now=now, actor=actor, address=address)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orbsite.conf import app_settings
-from orbsite.models.jobs import Job, JobState
+from orbsite.models.jobs import OPEN, Job
 from orbsite.operations.files.export_directories import bytes_in
 from orbsite.operations.jobs.parameters import Request
 from orbsite.storage.errors import QuotaExceeded
@@ -20,7 +20,6 @@ from orbsite.storage.errors import QuotaExceeded
 if TYPE_CHECKING:
     from orbsite.models.api_tokens import Token
 
-OPEN = (JobState.QUEUED, JobState.RUNNING)
 _DAY = timedelta(days=1)
 _SOON, _LATER = 60, 3600
 """Seconds after which a job may have ended, and files may have expired."""
