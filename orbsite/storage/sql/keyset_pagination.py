@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
 from typing import Any
 
 from django.db import connections
@@ -20,7 +19,7 @@ from orbsite.storage.sql.row_decoder import reader_of
 
 
 def records(
-    page: PageQuery,
+    whole: PageQuery,
     where: Mapping[str, Any],
     after: tuple[Any, ...] | None,
     kind: type[R],
@@ -32,18 +31,6 @@ def records(
 
     With `max_bytes`, a page ends with the row that exceeds this many bytes, which limits the rows in memory.
     """
-    return chain.from_iterable(_pages(page, where, after, kind, unread=unread, max_bytes=max_bytes))
-
-
-def _pages(
-    whole: PageQuery,
-    where: Mapping[str, Any],
-    after: tuple[Any, ...] | None,
-    kind: type[R],
-    *,
-    unread: Unread,
-    max_bytes: int | None,
-) -> Iterator[list[R]]:
     reader = reader_of(whole.model, connections[whole.using].vendor)
     places = [columns(kind).index(name) for name in whole.names]
     page = whole
@@ -52,7 +39,7 @@ def _pages(
             page = replace(whole, size=fitting(whole, where, after, max_bytes))
         rows = fetch(page, where, after)
         decoded: list[R] | None = None if reader is None else reader.read(rows)
-        yield _one_by_one(kind, rows, unread) if decoded is None else decoded
+        yield from _one_by_one(kind, rows, unread) if decoded is None else decoded
         if len(rows) < page.size:
             return
         after = Cursor(rows[-1][at] for at in places)  # raw values, because the row may not decode
