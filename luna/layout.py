@@ -47,7 +47,7 @@ class ProfilesLayout(Layout):
         if not isinstance(user.get(_PROFILES, {}), dict):
             raise _unreadable((record.owner, _PROFILES))
 
-    def put(self, tree: Tree, record: Record, old: Record | None) -> None:
+    def apply(self, tree: Tree, record: Record, old: Record | None) -> None:
         """Insert or replace a profile or an active mode."""
         user = tree.setdefault(record.owner, {})
         profiles = user.setdefault(_PROFILES, {})

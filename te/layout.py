@@ -109,7 +109,7 @@ class ReflectionsLayout(Layout):
             if not isinstance(users.get(user, []), list):
                 raise _unreadable((USERS, user))
 
-    def put(self, tree: Tree, record: Record, old: Record | None) -> None:
+    def apply(self, tree: Tree, record: Record, old: Record | None) -> None:
         """Append a reflection to its session, or replace the old one at its position."""
         session = _session_of(record)
         if isinstance(old, Reflection) and old.session_id != session:

@@ -170,7 +170,7 @@ def test_what_was_put_and_not_deleted_is_there_after_a_round_trip(steps: list[An
             assert content.delete(kind, [step], None) == ((kind, step) in expected)
             expected.pop((kind, step), None)
         else:
-            content.put([step], None)
+            content.upsert([step], None)
             expected[type(step), step.key] = step
     again = Content(DOMAIN, content.encode())
     assert {(kind, one.key): one for kind in DOMAIN.kinds for one in again.view.walk(kind)} == expected

@@ -37,7 +37,7 @@ class ActionsLayout(Layout):
                 )
         yield Entry(place=(), findings=tuple(repeated_keys(data, keys)))
 
-    def put(self, tree: Tree, record: Record, old: Record | None) -> None:
+    def apply(self, tree: Tree, record: Record, old: Record | None) -> None:
         tree.setdefault(record.user_id, {})[record.key[0]] = record
 
     def drop(self, tree: Tree, record: Record) -> None:

@@ -36,8 +36,8 @@ def compared(number: int, **fields: Any) -> int:
         named = {"id": "r{}", "user_id": "ana", "session_id": "s{}"} | fields
         record = ReflectionFactory(**{name: CountingList(text.format(at)) for name, text in named.items()})
         layout.admit(tree, record)
-        layout.put(tree, record, None)
-        layout.put(tree, msgspec.structs.replace(record, input="changed"), record)
+        layout.apply(tree, record, None)
+        layout.apply(tree, msgspec.structs.replace(record, input="changed"), record)
     return CountingList.times
 
 
@@ -55,8 +55,8 @@ def test_records_that_move_to_another_session_leave_the_first_in_one_pass() -> N
     content = Content(DOMAIN, None)
     records = [ReflectionFactory(session_id="old") for _ in range(5)]
     stays = ReflectionFactory(session_id="old")
-    content.put([*records, stays], None)
-    content.put([msgspec.structs.replace(one, session_id="new") for one in records], None)
+    content.upsert([*records, stays], None)
+    content.upsert([msgspec.structs.replace(one, session_id="new") for one in records], None)
     assert [one.id for one in content.tree["sessions"]["old"]] == [stays.id]
     assert [one.id for one in content.tree["sessions"]["new"]] == [one.id for one in records]
     assert Content(DOMAIN, content.encode()).view.count(Reflection) == 6

@@ -144,7 +144,7 @@ def test_an_item_of_somebody_who_is_not_listed_keeps_saying_whose_it_is() -> Non
 
 def test_a_second_user_of_a_session_makes_every_item_say_its_user() -> None:
     held = content(sessions={"s": [item("a")]})
-    held.put([ReflectionFactory(id="b", user_id="ana", session_id="s")], None)
+    held.upsert([ReflectionFactory(id="b", user_id="ana", session_id="s")], None)
     assert printed(held)["userSessions"] == {"default-user": ["s"], "ana": ["s"]}
     assert [one["userId"] for one in printed(held)["sessions"]["s"]] == ["default-user", "ana"]
 
@@ -159,7 +159,7 @@ def test_of_an_id_that_comes_twice_the_first_counts_and_both_are_kept(again: Any
     assert [entry.copy for entry in found if entry.place[-1:] == (1,)] == [severity == "warning"]
     held = content(**tree)
     assert [one.input for one in held.view.walk(Reflection)] == ["i", "i"]
-    held.put([ReflectionFactory(id="c", session_id="s")], None)
+    held.upsert([ReflectionFactory(id="c", session_id="s")], None)
     assert printed(held)["sessions"]["s"][:3] == [item("a"), again, item("b")]
 
 
@@ -177,7 +177,7 @@ def test_a_journal_of_an_earlier_version_removes_by_the_id_alone() -> None:
     held.replay([step, step])
     assert [one.key for one in held.view.walk(Reflection)] == [("ana", "b")]
     held = Content(DOMAIN, data)
-    held.put([ReflectionFactory(id="a", user_id="bo")], None)
+    held.upsert([ReflectionFactory(id="a", user_id="bo")], None)
     with pytest.raises(DocumentCorrupt, match="several users have"):
         held.replay([step])
     assert held.view.count(Reflection) == 3
@@ -186,7 +186,7 @@ def test_a_journal_of_an_earlier_version_removes_by_the_id_alone() -> None:
 def test_users_who_share_ids_and_a_session_are_told_apart_in_every_place() -> None:
     held = content(sessions={"s": [item("a"), item("b")]}, userSessions={"ana": ["s"]})
     theirs = [ReflectionFactory(id=name, user_id="bo", session_id="s", input="his") for name in "ba"]
-    held.put(theirs, None)
+    held.upsert(theirs, None)
     again = Content(DOMAIN, held.encode())
     assert again.places([theirs[1], again.view.fetch(Reflection, [("ana", "a")])["ana", "a"]]) == {
         ("bo", "a"): 3, ("ana", "a"): 0,
@@ -208,17 +208,17 @@ def test_users_who_share_ids_and_a_session_are_told_apart_in_every_place() -> No
 
 def test_an_item_of_one_user_that_does_not_decode_is_not_in_the_way_of_another() -> None:
     held = content(sessions={"s": [{"id": "a", "userId": "bo"}, {"id": "b"}]}, userSessions={"ana": ["s"]})
-    held.put([ReflectionFactory(id="a", user_id="ana", session_id="s")], None)
+    held.upsert([ReflectionFactory(id="a", user_id="ana", session_id="s")], None)
     with pytest.raises(RecordUnreadable):
-        held.put([ReflectionFactory(id="a", user_id="bo", session_id="s")], None)
+        held.upsert([ReflectionFactory(id="a", user_id="bo", session_id="s")], None)
     with pytest.raises(RecordUnreadable):
-        held.put([ReflectionFactory(id="b", user_id="ana", session_id="s")], None)
-    held.put([ReflectionFactory(id="b", user_id="bo", session_id="s")], None)
+        held.upsert([ReflectionFactory(id="b", user_id="ana", session_id="s")], None)
+    held.upsert([ReflectionFactory(id="b", user_id="bo", session_id="s")], None)
 
 
 def test_a_change_from_one_to_true_is_a_change() -> None:
     held = content(sessions={"s": [item("a", score=1)]}, userSessions={"ana": ["s"]})
-    held.put([structs.replace(*held.view.walk(Reflection), extra=Extra(score=True))], None)
+    held.upsert([structs.replace(*held.view.walk(Reflection), extra=Extra(score=True))], None)
     assert printed(held)["sessions"]["s"][0]["score"] is True
 
 
@@ -298,7 +298,7 @@ def test_what_was_put_and_not_deleted_is_there_after_a_round_trip(
             assert held.delete(Reflection, [step], None) == (expected.pop(step, None) is not None)
             continue
         try:
-            held.put([step], None)
+            held.upsert([step], None)
         except RecordUnreadable:
             continue
         expected[step.key] = step
@@ -314,8 +314,8 @@ def test_a_record_is_not_taken_away_where_a_refused_copy_would_count_then() -> N
     )
     first = held.view.fetch(Reflection, [("ana", "a")])["ana", "a"]
     with pytest.raises(RecordUnreadable, match=r"\$.sessions.r\[0\]"):
-        held.put([structs.replace(first, session_id="z")], None)
+        held.upsert([structs.replace(first, session_id="z")], None)
     with pytest.raises(RecordUnreadable):
         held.delete(Reflection, [("ana", "a")], None)
-    held.put([structs.replace(first, input="v3")], None)
+    held.upsert([structs.replace(first, input="v3")], None)
     assert [one["input"] for items in printed(held)["sessions"].values() for one in items] == ["v3", "v2"]

@@ -93,7 +93,7 @@ def export(page: OperationActionsMixin, request: HttpRequest, queryset: Any) -> 
         return None
     tree: Tree = {}
     for record in sorted(records, key=lambda record: record.order):
-        page.domain.layout.put(tree, record, None)
+        page.domain.layout.apply(tree, record, None)
     if confirmation := reauthentication.ask_for_many(request, len(records)):
         return confirmation
     audit.note(request, "export", subject="/".join(page.names), records=len(records))

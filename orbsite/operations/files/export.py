@@ -75,7 +75,7 @@ def parts_of_document(
     for kind in snapshot.domain.kinds:
         findings: list[Finding] | None = None if section is None else []
         for record in _in_order(snapshot, kind, values, findings):
-            layout.put(tree, record, None)
+            layout.apply(tree, record, None)
             if section is not None:
                 section.count(kind.plural, "exported")
             progress(1)

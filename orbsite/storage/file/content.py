@@ -156,7 +156,7 @@ class Content:
         """Apply recorded steps again. Raises OrbError if the document has no place for a step any more."""
         for step in steps:
             if isinstance(step, Put):
-                self.put([step.record], None)
+                self.upsert([step.record], None)
             else:
                 self.delete(step.kind, [self._whole(step.kind, step.key)], None)
         self._steps.clear()
@@ -181,10 +181,10 @@ class Content:
             return kept, False
         self._domain.layout.admit(self.tree, record)
         self.view.put_checked([record], None)
-        self._put(record, None)
+        self._apply(record, None)
         return own(record), True
 
-    def put(self, records: Iterable[Record], expect: str | None, *, free: bool = False) -> None:
+    def upsert(self, records: Iterable[Record], expect: str | None, *, free: bool = False) -> None:
         """Insert or replace records, as `Store.put` does."""
         wanted = last_of_each(map(_as_in_file, records), expect, free=free)
         self._refuse_unreadable(wanted)
@@ -198,7 +198,7 @@ class Content:
         for record in wanted:
             before = old[type(record), record.key]
             if before is None or not free:
-                self._put(record, before)
+                self._apply(record, before)
 
     def delete(self, kind: type[Record], keys: Iterable[Key], user_id: str | None, expect: str | None = None) -> int:
         """Remove the records with these keys, as `Store.delete` does."""
@@ -246,8 +246,8 @@ class Content:
             return "the list for it"
         return ""
 
-    def _put(self, record: Record, old: Record | None) -> None:
-        self._domain.layout.put(self.tree, record, old)
+    def _apply(self, record: Record, old: Record | None) -> None:
+        self._domain.layout.apply(self.tree, record, old)
         self._steps.append(Put(record))
 
     def _remove_moved(self, wanted: Iterable[Record], old: dict[tuple[type[Record], Key], Record | None]) -> None:

@@ -92,7 +92,7 @@ class FileStore(Store):
 
     def put(self, records: Iterable[Record], *, expect: str | None = None, free: bool = False) -> None:
         wanted = list(records)
-        self._batches.run(lambda content: content.put(wanted, expect, free=free))
+        self._batches.run(lambda content: content.upsert(wanted, expect, free=free))
 
     def delete(
         self, kind: type[Record], keys: Iterable[Key], *, user_id: str | None = None, expect: str | None = None

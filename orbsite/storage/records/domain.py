@@ -109,7 +109,7 @@ class Layout(ABC):
         """Raise RecordUnreadable if a part that does not decode is in the place of the record's container."""
 
     @abstractmethod
-    def put(self, tree: Tree, record: Record, old: Record | None) -> None:
+    def apply(self, tree: Tree, record: Record, old: Record | None) -> None:
         """Insert a record into a tree; `old` is the record that it replaces. `admit` must have allowed the record."""
 
     @abstractmethod
@@ -128,7 +128,7 @@ class Layout(ABC):
     def put_back(self, tree: Tree, records: Sequence[tuple[Record, int | None]]) -> None:
         """Restore records at their positions in their lists; `admit` must have allowed them, and their keys be free."""
         for record, _ in records:
-            self.put(tree, record, None)
+            self.apply(tree, record, None)
 
     def prune(self, tree: Tree) -> Iterator[tuple[Place, Any, str]]:  # noqa: ARG002 -- most layouts have no empty parts
         """Remove the parts of a tree that hold no records; yield the place, the value and the reason of each.
