@@ -80,7 +80,7 @@ class ReflectionsLayout(Layout):
                         yield entry
         yield Entry(place=(), findings=tuple(repeated_keys(data, keys)))
 
-    def load(self, data: bytes) -> tuple[Tree, Sequence[Record]] | None:
+    def decode_whole(self, data: bytes) -> tuple[Tree, Sequence[Record]] | None:
         """Decode the whole document at once, or return None if a reflection has a `sessionId` or unknown keys."""
         whole: _Whole | None = decoded(self._whole, data) if _USUAL_ORDER.match(data) else None
         if whole is None:

@@ -101,7 +101,7 @@ class Content:
                 self._decode(data)
 
     def _load(self, data: bytes) -> bool:
-        loaded = self._domain.layout.load(data)
+        loaded = self._domain.layout.decode_whole(data)
         if loaded is None:
             return False
         tree, records = loaded

@@ -97,7 +97,7 @@ class Layout(ABC):
         `data` must be valid JSON. Findings about the document as a whole are in a last entry without a place.
         """
 
-    def load(self, data: bytes) -> tuple[Tree, Sequence[Record]] | None:  # noqa: ARG002
+    def decode_whole(self, data: bytes) -> tuple[Tree, Sequence[Record]] | None:  # noqa: ARG002
         """Decode a whole document at once; return its tree with records in their places, and the records.
 
         This is a fast path for documents in which every item decodes without findings; None for all others, and by

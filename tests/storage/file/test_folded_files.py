@@ -186,6 +186,6 @@ def test_the_shortcut_loads_what_the_long_way_does(tree: dict[str, Any], order: 
 
 def test_the_shortcut_is_taken_for_real_files(sample: Path) -> None:
     data = (sample / TE.file).read_bytes()
-    loaded = ReflectionsLayout().load(data)
+    loaded = ReflectionsLayout().decode_whole(data)
     assert loaded is not None
     assert len(loaded[1]) == 142
