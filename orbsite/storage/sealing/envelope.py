@@ -147,10 +147,14 @@ def form_of(stored: bytes) -> str:
 
 
 def _message_in(line: bytes) -> bytes:
+    encoded = line[len(LINE) :]
     try:
-        return base64.b64decode(line[len(LINE) :], validate=True)
+        message = base64.b64decode(encoded, validate=True)
     except binascii.Error as problem:
         raise DocumentCorrupt("a sealed or compressed line is damaged") from problem
+    if base64.b64encode(message) != encoded:  # a decoder ignores the last bits of a text that it has no use for
+        raise DocumentCorrupt("a sealed or compressed line is damaged")
+    return message
 
 
 PLAIN = Packing().envelope("plain")
