@@ -6,13 +6,14 @@ An edit is a run of its own. It and its ledger rows are in one transaction.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from orbsite.models.ledger import Change, Run
 from orbsite.operations.batched import batched
 from orbsite.operations.ledger.manual_changes import Actor, ManualChanges, stamped, step_text
 from orbsite.operations.report import Report
 from orbsite.storage.base.preconditions import refuse_other_owner, refuse_unexpected
-from orbsite.storage.base.store import StoredRecord
+from orbsite.storage.base.store import Placed, StoredRecord
 from orbsite.storage.errors import Conflict, OwnerConflict
 from orbsite.storage.records.changes import Put
 from orbsite.storage.records.decoder import checked
@@ -50,13 +51,16 @@ def edit(
             raise Conflict("its key is taken; nothing was written. Open that record, or choose another key")
         refuse_other_owner(record, old)
         refuse_unexpected(old, expect)
-        wanted = stamped(record, hand.at) if stamp and old is not None else record
         if old is not None and _is_equal(record, old):
             notes.count("unchanged")
             return notes.done()
+        wanted = stamped(record, hand.at) if stamp and old is not None else record
         notes.keep([notes.change(record.key, row, wanted)])
         notes.count("changed")
-        _write(store, wanted, row, position)
+        if row is None:
+            store.put([wanted], free=True)  # no lock keeps a free key free
+        else:
+            _replace(store, [(wanted, _position(row, wanted) if position is None else position)])
         return notes.done()
 
     return TransactionRetry(store.using).run(act)
@@ -75,7 +79,8 @@ def edit_each(
         notes = ManualChanges(store, kind, Run.Operation.EDIT, hand, COLUMNS)
         for batch in batched(wanted, _BATCH):
             rows = store.rows(kind, batch, lock=True)
-            changed: list[tuple[Change, Record]] = []
+            changes: list[Change] = []
+            changed: list[Placed] = []
             for key in batch:
                 row = rows.get(key)
                 if row is None or row.record is None:
@@ -87,24 +92,27 @@ def edit_each(
                     continue
                 new = stamped(new, hand.at) if stamp else new
                 notes.count("changed")
-                changed.append((notes.change(key, row, new), new))
-            notes.keep([change for change, _ in changed])
-            store.put([record for _, record in changed])
+                changes.append(notes.change(key, row, new))
+                changed.append((new, _position(row, new)))
+            notes.keep(changes)
+            _replace(store, changed)
         return notes.done()
 
     return TransactionRetry(store.using).run(act)
 
 
-def _write(store: SqlStore, record: Record, row: StoredRecord[Record] | None, position: int | None) -> None:
-    if row is None:
-        store.put([record], free=True)
-    elif row.record is None or position is not None:
-        try:
-            store.load([(record, row.position if position is None else position)], None)
-        except OwnerConflict as problem:
-            raise OwnerConflict("the row belongs to another user, and the owner of a record cannot change") from problem
-    else:
-        store.put([record])
+def _replace(store: SqlStore, records: list[Placed]) -> None:
+    """Write checked records over rows that this transaction has locked."""
+    try:
+        store.load(records, None)
+    except OwnerConflict as problem:  # a row that does not decode shows its owner only now
+        raise OwnerConflict("the row belongs to another user, and the owner of a record cannot change") from problem
+
+
+def _position(row: StoredRecord[Any], record: Record) -> int | None:
+    """Return the position of a row, or None if the record moves to another list."""
+    fields = () if row.record is None else record.stored_fields
+    return row.position if all(getattr(row.record, name) == getattr(record, name) for name in fields) else None
 
 
 def _is_equal(record: Record, old: Record) -> bool:

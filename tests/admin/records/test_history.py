@@ -10,6 +10,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.db import connections
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from luna.domain import DOMAIN as LUNA
@@ -84,6 +85,16 @@ def test_an_edit_is_a_run_with_what_was_there_before(alias: str) -> None:
     assert Run.objects.using(alias).count() == 1
 
 
+@pytest.mark.django_db(databases="__all__")
+def test_an_edit_reads_the_row_once_and_locks_it_once(postgresql_alias: str) -> None:
+    store, record = SqlStore(TE, postgresql_alias), ReflectionFactory()
+    store.put([record])
+    with CaptureQueriesContext(connections[postgresql_alias]) as queries:
+        edit(store, msgspec.structs.replace(record, notes="x"), hand=_hand(), expect=digest(record))
+    reads = [one["sql"] for one in queries if one["sql"].startswith("SELECT") and '"te_reflections"' in one["sql"]]
+    assert [sql.endswith("FOR UPDATE") for sql in reads] == [True]
+
+
 def test_an_edit_and_its_note_are_one(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
     store, record = SqlStore(TE, alias), ReflectionFactory()
     store.put([record])
@@ -91,7 +102,7 @@ def test_an_edit_and_its_note_are_one(alias: str, monkeypatch: pytest.MonkeyPatc
     def fail(*arguments: Any, **named: Any) -> None:
         raise Conflict("in between")
 
-    monkeypatch.setattr(SqlStore, "put", fail)
+    monkeypatch.setattr(SqlStore, "load", fail)
     with pytest.raises(Conflict):
         edit(store, msgspec.structs.replace(record, notes="x"), hand=_hand())
     assert (Run.objects.using(alias).count(), Change.objects.using(alias).count()) == (0, 0)
