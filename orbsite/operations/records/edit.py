@@ -35,11 +35,11 @@ def edit(
     stamp: bool = True,
     position: int | None = None,
 ) -> Report:
-    """Save one record in the place of the record with its key. An equal record is not written.
+    """Load and lock a row, check it, write the record in its place, and log the change, in one transaction.
 
-    `expect` is the digest of the record to replace; with `free` there must be none (Conflict). With `stamp`, the time
-    of change of the record, where it has one, becomes that of `hand`. A row that does not decode is replaced, and so
-    repaired. `position` is the place in the list at which to restore the record.
+    An equal record is not written. `expect` is the digest of the record to replace; with `free` there must be none
+    (Conflict). With `stamp`, the time of change of the record, where it has one, becomes that of `hand`. A row that
+    does not decode is replaced, and so repaired. `position` is the place in the list at which to restore the record.
     """
     kind, record = type(record), checked(record)
 
@@ -55,12 +55,13 @@ def edit(
             notes.count("unchanged")
             return notes.done()
         wanted = stamped(record, hand.at) if stamp and old is not None else record
-        notes.keep([notes.change(record.key, row, wanted)])
-        notes.count("changed")
+        change = notes.change(record.key, row, wanted)
         if row is None:
             store.put([wanted], free=True)  # no lock keeps a free key free
         else:
             _replace(store, [(wanted, _position(row, wanted) if position is None else position)])
+        notes.keep([change])
+        notes.count("changed")
         return notes.done()
 
     return TransactionRetry(store.using).run(act)
@@ -94,8 +95,8 @@ def edit_each(
                 notes.count("changed")
                 changes.append(notes.change(key, row, new))
                 changed.append((new, _position(row, new)))
-            notes.keep(changes)
             _replace(store, changed)
+            notes.keep(changes)
         return notes.done()
 
     return TransactionRetry(store.using).run(act)
