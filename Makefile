@@ -66,6 +66,7 @@ bench: install
 	$(BIN)/python -m benchmarks.admin
 	$(BIN)/python -m benchmarks.refusals
 	$(BIN)/python -m benchmarks.compaction
+	$(BIN)/python -m benchmarks.sealing
 
 # Create the virtual environment with the packages for tests and checks, and settings for development.
 install: $(DEV) .env

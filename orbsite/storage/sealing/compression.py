@@ -18,17 +18,17 @@ MOST_RATIO = 256
 _LEVEL = 3
 _WINDOW_LOG = 23
 """Frames that need a larger window than 8 MiB are refused."""
-_WRITE: dict[int, int] = {
+WRITE: dict[int, int] = {
     zstd.CompressionParameter.compression_level: _LEVEL,
     zstd.CompressionParameter.checksum_flag: 1,
     zstd.CompressionParameter.content_size_flag: 1,
 }
-_READ: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}
+READ: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}
 
 
 def compress(data: bytes) -> bytes | None:
     """Return a frame with these bytes; None if they shrink so much that `decompress` would refuse the frame."""
-    frame = zstd.compress(data, options=_WRITE)
+    frame = zstd.compress(data, options=WRITE)
     return None if _is_bomb(len(data), len(frame)) else frame
 
 
@@ -40,7 +40,7 @@ def decompress(frame: bytes) -> bytes:
             raise DocumentCorrupt("its compressed content has no size")
         if _is_bomb(size, len(frame)):
             raise DocumentCorrupt(f"{len(frame):,} compressed bytes claim to hold {size:,}, which is not plausible")
-        decompressor = zstd.ZstdDecompressor(options=_READ)
+        decompressor = zstd.ZstdDecompressor(options=READ)
         data = decompressor.decompress(frame, max_length=size + 1)
     except zstd.ZstdError as problem:
         raise DocumentCorrupt(f"its compressed content is damaged: {problem}") from problem

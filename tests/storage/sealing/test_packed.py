@@ -52,7 +52,7 @@ def test_no_cut_and_no_flip_is_accepted(is_compressed: bool, key: Key | None) ->
 
 def test_without_checksums_a_flip_in_a_frame_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packed, "crc32", lambda *_: 0)
-    monkeypatch.setitem(compression._WRITE, zstd.CompressionParameter.checksum_flag, 0)
+    monkeypatch.setitem(compression.WRITE, zstd.CompressionParameter.checksum_flag, 0)
     assert violations(pack(DATA, "te/reflections", is_compressed=True, key=None), None)
 
 
