@@ -19,13 +19,14 @@ from typing import Any
 import pytest
 
 from tests.api.dying_server import PROCESSES
+from tests.support.effort import effort
 from tests.support.postgresql import Unavailable
 from tests.support.serving import ROOT, manage, production
 from tests.support.time_limits import time_limit
 from tests.torture.databases import Database, migrated
 
 pytestmark = [pytest.mark.slow]
-REQUESTS, CLIENTS = 200, 10
+REQUESTS, CLIENTS = effort(60, 200), 10
 SEED = random.SystemRandom().randrange(10**6)
 _PATIENCE = 250.0
 _BUSY = (409, 503)
@@ -100,7 +101,8 @@ def _answers(service: Service, path: str, bodies: list[Any]) -> list[tuple[int, 
         return list(pool.map(lambda one: service.ask_until_answered(path, one[1], f"key-{one[0]}"), enumerate(bodies)))
 
 
-def test_two_hundred_operations_are_one_job_each(service: Service) -> None:
+@pytest.mark.deep
+def test_many_operations_are_one_job_each(service: Service) -> None:
     bodies = [{"label": f"label-{number}"} for number in range(REQUESTS)]
     answers = _answers(service, "/api/v1/operations/backup", bodies)
     assert Counter(status for status, _, _ in answers) == {202: REQUESTS}, SEED
@@ -114,7 +116,8 @@ def test_two_hundred_operations_are_one_job_each(service: Service) -> None:
     assert sorted(_tree(row["args_kwargs"])["args"][0] for row in tasks) == sorted(told.values()), "each has one task"
 
 
-def test_a_hundred_creations_are_one_record_each(service: Service) -> None:
+@pytest.mark.deep
+def test_many_creations_are_one_record_each(service: Service) -> None:
     bodies = [{"input": f"input-{number}", "output": "o", "sessionId": "s"} for number in range(REQUESTS // 2)]
     answers = _answers(service, "/api/v1/users/ana/reflections", bodies)
     assert Counter(status for status, _, _ in answers) == {201: REQUESTS // 2}, SEED

@@ -28,6 +28,7 @@ from orbsite.storage.records.domain import Domain
 from orbsite.stores import file_store
 from te.domain import DOMAIN as TE
 from te.records import Reflection
+from tests.support.effort import effort
 from tests.support.factories import ReflectionFactory
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -236,10 +237,11 @@ DOCUMENTS_OF_LUNA = st.dictionaries(IDS, st.one_of(USERS, ODD), max_size=5)
 @pytest.mark.parametrize(
     ("domain", "documents"), [(LUNA, DOCUMENTS_OF_LUNA), (TE, DOCUMENTS_OF_TE)], ids=["luna", "te"]
 )
+@pytest.mark.deep
 def test_compaction_never_changes_what_validation_accepts(domain: Domain, documents: Any) -> None:
     seen = {"dead": 0, "kept": 0, "owned": 0}
 
-    @hypothesis_settings(max_examples=1500)
+    @hypothesis_settings(max_examples=effort(300, 1500))
     @given(documents)
     def check(value: Any) -> None:
         if domain is LUNA:  # a profile that says where it stands

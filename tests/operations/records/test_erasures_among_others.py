@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
 VENDORS = ("sqlite", "postgresql")
 SEED = int(os.environ.get("ORB_SEED", "20261128"))
-ROUNDS = effort(5, 20)
+ROUNDS = effort(3, 12)
 
 
 def told(module: str, *arguments: str) -> Any:

@@ -30,7 +30,7 @@ from tests.support.factories import moment
 pytestmark = pytest.mark.slow
 
 SEED = int(os.environ.get("ORB_SEED", "11"))
-STEPS, LEAST_STATES = effort(60, 250), effort(5_000, 25_000)
+STEPS, LEAST_STATES = effort(30, 250), effort(2_000, 25_000)
 MOST_STATES = 100
 """At one moment; after a process has died half way, there may be many more."""
 MODES = {"file": None, "journal": 0}

@@ -39,7 +39,7 @@ from tests.support.factories import BEGIN, ProfileFactory, ReflectionFactory
 pytestmark = pytest.mark.slow
 
 SEED = int(os.environ.get("ORB_SEED", "11"))
-LINES = effort(6, 15)
+LINES = effort(4, 10)
 MASKS = (1, 0x80, 0xFF)
 UNREADABLE = (DocumentCorrupt, KeyUnavailable, NotSealed)
 

@@ -35,7 +35,7 @@ from tests.support.worker import count_up, numbers, start, watch
 
 pytestmark = pytest.mark.slow
 
-SECONDS = effort(2, 5)
+SECONDS = effort(1, 3)
 SAVES = effort(50, 250)
 """Saves of each of eight processes."""
 MODES = {"file": None, "journal": 0}
