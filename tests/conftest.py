@@ -43,6 +43,15 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(stack.close)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spread the longest tests over the list, because each worker begins with a part of it."""
+    longest = [item for item in items if item.path.name == "test_api_fuzz.py"]
+    others = [item for item in items if item not in longest]
+    for number, item in enumerate(longest):
+        others.insert(number * len(items) // len(longest), item)
+    items[:] = others
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Use more workers than cores, because many tests wait for other processes."""
