@@ -89,7 +89,7 @@ class DocumentRefused(DocumentError):
 
 
 class NotSealed(DocumentRefused):
-    """A file is not sealed, although keys are configured: somebody may have replaced it. Take it in, or remove it."""
+    """A file is not sealed although keys are configured, so it may have been replaced. Seal it, or restore a backup."""
 
 
 class KeyUnavailable(DocumentError):

@@ -215,3 +215,23 @@ def test_a_rotation_that_is_killed_leaves_everything_readable_with_both_keys(sea
         assert readable(sealed) == []
     assert run("rotate_orb_keys", "--data-dir", sealed, "--apply")[0] == 0
     assert "key old" not in str(run("orb_key_status", "--data-dir", sealed)[1])
+
+
+def test_a_plain_copy_is_left_by_a_rotation_and_told(sealed: Path, settings: Any) -> None:
+    path = sealed / "te/reflections.json.conflict-1700000000000000001"
+    path.write_text("{}")
+    settings.ORB_KEYS = f"{NEW},{OLD}"
+    code, report = run("rotate_orb_keys", "--data-dir", sealed, "--apply")
+    assert (code, report["domains"]["te"]["left"]) == (1, 1)
+    assert "seal_orb_data --apply" in str(report)
+    assert path.read_text() == "{}"
+    settings.ORB_KEYS = NEW
+    assert canaries(sealed) == 1
+
+
+def test_looking_at_the_keys_changes_no_mode(sealed: Path) -> None:
+    directory = sealed / ".orb/tombstones"
+    directory.chmod(0o750)
+    assert run("orb_key_status", "--data-dir", sealed)[0] == 0
+    assert run("seal_orb_data", "--data-dir", sealed)[0] == 0
+    assert directory.stat().st_mode & 0o777 == 0o750

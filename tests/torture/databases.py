@@ -131,7 +131,7 @@ class Postgresql:
             time.sleep(0.005)
 
     def until_connected(self) -> None:
-        """Wait until somebody is connected."""
+        """Wait until another program is connected to the database."""
         deadline = time.monotonic() + time_limit(_PATIENCE)
         while not self._others() and time.monotonic() < deadline:
             time.sleep(0.005)

@@ -219,7 +219,7 @@ def _documents(domain: Domain, held: Directory, manifest: Manifest) -> bytes | N
                 f"{held.path} has {saved.domain} as {saved.document!a}, but this code stores it as {domain.file}; "
                 "restore it with the version of the code that created the backup"
             )
-        packing = app_settings.packing(allows_plain=True)  # its signature tells that nobody changed the backup
+        packing = app_settings.packing(allows_plain=True)  # a backup from before sealing is plain
         data = packing.envelope(f"{IN_BACKUP}/{domain.name}").open(held.read(saved.file.name) or b"")
         try:
             Content(domain, data)

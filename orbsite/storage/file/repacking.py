@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from orbsite.storage.errors import DocumentCorrupt
+from orbsite.storage.errors import DocumentCorrupt, NotSealed
 from orbsite.storage.file.document import Document
 from orbsite.storage.file.tombstones import OWN, SUFFIX, TOMBSTONES
 from orbsite.storage.filesystem.atomic_replace import digest_of, failing_whole, prepared
@@ -31,7 +31,7 @@ def repack(document: Document) -> Iterator[tuple[str, str | None]]:
                 continue
             try:
                 opened = document.envelope.open(data)
-            except DocumentCorrupt as problem:
+            except (DocumentCorrupt, NotSealed) as problem:
                 if name == document.name:
                     raise
                 yield name, str(problem)
@@ -47,11 +47,11 @@ def repack(document: Document) -> Iterator[tuple[str, str | None]]:
 def repack_tombstones(base: Path, packing: Packing) -> Iterator[tuple[str, str | None]]:
     """Rewrite the tombstone files under a data directory; yield each as `repack` does."""
     envelope = packing.envelope(TOMBSTONES)
-    for directory, name in _tombstone_files(base):
+    for directory, name in _tombstone_files(base, writing=True):
         lines = (directory.read(name) or b"").split(b"\n")
         try:
             packed = [envelope.close_line(envelope.open_line(line)) if line else line for line in lines]
-        except DocumentCorrupt as problem:
+        except (DocumentCorrupt, NotSealed) as problem:
             yield name, str(problem)
             continue
         if forms_of(b"\n".join(packed)).keys() == forms_of(b"\n".join(lines)).keys():
@@ -74,7 +74,7 @@ def forms(document: Document) -> Iterator[tuple[str, Counter[str]]]:
 
 def forms_of_tombstones(base: Path) -> Iterator[tuple[str, Counter[str]]]:
     """Yield each tombstone file under a data directory, with the number of bytes that it has in each form."""
-    for directory, name in _tombstone_files(base):
+    for directory, name in _tombstone_files(base, writing=False):
         yield name, forms_of(directory.read(name) or b"")
 
 
@@ -99,10 +99,10 @@ def _files_of(document: Document, directory: Directory) -> list[str]:
     return [document.name, *(name for name in beside if name != document.journal and not name.endswith(".lock"))]
 
 
-def _tombstone_files(base: Path) -> Iterator[tuple[Directory, str]]:
+def _tombstone_files(base: Path, *, writing: bool) -> Iterator[tuple[Directory, str]]:
     try:
         opened = Directory.open(base / OWN / TOMBSTONES)
     except FileNotFoundError:
         return
-    with opened.claimed() as directory:
+    with opened.claimed() if writing else opened as directory:
         yield from ((directory, name) for name in sorted(directory.names()) if name.endswith(SUFFIX))

@@ -49,7 +49,7 @@ class Packing:
     """How an installation stores bytes: compressed or not, and sealed if there are keys.
 
     What is stored in another form is recognized when it is read. With keys, plain bytes are refused unless
-    `allows_plain` is set, so that nobody can replace sealed data by plain data unnoticed.
+    `allows_plain` is set, because sealed data could otherwise be replaced by plain data without notice.
     """
 
     def __init__(
