@@ -18,6 +18,7 @@ from orbsite.storage.file.document import Document
 from orbsite.storage.file.store import FileStore
 from orbsite.storage.memory.store import MemoryStore
 from orbsite.storage.records.domain import Domain, registered
+from orbsite.storage.sealing.envelope import Packing
 from orbsite.storage.sql.store import SqlStore
 
 logger = logging.getLogger(__name__)
@@ -64,9 +65,10 @@ def file_store(domain: Domain, base: Path) -> FileStore:
     return FileStore(domain, open_document(domain, base), journal_above=app_settings.journal_above())
 
 
-def open_document(domain: Domain, base: Path) -> Document:
-    """Return a domain's document under a data directory."""
-    return Document(base, domain.file, app_settings.packing(), allow_network=app_settings.allow_network_fs())
+def open_document(domain: Domain, base: Path, packing: Packing | None = None) -> Document:
+    """Return a domain's document under a data directory, stored as the settings say or in another packing."""
+    packing = packing or app_settings.packing()
+    return Document(base, domain.file, packing, allow_network=app_settings.allow_network_fs())
 
 
 def close_file_stores() -> None:

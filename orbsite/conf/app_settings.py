@@ -96,7 +96,8 @@ def _packing(
 ) -> Packing:
     if compression not in ("none", "zstd"):
         raise ImproperlyConfigured(f"ORB_COMPRESSION is {compression!r}; set it to none or zstd")
-    named = [name for name, value in _sources(text, key_file, provider).items() if value]
+    sources = {"ORB_KEYS": text, "ORB_KEY_FILE": key_file, "ORB_KEY_PROVIDER": provider}
+    named = [name for name, value in sources.items() if value]
     if len(named) > 1:
         raise ImproperlyConfigured(f"{' and '.join(named)} are set; keys come from one place, so unset the others")
     try:
@@ -105,10 +106,6 @@ def _packing(
     except InvalidKeys as problem:
         raise ImproperlyConfigured(f"{(named or ['ORB_KEYS'])[0]} cannot be used: {problem}") from problem
     return Packing(is_compressed=compression == "zstd", keys=ring, allows_plain=allows_plain)
-
-
-def _sources(text: str, key_file: str, provider: str) -> dict[str, str]:
-    return {"ORB_KEYS": text, "ORB_KEY_FILE": key_file, "ORB_KEY_PROVIDER": provider}
 
 
 def _provider(text: str, key_file: str, provider: str) -> KeyProvider:

@@ -10,7 +10,7 @@ from orbsite.conf import app_settings
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report, Section
 from orbsite.storage.errors import OrbError
-from orbsite.storage.file.document import Document, require_directory
+from orbsite.storage.file.document import require_directory
 from orbsite.storage.file.repacking import (
     DAMAGED,
     forms,
@@ -24,6 +24,7 @@ from orbsite.storage.file.tombstones import OWN, TOMBSTONES
 from orbsite.storage.findings import error, warning
 from orbsite.storage.records.domain import Domain
 from orbsite.storage.sealing.envelope import Packing
+from orbsite.stores import open_document
 
 COLUMNS = ("to write", "written", "left")
 STATUS_COLUMNS = ("as configured", "not as configured")
@@ -68,7 +69,7 @@ def key_status(domains: list[Domain], base: Path, backups: Path) -> Report:
     require_directory(base)
     report, wanted = Report(columns=STATUS_COLUMNS, bad=("not as configured",)), app_settings.packing().form
     for domain in domains:
-        document = _document(domain, base, app_settings.packing(allows_plain=True))
+        document = open_document(domain, base, app_settings.packing(allows_plain=True))
         _tell_forms(report.section(domain.name, ["files"]), domain.file.parent, forms(document), wanted)
     tombstones = report.section(OTHER, ["files"])
     _tell_forms(tombstones, Path(OWN, TOMBSTONES), forms_of_tombstones(base), wanted)
@@ -85,7 +86,7 @@ def _repacked(domains: list[Domain], base: Path, packing: Packing, *, apply: boo
     require_directory(base)
     report = Report(columns=COLUMNS, bad=("left",))
     for domain in domains:
-        document = _document(domain, base, packing)
+        document = open_document(domain, base, packing)
         section = report.section(domain.name, ["files"])
         if not document.path.exists():
             continue
@@ -95,17 +96,13 @@ def _repacked(domains: list[Domain], base: Path, packing: Packing, *, apply: boo
                 section.facts["journal folded"] = True
             _tell_written(section, domain.file.parent, repack(document), progress)
         else:
-            _tell_plan(section, domain.file.parent, forms(document), packing.form)
+            _tell_plan(section, domain.file.parent, forms(document), packing)
     section = report.section(OTHER, ["files"])
     if apply:
         _tell_written(section, Path(OWN, TOMBSTONES), repack_tombstones(base, packing), progress)
     else:
-        _tell_plan(section, Path(OWN, TOMBSTONES), forms_of_tombstones(base), packing.form)
+        _tell_plan(section, Path(OWN, TOMBSTONES), forms_of_tombstones(base), packing)
     return report
-
-
-def _document(domain: Domain, base: Path, packing: Packing) -> Document:
-    return Document(base, domain.file, packing, allow_network=app_settings.allow_network_fs())
 
 
 def _tell_written(
@@ -118,12 +115,17 @@ def _tell_written(
         progress(1)
 
 
-def _tell_plan(section: Section, place: PurePath, found: Iterator[tuple[str, Counter[str]]], wanted: str) -> None:
+def _tell_plan(section: Section, place: PurePath, found: Iterator[tuple[str, Counter[str]]], packing: Packing) -> None:
     for name, forms_found in found:
-        other = sorted(forms_found.keys() - {wanted})
-        if other and forms_found.total():
+        other = sorted(forms_found.keys() - {packing.form})
+        if "plain" in other and not packing.allows_plain:
+            section.count("files", "left")
+            section.findings.append(error(str(place / name), "is plain; run: manage.py seal_orb_data --apply"))
+        elif other and forms_found.total():
             section.count("files", "to write")
-            section.findings.append(warning(str(place / name), f"is {', '.join(other)}; --apply makes it {wanted}"))
+            section.findings.append(
+                warning(str(place / name), f"is {', '.join(other)}; --apply makes it {packing.form}")
+            )
 
 
 def _tell_forms(
