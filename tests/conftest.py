@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import pytest
@@ -44,12 +45,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Spread the longest tests over the list, because each worker begins with a part of it."""
-    longest = [item for item in items if item.path.name == "test_api_fuzz.py"]
-    others = [item for item in items if item not in longest]
-    for number, item in enumerate(longest):
-        others.insert(number * len(items) // len(longest), item)
-    items[:] = others
+    """Spread the modules with slow tests over the list, because each worker begins with a part of it.
+
+    Slow tests mostly wait for other processes, so that the quick tests of the other workers run meanwhile.
+    """
+    modules = [list(group) for _, group in groupby(items, key=lambda item: item.path)]
+    slow = [module for module in modules if any(item.get_closest_marker("slow") for item in module)]
+    quick = [item for module in modules if module not in slow for item in module]
+    slow.sort(key=lambda module: module[0].path.name != "test_api_fuzz.py")
+    pieces = [[item] for item in slow.pop(0)] + slow if slow else []  # the fuzz tests are the longest
+    places = [number * len(quick) // len(pieces) for number in range(len(pieces))] + [len(quick)]
+    spread = zip(pieces, pairwise(places), strict=True)
+    items[:] = [item for piece, (start, end) in spread for item in (*piece, *quick[start:end])] if pieces else quick
 
 
 @pytest.hookimpl(optionalhook=True)
