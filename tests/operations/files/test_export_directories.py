@@ -97,7 +97,8 @@ def test_maintenance_removes_them_once_a_day_and_the_settings_say_when(place: Pa
     assert chores(lambda: now + KEEP)["exports_removed"] == 0
     assert kept.is_dir()
     settings.ORB_KEEP_EXPORTS_DAYS = "3"
-    assert chores(lambda: now + KEEP)["exports_removed"] == 1
+    assert chores(lambda: now + timedelta(days=3))["exports_removed"] == 0
+    assert chores(lambda: now + timedelta(days=3, minutes=1))["exports_removed"] == 1
     assert not kept.exists()
 
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -22,7 +23,7 @@ from orbsite.storage.file.store import FileStore
 from orbsite.storage.filesystem import lock as locks
 from orbsite.storage.filesystem import mounts
 from orbsite.storage.filesystem.directory import Directory
-from orbsite.storage.filesystem.lock import locked
+from orbsite.storage.filesystem.lock import locked, locked_beside
 from orbsite.storage.filesystem.syscalls import OS, FileSystem
 from te.domain import DOMAIN as TE
 from te.records import Reflection
@@ -67,6 +68,27 @@ def test_a_holder_that_hangs_is_named_at_the_deadline(tmp_path: Path, monkeypatc
         os.kill(pid, signal.SIGCONT)
     store.put([ReflectionFactory()])
     assert store.count(Reflection) == 2
+
+
+class Held(FileSystem):
+    """A disk on which another process holds every lock."""
+
+    def lock(self, descriptor: int) -> None:
+        raise BlockingIOError(errno.EWOULDBLOCK, "held")
+
+
+def test_no_attempt_is_made_after_the_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, ends = [100.0], list[float]()
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+        ends.append(now[0])
+
+    monkeypatch.setattr(locks, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    with pytest.raises(LockTimeout), Directory.open(tmp_path, Held()) as directory, locked(directory, "x", 2.0):
+        pass
+    assert 102 <= ends[-1] <= 102 + locks._LONGEST_PAUSE
+    assert ends[-2] < 102
 
 
 def test_a_child_forked_while_the_lock_is_held_cannot_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,6 +179,30 @@ def test_a_lock_that_is_no_plain_file_is_refused(tmp_path: Path, kind: str) -> N
     assert [one.name for one in folder.iterdir()] == [LOCK]
     assert sorted(one.name for one in tmp_path.iterdir()) == ["data", "other"]
     assert other.read_text() == "theirs"
+
+
+@pytest.mark.parametrize("kind", ["second name", "pipe", "link"])
+def test_a_lock_beside_a_file_is_refused_if_it_is_no_plain_file(tmp_path: Path, kind: str) -> None:
+    database, other, lock = tmp_path / "db", tmp_path / "other", tmp_path / "db.runs.lock"
+    database.touch()
+    other.write_text("theirs")
+    {
+        "second name": lambda: lock.hardlink_to(other),
+        "pipe": lambda: os.mkfifo(lock),
+        "link": lambda: lock.symlink_to(other),
+    }[kind]()
+    with pytest.raises(OSError, match="not a plain file|symbolic links"), locked_beside(database, ".runs.lock"):
+        pass
+    assert other.read_text() == "theirs"
+
+
+def test_a_lock_beside_a_file_has_one_holder(tmp_path: Path) -> None:
+    database = tmp_path / "db"
+    database.touch()
+    with locked_beside(database, ".lock"), pytest.raises(BlockingIOError), locked_beside(database, ".lock"):
+        pass
+    with locked_beside(database, ".lock"):
+        assert stat.S_IMODE((tmp_path / "db.lock").stat().st_mode) == 0o600
 
 
 class Lockless(FileSystem):
