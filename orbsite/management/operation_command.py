@@ -57,15 +57,16 @@ def add_options(parser: ArgumentParser, operation: type[Request], *names: str) -
 
 def _add_option(parser: ArgumentParser, name: str, field: FieldInfo, told: Argument) -> None:
     option, kind = _option(name, field, told), type_of(field)
+    text = _lower(told.option_help or told.help)
     if kind is bool:
-        parser.add_argument(option, action="store_true", help=_lower(told.off if field.default else told.help))
+        parser.add_argument(option, action="store_true", help=text)
         return
     is_list = get_origin(kind) is tuple
     how: dict[str, Any] = {"action": "append"} if is_list else {"type": {int: int, float: float}.get(kind, str)}
     if field.default is not NODEFAULT:
         how["default"] = list(field.default) if is_list else field.default
     shown = " (default: %(default)g)" if kind is float else ""
-    parser.add_argument(option, metavar=told.metavar, help=f"{_lower(told.help)}{shown}", **how)
+    parser.add_argument(option, metavar=told.metavar, help=f"{text}{shown}", **how)
 
 
 def _option(name: str, field: FieldInfo, told: Argument) -> str:

@@ -9,8 +9,10 @@ from typing_extensions import override
 
 from orbsite.conf import app_settings
 from orbsite.management.base import OrbCommand, a_path
+from orbsite.management.operation_command import add_options
 from orbsite.management.progress_bar import Meter
 from orbsite.operations.backup.create import backup
+from orbsite.operations.jobs.catalog import Backup
 from orbsite.operations.report import Report
 from orbsite.storage.clock import utc_now
 from orbsite.storage.records.domain import Domain
@@ -30,7 +32,7 @@ class Command(OrbCommand):
         )
         parser.add_argument("--no-files", action="store_true", help="do not back up the files")
         parser.add_argument("--no-database", action="store_true", help="do not back up the database")
-        parser.add_argument("--label", default="", metavar="TEXT", help="why the backup is made; the manifest keeps it")
+        add_options(parser, Backup, "label")
 
     @override
     def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:

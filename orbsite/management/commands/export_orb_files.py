@@ -8,8 +8,10 @@ from typing import Any
 from typing_extensions import override
 
 from orbsite.management.base import OrbCommand, a_path
+from orbsite.management.operation_command import add_options
 from orbsite.management.progress_bar import Meter
 from orbsite.operations.files.export import export
+from orbsite.operations.jobs.catalog import Export
 from orbsite.operations.report import Report
 from orbsite.storage.records.domain import Domain
 from orbsite.stores import open_file_store, open_sql_store, open_store
@@ -34,7 +36,7 @@ class Command(OrbCommand):
             default="store",
             help="the store to read (default: %(default)s)",
         )
-        parser.add_argument("--user", metavar="ID", help="export only the data of this user")
+        add_options(parser, Export, "user")
         parser.add_argument("--overwrite", action="store_true", help="replace existing files, and keep each as .prev")
 
     @override

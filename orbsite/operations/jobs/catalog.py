@@ -46,7 +46,7 @@ BackupFirst: TypeAlias = Annotated[
     about(
         "Back up first",
         "Back up files and database under ORB_BACKUP_DIR before anything is written.",
-        off="Make no backup first.",
+        option_help="Make no backup first.",
     ),
 ]
 TrustClock: TypeAlias = Annotated[
@@ -175,7 +175,15 @@ class Export(Request, frozen=True, kw_only=True):
     name = "export"
     takes_one_user = True
     keeps_files = True
-    user: Annotated[str | None, about("User", "The whole id, as the records spell it.")] = None
+    user: Annotated[
+        str | None,
+        about(
+            "User",
+            "The whole id, as the records spell it.",
+            metavar="ID",
+            option_help="Export only the data of this user.",
+        ),
+    ] = None
 
     @override
     def run(self, place: Place) -> Report:
@@ -272,7 +280,9 @@ class Cleanup(Request, frozen=True, kw_only=True):
     ] = _GRACE_DAYS
     backups: Annotated[
         bool,
-        about("Backups too", "Remove expired backups too, as ORB_KEEP_BACKUPS_DAYS says.", off="Keep all backups."),
+        about(
+            "Backups too", "Remove expired backups too, as ORB_KEEP_BACKUPS_DAYS says.", option_help="Keep all backups."
+        ),
     ] = True
     remove: Annotated[
         tuple[str, ...],

@@ -52,13 +52,13 @@ class Argument:
     """The command's option; empty where it is the argument's own name."""
     metavar: str
     """What stands for the value in the command's help."""
-    off: str
-    """The help of the option that turns it off, where it is on by default."""
+    option_help: str
+    """The help of the command's option; empty where it is the same. An option turns off what is on by default."""
 
 
-def about(label: str, text: str, *, option: str = "", metavar: str = "", off: str = "") -> msgspec.Meta:
+def about(label: str, text: str, *, option: str = "", metavar: str = "", option_help: str = "") -> msgspec.Meta:
     """Return the annotation of an argument: its label, its help text and its spelling in a command."""
-    return msgspec.Meta(description=text, extra={"argument": Argument(label, text, option, metavar, off)})
+    return msgspec.Meta(description=text, extra={"argument": Argument(label, text, option, metavar, option_help)})
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

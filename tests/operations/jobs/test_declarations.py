@@ -50,6 +50,8 @@ def test_a_command_has_an_option_for_each_argument(command: OperationCommand) ->
     ("command", "operation", "names"),
     [
         ("compact_orb_files", catalog.Compact, ("dry_run", "force", "trust_clock")),
+        ("create_orb_backup", catalog.Backup, ("label",)),
+        ("export_orb_files", catalog.Export, ("user",)),
         ("import_orb_database", catalog.Import, ("dry_run", "backup")),
         ("run_orb_maintenance", catalog.Maintain, ("trust_clock",)),
     ],
@@ -61,8 +63,9 @@ def test_a_command_with_options_of_its_own_shares_those_of_the_declaration(
     for name in names:
         field, told = operation.arguments()[name]
         option = options[f"no_{name}" if field.default is True else name]
-        text = told.off if field.default is True else told.help
+        text = told.option_help or told.help
         assert (option.help or "").lower() == text.removesuffix(".").lower()
+        assert option.metavar == (told.metavar or None)
         assert option.default == (False if isinstance(field.default, bool) else field.default)
 
 
