@@ -5,9 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterator
-from typing import Protocol
-
-from typing_extensions import override
 
 from orbsite.storage.errors import DocumentCorrupt, KeyUnavailable, NotSealed
 from orbsite.storage.sealing.keys import KeyRing
@@ -21,28 +18,6 @@ LINE_STARTS = (b'{"journal":', LINE)
 """The bytes with which a stored line of a journal may begin."""
 _LEAST = 512
 """Bytes from which a line is worth compressing."""
-
-
-class Envelope(Protocol):
-    """Wraps bytes for the disk: a document as a whole, a journal line by line."""
-
-    def close(self, data: bytes) -> bytes:
-        """Return the bytes to store for a document's bytes."""
-
-    def open(self, kept: bytes) -> bytes:
-        """Return the document's bytes for stored bytes.
-
-        Raises DocumentCorrupt if they were changed, KeyUnavailable without their key, and NotSealed.
-        """
-
-    def contents(self, kept: bytes) -> Iterator[bytes]:
-        """Yield the contents of a file that is stored as a whole or line by line. Raises the same errors as `open`."""
-
-    def close_line(self, line: bytes) -> bytes:
-        """Return the bytes to store for a line without its line feed; they contain no line feed either."""
-
-    def open_line(self, kept: bytes) -> bytes:
-        """Return the line for stored bytes. Raises the same errors as `open`."""
 
 
 class Packing:
@@ -74,45 +49,51 @@ class Packing:
 
     def envelope(self, name: str) -> Envelope:
         """Return the envelope for what has this logical name, such as `luna/profiles`."""
-        return PackedEnvelope(name, self)
+        return Envelope(name, self)
 
 
-class PackedEnvelope(Envelope):
-    """An envelope that stores bytes in the form of a packing, under a logical name."""
+class Envelope:
+    """Wraps bytes for the disk in the form of a packing: a document as a whole, a journal line by line.
+
+    Sealed bytes open only under the logical name that they were sealed under.
+    """
 
     def __init__(self, name: str, packing: Packing) -> None:
         self._name, self._packing = name, packing
         self._key = packing.active
 
-    @override
     def close(self, data: bytes) -> bytes:
+        """Return the bytes to store for a document's bytes."""
         if self._key is None and not self._packing.is_compressed:
             return data
         return pack(data, self._name, is_compressed=self._packing.is_compressed, key=self._key)
 
-    @override
     def open(self, kept: bytes) -> bytes:
+        """Return the document's bytes for stored bytes.
+
+        Raises DocumentCorrupt if they were changed, KeyUnavailable without their key, and NotSealed.
+        """
         if is_packed(kept):
             return self._unpacked(kept, self._name)
         self._refuse_plain()
         return kept
 
-    @override
     def contents(self, kept: bytes) -> Iterator[bytes]:
+        """Yield the contents of a file that is stored as a whole or line by line. Raises the same errors as `open`."""
         if kept.startswith(LINE):
             yield from (self.open_line(line) for line in kept.split(b"\n") if line)
         else:
             yield self.open(kept)
 
-    @override
     def close_line(self, line: bytes) -> bytes:
+        """Return the bytes to store for a line without its line feed; they contain no line feed either."""
         is_compressed = self._packing.is_compressed and len(line) >= _LEAST
         if self._key is None and not is_compressed:
             return line
         return LINE + base64.b64encode(pack(line, self._name_of_line, is_compressed=is_compressed, key=self._key))
 
-    @override
     def open_line(self, kept: bytes) -> bytes:
+        """Return the line for stored bytes. Raises the same errors as `open`."""
         if not kept.startswith(LINE):
             if kept.startswith(b"{"):
                 self._refuse_plain()
