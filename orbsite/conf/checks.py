@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sqlite3
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,16 @@ from orbsite.storage.records.record import columns
 _FEWEST_BITS = 112
 _NEEDED = {"delete": 3, "truncate": 2, "persist": 2, "wal": 2}
 """The lowest `synchronous` level that keeps every commit, by journal_mode. Level 3 also syncs a journal's deletion."""
+_SETTINGS: dict[Callable[[], object], str] = {
+    app_settings.persistence: "orb.E002",
+    app_settings.packing: "orb.E012",
+    app_settings.api_rate: "orb.E006",
+    app_settings.token_max_open_jobs: "orb.E011",
+    app_settings.token_max_jobs_per_day: "orb.E011",
+    app_settings.token_max_bytes: "orb.E011",
+    app_settings.keep_exports_days: "orb.E011",
+}
+"""The functions that raise ImproperlyConfigured for an invalid value, with the id of the check."""
 
 
 @register("orb")
@@ -41,49 +51,14 @@ def check_columns(**_: Any) -> list[CheckMessage]:
 
 
 @register("orb")
-def check_persistence(**_: Any) -> list[CheckMessage]:
-    """Check that ORB_PERSISTENCE names a known store."""
-    try:
-        app_settings.persistence()
-    except ImproperlyConfigured as problem:
-        return [Error(str(problem), id="orb.E002")]
-    return []
-
-
-@register("orb")
-def check_packing(**_: Any) -> list[CheckMessage]:
-    """Check that the compression and the keys can be used."""
-    try:
-        app_settings.packing()
-    except ImproperlyConfigured as problem:
-        return [Error(str(problem), id="orb.E012")]
-    return []
-
-
-@register("orb")
-def check_rate(**_: Any) -> list[CheckMessage]:
-    """Check that ORB_API_RATE is a valid rate."""
-    try:
-        app_settings.api_rate()
-    except ImproperlyConfigured as problem:
-        return [Error(str(problem), id="orb.E006")]
-    return []
-
-
-@register("orb")
-def check_limits(**_: Any) -> list[CheckMessage]:
-    """Check that the limits of tokens and the number of days to keep exports are valid."""
+def check_settings(**_: Any) -> list[CheckMessage]:
+    """Check that the settings of the project have valid values."""
     found: list[CheckMessage] = []
-    for read in (
-        app_settings.token_max_open_jobs,
-        app_settings.token_max_jobs_per_day,
-        app_settings.token_max_bytes,
-        app_settings.keep_exports_days,
-    ):
+    for read, number in _SETTINGS.items():
         try:
             read()
         except ImproperlyConfigured as problem:
-            found.append(Error(str(problem), id="orb.E011"))
+            found.append(Error(str(problem), id=number))
     return found
 
 

@@ -15,7 +15,7 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
-from orbsite.conf.checks import check_limits
+from orbsite.conf.checks import check_settings
 from orbsite.management.commands import create_orb_token
 from orbsite.models.api_tokens import SCOPE_MEANINGS, SCOPES, Token, bearer
 from tests.api.conftest import Caller, make_token, refused
@@ -193,13 +193,13 @@ def test_the_command_makes_a_token() -> None:
 )
 @pytest.mark.parametrize("value", ["", "0", "-1", "1.5", "all", "٣"])
 def test_a_limit_that_is_no_number_is_told_by_the_checks(name: str, value: str, settings: Any) -> None:
-    assert check_limits() == []
+    assert check_settings() == []
     setattr(settings, name, value)
-    (told,) = check_limits()
+    (told,) = check_settings()
     assert name in told.msg
     assert told.id == "orb.E011"
     setattr(settings, name, "none")
-    assert check_limits() == []
+    assert check_settings() == []
 
 
 def test_those_who_make_tokens_are_told_what_each_scope_lets_them_do(admin_client: Client) -> None:

@@ -12,7 +12,7 @@ import pytest
 from django.core.checks import run_checks
 from django.db import OperationalError, connections
 
-from orbsite.conf.checks import check_rate, check_sqlite, resets_wal
+from orbsite.conf.checks import check_settings, check_sqlite, resets_wal
 from tests.support.scratch import ALIAS, scratch
 
 
@@ -119,10 +119,10 @@ def test_a_place_that_cannot_be_is_sqlites_to_tell(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rate", ["", "10", "10/s", "0/1s", "10/0s", "-1/1s", "10/min", "٣/1s", "1e3/1s"])
 def test_a_rate_that_is_none_is_an_error(settings: Any, rate: str) -> None:
     settings.ORB_API_RATE = rate
-    assert [message.id for message in check_rate()] == ["orb.E006"]
+    assert [message.id for message in check_settings()] == ["orb.E006"]
 
 
 @pytest.mark.parametrize("rate", ["none", "1/1s", "1000/10s"])
 def test_a_rate_that_is_one_is_fine(settings: Any, rate: str) -> None:
     settings.ORB_API_RATE = rate
-    assert check_rate() == []
+    assert check_settings() == []
