@@ -57,7 +57,8 @@ def open_file_store(domain: Domain, base: Path | None = None) -> FileStore:
     key = (
         domain.name, base, app_settings.journal_above(), app_settings.allow_network_fs(), app_settings.packing(),
     )  # fmt: skip
-    return _files.setdefault(key, file_store(domain, base))
+    found = _files.get(key)
+    return found or _files.setdefault(key, file_store(domain, base))  # another thread may have opened it meanwhile
 
 
 def file_store(domain: Domain, base: Path) -> FileStore:
