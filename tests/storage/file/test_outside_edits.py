@@ -178,6 +178,31 @@ def test_edits_that_hide_are_seen_on_the_next_read(
     assert store.fetch(Reflection, [("ana", "ours")]).keys() == ({("ana", "ours")} if above == 0 else set())
 
 
+class OneTick(FileSystem):
+    """A disk on which all changes happen in one tick of the clock, and so have one time."""
+
+    MOMENT = 1_700_000_000_000_000_007
+
+    def nanoseconds(self) -> int:
+        return self.MOMENT
+
+    def status(self, descriptor: int) -> os.stat_result:
+        return self._in_this_tick(super().status(descriptor))
+
+    def status_of(self, name: str, within: int) -> os.stat_result:
+        return self._in_this_tick(super().status_of(name, within))
+
+    def _in_this_tick(self, status: os.stat_result) -> os.stat_result:
+        return os.stat_result(status[:10], {"st_mtime_ns": self.MOMENT, "st_ctime_ns": self.MOMENT})
+
+
+def test_an_edit_that_leaves_the_status_as_it_was_is_seen_within_the_tick(tmp_path: Path, above: int | None) -> None:
+    store, path = _open(tmp_path, above, OneTick()), tmp_path / "te" / NAME
+    store.put([ReflectionFactory(id="one", input="before")])
+    path.write_bytes(path.read_bytes().replace(b'"before"', b'"after!"'))
+    assert [one.input for one in store.find(Reflection)] == ["after!"]
+
+
 def test_a_store_that_trusts_a_fresh_status_misses_edits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def trusting(status: os.stat_result, taken: int) -> Any:
         return cache.StatSignature((status.st_size, status.st_mtime_ns), 0, 1 << 62)
