@@ -97,7 +97,7 @@ class Start(OrbView):
 
     def _arguments(self) -> dict[str, Any]:
         """Return the arguments of the body, under their Python names. Raises Problem."""
-        names = _names(catalog.OPERATIONS[self.operation])
+        names = {_camel(name): name for name in catalog.OPERATIONS[self.operation].__struct_encode_fields__}
         given = self.object_of(self.body())
         unknown = [(step(ROOT, name), "is not known here") for name in given if name not in names]
         if unknown:
@@ -166,11 +166,6 @@ def _arguments_of(kind: type[Operation]) -> dict[str, Any]:
     given["only"] = {"type": ["array", "null"], "items": {"type": "string", "enum": names}}
     required = [_camel(name) for name in schema["required"]]
     return {"type": "object", "properties": given, "required": required, "additionalProperties": False}
-
-
-def _names(kind: type[Operation]) -> dict[str, str]:
-    """Return the Python names of an operation's arguments by their names in the API."""
-    return {_camel(name): name for name in kind.__struct_encode_fields__}
 
 
 def _camel(name: str) -> str:

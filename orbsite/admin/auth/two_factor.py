@@ -29,8 +29,6 @@ from orbsite.runtime.client_ip import of_client
 from orbsite.storage.clock import utc_now
 
 _WRONG_CODE = "The code is wrong or was already used. Wait for the next code in your authenticator app, then enter it."
-
-
 _PENDING_DEVICE = "orb_second_begun"
 """The session key that holds the id of the authenticator being set up."""
 

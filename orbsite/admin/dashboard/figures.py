@@ -85,7 +85,7 @@ def figures(domains: Iterable[Domain], policies: Sequence[RetentionPolicy], now:
 
 def _large(domain: Domain, store: str, size: int) -> Figures:
     """Return the last counts of a store that is too large to be counted for a page."""
-    last = _last_growth(domain, store)
+    last = Growth.objects.filter(domain=domain.name, store=store).order_by("-day").first()
     return Figures(
         domain=domain,
         store=store,
@@ -151,10 +151,6 @@ def _span(store: SqlStore) -> dict[str, Any]:
     kind = store.domain.kinds[0]
     span = statistics_of(store).span(kind) if is_ordered_by_time(kind) else None
     return {"span": [spell(span[0]), spell(span[1])]} if span else {}
-
-
-def _last_growth(domain: Domain, store: str) -> Growth | None:
-    return Growth.objects.filter(domain=domain.name, store=store).order_by("-day").first()
 
 
 def _written(document: Document) -> datetime | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 from urllib.parse import urlencode
 
@@ -47,12 +47,10 @@ def urls(site: AdminSite) -> list[Any]:
         context = {"title": "Operations", "groups": list(_groups(request.user)), "jobs": _latest(request)}
         return TemplateResponse(request, "console/operations.html", site.each_context(request) | context)
 
-    def show_form(request: HttpRequest, name: str) -> Any:
-        return _operation_form(request, name, site)
-
+    show_form = _limit_body(page(site, partial(_operation_form, site=site), allowed=may_look))
     return [
         path("console/operations/", page(site, show_list, allowed=may_look), name="operations"),
-        path("console/operations/<slug:name>/", _limit_body(page(site, show_form, allowed=may_look)), name="operation"),
+        path("console/operations/<slug:name>/", show_form, name="operation"),
     ]
 
 

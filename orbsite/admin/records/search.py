@@ -218,20 +218,16 @@ class SearchedAdmin(QuickAdmin):
         if not by_id:
             wanted = read(text)
             matches = search(queryset, wanted)
-            index = _index_of(self.model.kind)
+            domain = next(domain for domain in registered() if self.model.kind in domain.kinds)
             summary = SearchSummary(
                 is_empty=wanted.is_empty,
                 unknown=matches.unknown,
-                ended_at=index.position().ended_at,
+                ended_at=SearchIndex(domain, self.model.kind).position().ended_at,
                 may_index=may(request.user, "index"),
             )
             condition = matches.condition
         request.search_summary = summary  # type: ignore[attr-defined]  # for the template
         return queryset.filter(condition), False
-
-
-def _index_of(kind: type[Record]) -> SearchIndex:
-    return SearchIndex(next(domain for domain in registered() if kind in domain.kinds), kind)
 
 
 def _most(changelist: Any, values: Iterator[str]) -> list[tuple[str, str]]:

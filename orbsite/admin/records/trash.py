@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -42,16 +43,10 @@ class RemovedRecord:
 
 def urls(site: AdminSite) -> list[URLPattern]:
     """Return the URL patterns of these pages."""
-
-    def runs(request: HttpRequest) -> Any:
-        return _runs(site, request)
-
-    def removed(request: HttpRequest, number: int, domain: str, kind: str) -> Any:
-        return _removed(site, request, number, domain, kind)
-
+    runs, removed = (site.admin_view(partial(view, site)) for view in (_runs, _removed))
     return [
-        path("console/removed/", site.admin_view(runs), name="removed"),
-        path("console/removed/<int:number>/<slug:domain>/<slug:kind>/", site.admin_view(removed), name="removed_by"),
+        path("console/removed/", runs, name="removed"),
+        path("console/removed/<int:number>/<slug:domain>/<slug:kind>/", removed, name="removed_by"),
     ]
 
 
@@ -105,7 +100,7 @@ def _removed(site: AdminSite, request: HttpRequest, number: int, domain: str, ki
         "kind": kind,
         "tombstones": [_removed_record(change) for change in page[:PAGE]],
         "next": page[PAGE - 1].pk if len(page) > PAGE else None,
-        "until": _undo_deadline(run.started_at),
+        "until": run.started_at + timedelta(days=app_settings.undo_days()),
         "may_restore": may_restore,
     }
     return TemplateResponse(request, "console/removed_by.html", context)
@@ -147,10 +142,6 @@ def _removed_record(change: Change) -> RemovedRecord:
     key = tuple(msgspec.json.decode(change.key, type=list[str]))
     is_short = len(excerpt) <= _EXCERPT_LENGTH
     return RemovedRecord(change, key, excerpt if is_short else f"{excerpt[: _EXCERPT_LENGTH - 1]}…")
-
-
-def _undo_deadline(moment: datetime) -> datetime:
-    return moment + timedelta(days=app_settings.undo_days())
 
 
 def address(run: int, domain: str, kind: str) -> str:

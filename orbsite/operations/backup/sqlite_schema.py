@@ -79,7 +79,7 @@ def _known(kind: str, name: str, *schemas: Schema) -> list[Any]:
 
 def _described(connection: Any, kind: str, name: str, table: str, sql: str | None) -> Any:
     quoted = _quoted(name)
-    if kind == "table" and not _is_virtual(sql):
+    if kind == "table" and not (sql or "").lstrip().upper().startswith("CREATE VIRTUAL"):
         columns = connection.execute(f"PRAGMA table_xinfo({quoted})").fetchall()
         return "table", sorted((one[1], one[2].lower(), one[3], one[5], one[6]) for one in columns)
     if kind == "index":
@@ -87,10 +87,6 @@ def _described(connection: Any, kind: str, name: str, table: str, sql: str | Non
         listed = connection.execute(f"PRAGMA index_list({_quoted(table)})").fetchall()
         return "index", table, [one[2] for one in columns], [(one[2], one[4]) for one in listed if one[1] == name]
     return kind, table, _WORDS.sub(" ", sql or "").strip()
-
-
-def _is_virtual(sql: str | None) -> bool:
-    return (sql or "").lstrip().upper().startswith("CREATE VIRTUAL")
 
 
 def _quoted(name: str) -> str:

@@ -111,7 +111,7 @@ class SqliteSource:
         size = 0
         for row in self._rows(table, keys, [column.name for column in columns]):
             rows.append(row)
-            size += _size_of(row)
+            size += sum([len(cell) for cell in row if isinstance(cell, str | bytes)])
             if len(rows) == _PAGE or size >= _PAGE_BYTES:
                 self._file.check()
                 yield SourcePage(rows, size)
@@ -273,10 +273,6 @@ class _UnreadableCell(Exception):
 
 def _any_text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
-
-
-def _size_of(row: tuple[Any, ...]) -> int:
-    return sum([len(cell) for cell in row if isinstance(cell, str | bytes)])
 
 
 def _quoted(name: str) -> str:

@@ -108,8 +108,12 @@ class _Erasing:
             section.count(kind.plural, "erased", number)
         for store in self._stores:
             if store.domain.name == domain.name and store.database is None:
-                with self._reporting(domain, section):
+                try:
                     numbers[store.name] += self._erase_in_store(store, section)
+                except DocumentError as problem:
+                    section.count(domain.kinds[0].plural, "left")
+                    said = f"{problem}; what it holds of the user is still there. Mend it, then erase again"
+                    section.findings.append(error(str(domain.file), said))
         section.details["stores"] = dict(numbers)
         section.details[REMAINS] = {"history": 0, "rejects": 0, "files": sorted(_beside(self._base / domain.file))}
 
@@ -141,16 +145,6 @@ class _Erasing:
         if owner is not None:
             return bool(owner != self._user)
         return not any(spelling in str(line.get("original")) for spelling in spellings(self._user))
-
-    @contextlib.contextmanager
-    def _reporting(self, domain: Domain, section: Section) -> Iterator[None]:
-        """Turn the error of an unusable document into a finding, and go on with the erasure."""
-        try:
-            yield
-        except DocumentError as problem:
-            section.count(domain.kinds[0].plural, "left")
-            said = f"{problem}; what it holds of the user is still there. Mend it, then erase again"
-            section.findings.append(error(str(domain.file), said))
 
     def _collect_ids(self, keys: set[tuple[type[Record], Key]]) -> None:
         """Collect the ids of some erased records, to search for them afterwards."""

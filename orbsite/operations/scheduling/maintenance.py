@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import Q
@@ -62,7 +63,7 @@ def maintain(
         RetentionPolicy.objects.filter(claimed_by="", last_started__gt=moment).update(last_started=None, next_due=None)
     _fail_stale_work(report, moment, stale_after)
     work = _Round(
-        report,
+        report=report,
         now=now,
         worker=worker or a_name(),
         patience=patience,
@@ -120,30 +121,24 @@ class _Distrusted(OrbError):
     """The clock has jumped since maintenance began."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class _Round:
     """One round of maintenance by one worker."""
 
-    def __init__(
-        self,
-        report: Report,
-        *,
-        now: Callable[[], datetime],
-        worker: str,
-        patience: float,
-        beat: float,
-        trust_clock: bool,
-        progress: Progress,
-    ) -> None:
-        self._report, self._now, self._worker = report, now, worker
-        self._patience, self._beat, self._progress = patience, beat, progress
-        self._trust_clock = trust_clock
+    report: Report
+    now: Callable[[], datetime]
+    worker: str
+    patience: float
+    beat: float
+    trust_clock: bool
+    progress: Progress
 
     def take(self, policy: RetentionPolicy) -> None:
         """Run a due policy, unless another worker runs it."""
-        slot = claims.claim(policy, self._worker, self._now())
+        slot = claims.claim(policy, self.worker, self.now())
         if slot is None:
             return
-        section = _section(self._report, policy.domain)
+        section = _section(self.report, policy.domain)
         section.count(KIND, "due")
         try:
             done = self._run(slot)
@@ -159,26 +154,26 @@ class _Round:
             self._failed(slot, section, told(problem))
         except BaseException as problem:
             had_it = self._failed(slot, section, f"it was stopped ({type(problem).__name__}); the next run goes on")
-            if had_it or self._progress.is_stopping or not isinstance(problem, Stopped):
+            if had_it or self.progress.is_stopping or not isinstance(problem, Stopped):
                 raise
         else:
             self._done(slot, section, done)
 
     def _run(self, slot: Claim) -> Report:
         """Apply the policy, and wait for other writers. Raises LockTimeout where the wait takes too long."""
-        policy, deadline = slot.policy, time.monotonic() + self._patience
+        policy, deadline = slot.policy, time.monotonic() + self.patience
         rules, store = policy.policy, store_named(policy.store, policy.domain)
-        with heartbeat(MonitoredProgress(self._progress), slot.beat, self._now, seconds=self._beat) as watched:
+        with heartbeat(MonitoredProgress(self.progress), slot.beat, self.now, seconds=self.beat) as watched:
             while True:
-                if not (status := look(self._now())).is_trusted:
+                if not (status := look(self.now())).is_trusted:
                     raise _Distrusted(status.message)
                 try:
                     return retain(
                         [store],
                         rules,
-                        now=self._now,
+                        now=self.now,
                         force=policy.force,
-                        trust_clock=self._trust_clock,
+                        trust_clock=self.trust_clock,
                         actor=f"policy {policy.pk}",
                         progress=watched,
                     )
@@ -188,7 +183,7 @@ class _Round:
                     time.sleep(random.uniform(_PAUSE / 4, _PAUSE))  # noqa: S311 -- keeps two workers out of step
 
     def _done(self, slot: Claim, section: Section, done: Report) -> None:
-        if not slot.finish(PolicyState.DONE, self._now(), result=brief(done)):
+        if not slot.finish(PolicyState.DONE, self.now(), result=brief(done)):
             _fail(section, slot.policy, "it took its worker for dead, and was given to another one")
             return
         section.count(KIND, "run")
@@ -197,7 +192,7 @@ class _Round:
 
     def _failed(self, slot: Claim, section: Section, message: str) -> bool:
         """Save the failure of a run. Return whether this worker still held the claim."""
-        had_it = slot.finish(PolicyState.FAILED, self._now(), error=message)
+        had_it = slot.finish(PolicyState.FAILED, self.now(), error=message)
         _fail(section, slot.policy, message)
         return had_it
 

@@ -10,8 +10,6 @@ import binascii
 import re
 
 _PLAIN = re.compile(r"[A-Za-z0-9_@.:-]+", re.ASCII)
-
-
 _DOTS = (".", "..")
 
 

@@ -146,11 +146,7 @@ def _key_of(record: Record, user: str) -> Key:
 
 
 ERASURES = "erasures"
-
-
 VERSION = 1
-
-
 _LOCK_TIMEOUT = 20.0
 
 

@@ -173,14 +173,9 @@ class FileStore(Store):
         Neither the journal nor `.prev` keeps the old bytes. Nothing is created if there is no document. Raises
         DocumentCorrupt, and the errors of every save.
         """
-        with self._document.reading() as directory:
-            if directory is None or directory.status_of(self._document.name) is None:
-                return
-        with (
-            failing_whole(self._document.path),
-            self._document.writing() as directory,
-            self._writer(directory) as writer,
-        ):
+        if not self._has(self._document.name):
+            return
+        with self._rewriting() as writer:
             before = writer.content.encode()
             data = erasure_filter(before)
             content = Content(self.domain, data)
@@ -195,9 +190,8 @@ class FileStore(Store):
         `write_tombstones` is called before anything is removed; if it raises, nothing is changed. Raises
         DocumentCorrupt, and the errors of every save.
         """
-        with self._document.reading() as directory:
-            if directory is None or directory.status_of(self._document.name) is None:
-                return None
+        if not self._has(self._document.name):
+            return None
         with failing_whole(self._document.path), self._document.writing() as directory:
             with self._writer(directory) as writer:
                 compaction = compacted(self.domain, writer.content.encode())
@@ -218,14 +212,19 @@ class FileStore(Store):
         return self._rewritten(lambda writer: change(writer.content))
 
     def _rewritten(self, change: Callable[[Writer], T]) -> T:
+        with self._rewriting() as writer:
+            result = change(writer)
+            writer.save(None)
+            return result
+
+    @contextlib.contextmanager
+    def _rewriting(self) -> Iterator[Writer]:
         with (
             failing_whole(self._document.path),
             self._document.writing() as directory,
             self._writer(directory) as writer,
         ):
-            result = change(writer)
-            writer.save(None)
-            return result
+            yield writer
 
     def fold(self) -> bool:
         """Write the saves of the journal into the document and remove the journal; tell whether there was a journal."""
@@ -239,6 +238,10 @@ class FileStore(Store):
             self._fold_where(lambda writer: writer.is_due(closing=True))
             with self._guard:
                 self._replica, self._existed = None, False
+
+    def _has(self, name: str) -> bool:
+        with self._document.reading() as directory:
+            return directory is not None and directory.status_of(name) is not None
 
     def _report(self, items: Iterable[Unreadable], findings: list[Finding] | None) -> None:
         with Unread(findings) as unread:
@@ -311,9 +314,8 @@ class FileStore(Store):
             logger.warning("%s was not folded, and will be folded later: %s", self._document.journal, problem)
 
     def _fold_where(self, wanted: Callable[[Writer], bool]) -> bool:
-        with self._document.reading() as directory:
-            if directory is None or directory.status_of(self._document.journal) is None:
-                return False
+        if not self._has(self._document.journal):
+            return False
         with failing_whole(self._document.path), self._document.writing() as directory:
             with self._writer(directory) as writer:
                 pass

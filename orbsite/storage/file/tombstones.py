@@ -100,7 +100,7 @@ class Tombstones:
             temporary = temporary_name(f"{name}{SUFFIX}")
             try:
                 self._fill(directory, temporary, lines)
-                written = _publish(directory, temporary, name)
+                written = directory.rename_to_free(temporary, numbered(name, SUFFIX))
             except BaseException:
                 forget(directory, temporary)
                 raise
@@ -199,7 +199,3 @@ class Tombstones:
     def _refuse_unless_plain(self, name: str) -> None:
         if not _NAME.match(name):
             raise DocumentError(f"{name!r} is not a tombstone file's name; name one of: {', '.join(self.names())}")
-
-
-def _publish(directory: Directory, temporary: str, name: str) -> str:
-    return directory.rename_to_free(temporary, numbered(name, SUFFIX))

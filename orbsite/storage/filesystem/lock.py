@@ -127,16 +127,12 @@ def _acquire(directory: Directory, descriptor: int, name: str, deadline: float) 
             ) from problem
         else:
             with contextlib.suppress(OSError):  # the lock is held even if a full disk has no room for the hint
-                directory.fs.leave_hint(descriptor, _hint())
+                directory.fs.leave_hint(descriptor, _hint(os.getpid(), int(time.time())))
             return
 
 
-def _hint() -> bytes:
-    return _hint_of(os.getpid(), int(time.time()))
-
-
 @functools.lru_cache(maxsize=1)
-def _hint_of(pid: int, second: int) -> bytes:
+def _hint(pid: int, second: int) -> bytes:
     since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
     return f"process {pid} on {socket.gethostname()} since {since}".encode()
 
