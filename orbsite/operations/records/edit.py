@@ -112,8 +112,7 @@ def _replace(store: SqlStore, records: list[Placed]) -> None:
 
 def _position(row: StoredRecord[Any], record: Record) -> int | None:
     """Return the position of a row, or None if the record moves to another list."""
-    fields = () if row.record is None else record.stored_fields
-    return row.position if all(getattr(row.record, name) == getattr(record, name) for name in fields) else None
+    return None if row.record is not None and record.moves_from(row.record) else row.position
 
 
 def _is_equal(record: Record, old: Record) -> bool:

@@ -108,7 +108,7 @@ class Removal(ABC):
             findings.append(warning(self.kind.plural, more))
         for problem, flag in self._guard_errors(sure):
             findings.append(warning(self.kind.plural, f"nothing would go without {flag}: {problem}"))
-        self._report_future_records()
+        self.section.findings += findings_of_the_future(self.kind, self.future)
         self.section.facts["would_go"] = self.section.facts.get("would_go", 0) + self.number
 
     def _count_outcomes(self, removed: int) -> None:
@@ -130,10 +130,6 @@ class Removal(ABC):
         excess = None if sure.force else too_much(self.number, self.total, self.kind.plural, advice)
         if excess is not None:
             yield excess, FORCE
-
-    def _report_future_records(self) -> None:
-        """Report the records from the future, which stay."""
-        self.section.findings += findings_of_the_future(self.kind, self.future)
 
     def _warn_of(self, number: int, why: str) -> None:
         if number:
@@ -210,11 +206,8 @@ class SinglePassRemoval(Removal):
         self._report_kept_items()
 
     @override
+    @no_collection()
     def remove(self, report: Report, terms: Terms, progress: Progress) -> None:
-        with no_collection():
-            self._remove(report, terms, progress)
-
-    def _remove(self, report: Report, terms: Terms, progress: Progress) -> None:
         before = self.store.size()
 
         def write_tombstones(plan: Plan) -> None:
@@ -228,10 +221,9 @@ class SinglePassRemoval(Removal):
         else:  # an empty store stays unchanged
             self.find_records(exactly=True)
         self._count_outcomes(self.number)
-        self._report_future_records()
+        self.section.findings += findings_of_the_future(self.kind, self.future)
         self._report_kept_items()
-        facts = {"before": before, "after": self.store.size()}
-        self.section.facts = facts | {"reclaimable": 0}
+        self.section.facts = {"before": before, "after": self.store.size(), "reclaimable": 0}
         progress(self.number)
 
     def _take(self, plan: Plan) -> None:
@@ -311,7 +303,7 @@ class BatchedRemoval(Removal):
                 if terms.deadline is not None and time.monotonic() > terms.deadline:
                     break
                 time.sleep(max(terms.pause, min(found.rest, _WAKING + took / 2)))
-        self._report_future_records()
+        self.section.findings += findings_of_the_future(self.kind, self.future)
         removed = counts.counts[self.kind.plural]["removed"]
         self._warn_of(self.number - passed, "more would go: the time is up; run it again to go on")
         if passed > removed or found.has_struck:

@@ -255,7 +255,7 @@ class Content:
         moved = []
         for record in wanted:
             before = old[type(record), record.key]
-            if before is not None and any(getattr(before, one) != getattr(record, one) for one in record.stored_fields):
+            if before is not None and record.moves_from(before):
                 moved.append(before)
                 old[type(record), record.key] = None
         if moved:
@@ -275,8 +275,7 @@ class Content:
         for record in records if self._covered else ():
             path = self._covered.get((type(record), record.key))
             old = self.view.fetch(type(record), [record.key]).get(record.key)
-            moves = old is not None and any(getattr(old, one) != getattr(record, one) for one in record.stored_fields)
-            if path is not None and old is not None and (is_deleted or moves):
+            if path is not None and old is not None and (is_deleted or record.moves_from(old)):
                 raise RecordUnreadable(
                     f"{path} holds another item with the key of this record, which would take this record's place; "
                     "nothing was written. Repair the file by hand: run validate_orb_files to see both items"

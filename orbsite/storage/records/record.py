@@ -142,6 +142,10 @@ class Record(Value, frozen=True):
         """The values of `order_fields`, which a cursor holds."""
         return tuple([getattr(self, name) for name in self.order_fields])
 
+    def moves_from(self, old: Record) -> bool:
+        """Tell whether the record belongs to another list than its version `old`, such as another session."""
+        return any(getattr(self, name) != getattr(old, name) for name in self.stored_fields)
+
     def remarks(self) -> list[tuple[str, str]]:
         """Return remarks about unusual but valid values, as pairs of a field's JSON name and a message."""
         return []
@@ -179,8 +183,8 @@ def _holds_objects(value: Value) -> bool:
 @cache
 def _compound(kind: type[Value]) -> tuple[str, ...]:
     """Return the fields that may hold nested values."""
-    fields = [field for field in msgspec.structs.fields(kind) if field.name != "extra"]
-    return tuple(field.name for field in fields if field.type not in (Text, Id, Instant, tuple[Text, ...]))
+    simple = (Text, Id, Instant, tuple[Text, ...])
+    return tuple(name for name, _ in field_names(kind) if declared(kind)[name] not in simple)
 
 
 @cache
@@ -245,14 +249,13 @@ def plain(item: Any, spell: Callable[[datetime], Any] = lambda moment: moment) -
 
 @cache
 def _instants(kind: type[Value]) -> tuple[str, ...]:
-    return tuple(field.name for field in msgspec.structs.fields(kind) if field.type == Instant)
+    return tuple(name for name, hint in declared(kind).items() if hint == Instant)
 
 
 @cache
 def _to_spell(kind: type[Value]) -> tuple[tuple[str, str], ...]:
     """Return the fields that are not single texts, as pairs of attribute and JSON name."""
-    fields = [field for field in msgspec.structs.fields(kind) if field.name != "extra"]
-    return tuple((field.name, field.encode_name) for field in fields if field.type not in (Text, Id))
+    return tuple(pair for pair in field_names(kind) if declared(kind)[pair[0]] not in (Text, Id))
 
 
 def holds_texts_alone(kind: type[Value]) -> bool:

@@ -59,6 +59,7 @@ class Upsert:
             return int(cursor.rowcount)
 
     def _kept_position(self) -> str:
+        """Return the rule of `Record.moves_from` in SQL: a row may have been inserted since it was looked for."""
         places = [self._names[name] for name in self._model.kind.stored_fields if name != "user_id"]
         stays = " AND ".join(f"{self._table}.{place} = EXCLUDED.{place}" for place in places) or "TRUE"
         return f"CASE WHEN {stays} THEN {self._table}.{self._names['position']} END"
