@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orbsite.storage.findings import ROOT, Finding, Severity
+from orbsite.storage.records.domain import Domain
 
 
 @dataclass(slots=True)
@@ -83,6 +84,10 @@ class Report:
     def section(self, domain: str, kinds: Iterable[str]) -> Section:
         """Return the section of a domain. A new one has zero counts for its kinds."""
         return self.domains.setdefault(domain, Section({kind: Counter() for kind in kinds}))
+
+    def section_of(self, domain: Domain) -> Section:
+        """Return the section of a domain, with a row for each of its kinds of records."""
+        return self.section(domain.name, (kind.plural for kind in domain.kinds))
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as the commands print it with `--format json`."""

@@ -35,7 +35,7 @@ class Command(OperationCommand):
             return super().operate(domains, progress, **options)
         report = Report(columns=("to erase",))
         for domain in domains:
-            section = report.section(domain.name, (kind.plural for kind in domain.kinds))
+            section = report.section_of(domain)
             store = open_store(domain)
             for kind in domain.kinds:
                 section.count(kind.plural, "to erase", len(store.find(kind, {"user_id": options["user"]})))

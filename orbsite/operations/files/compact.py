@@ -55,7 +55,7 @@ def compact(
         if plan is not None and not (force or dry_run):
             _refuse_too_much(store.domain, plan)
     for store, plan in zip(stores, plans, strict=True):
-        section = report.section(store.domain.name, (kind.plural for kind in store.domain.kinds))
+        section = report.section_of(store.domain)
         before, done = store.size(), plan
         if not dry_run:
             tombstone = _TombstoneWriter(store.domain, base, now(), force=force)

@@ -53,7 +53,7 @@ def export(
     progress.tells_of(report)
     with snapshots(stores, user) as taken:
         for snapshot, target in zip(taken, targets, strict=True):
-            section = report.section(snapshot.domain.name, (kind.plural for kind in snapshot.domain.kinds))
+            section = report.section_of(snapshot.domain)
             target.replace(document_of(snapshot, section=section, progress=progress))
     return report
 

@@ -52,7 +52,7 @@ def write_archive(
     progress.tells_of(report)
     with snapshots(stores, user) as taken:
         for snapshot in taken:
-            section = report.section(snapshot.domain.name, (kind.plural for kind in snapshot.domain.kinds))
+            section = report.section_of(snapshot.domain)
             files[str(snapshot.domain.file)] = document_of(snapshot, section=section, progress=progress)
             sections.append(_sections(snapshot))
     if not any(section.total(what) for section in report.domains.values() for what in COLUMNS):

@@ -56,7 +56,7 @@ def validate(domains: list[Domain], base: Path, *, progress: Progress = silent) 
     report = Report(columns=COLUMNS)
     progress.tells_of(report)
     for domain in domains:
-        section = report.section(domain.name, (kind.plural for kind in domain.kinds))
+        section = report.section_of(domain)
         try:
             _count(read_document(domain, base), section, progress)
         except DocumentError as problem:

@@ -46,13 +46,13 @@ def add_to_database(erasures: Iterable[Erasure], using: str = "default") -> None
         ErasureRow.objects.using(using).bulk_create(rows, ignore_conflicts=True, batch_size=_BATCH)
 
 
-def known(*bases: Path, using: str = "default") -> ErasureList:
+def known(*bases: Path | None, using: str = "default") -> ErasureList:
     """Return the erasure lists of the database, the data directory and other directories as one.
 
     Raises DocumentCorrupt where a list is damaged.
     """
     found = set(in_database(using)) if has_database(using) else set()
-    for base in {app_settings.data_directory(), *bases}:
+    for base in {app_settings.data_directory(), *filter(None, bases)}:
         found |= ErasureFile(base).read()
     return ErasureList(found)
 

@@ -46,21 +46,17 @@ def undo(run: str, stores: list[Store], *, now: Callable[[], datetime], progress
     in_sql = [SqlStore(store.domain, store.database) for store in stores if store.database is not None]
     others: list[Any] = [store for store in stores if store.database is None]
     for store in stores:
-        report.section(store.domain.name, (kind.plural for kind in store.domain.kinds))
+        report.section_of(store.domain)
     if others:
         found = [(store, list(tombstones_of(store, run))) for store in others]
         if not any(tombstones for _, tombstones in found):
             raise OrbError(f"{run!r} has no tombstones of {', '.join(store.domain.name for store in others)}")
         for store, tombstones in found:
-            _put_back(store, tombstones, report.domains[store.domain.name], partial(_erasures_for, store))
+            _put_back(store, tombstones, report.domains[store.domain.name], partial(known, store.base))
             progress(len(tombstones))
     if in_sql:
         _undo_in_sql(_find(run), in_sql, report, now, progress)
     return report
-
-
-def _erasures_for(store: Store) -> ErasureList:
-    return known() if store.base is None else known(store.base)
 
 
 def _put_back(

@@ -86,7 +86,7 @@ class _Undoing:
     def __init__(self, run: Run, domain: Domain, store: LedgerStore, report: Report, *, force: bool) -> None:
         self.domain = domain
         self._run, self._store, self._force = run, store, force
-        self._section: Section = report.section(domain.name, (kind.plural for kind in domain.kinds))
+        self._section: Section = report.section_of(domain)
         self._steps = StepReader(domain)
         self._erasures: ErasureList | None = None
 

@@ -54,9 +54,9 @@ class Transfer:
 
     def look(self) -> Report:
         """Report the outcome of each record without writing."""
-        self._erasures = self._known_erasures()
+        self._erasures = known(self._source.base)
         for domain in self._domains:
-            section, (part, _, size) = self._section(domain), self._sizes(domain)
+            section, (part, _, size) = self._report.section_of(domain), self._sizes(domain)
             samples = Preview(domain, self._report.samples)
             target, owners = self._targets[domain.name], self._owners(domain)
             work = Loader(target, None, section, progress=self._progress, samples=samples, owners=owners)
@@ -68,7 +68,7 @@ class Transfer:
         source, report = self._source, self._report
         with contextlib.ExitStack() as stack:
             stack.enter_context(alone())
-            self._erasures = self._known_erasures()  # the current list: the source was read earlier
+            self._erasures = known(self._source.base)  # the current list: the source was read earlier
             before = last_complete(source.name) if incremental else None
             run = begin(self._operation, source.name, source.digests, self._now(), report, resume=resume)
             stack.enter_context(recorded(run, report, self._now))
@@ -76,7 +76,7 @@ class Transfer:
                 self._back_up(run, backup_to)
             for domain in self._domains:
                 if before is not None and before.sources.get(domain.name) == source.digests[domain.name]:
-                    self._section(domain).facts["unchanged_since_run"] = before.pk
+                    self._report.section_of(domain).facts["unchanged_since_run"] = before.pk
                 else:
                     self._move(domain, run)
         return report
@@ -89,7 +89,7 @@ class Transfer:
         run.save(update_fields=["backup"])
 
     def _move(self, domain: Domain, run: Run) -> None:
-        section, (part, transaction, size) = self._section(domain), self._sizes(domain)
+        section, (part, transaction, size) = self._report.section_of(domain), self._sizes(domain)
         change_log = ChangeLog(run, self._report, domain)
         goes_on, wanted = bool(change_log.done), self._wanted(domain)
         target, owners = self._targets[domain.name], self._owners(domain)
@@ -132,9 +132,6 @@ class Transfer:
         run.verification = (run.verification or {}) | {domain.name: found}
         run.save(update_fields=["verification"])
 
-    def _section(self, domain: Domain) -> Section:
-        return self._report.section(domain.name, (kind.plural for kind in domain.kinds))
-
     def _owners(self, domain: Domain) -> Owners:
         return Owners(self._targets[domain.name], partial(self._source.entries, domain))
 
@@ -147,11 +144,6 @@ class Transfer:
         entries = source()
         chosen = entries if wanted is None else (entry for entry in entries if entry.path in wanted)
         return refused(domain, self._erasures, chosen, source)
-
-    def _known_erasures(self) -> ErasureList:
-        """Return the erasure list, including that of the source directory."""
-        base = self._source.base
-        return known() if base is None else known(base)
 
     def _without_erased(self, documents: Mapping[str, bytes | None]) -> dict[str, bytes | None]:
         """Return the documents without the data erased since they were read."""

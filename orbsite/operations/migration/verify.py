@@ -42,7 +42,7 @@ def verify(
     report, erasures = Report(columns=COLUMNS, bad=("differ", "missing", "extra", "rejected")), known(base)
     progress.tells_of(report)
     for domain in domains:
-        section = report.section(domain.name, (kind.plural for kind in domain.kinds))
+        section = report.section_of(domain)
         records, size = snapshot.expected(domain)
         progress.expect(records)
         source = partial(snapshot.entries, domain)

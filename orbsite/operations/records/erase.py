@@ -98,7 +98,7 @@ class _Erasing:
         return self._report
 
     def _erase_in(self, domain: Domain) -> None:
-        section = self._report.section(domain.name, (kind.plural for kind in domain.kinds))
+        section = self._report.section_of(domain)
         numbers: Counter[str] = Counter()
         if self._ledger is not None:
             numbers["sql"] = 0
