@@ -115,10 +115,9 @@ def _in_its_place(reading: Reading[Profile], place: tuple[str, str, str]) -> tup
     record, findings = reading.record, list(reading.findings)
     if record is None:
         return None, findings
-    for name, inside, outside in (("userId", record.user_id, place[0]), ("modeId", record.mode_id, place[2])):
+    for what, inside, outside in (("user", record.user_id, place[0]), ("mode", record.mode_id, place[2])):
         if inside != outside:
-            path = step(path_to(place), name)
-            findings.append(error(path, "the profile names another place than the one where it stands"))
+            findings.append(error(step(path_to(place), f"{what}Id"), f"the profile is stored under another {what}"))
     return None if errors(findings) else record, findings
 
 

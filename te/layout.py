@@ -205,7 +205,7 @@ class ReflectionsLayout(Layout):
         findings = id_findings + reading.findings
         record, keys = reading.record, reading.keys
         if record is not None and record.session_id not in (None, place[1]):
-            findings.append(error(step(path, "sessionId"), "the item names another session than the one it stands in"))
+            findings.append(error(step(path, "sessionId"), "the item is stored under another session"))
         if record is None or errors(findings):
             return _refused(piece, place, users, findings), keys
         if record.session_id is not None:  # redundant, but the file has it: keep it

@@ -119,7 +119,7 @@ def index_findings(listed: Tree) -> Iterator[Finding]:
         path = path_to((USERS, user))
         yield from (warning(path, f"{finding.message}; the entry was ignored") for finding in id_problems(user, path))
         if not isinstance(sessions, list) or not all(isinstance(name, str) for name in sessions):
-            yield warning(path, "expected a list of session ids; whatever else stands there was ignored")
+            yield warning(path, "expected a list of session ids; the other content was ignored")
 
 
 def id_problems(name: str, path: str) -> list[Finding]:
@@ -146,7 +146,7 @@ def unlist(users: Tree, sessions: Tree) -> Iterator[tuple[str, Any, str]]:
     """Remove missing sessions from the index. Yields the user, the removed content and the reason."""
     for user, listed in list(users.items()):
         if not isinstance(listed, list) or id_problems(user, ""):
-            yield user, users.pop(user), "it is no listing of a user's sessions, and was ignored"
+            yield user, users.pop(user), "it is not a list of a user's sessions, and was ignored"
             continue
         kept = [name for name in listed if isinstance(name, str) and name in sessions]
         if not kept:
@@ -154,7 +154,7 @@ def unlist(users: Tree, sessions: Tree) -> Iterator[tuple[str, Any, str]]:
         elif len(kept) < len(listed):
             users[user] = kept
             removed = [name for name in listed if not isinstance(name, str) or name not in sessions]
-            yield user, removed, "there are no such sessions"
+            yield user, removed, "the listed sessions do not exist"
 
 
 def _lists(users: Tree, user: str, session: str) -> bool:

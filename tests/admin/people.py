@@ -1,4 +1,4 @@
-"""People with the rights that tests are about."""
+"""Users with the permissions that tests need."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 
 
-def somebody(name: str, *permissions: str, group: str = "") -> Client:
-    """Return the browser of a member of the staff who has signed in, with permissions such as `orbsite.view_job`."""
+def staff_client(name: str, *permissions: str, group: str = "") -> Client:
+    """Return a signed-in client of a staff user with permissions such as `orbsite.view_job`."""
     user = User.objects.create_user(name, password="open sesame", is_staff=True)
     if group:
         user.groups.add(Group.objects.get(name=group))

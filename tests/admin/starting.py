@@ -1,4 +1,4 @@
-"""What the tests of the operations' pages share: somebody with some rights, and pages as text."""
+"""What the tests of the operations' pages share: staff with some permissions, and pages as text."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from orbsite.storage.clock import utc_now
 from tests.admin import people
 
 
-def somebody(*codenames: str, name: str = "olga") -> Client:
-    """Return the browser of a member of the staff who has these permissions alone."""
+def staff_client(*codenames: str, name: str = "olga") -> Client:
+    """Return a signed-in client of a staff user with only these permissions."""
     wanted = Permission.objects.filter(codename__in=codenames).values_list("content_type__app_label", "codename")
-    return people.somebody(name, *(f"{label}.{codename}" for label, codename in wanted))
+    return people.staff_client(name, *(f"{label}.{codename}" for label, codename in wanted))
 
 
 def confirm(client: Client, minutes: int = 0) -> None:
-    """Let somebody have told the password so many minutes ago."""
+    """Have the password confirmed that many minutes ago."""
     session: Any = client.session
     session["orb_confirmed_at"] = (utc_now() - timedelta(minutes=minutes)).isoformat()
     session.save()
 
 
 def forget(client: Client) -> None:
-    """Let it be so long ago that it is asked for again."""
+    """Have the password confirmed so long ago that it is asked for again."""
     confirm(client, minutes=15)
 
 

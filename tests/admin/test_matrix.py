@@ -32,7 +32,7 @@ from orbsite.models.statistics import Growth
 from orbsite.operations.jobs import catalog
 from orbsite.storage.clock import utc_now
 from te.models import ReflectionRow
-from tests.admin.people import somebody
+from tests.admin.people import staff_client
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
@@ -297,7 +297,7 @@ def _every_post(everything: Client) -> list[tuple[str, str, dict[str, list[str]]
 
 
 def test_a_viewer_can_change_nothing(everything: Client) -> None:
-    viewer = somebody("vera", group="viewer")
+    viewer = staff_client("vera", group="viewer")
     for name, to, form in _every_post(everything):
         status, tables = _sent(viewer, to, form)
         assert not tables, f"{name}: POST {to} of {sorted(form)} wrote to {tables}"
@@ -311,7 +311,7 @@ def test_what_is_sent_would_change_something_if_one_might(everything: Client) ->
 
 
 def test_who_may_see_nothing_can_send_nothing(everything: Client) -> None:
-    nobody, plain = somebody("nora"), Client()
+    nobody, plain = staff_client("nora"), Client()
     plain.force_login(User.objects.get(username="plain"))
     for name, address in _addresses():
         if name in FOR_EVERYBODY:
@@ -327,7 +327,7 @@ def test_who_may_see_nothing_can_send_nothing(everything: Client) -> None:
 
 
 def test_an_operator_can_change_neither_people_nor_rights(everything: Client) -> None:
-    operator = somebody("olga", group="operator")
+    operator = staff_client("olga", group="operator")
     changed: set[str] = set()
     for name, to, form in _every_post(everything):
         status, tables = _sent(operator, to, form)
@@ -340,7 +340,7 @@ def test_an_operator_can_change_neither_people_nor_rights(everything: Client) ->
 
 
 def test_what_one_may_not_see_is_not_there(everything: Client) -> None:
-    nobody = somebody("nora")
+    nobody = staff_client("nora")
     for name, address in _addresses():
         if name in FOR_EVERYBODY:
             continue

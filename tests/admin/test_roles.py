@@ -20,7 +20,7 @@ from orbsite.models.ledger import Change, Reject, Run
 from orbsite.models.retention import PolicyRun, RetentionPolicy
 from orbsite.operations.jobs import catalog
 from orbsite.storage.clock import utc_now
-from tests.admin.people import somebody
+from tests.admin.people import staff_client
 
 pytestmark = pytest.mark.django_db
 
@@ -85,7 +85,7 @@ def _list(name: str) -> str:
 
 @pytest.mark.parametrize("model", ["auth_user", "auth_group", "axes_accessattempt", "orbsite_event", "orbsite_token"])
 def test_what_a_viewer_may_not_see_is_not_there(model: str) -> None:
-    viewer = somebody("vera", group="viewer")
+    viewer = staff_client("vera", group="viewer")
     for place in (
         _list(model),
         reverse(f"admin:{model}_change", args=["1"]),
@@ -96,7 +96,7 @@ def test_what_a_viewer_may_not_see_is_not_there(model: str) -> None:
 
 
 def test_who_may_see_nothing_finds_no_list_and_no_names_on_the_first_page() -> None:
-    nobody = somebody("nora")
+    nobody = staff_client("nora")
     page = nobody.get(reverse("admin:index"))
     assert page.status_code == 200
     assert "Reflections" not in page.content.decode()
@@ -105,7 +105,7 @@ def test_who_may_see_nothing_finds_no_list_and_no_names_on_the_first_page() -> N
 
 
 def test_rows_that_may_be_seen_and_not_changed_are_refused_and_not_hidden() -> None:
-    viewer = somebody("vera", group="viewer")
+    viewer = staff_client("vera", group="viewer")
     policy = RetentionPolicy.objects.create(name="p", domain="te", rules={"keep_last": 1})
     place = reverse("admin:orbsite_retentionpolicy_change", args=[policy.pk])
     assert viewer.get(place).status_code == 200
@@ -114,14 +114,14 @@ def test_rows_that_may_be_seen_and_not_changed_are_refused_and_not_hidden() -> N
 
 
 def test_what_can_be_started_is_what_one_has_a_permission_for() -> None:
-    client = somebody("otto", "orbsite.start_verify", "orbsite.view_job")
+    client = staff_client("otto", "orbsite.start_verify", "orbsite.view_job")
     assert _offered(client) == {"verify"}
     assert client.post(reverse("admin:operation", args=["rollback"]), {"run": 1}).status_code == 404
     assert not Job.objects.exists()
     assert client.post(reverse("admin:operation", args=["verify"]), {"only": ["te"]}).status_code == 302
     assert Job.objects.get().actor == "otto"
-    assert _offered(somebody("vera", group="viewer")) == set()
-    assert _offered(somebody("olga", group="operator")) == set(catalog.OPERATIONS)
+    assert _offered(staff_client("vera", group="viewer")) == set()
+    assert _offered(staff_client("olga", group="operator")) == set(catalog.OPERATIONS)
 
 
 def _offered(client: Client) -> set[str]:
@@ -136,7 +136,7 @@ def test_jobs_of_others_operations_are_left_alone(action: str, told: str) -> Non
         Job.objects.create(operation=name, state=state, created_at=utc_now(), arguments=arguments)
         for name, arguments in (("validate", {}), ("rollback", {"run": 1}))
     ]
-    client = somebody("otto", "orbsite.start_validate", "orbsite.view_job")
+    client = staff_client("otto", "orbsite.start_validate", "orbsite.view_job")
     form = {"action": action, "_selected_action": [job.pk for job in jobs]}
     text = client.post(_list("orbsite_job"), form, follow=True).content.decode()
     assert told in text
@@ -153,8 +153,8 @@ def test_policies_are_run_by_those_who_may_start_maintenance(django_capture_on_c
         next_due="2090-01-01T00:00:00Z",
         last_started="2080-01-01T00:00:00Z",
     )
-    editor = somebody("edda", "orbsite.view_retentionpolicy", "orbsite.change_retentionpolicy")
-    runner = somebody("rudi", "orbsite.view_retentionpolicy", "orbsite.start_maintain")
+    editor = staff_client("edda", "orbsite.view_retentionpolicy", "orbsite.change_retentionpolicy")
+    runner = staff_client("rudi", "orbsite.view_retentionpolicy", "orbsite.start_maintain")
     for client, ran in ((editor, 0), (runner, 1)):
         with django_capture_on_commit_callbacks(execute=True):
             client.post(_list("orbsite_retentionpolicy"), {"action": "run_next", "_selected_action": [policy.pk]})
@@ -162,7 +162,7 @@ def test_policies_are_run_by_those_who_may_start_maintenance(django_capture_on_c
     for client, jobs in (
         (editor, 0),
         (runner, 0),
-        (somebody("pia", "orbsite.view_retentionpolicy", "orbsite.start_preview"), 1),
+        (staff_client("pia", "orbsite.view_retentionpolicy", "orbsite.start_preview"), 1),
     ):
         client.post(_list("orbsite_retentionpolicy"), {"action": "preview", "_selected_action": [policy.pk]})
         assert Job.objects.filter(operation="preview").count() == jobs
@@ -171,7 +171,7 @@ def test_policies_are_run_by_those_who_may_start_maintenance(django_capture_on_c
 def test_an_operator_revokes_tokens_and_makes_none() -> None:
     token = Token(name="phone", scopes=["read"], every_user=True)
     issue(token, utc_now())
-    operator = somebody("olga", group="operator")
+    operator = staff_client("olga", group="operator")
     assert operator.get(reverse("admin:orbsite_token_add")).status_code == 403
     page = reverse("admin:orbsite_token_change", args=[token.pk])
     assert operator.post(page, {"name": "mine", "scopes": '["admin"]'}).status_code == 403
@@ -198,7 +198,7 @@ def test_who_makes_changes_or_removes_a_policy_is_noted(admin_client: Client, ac
 @pytest.mark.parametrize("operation", ["compact", "maintain", "verify"])
 def test_who_starts_what_changes_much_is_noted_with_its_arguments(operation: str) -> None:
     earlier = Job.objects.create(operation=operation, arguments={"only": ["te"]}, state="done", created_at=utc_now())
-    somebody("olga", group="operator").post(reverse("admin:job_again", args=[earlier.pk]))
+    staff_client("olga", group="operator").post(reverse("admin:job_again", args=[earlier.pk]))
     job = Job.objects.exclude(pk=earlier.pk).get()
     noted = list(Event.objects.filter(act=operation).values_list("actor", "subject", "facts", "address"))
     wanted = [("olga", str(job.pk), {"arguments": {"only": ["te"]}}, "127.0.0.1")]
@@ -218,7 +218,7 @@ def test_the_ledger_shows_texts_to_those_alone_who_may_see_the_rows(kind: str, s
     of_both = {"run": run, "domain": domain, "kind": kind}
     change = Change.objects.create(**of_both, key='["x"]', before="a canary of old", after="0" * 64)
     reject = Reject.objects.create(**of_both, path="$.x", reason="no", original="a canary of old")
-    client = somebody("olga", "orbsite.view_change", "orbsite.view_reject", "te.view_reflectionrow")
+    client = staff_client("olga", "orbsite.view_change", "orbsite.view_reject", "te.view_reflectionrow")
     for name, row in (("change", change), ("reject", reject)):
         page = client.get(reverse(f"admin:orbsite_{name}_change", args=[row.pk]))
         assert page.status_code == 200

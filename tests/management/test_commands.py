@@ -102,7 +102,7 @@ def test_every_record_read_is_accounted_for(data_dir: Path, sample: Path) -> Non
     errors = {finding["path"]: finding["message"] for finding in report["findings"] if finding["severity"] == "error"}
     assert errors == {
         "$.ana-0.profiles.mars.constraints[1]": "expected text, got a number",
-        "$.ana-0.profiles.earth.userId": "the profile names another place than the one where it stands",
+        "$.ana-0.profiles.earth.userId": "the profile is stored under another user",
         "$.nobody": "expected an object, got a list",
     }
 

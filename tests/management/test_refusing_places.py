@@ -216,7 +216,7 @@ PLACES: dict[Callable[[Place], Place], tuple[set[str], str]] = {
     bad_url: (OF_SQL | {"migrate"}, "DATABASE_URL"),
 }
 """The commands that end with exit code 2 there, and what the last line then says."""
-OWN_REASONS = ("there is no run 1", "nobody signs in", "there are no records", "no keys are configured")
+OWN_REASONS = ("there is no run 1", "there is no user", "there are no records", "no keys are configured")
 """Why commands end with exit code 2 in any place that has no data."""
 
 
@@ -261,7 +261,7 @@ def test_output_that_cannot_be_written_is_told_and_exit_code_2(place: Place, out
         assert (ended["code"], ended["out"]) == (2, ""), told
         assert "Traceback" not in ended["err"], told
         last = ended["err"].strip().splitlines()[-1]
-        own = {"reset_orb_2fa": "nobody signs in", "export_orb_user": "there are no records"}
+        own = {"reset_orb_2fa": "there is no user", "export_orb_user": "there are no records"}
         own |= dict.fromkeys(("seal_orb_data", "rotate_orb_keys"), "no keys are configured")
         assert own.get(name, f"be written: {says}") in last or f"could not be shown: {says}" in last, told
 

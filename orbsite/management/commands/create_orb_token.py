@@ -59,7 +59,7 @@ class Command(GuardedCommand):
             told = "; ".join(getattr(problem, "messages", ["--expires-days is too many"]))
             raise CommandError(f"no token was made: {told}", returncode=COULD_NOT_RUN) from problem
         if options["format"] != "json":
-            self.stderr.write("Keep it well: nobody can tell it to you again. Send it as Authorization: Bearer ...")
+            self.stderr.write("Keep it safe: it cannot be shown again. Send it as Authorization: Bearer ...")
 
     def _show(self, secret: str, token: Token, *, as_json: bool) -> None:
         """Print the token before it is committed: a token that could not be shown is of no use."""

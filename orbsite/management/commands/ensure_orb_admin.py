@@ -1,4 +1,4 @@
-"""manage.py ensure_orb_admin: make sure that somebody can sign in."""
+"""manage.py ensure_orb_admin: create the first superuser."""
 
 from __future__ import annotations
 

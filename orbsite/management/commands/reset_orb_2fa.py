@@ -23,7 +23,7 @@ class Command(GuardedCommand):
 
     @override
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("name", help="who, as they sign in")
+        parser.add_argument("name", help="the name with which the user signs in")
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002
         """Remove the authenticator, and print the user's name."""
@@ -31,9 +31,11 @@ class Command(GuardedCommand):
         with transaction.atomic():
             user = model._default_manager.filter(**{model.USERNAME_FIELD: name}).first()
             if user is None:
-                raise CommandError("nobody signs in by that name; the admin lists all users", returncode=COULD_NOT_RUN)
+                raise CommandError(
+                    "there is no user with this name; the admin lists all users", returncode=COULD_NOT_RUN
+                )
             devices = TOTPDevice.objects.filter(user=user)
             number = devices.filter(confirmed=True).count()
             devices.delete()
             audit_log.note(utc_now(), "reset_orb_2fa", "second factor reset", subject=str(user.pk), devices=number)
-        self.tell(f"Forgotten: {number}. At the next page that they open, they set up another one.")
+        self.tell(f"Removed {number} authenticators. The user sets up a new one at the next sign-in or page.")

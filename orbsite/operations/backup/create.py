@@ -156,7 +156,7 @@ def _add_sections(report: Report, made: Manifest, domains: list[Domain], documen
         data = documents[domain.name]
         section.facts = {"bytes": len(data or b"")}
         if data is None:
-            section.findings.append(warning(saved.document, "is not there; the backup says so"))
+            section.findings.append(warning(saved.document, "does not exist; the backup records that"))
             continue
         try:
             entries(domain, data)

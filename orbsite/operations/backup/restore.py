@@ -27,7 +27,7 @@ from orbsite.stores import file_store, open_document
 
 SIGNATURE = "signature"
 """The section of reports about the signature."""
-_UNSIGNED = "the backup has no signature: whoever could write to it could have changed it"
+_UNSIGNED = "the backup has no signature: anyone with write access to it could have changed it"
 COLUMNS = ("equal", "differ", "missing", "left", "restored")
 
 
@@ -166,18 +166,18 @@ class _Plan:
         return "missing" if present.data is None else "equal" if present.data == saved else "differ"
 
     def _message(self, domain: Domain, state: str, *, apply: bool) -> str | None:
-        done = "it was put in its place" if apply else "--apply puts it in its place"
-        aside = "; what cannot be read is kept aside" if self._present[domain.name].is_unreadable else ""
+        done = "it was restored" if apply else "--apply restores it"
+        aside = "; the unreadable file is kept as a copy" if self._present[domain.name].is_unreadable else ""
         return {
-            "differ": f"is not what the backup has; {done}{aside}",
-            "missing": f"is not there, and the backup has it; {done}",
-            "left": "is there, and the backup has none; it was left as it is",
+            "differ": f"differs from the backup; {done}{aside}",
+            "missing": f"is missing, and the backup has it; {done}",
+            "left": "exists, but the backup has no such file; it was left unchanged",
         }.get(state)
 
     def _report_database(self, report: Report, *, apply: bool) -> None:
         section = report.section(DATABASE, ())
         if self.database is None:
-            section.findings.append(warning(DATABASE, "the backup has none; the database was left as it is"))
+            section.findings.append(warning(DATABASE, "the backup has no database; the database was left unchanged"))
             return
         now, then = dump.rows(self._using), self.database.rows
         when = "before" if apply else "now"
@@ -187,7 +187,7 @@ class _Plan:
                 message = f"{_rows(now.get(table))} {when}, {_rows(then.get(table))} in the backup"
                 section.findings.append(warning(table, message))
         if not apply:
-            section.findings.append(warning(DATABASE, "--apply puts the backup in the place of everything in it"))
+            section.findings.append(warning(DATABASE, "--apply replaces everything in the database by the backup"))
 
 
 class _Present:

@@ -67,16 +67,16 @@ def _report_issue(
     todo = repairs.plan(issue, restore=restore)
     if is_repaired:
         section.count("files", "mended")
-        end = f"done: {todo}" if todo else "gone with the rest"
+        end = f"done: {todo}" if todo else "another repair has resolved it"
     elif todo and is_tried:
         section.count("files", "not mended")
-        end = f"it could not be mended; run this again to {todo}"
+        end = f"the repair failed; run this again to {todo}"
     elif todo:
         end = f"--apply would {todo}"
     elif issue.trouble in repairs.RESTORED:
         end = "--restore-previous would go back to the last good generation; a backup may be newer"
     else:
-        end = "nothing is done about this here"
+        end = "there is no automatic repair for it"
     section.findings.append(_finding(document, issue, f"{issue.message}; {end}"))
 
 

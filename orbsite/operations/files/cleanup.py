@@ -125,7 +125,7 @@ class _Cleanup:
                 return
             if is_needed(domain, document, directory):
                 path = shown(document.path.relative_to(self.base))
-                message = f"is missing or damaged: {len(old)} files beside it stay, for they may be needed to mend it"
+                message = f"is missing or damaged: {len(old)} files beside it stay, because a repair may need them"
                 section.findings.append(warning(path, f"{message}. Run check_orb_files"))
                 return
         with ExitStack() as stack:
@@ -171,12 +171,12 @@ class _Cleanup:
         for name, status in untracked.items():
             section.count(KIND, "unknown")
             if name not in wanted:
-                section.findings.append(warning(shown(name), f"is not known here, {status.st_size:,} bytes; it stays"))
+                section.findings.append(warning(shown(name), f"is unknown, {status.st_size:,} bytes; it stays"))
                 continue
             *within, last = name.split("/")
             with ExitStack() as stack:
                 directory = entered(stack, top, within)
-                self._unlink(section, directory, None, OrphanFile.of(last, "was named to go", status))
+                self._unlink(section, directory, None, OrphanFile.of(last, "was named for removal", status))
 
     def remove_or_report(self, section: Section, path: Path, orphan: OrphanFile, act: Callable[[], None]) -> None:
         """Remove a file, or report that it would be removed."""

@@ -81,7 +81,7 @@ def validate_document(domain: Domain, data: Any) -> Validation:
     except DocumentCorrupt as problem:
         found = [error(problem.path or ROOT, problem.reason)]
     except ValueError as problem:
-        found = [error(ROOT, f"it is no JSON: {problem}")]
+        found = [error(ROOT, f"it is not valid JSON: {problem}")]
     return Validation(tuple(found))
 
 
@@ -98,7 +98,7 @@ def sanitize_record(
     try:
         return mend(kind, _parsed(value), new_id=new_id, now=now, changes=noted)
     except ValueError as problem:
-        noted.append(error(ROOT, f"{problem}; nothing could be made of it"))
+        noted.append(error(ROOT, f"{problem}; no valid record could be made from it"))
         return None
 
 

@@ -1,6 +1,6 @@
-"""What can be asked of a worker: each operation by name, with the arguments that it takes, strictly read from JSON.
+"""The catalog of operations that a worker can run, by name, with their arguments, which are strictly read from JSON.
 
-Paths are none of them: a job reads and writes where the settings say.
+Paths are no arguments: a job reads and writes where the settings say.
 """
 
 from __future__ import annotations
@@ -399,7 +399,7 @@ OPERATIONS: dict[str, type[Request]] = {
         Index,
     )
 }
-"""What a worker can be asked for."""
+"""The operations that a worker can run, by name."""
 
 
 def _policy(number: int) -> RetentionPolicy:

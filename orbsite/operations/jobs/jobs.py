@@ -1,7 +1,7 @@
-"""Long work, done by a worker through Django's Tasks framework; a row per job tells how far it is, and stops it.
+"""Jobs: operations that a worker runs through Django's Tasks framework. A job's row has its progress and stops it.
 
-queued ─→ running ─→ done | failed | cancelled. Whichever queue carries a task, and however often, a job runs once. A
-job whose worker died is failed by whoever looks next, and may be started again: a migration goes on where it stopped.
+queued ─→ running ─→ done | failed | cancelled. A job runs once, even if a queue delivers its task several times. A job
+whose worker has died is marked as failed by the next check, and can be started again: a migration resumes.
 """
 
 from __future__ import annotations
@@ -34,17 +34,16 @@ MOST_FINDINGS = 1000
 NOTED = frozenset(
     {"migrate", "rollback", "sanitize", "repair", "compact", "cleanup", "maintain", "export", "import", "erase"}
 )
-"""What is in the audit trail: it changes much, or gives much away."""
+"""The operations that the audit log records, because they change or disclose much data."""
 _TRIES = 5
 
 
 def start(
     operation: str, arguments: dict[str, Any], *, now: Callable[[], datetime], actor: str = "", address: str = ""
 ) -> Job:
-    """Queue an operation, by the name in `requests.OPERATIONS`, and return its job; note who wanted what changes much.
+    """Queue an operation, by its name in `catalog.OPERATIONS`, and return its job.
 
-    Within a transaction it is queued once that is committed. Raises OrbError where there is no such operation, or the
-    arguments are wrong.
+    Within a transaction it is queued at the commit. Raises OrbError for unknown operations and wrong arguments.
     """
     return get_or_start(operation, arguments, now=now, actor=actor, address=address)[0]
 
@@ -59,11 +58,11 @@ def get_or_start(
     token: Token | None = None,
     attempt: str | None = None,
 ) -> tuple[Job, bool]:
-    """Return the job that there is already, or a new one that is queued, and whether it is new.
+    """Return the existing job or a new one that is queued, and whether it is new.
 
-    A job is there already where the same attempt has made it, or where an equal job of the same token or actor still
-    waits. Exactly one is made, however many ask at once, and whenever a process dies. Raises OrbError where there is no
-    such operation, or the arguments are wrong, and QuotaExceeded.
+    A job exists already if the same attempt has created it, or if an equal job of the same token or actor is queued.
+    Concurrent calls and crashes create exactly one job. Raises QuotaExceeded, and OrbError for unknown operations and
+    wrong arguments.
     """
     request = read(operation, arguments)
     made = {"operation": operation, "arguments": arguments, "actor": actor, "token": token, "attempt": attempt}
@@ -81,7 +80,7 @@ def _get_or_create(
     request: Request, made: dict[str, Any], *, now: Callable[[], datetime], address: str
 ) -> tuple[Job, bool]:
     token = made["token"]
-    if token is not None:  # one after the other: the jobs of a token are counted
+    if token is not None:  # serialized, because the jobs of a token are counted
         Token.objects.select_for_update(no_key=True).filter(pk=token.pk).first()
     there = _of_attempt(made["attempt"]) or _waiting(made["fingerprint"])
     if there is not None:
@@ -105,7 +104,7 @@ def _waiting(fingerprint: str) -> Job | None:
 
 
 def _fingerprint(request: Request, owner: str) -> str:
-    """Return what equal requests of one owner have in common; nothing where no owner is named."""
+    """Return a text that equal requests of one owner share; empty without an owner."""
     if not owner:
         return ""
     arguments = msgspec.to_builtins(request)
@@ -116,7 +115,7 @@ def _fingerprint(request: Request, owner: str) -> str:
 
 
 def start_again(number: int, *, now: Callable[[], datetime], actor: str = "", address: str = "") -> Job:
-    """Queue a new job that does what one did that has ended. Raises OrbError."""
+    """Queue a new job with the operation and arguments of an ended one. Raises OrbError."""
     job = _find(number)
     if job.state in OPEN:
         raise OrbError(f"job {number} is {job.state}; cancel it, or wait for it to end, before it is started again")
@@ -124,7 +123,7 @@ def start_again(number: int, *, now: Callable[[], datetime], actor: str = "", ad
 
 
 def cancel(number: int, *, now: Callable[[], datetime]) -> Job:
-    """Cancel a job: one that waits is not begun, one that runs ends where it can be gone on with. Raises OrbError."""
+    """Cancel a job: a queued one does not begin, a running one ends where it can be resumed. Raises OrbError."""
     waiting = Job.objects.filter(pk=number, state=JobState.QUEUED)
     if not waiting.update(state=JobState.CANCELLED, finished_at=now(), wants_to_stop=True):
         Job.objects.filter(pk=number, state=JobState.RUNNING).update(wants_to_stop=True)
@@ -136,13 +135,13 @@ def cancel(number: int, *, now: Callable[[], datetime]) -> Job:
 
 @task
 def run_job(number: int) -> None:
-    """Run a job, in a worker. Raises OrbError where its row could not be written, with nothing of what led to it.
+    """Run a job, in a worker. Raises OrbError, without a cause, if the job's row could not be written.
 
-    A queue keeps the traceback of a task with the texts of every error in it, and those of a driver quote rows.
+    A queue keeps the tracebacks of tasks with the messages of all errors, and a driver's messages quote rows.
     """
     try:
         execute(number, now=utc_now)
-    except Exception as problem:  # noqa: BLE001 -- whatever it is, what may be told of it is told
+    except Exception as problem:  # noqa: BLE001 -- any error is reported without its texts
         why = told(problem)
     else:
         return
@@ -150,7 +149,7 @@ def run_job(number: int) -> None:
 
 
 def execute(number: int, *, now: Callable[[], datetime], beat: float = SECONDS) -> bool:
-    """Run a job, unless somebody has taken it up before; return whether it was ours. Its row tells how it ended."""
+    """Run a job that no other worker has begun; return whether this call ran it. Its row has the outcome."""
     worker, began = a_name(), now()
     mine = {"state": JobState.RUNNING, "worker": worker, "started_at": began, "heartbeat": began}
     queued = Job.objects.filter(pk=number, state=JobState.QUEUED)
@@ -190,7 +189,7 @@ def execute(number: int, *, now: Callable[[], datetime], beat: float = SECONDS) 
 
 
 def _ending(problem: BaseException) -> tuple[str, str]:
-    """Return the state of a job that ended by an error, and what its row tells of it."""
+    """Return the state of a job that ended by an error, and the message for its row."""
     match problem:
         case Stopped():
             return JobState.CANCELLED, str(problem)

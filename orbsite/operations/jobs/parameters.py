@@ -42,16 +42,16 @@ class Place:
 
 @dataclass(frozen=True)
 class Argument:
-    """What people read about an argument, and how a command spells it."""
+    """The texts about an argument, and its spelling in a command."""
 
     label: str
-    """Its name in a form."""
+    """The name in a form."""
     help: str
     """One sentence for the form, the command and the API."""
     option: str
-    """The command's option; empty where it is the argument's own name."""
+    """The command's option; empty where it has the argument's name."""
     metavar: str
-    """What stands for the value in the command's help."""
+    """The placeholder for the value in the command's help."""
     option_help: str
     """The help of the command's option; empty where it is the same. An option turns off what is on by default."""
 
@@ -72,7 +72,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     takes_one_user: ClassVar[bool] = False
     """Whether its argument `user` limits it to the data of that user."""
     keeps_files: ClassVar[bool] = False
-    """Whether it leaves files under ORB_BACKUP_DIR, which count towards the quota of a token."""
+    """Whether it creates files under ORB_BACKUP_DIR, which count towards the quota of a token."""
     only: Annotated[tuple[str, ...] | None, about("Domains", "The domains that it is about.")] = None
 
     @property
@@ -100,14 +100,14 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     @classmethod
     def arguments(cls) -> dict[str, tuple[msgspec.structs.FieldInfo, Argument]]:
-        """Return each argument by its name in JSON, with what people read about it."""
+        """Return each argument with its texts, by its name in JSON."""
         return {field.encode_name: (field, _argument_of(field)) for field in msgspec.structs.fields(cls)}
 
 
 def _argument_of(field: msgspec.structs.FieldInfo) -> Argument:
     found = [meta.extra["argument"] for meta in get_args(field.type)[1:] if meta.extra and "argument" in meta.extra]
     if len(found) != 1:
-        raise TypeError(f"the argument {field.name} says nothing about itself: annotate it with about()")
+        raise TypeError(f"the argument {field.name} has no texts; annotate it with about()")
     argument: Argument = found[0]
     return argument
 
@@ -121,22 +121,22 @@ _LOOKS, _ACTS = "dry_run", "apply"
 
 
 def can_look(kind: type[Request]) -> bool:
-    """Tell whether an operation can tell what it would do."""
+    """Tell whether an operation has a preview."""
     return bool({_LOOKS, _ACTS} & set(kind.__struct_fields__))
 
 
 def looking(kind: type[Request], arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return arguments with which an operation tells what it would do, and does nothing."""
+    """Return the arguments for the preview of an operation."""
     kept = {name: value for name, value in arguments.items() if name not in (_LOOKS, _ACTS)}
     return kept | ({_LOOKS: True} if _LOOKS in kind.__struct_fields__ else {})
 
 
 def acting(kind: type[Request], arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return arguments with which it does that."""
+    """Return the arguments that carry the operation out."""
     kept = {name: value for name, value in arguments.items() if name not in (_LOOKS, _ACTS)}
     return kept | ({_ACTS: True} if _ACTS in kind.__struct_fields__ else {})
 
 
 def is_look(kind: type[Request], arguments: dict[str, Any]) -> bool:
-    """Tell whether these arguments only have it tell what it would do."""
+    """Tell whether these arguments ask for a preview."""
     return can_look(kind) and arguments == looking(kind, arguments)

@@ -112,7 +112,7 @@ class _Erasing:
                     numbers[store.name] += self._erase_in_store(store, section)
                 except DocumentError as problem:
                     section.count(domain.kinds[0].plural, "left")
-                    said = f"{problem}; what it holds of the user is still there. Mend it, then erase again"
+                    said = f"{problem}; it still has the user's data. Repair it, then erase again"
                     section.findings.append(error(str(domain.file), said))
         section.details["stores"] = dict(numbers)
         section.details[REMAINS] = {"history": 0, "rejects": 0, "files": sorted(_beside(self._base / domain.file))}

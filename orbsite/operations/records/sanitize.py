@@ -116,7 +116,7 @@ class _Sanitizing:
         record = mend(self._kind, old, new_id=None, now=self._now, changes=changes)
         if record is None or record.key != key or record.owner != row["user_id"] or not _can_be_saved(record):
             section.count(self._kind.plural, "rejected")
-            section.findings.append(error(path, "nothing valid can be made of it; it stays as it is"))
+            section.findings.append(error(path, "no valid record can be made from it; it stays unchanged"))
             return
         section.count(self._kind.plural, "mended")
         changes += self._more_changes(row)
@@ -133,11 +133,11 @@ class _Sanitizing:
         """Yield the changes that the sanitizer does not report."""
         names = dict(field_names(self._kind))
         blobs = [name for name, cell in row.items() if name in names and isinstance(cell, bytes)]
-        yield from (warning(step(ROOT, names[name]), "the column holds a BLOB; made text") for name in blobs)
+        yield from (warning(step(ROOT, names[name]), "the column holds a BLOB; converted to text") for name in blobs)
         if not is_object(row["extra"]):
-            yield warning(ROOT, "the column extra holds no object; left out")
+            yield warning(ROOT, "the column extra does not hold an object; left out")
         if not self._is_in_postgresql and not is_spelled_by_us(self._kind, row):
-            yield warning(ROOT, "a time is spelled otherwise than the database can sort; spelled anew")
+            yield warning(ROOT, "a time has a format that the database cannot sort; reformatted")
 
     def _keep(self, run: Run, key: Key, row: _Values, after: str) -> None:
         """Keep the original columns in the ledger. They are for reading only: no record can be made of them."""

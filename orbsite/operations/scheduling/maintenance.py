@@ -86,7 +86,9 @@ def _fail_stale_work(report: Report, moment: datetime, stale_after: timedelta) -
     """Fail the runs and jobs of dead workers, and queue lost jobs again."""
     for policy in claims.recover(moment, stale_after):
         _fail(
-            _section(report, policy.domain), policy, "its last run did not end: its worker died; the next one goes on"
+            _section(report, policy.domain),
+            policy,
+            "its last run did not end, because its worker died; the next run continues",
         )
     if stale := fail_stale_jobs(moment, stale_after):
         _section(report, OWN).facts["jobs_failed"] = stale
@@ -103,7 +105,7 @@ def _index(report: Report, now: Callable[[], datetime], only: Collection[str] | 
             _section(report, OWN).facts["words_changed"] = changed
     except Exception as problem:  # noqa: BLE001 -- the policies have run and have to be reported
         _section(report, OWN).count(KIND, "failed")
-        _section(report, OWN).findings.append(error(ROOT, f"the search was not caught up: {told(problem)}"))
+        _section(report, OWN).findings.append(error(ROOT, f"the search index was not updated: {told(problem)}"))
 
 
 def _run_daily_tasks(section: Section, moment: datetime) -> None:
@@ -145,7 +147,7 @@ class _Round:
         except LockTimeout as problem:
             slot.put_back()
             section.count(KIND, "busy")
-            section.findings.append(warning(_path(policy), f"others were in the way; it stays due: {problem}"))
+            section.findings.append(warning(_path(policy), f"another run is writing; the policy stays due: {problem}"))
         except _Distrusted as problem:
             slot.put_back()
             section.count(KIND, "refused")
@@ -153,7 +155,7 @@ class _Round:
         except Exception as problem:  # noqa: BLE001 -- a policy must not stop the others
             self._failed(slot, section, told(problem))
         except BaseException as problem:
-            had_it = self._failed(slot, section, f"it was stopped ({type(problem).__name__}); the next run goes on")
+            had_it = self._failed(slot, section, f"it was stopped ({type(problem).__name__}); the next run continues")
             if had_it or self.progress.is_stopping or not isinstance(problem, Stopped):
                 raise
         else:
@@ -184,7 +186,7 @@ class _Round:
 
     def _done(self, slot: Claim, section: Section, done: Report) -> None:
         if not slot.finish(PolicyState.DONE, self.now(), result=brief(done)):
-            _fail(section, slot.policy, "it took its worker for dead, and was given to another one")
+            _fail(section, slot.policy, "its worker was considered dead, and another worker has taken the policy over")
             return
         section.count(KIND, "run")
         section.count(KIND, "missed", slot.run.missed)
@@ -205,7 +207,7 @@ def _refused(report: Report, now: datetime) -> set[int]:
         section = _section(report, policy.domain)
         section.count(KIND, "refused")
         message = (
-            f"its last run began at {policy.last_started}, which is still to come: the clock went back, and nothing "
+            f"its last run began at {policy.last_started}, which is in the future: the clock was set back, and nothing "
             "was removed; where the clock is right now, choose “Run at the next maintenance” in the admin"
         )
         section.findings.append(error(_path(policy), message))

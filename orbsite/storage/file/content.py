@@ -139,7 +139,9 @@ class Content:
             is_wanted = keys is None or (entry.key is not None and entry.key in keys)
             if entry.kind is kind and is_wanted and entry.may_meet(where):
                 wrong = "; ".join(f"{one.path}: {one.message}" for one in errors(entry.findings)[:_MAX_LISTED])
-                what = f"{entry.path} in the file does not decode ({wrong}); run validate_orb_files, and mend the file"
+                what = (
+                    f"{entry.path} in the file does not decode ({wrong}); run validate_orb_files, and repair the file"
+                )
                 yield unreadable(kind.plural, map(printable, entry.key or entry.places()), what)
 
     def encode(self) -> bytes:

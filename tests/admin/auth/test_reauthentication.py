@@ -16,7 +16,7 @@ from orbsite.models.api_tokens import Token
 from orbsite.models.audit_log import ACTS, Event
 from orbsite.models.jobs import Job
 from orbsite.storage.clock import utc_now
-from tests.admin.people import somebody
+from tests.admin.people import staff_client
 
 pytestmark = pytest.mark.django_db
 PASSWORD = "open sesame"
@@ -241,7 +241,7 @@ def test_the_pages_that_hand_out_rights_ask_for_the_password_first(anna: Client)
 
 
 def test_who_may_only_look_at_people_is_not_asked() -> None:
-    viewer = somebody("vera", "auth.view_user")
+    viewer = staff_client("vera", "auth.view_user")
     _told(viewer, minutes=15)
     user = User.objects.get(username="vera")
     assert viewer.get(_people("auth_user_change", user.pk)).status_code == 200

@@ -30,7 +30,7 @@ from orbsite.storage.clock import utc_now
 from orbsite.storage.sql.store import SqlStore
 from te.domain import DOMAIN as TE
 from te.models import ReflectionRow
-from tests.admin.starting import post, somebody
+from tests.admin.starting import post, staff_client
 from tests.support.factories import ReflectionFactory
 
 pytestmark = pytest.mark.django_db
@@ -220,28 +220,28 @@ QUERIES = 46
 def test_nobody_sees_what_they_may_not(migrated: Path) -> None:
     note_growth(utc_now)
     Job.objects.create(operation="export", state="queued", created_at=NOW)
-    page = words(somebody(name="nothing").get(INDEX))
+    page = words(staff_client(name="nothing").get(INDEX))
     for word in ("Needs attention", "Stores", "Last runs", "Queued and running jobs", "Charts"):
         assert word not in page
-    luna = somebody(*LUNA_TOO, name="luna")
+    luna = staff_client(*LUNA_TOO, name="luna")
     page = luna.get(INDEX)
     assert "profiles" in words(page)
     for word in ("reflections", "success", "Last runs", "export", "Growth"):
         assert word not in words(page)
     assert [name for name, _ in page.context["dashboard"]["stores"]] == ["luna"]
     assert {plot.name for plot in page.context["dashboard"]["charts"]} == {"tally-luna"}
-    half = somebody("view_profilerow", name="half").get(INDEX)
+    half = staff_client("view_profilerow", name="half").get(INDEX)
     assert half.context["dashboard"]["stores"] == []
 
 
 def test_who_may_not_start_anything_has_no_buttons(migrated: Path, settings: Any, tmp_path: Path) -> None:
     settings.ORB_BACKUP_DIR = tmp_path / "nowhere"
-    shown = somebody("view_run", "view_reflectionrow", *LUNA_TOO, name="viewer").get(INDEX)
+    shown = staff_client("view_run", "view_reflectionrow", *LUNA_TOO, name="viewer").get(INDEX)
     assert "There is no backup" in words(shown)
     assert "Back up now" not in words(shown)
     assert b"console/start" not in shown.content
     assert b"console/operations/" not in shown.content
-    shown = somebody("view_run", "view_reflectionrow", *LUNA_TOO, "start_backup", name="keeper").get(INDEX)
+    shown = staff_client("view_run", "view_reflectionrow", *LUNA_TOO, "start_backup", name="keeper").get(INDEX)
     assert "Back up now" in words(shown)
     form = re.search(r'<form[^>]*action="/admin/console/start/back-up/".*?</form>', shown.content.decode(), re.DOTALL)
     assert form is not None
@@ -250,7 +250,7 @@ def test_who_may_not_start_anything_has_no_buttons(migrated: Path, settings: Any
 
 
 def test_a_button_starts_a_job_and_goes_to_its_page(migrated: Path, django_capture_on_commit_callbacks: Any) -> None:
-    client = somebody("start_measure", "start_maintain")
+    client = staff_client("start_measure", "start_maintain")
     with django_capture_on_commit_callbacks(execute=True):
         response = post(client, "start", None, "count")
     job = Job.objects.get()
@@ -262,7 +262,7 @@ def test_a_button_starts_a_job_and_goes_to_its_page(migrated: Path, django_captu
 
 
 def test_to_look_at_a_button_starts_nothing(migrated: Path) -> None:
-    client = somebody("start_backup")
+    client = staff_client("start_backup")
     address = reverse("admin:start", args=["back-up"])
     assert client.get(address).status_code == 405
     assert client.head(address).status_code == 405

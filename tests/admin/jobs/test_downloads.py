@@ -21,7 +21,7 @@ from orbsite.operations.jobs import jobs
 from orbsite.storage.clock import utc_now
 from orbsite.stores import open_sql_store
 from te.domain import DOMAIN as TE
-from tests.admin.starting import confirm, forget, post, somebody, words
+from tests.admin.starting import confirm, forget, post, staff_client, words
 from tests.support.factories import BEGIN, ProfileFactory, ReflectionFactory
 
 pytestmark = pytest.mark.django_db
@@ -45,7 +45,7 @@ def exported(**arguments: Any) -> Job:
 
 @pytest.fixture
 def keeper() -> Client:
-    client = somebody("start_export", "view_job")
+    client = staff_client("start_export", "view_job")
     confirm(client)
     return client
 
@@ -99,7 +99,7 @@ def test_everything_asks_for_the_password_and_one_user_does_not(place: Path, kee
 def test_nothing_is_there_for_those_who_may_not_export(place: Path, keeper: Client) -> None:
     job = exported()
     assert keeper.get(reverse("admin:download", args=[job.pk])).status_code == 405
-    viewer = somebody("view_job", "start_migrate", name="vera")
+    viewer = staff_client("view_job", "start_migrate", name="vera")
     assert post(viewer, "download", {}, job.pk).status_code == 404
     assert "Download" not in viewer.get(reverse("admin:job", args=[job.pk])).content.decode()
     assert "Download all files (zip)" in keeper.get(reverse("admin:job", args=[job.pk])).content.decode()

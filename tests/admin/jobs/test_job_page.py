@@ -22,7 +22,7 @@ from orbsite.operations.workers.heartbeat import MonitoredProgress, heartbeat
 from orbsite.operations.workers.workers import STALE_AFTER
 from orbsite.storage.clock import utc_now
 from orbsite.storage.findings import warning
-from tests.admin.starting import post, somebody, words
+from tests.admin.starting import post, staff_client, words
 from tests.support.time_limits import time_limit
 
 BEGIN = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -183,7 +183,7 @@ ACTS = ("job_cancel", "job_again", "job_apply")
 
 @pytest.mark.django_db
 def test_whoever_may_look_at_jobs_can_change_none() -> None:
-    viewer = somebody("view_job")
+    viewer = staff_client("view_job")
     job = made(operation="migrate", state="done", arguments={"dry_run": True}, result={"domains": {}})
     page = viewer.get(reverse("admin:job", args=[job.pk]))
     assert page.status_code == 200
@@ -195,7 +195,7 @@ def test_whoever_may_look_at_jobs_can_change_none() -> None:
 
 @pytest.mark.django_db
 def test_a_job_is_not_there_for_those_who_may_neither_look_nor_start_it() -> None:
-    other = somebody("start_check", "view_run")
+    other = staff_client("start_check", "view_run")
     job = made(operation="migrate")
     for name in ("job", "job_state"):
         assert other.get(reverse(f"admin:{name}", args=[job.pk])).status_code == 404

@@ -20,7 +20,7 @@ from orbsite.operations.migration.preview import abridged
 from orbsite.storage.clock import utc_now
 from orbsite.storage.records.domain import registered
 from te.models import ReflectionRow
-from tests.admin.starting import somebody, words
+from tests.admin.starting import staff_client, words
 from tests.support.factories import BEGIN
 
 pytestmark = pytest.mark.django_db
@@ -123,12 +123,12 @@ def test_the_page_shows_each_outcome_with_its_difference(job: Job, admin_client:
 
 
 def test_whoever_may_not_see_the_rows_sees_none_of_them(job: Job) -> None:
-    page = somebody("view_job", "start_migrate", "view_reflectionrow").get(reverse("admin:job", args=[job.pk]))
+    page = staff_client("view_job", "start_migrate", "view_reflectionrow").get(reverse("admin:job", args=[job.pk]))
     said = words(page)
     assert "Reflections: would be added" in said
     assert "Profiles: would be" not in said
     assert "another" not in said
-    nobody = words(somebody("view_job", name="paul").get(reverse("admin:job", args=[job.pk])))
+    nobody = words(staff_client("view_job", name="paul").get(reverse("admin:job", args=[job.pk])))
     assert "would be added" not in nobody
     assert "rejected" in nobody
 

@@ -26,7 +26,7 @@ from orbsite.operations.jobs import catalog
 from orbsite.operations.jobs.parameters import acting, can_look, is_look, looking
 from orbsite.storage.errors import OrbError, SaveFailed
 from te.models import ReflectionRow
-from tests.admin.starting import confirm, forget, post, somebody, words
+from tests.admin.starting import confirm, forget, post, staff_client, words
 
 pytestmark = pytest.mark.django_db
 NEW = "admin:operation"
@@ -57,7 +57,7 @@ def run(django_capture_on_commit_callbacks: Any) -> Any:
 
 
 def test_the_list_offers_what_one_may_start_and_nothing_else() -> None:
-    client = somebody("start_migrate", "start_check")
+    client = staff_client("start_migrate", "start_check")
     shown = words(client.get(reverse("admin:operations")))
     assert "Moves the files' records into SQL." in shown
     assert "Looks for damage in the files." in shown
@@ -85,7 +85,7 @@ def test_there_is_a_permission_for_each_operation_that_can_be_asked_for() -> Non
 @pytest.mark.parametrize("name", [*catalog.OPERATIONS, "no-such-thing"])
 def test_a_form_is_not_there_for_those_who_may_not_start_it(name: str) -> None:
     others = [f"start_{one}" for one in catalog.OPERATIONS if one != name]
-    client = somebody("view_job", *others)
+    client = staff_client("view_job", *others)
     confirm(client)
     assert client.get(reverse(NEW, args=[name])).status_code == 404
     assert post(client, "operation", BOTH, name).status_code == 404
@@ -93,7 +93,7 @@ def test_a_form_is_not_there_for_those_who_may_not_start_it(name: str) -> None:
 
 
 def test_nothing_is_there_for_those_who_may_do_nothing(client: Client) -> None:
-    nobody = somebody()
+    nobody = staff_client()
     assert nobody.get(reverse("admin:operations")).status_code == 404
     assert client.get(reverse("admin:operations")).status_code == 302
 
@@ -321,7 +321,7 @@ def test_an_upload_that_is_too_large_is_not_even_read(admin_client: Client, file
 
 def test_forms_are_protected_against_forgery(files: Path) -> None:
     client = Client(enforce_csrf_checks=True)
-    client.force_login(somebody("start_migrate").get(reverse("admin:operations")).wsgi_request.user)
+    client.force_login(staff_client("start_migrate").get(reverse("admin:operations")).wsgi_request.user)
     assert post(client, "operation", BOTH, "migrate").status_code == 403
     assert not Job.objects.exists()
 
@@ -350,7 +350,7 @@ def test_lists_lead_to_operations_without_any_row(admin_client: Client) -> None:
     for page, told in [("run", "Migrate"), ("reject", "Retry rejected records"), ("job", "Operations")]:
         body = admin_client.get(reverse(f"admin:orbsite_{page}_changelist")).content.decode()
         assert f">{told}</a>" in body
-    body = somebody("view_run").get(reverse("admin:orbsite_run_changelist")).content.decode()
+    body = staff_client("view_run").get(reverse("admin:orbsite_run_changelist")).content.decode()
     assert ">Migrate</a>" not in body
 
 

@@ -30,7 +30,7 @@ from orbsite.stores import open_sql_store
 from te.domain import DOMAIN as TE
 from te.models import ReflectionRow
 from te.records import Reflection
-from tests.admin.starting import confirm, somebody
+from tests.admin.starting import confirm, staff_client
 from tests.support.factories import BEGIN, ProfileFactory, ReflectionFactory
 
 pytestmark = pytest.mark.django_db
@@ -67,7 +67,7 @@ def break_one() -> ProfileRow:
 
 @pytest.mark.parametrize("right", ACTIONS)
 def test_an_action_is_offered_to_those_who_may_start_it(right: str) -> None:
-    client = somebody(right, "view_reflectionrow")
+    client = staff_client(right, "view_reflectionrow")
     page = client.get(reverse("admin:te_reflectionrow_changelist"))
     offered = {name for name, _ in page.context["action_form"].fields["action"].choices if name}
     assert offered == ACTIONS[right]
@@ -78,7 +78,7 @@ def test_an_action_is_offered_to_those_who_may_start_it(right: str) -> None:
 
 
 def test_retention_is_offered_for_what_it_is_for() -> None:
-    page = somebody("start_compact", "view_profilerow").get(reverse("admin:luna_profilerow_changelist"))
+    page = staff_client("start_compact", "view_profilerow").get(reverse("admin:luna_profilerow_changelist"))
     assert "compact_user" not in page.content.decode()
 
 
@@ -118,7 +118,9 @@ def test_what_is_valid_is_not_touched_and_every_change_is_listed() -> None:
     report = sanitize([LUNA], now=lambda: BEGIN, kind="profiles", apply=True)
     section = report.domains["luna"]
     assert [section.total(what) for what in ("read", "valid", "mended", "rejected")] == [2, 1, 1, 0]
-    assert [one.message for one in section.findings] == ["mended: $: the column extra holds no object; left out"]
+    assert [one.message for one in section.findings] == [
+        "mended: $: the column extra does not hold an object; left out"
+    ]
     assert ProfileRow.objects.values().get(mode_id="venus") == before
     assert profile().extra is None
 

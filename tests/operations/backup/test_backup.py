@@ -133,7 +133,7 @@ def test_a_journal_is_in_it_and_a_missing_document_is_said_to_be(base: Path, tmp
             "luna/profiles.json": True,
             DOCUMENT: False,
         }
-    assert report.domains["luna"].findings[0].message == "is not there; the backup says so"
+    assert report.domains["luna"].findings[0].message == "does not exist; the backup records that"
     assert {item["id"] for items in json.loads((report.backup / "te.json").read_bytes())["sessions"].values() for item in items} == {"a", "b", "c"}  # fmt: skip
     other = tmp_path / "other"
     back(report.backup, other)
@@ -334,7 +334,7 @@ def test_what_the_backup_has_not_is_left_and_equal_files_are_not_written(base: P
     assert empty is not None
     report = back(empty, base)
     assert (state(base), report.domains["te"].counts["files"]["left"]) == (before, 1)
-    assert "it was left as it is" in report.domains["te"].findings[0].message
+    assert "it was left unchanged" in report.domains["te"].findings[0].message
 
 
 def test_what_is_replaced_stays_as_prev(base: Path, tmp_path: Path) -> None:

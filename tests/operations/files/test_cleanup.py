@@ -304,7 +304,7 @@ def test_nothing_beside_a_damaged_document_goes(base: Path, harm: str) -> None:
         path.with_name(f"{TE_NAME}.journal").write_bytes(b"torn\n" + journal_line() + good)
     report = run(base)
     assert report.removed == []
-    assert "may be needed to mend it" in report.domains["te"].findings[0].message
+    assert "a repair may need them" in report.domains["te"].findings[0].message
 
 
 def journal_line() -> bytes:

@@ -321,7 +321,7 @@ def test_a_start_that_is_still_to_come_is_refused_and_told(clock: Clockwork, ret
     mine = policy(next_due=BEGIN - HOUR, last_started=BEGIN + MINUTE)
     report = maintain(now=clock)
     assert (report.exit_code, counts(report)) == (1, {"refused": 1})
-    assert "still to come" in report.domains["te"].findings[0].message
+    assert "in the future" in report.domains["te"].findings[0].message
     assert not retaining.runs
     assert counts(maintain(now=clock, trust_clock=True))["run"] == 1
     mine.refresh_from_db()
