@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property, reduce
 from operator import or_
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from django.contrib import admin, messages
@@ -156,30 +156,40 @@ class OfGroup(TypedFilter):
         return _most(changelist, (printable(group) for group, _ in changelist.newest))
 
 
-class Since(TypedFilter):
-    """Filters the rows from the start of a day, in UTC."""
+class OfDay(TypedFilter):
+    """Filters the rows by a day, in UTC."""
 
     input_type = "date"
-
-    title = "from"
-    parameter_name = FROM
+    condition: ClassVar[str]
+    later: ClassVar[timedelta] = timedelta()
+    """The time from the start of the day to the bound."""
 
     @override
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return _bounded(self, request, queryset, "gte", timedelta())
+        if not self.value():
+            return queryset
+        try:
+            day = date.fromisoformat(str(self.value()))
+        except ValueError:
+            advice = "Enter it as YYYY-MM-DD, such as 2026-01-31."
+            messages.error(request, f"The date in “{self.title}” is not valid. {advice}")
+            return queryset.none()
+        moment = datetime.combine(day, time(), UTC)
+        if self.later > datetime.max.replace(tzinfo=UTC) - moment:
+            return queryset
+        return queryset.filter(**{f"{self.kind.time_field}__{self.condition}": moment + self.later})
 
 
-class Until(TypedFilter):
-    """Filters the rows up to and including a day, in UTC."""
+class Since(OfDay):
+    """Filters the rows from the start of a day."""
 
-    input_type = "date"
+    title, parameter_name, condition = "from", FROM, "gte"
 
-    title = "to"
-    parameter_name = TO
 
-    @override
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return _bounded(self, request, queryset, "lt", timedelta(days=1))
+class Until(OfDay):
+    """Filters the rows up to and including a day."""
+
+    title, parameter_name, condition, later = "to", TO, "lt", timedelta(days=1)
 
 
 def of_group(field: str, name: str) -> type[TypedFilter]:
@@ -234,19 +244,3 @@ def _most(changelist: Any, values: Iterator[str]) -> list[tuple[str, str]]:
     """Return the most frequent values with their counts; a plus says that not all rows were counted."""
     more = "+" if len(changelist.newest) > COUNTED_ROWS else ""
     return [(value, f"{number}{more}") for value, number in Counter(values).most_common(MOST_FACETS)]
-
-
-def _bounded(
-    spec: TypedFilter, request: HttpRequest, queryset: QuerySet[Any], condition: str, later: timedelta
-) -> QuerySet[Any]:
-    if not spec.value():
-        return queryset
-    try:
-        day = date.fromisoformat(str(spec.value()))
-    except ValueError:
-        messages.error(request, f"The date in “{spec.title}” is not valid. Enter it as YYYY-MM-DD, such as 2026-01-31.")
-        return queryset.none()
-    moment = datetime.combine(day, time(), UTC)
-    if later > datetime.max.replace(tzinfo=UTC) - moment:
-        return queryset
-    return queryset.filter(**{f"{spec.kind.time_field}__{condition}": moment + later})
