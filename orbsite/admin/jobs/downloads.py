@@ -79,7 +79,6 @@ def download(request: HttpRequest, number: int) -> Any:
 
 
 def _exported(job: Job) -> int:
-    """Return the number of records in an export."""
     domains = (job.result or {}).get("domains", {})
     return sum(int(counts.get("exported", 0)) for counts in domains.values())
 

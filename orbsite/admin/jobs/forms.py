@@ -111,7 +111,6 @@ def _initial(field: forms.Field, value: str) -> Any:
 
 
 def _domains(kind: type[Request]) -> list[str]:
-    """Return the domains that an operation may be about."""
     return domains_with_retention() if kind.name == "maintain" else [domain.name for domain in registered()]
 
 

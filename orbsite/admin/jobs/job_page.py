@@ -152,7 +152,6 @@ def _speed(job: Job) -> tuple[int | None, int | None]:
 
 
 def _state_text(job: Job, now: datetime) -> str:
-    """Return a sentence that describes the state."""
     if job.state == JobState.RUNNING:
         if _is_stale(job, now):
             return "The worker has sent no heartbeat for minutes. Start the job again: it continues where it stopped."

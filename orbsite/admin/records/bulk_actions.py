@@ -218,7 +218,6 @@ def _encoded_key(pk: str) -> str:
 
 
 def _decoded_key(value: str) -> str:
-    """Return the primary key of a form value."""
     if not value.startswith(_ENCODED):
         return value
     try:

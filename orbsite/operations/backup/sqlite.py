@@ -85,7 +85,6 @@ def _copy_out(place: str | Path, to: Path) -> None:
 
 
 def _counted(directory: Directory) -> dict[str, int]:
-    """Return the row count of each table in the copy."""
     with contextlib.closing(_open(directory.path / NAME, "mode=ro&immutable=1")) as copy:
         tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'sqlite_sequence'"
         names = sorted(name for (name,) in copy.execute(f"{tables} ORDER BY name"))

@@ -84,8 +84,6 @@ def note_compaction(stores: Iterable[Store], moment: datetime) -> None:
 
 @dataclass(slots=True)
 class _TombstoneWriter:
-    """Writes the tombstones of one file."""
-
     domain: Domain
     base: Path
     moment: datetime

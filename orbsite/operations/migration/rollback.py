@@ -81,8 +81,6 @@ def _find(number: int) -> Run:
 
 
 class _Undoing:
-    """The rollback of a run in one domain."""
-
     def __init__(self, run: Run, domain: Domain, store: LedgerStore, report: Report, *, force: bool) -> None:
         self.domain = domain
         self._run, self._store, self._force = run, store, force

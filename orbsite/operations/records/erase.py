@@ -139,7 +139,6 @@ class _Erasing:
                 section.count("tombstones", "left")
 
     def _is_of_another_user(self, line: dict[str, Any]) -> bool:
-        """Tell whether a line of a tombstone file is about another user."""
         record = line.get("record")
         owner = line.get("owner") or (record.get("userId") if isinstance(record, dict) else None)
         if owner is not None:

@@ -82,8 +82,6 @@ def sanitize(
 
 
 class _Sanitizing:
-    """Sanitizes the rows of one kind of record."""
-
     def __init__(
         self, store: SqlStore, kind: type[Record], wanted: list[Key] | None, now: Callable[[], datetime]
     ) -> None:

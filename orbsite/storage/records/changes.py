@@ -31,8 +31,6 @@ Step: TypeAlias = Put | Delete
 
 
 class _Written(msgspec.Struct, forbid_unknown_fields=True):
-    """The JSON form of a step."""
-
     put: str | None = None
     record: msgspec.Raw = msgspec.Raw(b"null")
     extra: dict[str, Any] | None = None
