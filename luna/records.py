@@ -34,6 +34,7 @@ class Profile(Record, frozen=True, kw_only=True):
     version_field: ClassVar[str | None] = "updated_at"
     tag_field: ClassVar[str | None] = "preferences"
     text_fields: ClassVar[tuple[str, ...]] = ("preferences",)
+    private_fields: ClassVar[tuple[str, ...]] = ("preferences", "constraints")
     when_missing: ClassVar[dict[str, Any]] = {"mode_id": "default"}
 
     user_id: Id

@@ -22,6 +22,10 @@ class OrbsiteConfig(AppConfig):
         """Import each app's `domain.py`, which registers its domain, and the checks; connect the database signals."""
         lenient = import_module("orbsite.storage.sql.lenient_connections").be_lenient_from_now_on
         connection_created.connect(lenient, dispatch_uid="orb_lenient_connections")
+        keys = import_module("orbsite.models.user_keys").StoredUserKeys(
+            import_module("orbsite.conf.app_settings").packing
+        )
+        import_module("orbsite.storage.sql.sealed_columns").use_keys(keys)
         autodiscover_modules("domain")
         autodiscover_modules("checks")
         import_module("orbsite.conf.checks")

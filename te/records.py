@@ -18,6 +18,7 @@ class Reflection(Record, frozen=True, kw_only=True):
     group_field: ClassVar[str | None] = "session_id"
     tag_field: ClassVar[str | None] = "tags"
     text_fields: ClassVar[tuple[str, ...]] = ("input", "output", "notes")
+    private_fields: ClassVar[tuple[str, ...]] = ("input", "output", "notes")
 
     id: Id
     input: Text

@@ -11,4 +11,5 @@ from orbsite.models import (  # noqa: F401 -- Django finds the models of an app 
     retention,
     search_index,
     statistics,
+    user_keys,
 )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.db import connections
 
+from orbsite.models.user_keys import UserKey
 from orbsite.storage.base.store import Store
 from orbsite.storage.file.document import Document
 from orbsite.storage.file.store import FileStore
@@ -18,6 +21,7 @@ from orbsite.storage.records.domain import Domain
 from orbsite.storage.records.record import field_names
 from orbsite.storage.sealing.envelope import Envelope, Packing
 from orbsite.storage.sealing.keys import Key, KeyRing
+from orbsite.storage.sealing.packed import unpack
 from orbsite.storage.sql.store import SqlStore
 from te.domain import DOMAIN as TE
 from te.records import Reflection
@@ -52,7 +56,10 @@ def memory() -> Harness:
     return Harness("memory", open_store, look)
 
 
-KEYS = KeyRing([Key("new", bytes(range(32))), Key("old", bytes(range(32, 64)))])
+_KEYS = [Key("new", bytes(range(32))), Key("old", bytes(range(32, 64)))]
+KEYS = KeyRing(_KEYS)
+SECRETS = ",".join(f"{key.id}:{base64.b64encode(key.secret).decode()}" for key in _KEYS)
+"""The same keys, as ORB_KEYS has them."""
 PACKINGS = {
     "": Packing(),
     "compressed ": Packing(is_compressed=True),
@@ -114,13 +121,19 @@ def journal(base: Path, form: str = "") -> Harness:
     return Harness(f"{form}journal", open_store, look, spoil)
 
 
-def sql(alias: str) -> Harness:
+def sql(alias: str, *, is_sealed: bool = False) -> Harness:
+    """A store in SQL. Where it is sealed, ORB_KEYS are `SECRETS`."""
+
     def look(case: Case) -> dict[tuple[str, ...], Any]:
         table = case.domain.models[case.kind]._meta.db_table
         names = ", ".join((*case.kind.key_fields, case.witness))
         with connections[alias].cursor() as cursor:
             cursor.execute(f"SELECT {names} FROM {table}")
-            return {tuple(row[:-1]): _plain(case, row[-1]) for row in cursor.fetchall()}
+            rows = cursor.fetchall()
+        return {
+            tuple(key): _plain(case, _unsealed(case, tuple(key), value, alias) if is_sealed else value)
+            for *key, value in rows
+        }
 
     def spoil(case: Case, record: Any) -> bool:
         table = case.domain.models[case.kind]._meta.db_table
@@ -130,7 +143,21 @@ def sql(alias: str) -> Harness:
             assert cursor.rowcount == 1
         return True
 
-    return Harness(alias, lambda domain: SqlStore(domain, alias), look, spoil)
+    return Harness(f"{'sealed ' if is_sealed else ''}{alias}", lambda domain: SqlStore(domain, alias), look, spoil)
+
+
+def _unsealed(case: Case, key: tuple[str, ...], value: str, alias: str) -> str:
+    """Open a sealed column with the user's key, as the format says, without the store."""
+    if case.witness not in case.kind.private_fields:
+        return value
+    if isinstance(case.values[0], tuple | dict):
+        ((_, value),) = json.loads(value).items()
+        value = f":{value}"
+    message = base64.b64decode(value.rpartition(":")[2], validate=True)
+    row = UserKey.objects.using(alias).get(pk=message[:8].hex())
+    secret = unpack(bytes(row.wrapped or b""), f"data key|{row.pk}|{row.user_id}", KEYS)
+    name = "|".join([case.kind.plural, case.witness, *key])
+    return AESGCM(secret).decrypt(message[8:20], message[20:], name.encode()).decode()
 
 
 def _plain(case: Case, value: Any) -> Any:

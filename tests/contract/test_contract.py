@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,8 +17,8 @@ FILES = {f"{form}file": (harness.file, form) for form in harness.PACKINGS}
 FILES |= {f"{form}journal": (harness.journal, form) for form in harness.PACKINGS}
 
 
-@pytest.fixture(params=["memory", *FILES, "sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Harness:
+@pytest.fixture(params=["memory", *FILES, "sqlite", "postgresql", "sealed sqlite", "sealed postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, settings: Any) -> Harness:
     if request.param in FILES:
         make, form = FILES[request.param]
         return make(tmp_path / ".orb-data", form)
@@ -26,8 +27,11 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Harness:
             return harness.memory()
         case "sqlite":
             return harness.sql("default")
-        case _:
+        case "postgresql":
             return harness.sql(request.getfixturevalue("postgresql_alias"))
+    settings.ORB_KEYS = harness.SECRETS
+    alias = "default" if request.param == "sealed sqlite" else request.getfixturevalue("postgresql_alias")
+    return harness.sql(alias, is_sealed=True)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)

@@ -111,6 +111,8 @@ class Record(Value, frozen=True):
     """The time that shows which of two versions is newer, if the records have one."""
     tag_field: ClassVar[str | None] = None
     text_fields: ClassVar[tuple[str, ...]] = ()
+    private_fields: ClassVar[tuple[str, ...]] = ()
+    """The fields that are sealed in SQL where keys are configured; the unknown keys are sealed with them."""
     outside_digest: ClassVar[frozenset[str]] = frozenset()
     """JSON names of fields that files do not store, and that comparisons of versions therefore ignore."""
     takes_unknown_keys: ClassVar[bool] = True

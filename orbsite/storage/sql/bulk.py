@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Generic
 
@@ -17,8 +18,11 @@ from orbsite.storage.errors import Conflict
 from orbsite.storage.records.digest import CanonicalPrinter, Columns, digest, line_of
 from orbsite.storage.records.record import Id, R, columns, declared
 from orbsite.storage.sql.constraints import ID_LENGTH
+from orbsite.storage.sql.filters import by_keys
 from orbsite.storage.sql.models import LEDGER, RecordRow, column_of, read_cells
+from orbsite.storage.sql.raw_columns import named_rows
 from orbsite.storage.sql.row_encoder import RowEncoder
+from orbsite.storage.sql.sealed_columns import is_sealing, open_pages, private_columns
 
 
 class Bulk(ABC, Generic[R]):
@@ -26,6 +30,7 @@ class Bulk(ABC, Generic[R]):
 
     def __init__(self, model: type[RecordRow], connection: Any) -> None:
         self.kind: Any = model.kind
+        self.model = model
         self.connection = connection
         self.cells = RowEncoder(model, connection)
         quote = connection.ops.quote_name
@@ -53,18 +58,23 @@ class Bulk(ABC, Generic[R]):
     def make_batch(self, records: Sequence[R], positions: Sequence[int | None], run: int | None = None) -> RecordBatch:
         """Prepare records, and with a run also their rows for an insert. Safe to call from any thread."""
         columns = Columns(self.kind, records)
-        batch = RecordBatch(columns, positions, self.made(columns))
+        is_sealed = self._seals()
+        batch = RecordBatch(columns, positions, () if is_sealed else self.made(columns))
         if run is not None:
             batch.sums(range(len(records)))
-            batch.rows = self.rows(batch, run)
+            batch.rows = None if is_sealed else self.rows(batch, run)
         return batch
 
     def compare(self, batch: RecordBatch) -> Comparison:
         """Compare records with the stored rows; they are equal only if all columns are equal."""
+        if self._seals():
+            return self._compare_opened(batch)
         return self.compared(batch.cells) if batch.cells else Comparison(free=(), other=())
 
     def insert(self, batch: RecordBatch, places: Sequence[int], run: int | None) -> None:
         """Insert the records at these indexes. Raises Conflict if a key is taken."""
+        if batch.rows is None and not batch.cells:  # texts are sealed in the transaction that writes them
+            batch = replace(batch, cells=self.made(batch.columns))
         rows = self.rows(batch, run) if batch.rows is None else batch.rows
         try:
             self.write(rows if len(places) == len(rows) else [rows[at] for at in places])
@@ -77,12 +87,28 @@ class Bulk(ABC, Generic[R]):
         """Yield user and digest of all rows, or of those that a run wrote; the digest is None for unreadable rows."""
         names = columns(self.kind)
         user = names.index("user_id")
-        for row in self.read(run):
+        for row in open_pages(self.kind, names, self.read(run), self.connection.alias):
             value = self._digest(row)
             if value is None:  # the fast path does not apply to this row
                 record = read_cells(self.kind, dict(zip(names, row, strict=True))).record
                 value = None if record is None else digest(record)
             yield row[user], value
+
+    def _seals(self) -> bool:
+        """Tell whether columns of this table are sealed, in which case equal records have different columns."""
+        return bool(private_columns(self.kind)) and is_sealing()
+
+    def _compare_opened(self, batch: RecordBatch) -> Comparison:
+        """Compare records with the stored rows, which are opened and decoded for that."""
+        names, found = columns(self.kind), dict[Any, Any]()
+        rows = self.model._base_manager.using(self.connection.alias)
+        for condition in by_keys(self.kind, [record.key for record in batch.records]):
+            for cells in named_rows(rows.filter(condition), names):
+                found[tuple(cells[name] for name in self.kind.key_fields)] = read_cells(self.kind, cells).record
+        places = {record.key: at for at, record in enumerate(batch.records)}
+        free = [at for key, at in places.items() if key not in found]
+        other = [at for key, at in places.items() if key in found and found[key] != batch.records[at]]
+        return Comparison(free=sorted(free), other=sorted(other))
 
     def _digest(self, row: Sequence[Any]) -> str | None:
         """Return the digest of a row that is in the format that a store writes, None for other rows."""

@@ -6,7 +6,7 @@ import operator
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, reduce
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from django.db import connections, models
 from django.db.models.expressions import Expression
@@ -16,6 +16,7 @@ from orbsite.storage.records.record import columns
 from orbsite.storage.sql.filters import beyond
 from orbsite.storage.sql.models import RecordRow, column_of
 from orbsite.storage.sql.raw_columns import Cursor, be_lenient, bound, place_of, raw_columns
+from orbsite.storage.sql.sealed_columns import open_rows
 
 if TYPE_CHECKING:
     _Rows: TypeAlias = models.QuerySet[Any]
@@ -108,7 +109,8 @@ def fetch(page: PageQuery, where: Mapping[str, Any], after: tuple[Any, ...] | No
     connection = connections[page.using]
     be_lenient(connection)
     sql, parameters = _compiled(page, connection.vendor, tuple(where), _shape(after))
-    return _run(connection, sql, parameters, where, after)
+    rows = _run(connection, sql, parameters, where, after)
+    return cast("list[tuple[Any, ...]]", open_rows(page.model.kind, columns(page.model.kind), rows, page.using))
 
 
 def _shape(after: tuple[Any, ...] | None) -> tuple[str, ...] | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypeAlias, get_
 
 import msgspec
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import models, router, transaction
 from typing_extensions import override
 
 from orbsite.storage.encoding import timestamps
@@ -25,6 +25,7 @@ from orbsite.storage.records.record import Extra, Id, Instant, R, Record, Text, 
 from orbsite.storage.records.unreadable import Unread
 from orbsite.storage.sql.constraints import ID_LENGTH
 from orbsite.storage.sql.raw_columns import is_escaped
+from orbsite.storage.sql.sealed_columns import Unopened, open_values, private_columns, sealed_values, stored_values
 
 if TYPE_CHECKING:
     _CharField: TypeAlias = models.CharField[str, str]
@@ -37,6 +38,8 @@ _MEMBER = re.compile(r"\$\.(\w+)")
 _MAX_LISTED, _LONGEST = 5, 20
 _OURS = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{6})?", re.ASCII)
 _BROKEN = "the column holds what is no value of its kind, such as text that is no UTF-8, or a time beyond the calendar"
+MASK = "(sealed)"
+"""The text that is shown for a sealed column."""
 LEDGER = ("digest", "run_id", "position")
 """The columns of a row that are not fields of its record."""
 
@@ -99,6 +102,8 @@ class RecordRow(models.Model):
     kind: ClassVar[type[Record]]
     _placeholders: dict[str, Any]
     """The values that are shown for columns that cannot be decoded, by column."""
+    _sealed: dict[str, Any]
+    """The stored values of sealed columns, for which placeholders are shown until `open_columns`."""
 
     run_id = models.BigIntegerField(null=True, editable=False)
     digest = models.CharField(max_length=64, editable=False)
@@ -111,8 +116,16 @@ class RecordRow(models.Model):
     @override
     def save(self, *args: Any, **options: Any) -> None:
         """Save the row without a run, because no run has written this version. Raises ValidationError."""
-        self.digest, self.run_id = digest(self.record()), None
-        super().save(*args, **options)
+        record = self.record()
+        self.digest, self.run_id = digest(record), None
+        using = options.get("using") or router.db_for_write(type(self), instance=self)
+        with transaction.atomic(using):
+            shown = {name: getattr(self, name) for name in private_columns(self.kind)}
+            self.__dict__.update(stored_values(self.kind, self._opened(shown), record, using))
+            try:
+                super().save(*args, **options)
+            finally:
+                self.__dict__.update(shown)
 
     @override
     @classmethod
@@ -120,6 +133,9 @@ class RecordRow(models.Model):
         """Return a row that can be shown, with placeholders for columns that cannot be decoded."""
         row = super().from_db(db, field_names, values, **options)
         row._placeholders = {}
+        row._sealed = sealed_values(cls.kind, row.__dict__)
+        for name in row._sealed:
+            row.__dict__[name] = _mask(cls._meta.get_field(name))
         for field in cls._meta.concrete_fields:
             if field.attname in row.__dict__ and _is_broken(cls.kind, field, row.__dict__[field.attname]):
                 row.__dict__[field.attname] = _placeholder(field, row.__dict__[field.attname])
@@ -129,12 +145,43 @@ class RecordRow(models.Model):
     def reading(self) -> Reading[Record]:
         """Decode the row; the result has a record, or the errors of its columns."""
         broken: dict[str, Any] = getattr(self, "_placeholders", {})
-        values = {name: getattr(self, name) for name in columns(self.kind)}
+        values = self._opened({name: getattr(self, name) for name in columns(self.kind)})
+        unopened = [(name, value.reason) for name, value in values.items() if isinstance(value, Unopened)]
+        if unopened:
+            names = dict(field_names(self.kind))
+            return Reading(None, [error(step(ROOT, names.get(name, name)), said) for name, said in unopened], 0)
         wrong = [name for name, shown in broken.items() if name in values and values[name] == shown]
         if wrong:
             names = dict(field_names(self.kind))
             return Reading(None, [error(step(ROOT, names.get(name, name)), _BROKEN) for name in wrong], 0)
         return read_row(self.kind, values)
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether placeholders are shown for sealed columns."""
+        return bool(getattr(self, "_sealed", None))
+
+    def open_columns(self) -> None:
+        """Show the texts of sealed columns, except those that cannot be opened. Raises KeyUnavailable."""
+        opened = self._opened({name: getattr(self, name) for name in getattr(self, "_sealed", {})})
+        for name, value in opened.items():
+            if not isinstance(value, Unopened):
+                setattr(self, name, value)
+                del self._sealed[name]
+
+    def _opened(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values of columns, with the texts of sealed ones in place of their placeholders."""
+        fields = self._meta
+        sealed = {
+            name: stored
+            for name, stored in getattr(self, "_sealed", {}).items()
+            if name in values and values[name] == _mask(fields.get_field(name))
+        }
+        if not sealed:
+            return dict(values)
+        key = {name: getattr(self, name) for name in self.kind.key_fields}
+        opened = open_values(self.kind, key | sealed, self._state.db or "default")
+        return {**values, **{name: opened[name] for name in sealed}}
 
     @override
     def clean(self) -> None:
@@ -174,6 +221,13 @@ def _can_be_sent(value: Any) -> bool:
     except (UnicodeEncodeError, OverflowError, RecursionError):
         return False
     return True
+
+
+def _mask(field: Any) -> Any:
+    """Return the value that a page shows for a sealed column."""
+    if isinstance(field, JSONColumn):
+        return None if field.null else [MASK]
+    return MASK
 
 
 def _placeholder(field: Any, value: Any) -> Any:
@@ -301,6 +355,8 @@ def _value(hint: Any, cell: Any) -> Any:
     """Return the Python value of a column's value. Raises ValueError if it is not valid for the declared type."""
     if cell is None:
         return None
+    if isinstance(cell, Unopened):
+        raise ValueError(cell.reason)  # noqa: TRY004 -- as below
     if not isinstance(cell, str):
         what = "a BLOB" if isinstance(cell, bytes) else "a number"
         raise ValueError(f"the column holds {what} where text is expected")  # noqa: TRY004 -- the data is wrong, not the call

@@ -10,6 +10,7 @@ from django.db.models import BooleanField, F, Func, TextField
 from django.db.models.expressions import Expression
 
 from orbsite.runtime.sqlite.text import lenient_text, prepare
+from orbsite.storage.sql.sealed_columns import open_rows
 
 _AS_TEXT = ("DateTimeField", "JSONField")
 
@@ -92,8 +93,9 @@ def raw_rows(rows: models.QuerySet[Any], names: Sequence[str]) -> Any:
 
 
 def named_rows(rows: models.QuerySet[Any], names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Yield the raw values of columns by name."""
-    return (dict(zip(names, cells, strict=True)) for cells in raw_rows(rows, names))
+    """Yield the raw values of columns by name; those that are sealed are opened, and need the columns of the key."""
+    cells = open_rows(rows.model.kind, names, list(raw_rows(rows, names)), rows.db)
+    return (dict(zip(names, row, strict=True)) for row in cells)
 
 
 def be_lenient(connection: Any) -> None:

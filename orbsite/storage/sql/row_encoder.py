@@ -11,6 +11,7 @@ import msgspec
 from orbsite.storage.records.digest import Columns
 from orbsite.storage.records.record import Id, Instant, Text, columns, declared, plain
 from orbsite.storage.sql.models import RecordRow, column_of
+from orbsite.storage.sql.sealed_columns import seal_columns
 
 _encode = msgspec.json.Encoder().encode
 
@@ -19,6 +20,7 @@ class RowEncoder:
     """Encodes records of one kind for one database."""
 
     def __init__(self, model: type[RecordRow], connection: Any) -> None:
+        self._kind, self._using = model.kind, connection.alias
         self.fields: tuple[Any, ...] = tuple(column_of(model, name) for name in columns(model.kind))
         """The model fields of a record's columns, in the order of the encoded values."""
         self.types: tuple[Any, ...] = tuple(declared(model.kind)[field.attname] for field in self.fields)
@@ -29,12 +31,16 @@ class RowEncoder:
         ]
 
     def of(self, columns: Columns) -> list[tuple[Any, ...]]:
-        """Return the column values of each record. Safe to call from any thread."""
+        """Return the column values of each record.
+
+        Where columns are sealed, in the caller's transaction; otherwise safe to call from any thread.
+        """
         return list(zip(*self.by_column(columns), strict=True))
 
     def by_column(self, columns: Columns) -> list[Sequence[Any]]:
         """Return the values of each column, in the order of the records."""
-        return [encode(columns, name) for name, encode in self._encoders]
+        cells = [encode(columns, name) for name, encode in self._encoders]
+        return seal_columns(self._kind, [name for name, _ in self._encoders], cells, columns.records, self._using)
 
 
 def _encoder(field: Any, declared: Any, connection: Any) -> Callable[[Columns, str], Sequence[Any]]:

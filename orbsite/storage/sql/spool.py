@@ -26,6 +26,7 @@ from orbsite.storage.sql.filters import can_be_stored
 from orbsite.storage.sql.models import read_cells, read_or_tell
 from orbsite.storage.sql.raw_columns import be_lenient, bound, is_escaped, raw_columns
 from orbsite.storage.sql.row_decoder import reader_of
+from orbsite.storage.sql.sealed_columns import open_rows
 
 _IN_MEMORY = 1 << 20
 _BYTES_OF_TEXT = "bytes"
@@ -39,18 +40,16 @@ _ROWS, _BYTES = 1000, 1 << 20
 class Spooled(Snapshot):
     """A snapshot of one domain whose rows are in a temporary file."""
 
-    def __init__(
-        self, domain: Domain, vendor: str, file: IO[bytes], parts: dict[type[Record], tuple[int, int]]
-    ) -> None:
+    def __init__(self, domain: Domain, using: str, file: IO[bytes], parts: dict[type[Record], tuple[int, int]]) -> None:
         super().__init__(domain)
-        self._vendor, self._file, self._parts = vendor, file, parts
+        self._using, self._file, self._parts = using, file, parts
 
     @override
     def records(self, kind: type[R], findings: list[Finding] | None = None) -> Iterator[Kept[R]]:
-        reader = reader_of(self.domain.models[kind], self._vendor)
+        reader = reader_of(self.domain.models[kind], connections[self._using].vendor)
         with Unread(findings) as unread:
             for places, rows in self._pages(kind):
-                cells = [row[:-1] for row in rows]
+                cells = open_rows(kind, columns(kind), [row[:-1] for row in rows], self._using)
                 found: Iterable[R | None] | None = None if reader is None else reader.read(cells)
                 if found is None:
                     found = (read_or_tell(kind, dict(zip(columns(kind), row, strict=True)), unread) for row in cells)
@@ -61,7 +60,8 @@ class Spooled(Snapshot):
     @override
     def again(self, kind: type[R], at: Any) -> R:
         row, _ = self._row(at)
-        record = read_cells(kind, dict(zip(columns(kind), row, strict=False))).record
+        (cells,) = open_rows(kind, columns(kind), [row[:-1]], self._using)
+        record = read_cells(kind, dict(zip(columns(kind), cells, strict=True))).record
         if record is None:
             raise LookupError(at)
         return record
@@ -86,7 +86,7 @@ class Spooled(Snapshot):
 @contextlib.contextmanager
 def spooled(domains: Sequence[Domain], using: str, user_id: str | None = None) -> Iterator[list[Snapshot]]:
     """Yield snapshots of several domains, all as of one moment; within a transaction, as that transaction sees them."""
-    vendor, may_have_rows = connections[using].vendor, user_id is None or can_be_stored(user_id)
+    may_have_rows = user_id is None or can_be_stored(user_id)
     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
         taken: list[Snapshot] = []
         with _one_moment(using):
@@ -99,7 +99,7 @@ def spooled(domains: Sequence[Domain], using: str, user_id: str | None = None) -
                         file.write(_LENGTH.pack(len(data)))
                         file.write(data)
                     parts[kind] = start, file.tell()
-                taken.append(Spooled(domain, vendor, file, parts))
+                taken.append(Spooled(domain, using, file, parts))
         yield taken
 
 
