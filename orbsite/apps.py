@@ -25,7 +25,7 @@ class OrbsiteConfig(AppConfig):
         keys = import_module("orbsite.models.user_keys").StoredUserKeys(
             import_module("orbsite.conf.app_settings").packing
         )
-        import_module("orbsite.storage.sql.sealed_columns").use_keys(keys)
+        import_module("orbsite.storage.records.sealed_columns").use_keys(keys)
         autodiscover_modules("domain")
         autodiscover_modules("checks")
         import_module("orbsite.conf.checks")

@@ -21,6 +21,7 @@ from orbsite.search.search import Searched
 from orbsite.storage.base.store import Store
 from orbsite.storage.clock import utc_now
 from orbsite.storage.encoding.timestamps import spell
+from orbsite.storage.errors import SearchOff
 from orbsite.storage.findings import ROOT, Finding, step
 from orbsite.storage.statistics.sessions import Group, groups
 from te.domain import DOMAIN
@@ -98,7 +99,10 @@ class TeView(OrbView):
         if self.store.database is None:
             message = "is supported by the SQL store only, and another store is configured; use the parameter text"
             raise Problem(BAD, errors=[("search", message)])
-        return Searched(self.store.domain, self.store.database, Reflection, read(search), where)
+        try:
+            return Searched(self.store.domain, self.store.database, Reflection, read(search), where)
+        except SearchOff as problem:
+            raise Problem(BAD, errors=[("search", str(problem))]) from problem
 
     def instant(self, name: str) -> datetime | None:
         """Return the timestamp of a query parameter, or None if it is missing. Raises Problem."""

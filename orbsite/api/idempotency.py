@@ -94,7 +94,7 @@ def once(
     if ours.body_digest:
         return _replayed(view, ours, act)
     if ours.status is not None:
-        return _replay(ours, bytes(ours.body))
+        return _replay(ours, _body(ours))
     return _executed(view, ours, act, can_replay=can_replay)
 
 
@@ -172,11 +172,28 @@ def _executed(view: Any, ours: Answer, act: Callable[[IdempotentRequest], Any], 
     finished = _finished(view, answer)
     headers = {name: finished[name] for name in _KEPT_HEADERS if name in finished}
     body = getattr(finished, "content", b"")
-    kept = {"body": body}
-    if can_replay and len(body) > SMALL:
-        kept = {"body_digest": sha256(body).hexdigest()}
-    _save(lambda: mine.update(status=finished.status_code, headers=headers, **kept))
+    digest = sha256(body).hexdigest() if can_replay and len(body) > SMALL else ""
+
+    def save() -> None:
+        kept = b"" if digest else ours.stored_body(body)
+        mine.update(status=finished.status_code, headers=headers, body=kept, body_digest=digest)
+
+    _save(save)
     return finished
+
+
+def _body(kept: Answer) -> bytes:
+    """Return the body of a stored response. Raises Problem if it cannot be opened."""
+    body = kept.opened_body()
+    if body is None:
+        raise _unavailable(kept)
+    return body
+
+
+def _unavailable(kept: Answer) -> Problem:
+    location = {name: value for name, value in kept.headers.items() if name == "Location"}
+    detail = "The request was executed before, but its response is no longer available; read the record instead."
+    return Problem(CONFLICT, detail, headers=location)
 
 
 def _seed(ours: Answer) -> str:
@@ -187,9 +204,7 @@ def _replayed(view: Any, kept: Answer, act: Callable[[IdempotentRequest], Any]) 
     """Return a response that is rebuilt from the request. Raises Problem if it differs from the first response."""
     rebuilt = _finished(view, act(IdempotentRequest(kept.began_at, _seed(kept), is_replay=True)))
     if sha256(rebuilt.content).hexdigest() != kept.body_digest:
-        location = {name: value for name, value in kept.headers.items() if name == "Location"}
-        detail = "The request was executed before, but its response is no longer available; read the record instead."
-        raise Problem(CONFLICT, detail, headers=location)
+        raise _unavailable(kept)
     return _replay(kept, rebuilt.content)
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from django.db import models
+from typing_extensions import override
 
 from orbsite.models.api_tokens import Token
+from orbsite.models.sealed_text import UNOPENED, SealedModel, open_text, seal_text
 
 KEPT = timedelta(days=1)
 """How long a response is stored."""
 
 
-class Answer(models.Model):
+class Answer(SealedModel):
     """The stored response to a request with an Idempotency-Key. A repeated request gets the same response."""
 
     token = models.ForeignKey(Token, on_delete=models.CASCADE, related_name="answers")
@@ -36,6 +38,19 @@ class Answer(models.Model):
 
     def __str__(self) -> str:
         return f"answer {self.pk}"
+
+    @override
+    def sealed_place(self) -> tuple[str, str]:
+        return self.user_id[:255], f"answers|{self.token_id}|{self.key}"
+
+    def stored_body(self, body: bytes) -> bytes:
+        """Return a body as the database stores it. In the caller's transaction. Raises KeyUnavailable."""
+        return seal_text(self, body.decode()).encode()
+
+    def opened_body(self) -> bytes | None:
+        """Return the stored body, None if it cannot be opened. Raises KeyUnavailable."""
+        text = open_text(self, bytes(self.body).decode())
+        return None if text in UNOPENED else text.encode()
 
 
 def forget(now: datetime) -> int:

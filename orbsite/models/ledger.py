@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import secrets
+from typing import Any
 
+import msgspec
 from django.db import models
+from typing_extensions import override
+
+from orbsite.models.sealed_text import SealedModel, SealedTextField
+from orbsite.storage.records.domain import registered
+from orbsite.storage.records.record import Record, field_names
+from orbsite.storage.records.sealed_columns import Unopened, is_sealing, open_values, private_columns
 
 _RANDOM_BITS = 62
+_MARK = '"orb:'
 
 
 def new_uid() -> int:
@@ -69,7 +79,7 @@ class Run(models.Model):
         return f"{self.operation} {self.pk}"
 
 
-class Change(models.Model):
+class Change(SealedModel):
     """A record that a run replaced or removed. A row that the run created carries the run's uid instead.
 
     A change with a reason is a tombstone. Tombstones are written in millions, so the database checks neither their run
@@ -81,7 +91,7 @@ class Change(models.Model):
     domain = models.CharField(max_length=40)
     kind = models.CharField(max_length=40)
     key = models.TextField(help_text="The record's key, as a JSON list.")
-    before = models.TextField(help_text="What was replaced, as a step of a journal.")
+    before = SealedTextField(help_text="What was replaced, as a step of a journal.")
     before_run = models.BigIntegerField(null=True, help_text="The uid of the run that had written what was replaced.")
     before_position = models.IntegerField(null=True)
     after = models.CharField(
@@ -105,8 +115,24 @@ class Change(models.Model):
     def __str__(self) -> str:
         return f"{self.kind} {self.key} by run {self.run_id}"
 
+    @override
+    def sealed_place(self) -> tuple[str, str] | None:
+        kind = _kind(self.kind)
+        if kind is None or not kind.private_fields:
+            return None
+        return owner_in_key(kind, self.key) or "", f"changes|{self.kind}|{self.key}"
 
-class Reject(models.Model):
+    @override
+    def plain_text(self, text: str) -> str | None:
+        """Return a tombstone that the database has printed from a row, with the row's sealed columns opened."""
+        kind = _kind(self.kind) if is_sealing() or _MARK in text else None
+        step = _put_in(text) if kind is not None and kind.private_fields else None
+        if kind is None or step is None:
+            return super().plain_text(text)
+        return _opened_step(kind, step, self._state.db or "default", text)
+
+
+class Reject(SealedModel):
     """A source item that a run could not import, with its original JSON."""
 
     run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="rejects")
@@ -114,7 +140,7 @@ class Reject(models.Model):
     kind = models.CharField(max_length=40)
     path = models.TextField()
     reason = models.TextField()
-    original = models.TextField(help_text="Its JSON, as it was read.")
+    original = SealedTextField(help_text="Its JSON, as it was read.")
     owner = models.TextField(blank=True, default="", help_text="The user whose it is, where that can be told.")
     settled_by = models.ForeignKey(Run, null=True, blank=True, on_delete=models.PROTECT, related_name="settled")
 
@@ -128,3 +154,47 @@ class Reject(models.Model):
 
     def __str__(self) -> str:
         return f"{self.path} left by run {self.run_id}"
+
+    @override
+    def sealed_place(self) -> tuple[str, str]:
+        return self.owner[:255], f"rejects|{self.domain}|{self.path}"
+
+
+def owner_in_key(kind: type[Record] | None, key: str) -> str | None:
+    """Return the user whom a key in the ledger names, None if it names none."""
+    try:
+        parts = msgspec.json.decode(key, type=list[str])
+    except msgspec.DecodeError:
+        return None
+    if kind is None or len(parts) != len(kind.key_fields) or "user_id" not in kind.key_fields:
+        return None
+    return parts[kind.key_fields.index("user_id")]
+
+
+def _kind(name: str) -> type[Record] | None:
+    return next((kind for domain in registered() for kind in domain.kinds if kind.plural == name), None)
+
+
+def _put_in(text: str) -> dict[str, Any] | None:
+    """Return the step that puts a record, None for other texts."""
+    try:
+        step = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return step if isinstance(step, dict) and isinstance(step.get("record"), dict) else None
+
+
+def _opened_step(kind: type[Record], step: dict[str, Any], using: str, text: str) -> str:
+    """Return a step with its sealed values opened; `text` itself if it has none."""
+    record, attributes = step["record"], {name: attribute for attribute, name in field_names(kind)}
+    values = {attribute: record[name] for name, attribute in attributes.items() if name in record}
+    values |= {"extra": step["extra"]} if "extra" in step else {}
+    opened = open_values(kind, values, using)
+    private = [name for name in private_columns(kind) if name in values]
+    failed = next((opened[name].reason for name in private if isinstance(opened[name], Unopened)), None)
+    if failed is not None:
+        return f"({failed})"
+    if all(opened[name] == values[name] for name in private):
+        return text
+    found = {**step, "record": {name: opened.get(attributes.get(name, ""), value) for name, value in record.items()}}
+    return json.dumps(found | ({"extra": opened["extra"]} if "extra" in step else {}))

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from threading import Lock
 
-from django.db import connections, models
+from django.db import connections, models, transaction
 
 from orbsite.storage.clock import utc_now
 from orbsite.storage.errors import KeyUnavailable
+from orbsite.storage.records.sealed_columns import UserKeys
 from orbsite.storage.sealing.cells import DataKey, unwrapped, wrapped
 from orbsite.storage.sealing.envelope import Packing
 from orbsite.storage.sql.models import KeyField
-from orbsite.storage.sql.sealed_columns import UserKeys
 
 _KEPT_SECONDS, _KEPT_KEYS = 60.0, 10_000
 """How long and how many opened keys are kept in memory; the key of an erased user opens nothing after that time."""
@@ -119,6 +119,22 @@ def destroy(user: str, using: str, *, at: datetime, until: datetime | None = Non
     keys = UserKey.objects.using(using).filter(user_id=user, destroyed_at=None)
     keys = keys if until is None else keys.filter(created_at__lte=until)
     return keys.update(wrapped=None, wrapped_by="", user_id="", destroyed_at=at)
+
+
+def rewrap(rows: Sequence[UserKey], packing: Packing, using: str) -> int:
+    """Seal data keys with the first key of the installation; return how many were not destroyed meanwhile.
+
+    Raises KeyUnavailable, DocumentCorrupt.
+    """
+    if packing.active is None:
+        raise KeyUnavailable("no keys are configured; set ORB_KEYS or ORB_KEY_FILE")
+    done = 0
+    with transaction.atomic(using):
+        for row in rows:
+            again = wrapped(row.opened(packing), row.user_id, packing.active)
+            same = UserKey.objects.using(using).filter(pk=row.pk, destroyed_at=None)
+            done += same.update(wrapped=again, wrapped_by=packing.active.id)
+    return done
 
 
 def destroyed(using: str) -> dict[str, datetime]:

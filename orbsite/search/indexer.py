@@ -16,6 +16,7 @@ from orbsite.search.analyzer import document
 from orbsite.storage.findings import Finding, printable, unreadable
 from orbsite.storage.records.domain import Domain
 from orbsite.storage.records.record import Key, Record, columns, is_ordered_by_time, texts_in
+from orbsite.storage.records.sealed_columns import is_sealing
 from orbsite.storage.sql.filters import among, beyond, by_keys, can_be_stored
 from orbsite.storage.sql.keyset_pagination import raw_pages
 from orbsite.storage.sql.models import key_of, read_cells, why_unreadable
@@ -51,6 +52,11 @@ class IndexStep:
 def is_searched(kind: type[Record]) -> bool:
     """Tell whether records of a kind can be searched: they have texts, an order by time, and one name per user."""
     return bool(kind.text_fields) and is_ordered_by_time(kind) and len(_names(kind)) == 1
+
+
+def is_off(kind: type[Record]) -> bool:
+    """Tell whether records of a kind cannot be searched because their texts are sealed; an index would hold them."""
+    return bool(kind.private_fields) and is_sealing()
 
 
 def texts_of(record: Record) -> Iterator[str]:
@@ -89,9 +95,11 @@ class SearchIndex:
     def go_on(self, now: Callable[[], datetime], *, anew: bool = False) -> IndexStep:
         """Compare the next page of records with their words, by user and name, and update the words that differ.
 
-        With `anew`, all words of the page are rebuilt. Concurrent changes, of this process or another, are found by the
-        next pass at the latest.
+        With `anew`, all words of the page are rebuilt. Where texts are sealed, all words are removed instead.
+        Concurrent changes, of this process or another, are found by the next pass at the latest.
         """
+        if is_off(self.kind):
+            return IndexStep(removed=self._words().delete()[0], is_over=True)
         position, moment = self.position(), now()
         after = parse_place(position.after)
         known = self._words().order_by("user_id", "key")
@@ -207,7 +215,7 @@ class SearchIndex:
 
 def refresh_once_saved(domain: Domain, kind: type[Record], keys: Sequence[Key], using: str) -> None:
     """Update the words of a few records after the transaction is committed. The next pass makes up for a failure."""
-    if is_searched(kind) and len(keys) <= PAGE:
+    if is_searched(kind) and not is_off(kind) and len(keys) <= PAGE:
         transaction.on_commit(lambda: SearchIndex(domain, kind, using).refresh(keys), using=using, robust=True)
 
 

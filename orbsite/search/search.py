@@ -14,9 +14,10 @@ from typing_extensions import override
 from orbsite.models.search_index import Words
 from orbsite.search.analyzer import document
 from orbsite.search.backends import by_index, by_text
-from orbsite.search.indexer import Place, is_searched, name_field, place_of, texts_of
+from orbsite.search.indexer import Place, is_off, is_searched, name_field, place_of, texts_of
 from orbsite.search.query import Wanted
 from orbsite.storage.base.query import Query
+from orbsite.storage.errors import SearchOff
 from orbsite.storage.findings import Finding
 from orbsite.storage.records.domain import Domain
 from orbsite.storage.records.record import R, Record, columns
@@ -29,6 +30,8 @@ from orbsite.storage.sql.store import SqlStore
 
 NEWEST = 500
 """The number of the newest rows that are searched directly where their words are out of date."""
+OFF = "texts are sealed, so that no index of their words is kept; filter by user, session, tag or time instead"
+"""Why the search is off."""
 FEW = 10_000
 """The maximum number of hits to take from the index. With more, each row to show is checked, newest first."""
 _PAGE = 100
@@ -49,9 +52,11 @@ def search(rows: QuerySet[Any], wanted: Wanted) -> SearchResult:
     """Return the condition for the rows of one table that match a query.
 
     Deleted text is never found: words count only for a row with the same digest. A record that was saved after the last
-    update of the index is found if it is among the newest rows.
+    update of the index is found if it is among the newest rows. Raises SearchOff where texts are sealed.
     """
     kind = rows.model.kind
+    if is_off(kind):
+        raise SearchOff(OFF)
     if wanted.is_empty or not is_searched(kind):
         return SearchResult(Q(pk__in=[]))
     name, fresh = name_field(kind), _unknown(rows, kind)

@@ -100,6 +100,10 @@ class InvalidKeys(OrbError):
     """The configured keys cannot be used: they are malformed, repeated, or open to other users."""
 
 
+class SearchOff(OrbError):
+    """The search over texts is off, because they are sealed."""
+
+
 class TooMuch(OrbError):
     """More would be removed than is allowed without confirmation; nothing was written. Preview it, then use --force."""
 

@@ -23,6 +23,7 @@ from orbsite.storage.findings import errors
 from orbsite.storage.records.decoder import Reading
 from orbsite.storage.records.domain import Tree
 from orbsite.storage.records.record import Key, columns
+from orbsite.storage.records.sealed_columns import open_values
 from orbsite.storage.retention.policy import retained
 from orbsite.storage.sql.models import read_row
 
@@ -138,7 +139,10 @@ def _readings(
         return None
     kind = page.model.kind
     rows = queryset.order_by().values(*columns(kind))[:MOST]
-    return [(tuple(row[name] for name in kind.key_fields), read_row(kind, row)) for row in rows]
+    return [
+        (tuple(row[name] for name in kind.key_fields), read_row(kind, open_values(kind, row, queryset.db)))
+        for row in rows
+    ]
 
 
 def _keys(page: OperationActionsMixin, request: HttpRequest, queryset: Any) -> list[Key] | None:

@@ -21,9 +21,9 @@ from orbsite.admin.base.changelist import QuickAdmin, QuickChangeList
 from orbsite.admin.base.permissions import may
 from orbsite.search.analyzer import words
 from orbsite.search.backends import HasTag
-from orbsite.search.indexer import SearchIndex
+from orbsite.search.indexer import SearchIndex, is_off
 from orbsite.search.query import Phrase, Wanted, read
-from orbsite.search.search import NEWEST, search
+from orbsite.search.search import NEWEST, OFF, search
 from orbsite.storage.encoding.json_parser import UNCLEAN
 from orbsite.storage.findings import printable
 from orbsite.storage.records.domain import registered
@@ -126,7 +126,7 @@ class OfTag(TypedFilter):
         if not tag:
             return queryset
         has_it = Q(HasTag(str(self.kind.tag_field), tag))
-        if self._is_within:
+        if self._is_within or is_off(self.kind):
             return queryset.filter(has_it)
         tag_words = tuple(words(tag))
         if not tag_words:
@@ -225,6 +225,9 @@ class SearchedAdmin(QuickAdmin):
         by_id = [condition for condition in conditions if queryset.filter(condition).exists()]
         summary = SearchSummary(is_by_id=True, in_texts=urlencode({SEARCH_VAR: f'"{text.replace(chr(34), " ")}"'}))
         condition = reduce(or_, by_id, Q())
+        if not by_id and is_off(self.model.kind):
+            messages.warning(request, f"The search is off: {OFF}.")
+            return queryset.none(), False
         if not by_id:
             wanted = read(text)
             matches = search(queryset, wanted)

@@ -8,6 +8,7 @@ from pathlib import Path, PurePath
 
 from orbsite.conf import app_settings
 from orbsite.operations.progress import Progress, silent
+from orbsite.operations.records.sealing import has_keys_table, rotate_data_keys, seal_database, tell_data_keys
 from orbsite.operations.report import Report, Section
 from orbsite.storage.errors import OrbError
 from orbsite.storage.file.document import require_directory
@@ -46,7 +47,10 @@ def seal(
         raise OrbError("no keys are configured, so nothing can be sealed or opened; set ORB_KEYS or ORB_KEY_FILE")
     if unseal:
         packing = Packing(is_compressed=packing.is_compressed, keys=packing.keys, allows_plain=True, seals=False)
-    return _repacked(domains, base, packing, apply=apply, progress=progress)
+    report = _repacked(domains, base, packing, apply=apply, progress=progress)
+    if has_keys_table():
+        seal_database(report, domains, apply=apply, unseal=unseal, progress=progress)
+    return report
 
 
 def rotate(domains: list[Domain], base: Path, *, apply: bool, progress: Progress = silent) -> Report:
@@ -58,7 +62,10 @@ def rotate(domains: list[Domain], base: Path, *, apply: bool, progress: Progress
     packing = app_settings.packing()
     if packing.keys is None:
         raise OrbError("no keys are configured; set ORB_KEYS or ORB_KEY_FILE, the new key first")
-    return _repacked(domains, base, packing, apply=apply, progress=progress)
+    report = _repacked(domains, base, packing, apply=apply, progress=progress)
+    if has_keys_table():
+        rotate_data_keys(report, apply=apply, progress=progress)
+    return report
 
 
 def key_status(domains: list[Domain], base: Path, backups: Path) -> Report:
@@ -66,7 +73,7 @@ def key_status(domains: list[Domain], base: Path, backups: Path) -> Report:
 
     The report is not ok where keys are configured and a file in use is not sealed with the first one.
     """
-    require_directory(base)
+    _require_data(base)
     report, wanted = Report(columns=STATUS_COLUMNS, bad=("not as configured",)), app_settings.packing().form
     for domain in domains:
         document = open_document(domain, base, app_settings.packing(allows_plain=True))
@@ -79,11 +86,13 @@ def key_status(domains: list[Domain], base: Path, backups: Path) -> Report:
         if path.is_file() and not path.is_symlink()
     )
     _tell_forms(report.section(BACKUPS, ["files"]), Path(), found, None)
+    if has_keys_table():
+        tell_data_keys(report, domains)
     return report
 
 
 def _repacked(domains: list[Domain], base: Path, packing: Packing, *, apply: bool, progress: Progress) -> Report:
-    require_directory(base)
+    _require_data(base)
     report = Report(columns=COLUMNS, bad=("left",))
     for domain in domains:
         document = open_document(domain, base, packing)
@@ -103,6 +112,12 @@ def _repacked(domains: list[Domain], base: Path, packing: Packing, *, apply: boo
     else:
         _tell_plan(section, Path(OWN, TOMBSTONES), forms_of_tombstones(base), packing)
     return report
+
+
+def _require_data(base: Path) -> None:
+    """Raise DocumentRefused if there is neither a data directory nor a database."""
+    if not has_keys_table():
+        require_directory(base)
 
 
 def _tell_written(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from orbsite.models.ledger import Change, Reject, Run
+from orbsite.models.sealed_text import prepare_to_seal
 from orbsite.operations.ledger.runs import counts_of
 from orbsite.operations.report import Report, Section
 from orbsite.storage.base.store import StoredRecord
@@ -57,8 +58,11 @@ class ChangeLog:
     def keep(self, outcomes: Iterable[Outcome]) -> None:
         """Record replaced rows and rejected entries. A batch can be recorded in parts, to save memory."""
         outcomes = list(outcomes)
-        Change.objects.bulk_create([self._change(one) for one in outcomes if one.what == "replaced"])
-        Reject.objects.bulk_create([self._reject(one) for one in outcomes if _is_to_be_kept(one)])
+        changes = [self._change(one) for one in outcomes if one.what == "replaced"]
+        rejects = [self._reject(one) for one in outcomes if _is_to_be_kept(one)]
+        prepare_to_seal([*changes, *rejects], "default")
+        Change.objects.bulk_create(changes)
+        Reject.objects.bulk_create(rejects)
 
     def settle(self, paths: Iterable[str] | None = None) -> None:
         """Settle the open rejects of earlier runs over the same source, which this run has imported or rejected again.

@@ -17,20 +17,23 @@ from django.db.models import Q
 from orbsite.models.audit_log import Event
 from orbsite.models.idempotency import Answer
 from orbsite.models.jobs import Job, JobState
-from orbsite.models.ledger import Change, Reject, Run
+from orbsite.models.ledger import Change, Reject, Run, owner_in_key
 from orbsite.models.retention import PolicyRun, RetentionPolicy
 from orbsite.models.search_index import Words
 from orbsite.models.statistics import Growth
+from orbsite.models.user_keys import destroy
 from orbsite.operations.batched import batched
 from orbsite.operations.ledger.erasure_list import add_to_database, has_database, pseudonym
 from orbsite.operations.ledger.text_search import contains, holds_bytes, spellings
 from orbsite.search.indexer import forget
 from orbsite.storage.base.erasures import ErasureList, moment_in
+from orbsite.storage.clock import utc_now
 from orbsite.storage.errors import OrbError
 from orbsite.storage.findings import path_to
 from orbsite.storage.records.changes import Put, StepReader
 from orbsite.storage.records.domain import Domain, Entry, registered
 from orbsite.storage.records.record import Key, Record, columns
+from orbsite.storage.records.sealed_columns import open_values
 from orbsite.storage.sql.filters import by_keys
 from orbsite.storage.sql.models import read_row
 
@@ -54,6 +57,7 @@ class Erased:
     keys: set[tuple[type[Record], Key]] = field(default_factory=set)
     changes: int = 0
     rejects: int = 0
+    data_keys: int = 0
 
 
 def erase_rows(user: str, domains: list[Domain], using: str, *, until: datetime | None = None) -> Erased:
@@ -62,8 +66,10 @@ def erase_rows(user: str, domains: list[Domain], using: str, *, until: datetime 
     Records are deleted first, so that ledger rows written meanwhile are deleted too.
     """
     erased = Erased()
-    _enable_secure_delete(using)
+    enable_secure_delete(using)
     with transaction.atomic(using):
+        if until is None:  # first, so that what is saved meanwhile is sealed with a new key
+            erased.data_keys = destroy(user, using, at=utc_now())
         for domain in domains:
             has_newer = until is not None and _has_newer(domain, user, using, until)
             for kind, model in domain.models.items():
@@ -77,6 +83,8 @@ def erase_rows(user: str, domains: list[Domain], using: str, *, until: datetime 
         Job.objects.using(using).filter(samples__isnull=False).update(samples=None)
         needles = [spelling.encode() for spelling in spellings(user)]
         Answer.objects.using(using).filter(Q(user_id=user) | holds_bytes("body", needles)).delete()
+        if until is None or not any(_has_newer(domain, user, using, until) for domain in domains):
+            erased.data_keys += destroy(user, using, at=utc_now(), until=until)
         if until is None:
             forget(user, using)
     return erased
@@ -107,14 +115,15 @@ def _users(domains: list[Domain], using: str) -> set[str]:
         found.update([user] if isinstance(user, str) else [])
     kinds = {kind.plural: kind for domain in domains for kind in domain.kinds}
     for change in Change.objects.using(using).only("kind", "key", "before").iterator(_BATCH):
-        owner = _owner_in_key(kinds.get(change.kind), change.key)
+        owner = owner_in_key(kinds.get(change.kind), change.key)
         found.update(_owners_in(change.before) if owner is None else [owner])
     for reject in Reject.objects.using(using).only("owner", "original").iterator(_BATCH):
         found.update([reject.owner] if reject.owner else _owners_in(reject.original))
     return found
 
 
-def _enable_secure_delete(using: str) -> None:
+def enable_secure_delete(using: str) -> None:
+    """Make SQLite overwrite what is deleted or changed from now on."""
     connection = connections[using]
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
@@ -157,7 +166,7 @@ def _erase_records(
     keys = [
         tuple(values[name] for name in kind.key_fields)
         for values in rows.values(*dict.fromkeys((*columns(kind), *kind.key_fields)))
-        if _is_old(read_row(kind, values).record, until, timeless=timeless)
+        if _is_old(read_row(kind, open_values(kind, values, using)).record, until, timeless=timeless)
     ]
     for condition in by_keys(kind, keys):
         rows.filter(condition).delete()
@@ -176,7 +185,7 @@ def _erase_changes(domain: Domain, user: str, using: str, until: datetime | None
     found = rows.filter(contains("key", spellings(user)) | contains("before", spellings(user)))
 
     def is_to_be_erased(change: Change) -> bool:
-        if user != _owner_in_key(kinds.get(change.kind), change.key) and user not in _owners_in(change.before):
+        if user != owner_in_key(kinds.get(change.kind), change.key) and user not in _owners_in(change.before):
             return False
         return _is_old(_put(reader, change.before), until)
 
@@ -201,16 +210,6 @@ def _erase_rejects(domain: Domain, user: str, using: str) -> int:
 
 def _delete(rows: models.QuerySet[Any], keys: Iterable[int]) -> int:
     return sum(rows.filter(pk__in=some).delete()[0] for some in batched(list(keys), _BATCH))
-
-
-def _owner_in_key(kind: type[Record] | None, key: str) -> str | None:
-    try:
-        parts = msgspec.json.decode(key, type=list[str])
-    except msgspec.DecodeError:
-        return None
-    if kind is None or len(parts) != len(kind.key_fields) or "user_id" not in kind.key_fields:
-        return None
-    return parts[kind.key_fields.index("user_id")]
 
 
 def _owners_in(text: str) -> list[str]:

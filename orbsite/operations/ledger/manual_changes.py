@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from orbsite.models.ledger import Change, Run, RunState
+from orbsite.models.sealed_text import prepare_to_seal
 from orbsite.operations.ledger.change_log import key_text
 from orbsite.operations.ledger.runs import counts_of
 from orbsite.operations.report import Report
@@ -20,7 +21,7 @@ from orbsite.storage.records.changes import Delete, Put, Step, as_json
 from orbsite.storage.records.digest import digest
 from orbsite.storage.records.record import Instant, Key, Record, columns, declared, field_names
 from orbsite.storage.sql.models import cells_as_json
-from orbsite.storage.sql.raw_columns import raw_rows
+from orbsite.storage.sql.raw_columns import named_rows
 from orbsite.storage.sql.store import SqlStore
 
 CONSOLE = "console"
@@ -84,6 +85,7 @@ class ManualChanges:
             self.report.run = self._run.pk
         for change in changes:
             change.run_id = self._run.pk if self._run else 0
+        prepare_to_seal(changes, self._store.using)
         Change.objects.using(self._store.using).bulk_create(changes)
 
     def done(self) -> Report:
@@ -103,7 +105,7 @@ class ManualChanges:
         model = self._store.domain.models[self._kind]
         rows = model._base_manager.using(self._store.using).filter(**dict(zip(self._kind.key_fields, key, strict=True)))
         names = columns(self._kind)
-        return cells_as_json(self._kind, dict(zip(names, raw_rows(rows, names).get(), strict=True)))
+        return cells_as_json(self._kind, next(named_rows(rows, names)))
 
 
 def step_text(step: Step) -> str:

@@ -95,6 +95,8 @@ class _Erasing:
             clear_away(self._ledger)
         found = _Search(self._user, base=self._base, backups=backups, ledger=self._ledger, moment=moment, ids=self._ids)
         self._report.section(ELSEWHERE, ()).details.update(found.result())
+        if self._rows.data_keys:
+            self._report.section(ELSEWHERE, ()).facts["data_keys_destroyed"] = self._rows.data_keys
         return self._report
 
     def _erase_in(self, domain: Domain) -> None:

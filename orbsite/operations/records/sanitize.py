@@ -24,6 +24,7 @@ from orbsite.storage.records.digest import digest
 from orbsite.storage.records.domain import Domain
 from orbsite.storage.records.record import Key, Record, columns, field_names
 from orbsite.storage.records.sanitizer import mend
+from orbsite.storage.records.sealed_columns import Unopened
 from orbsite.storage.sql.filters import by_keys, can_be_stored
 from orbsite.storage.sql.keyset_pagination import raw_pages
 from orbsite.storage.sql.models import (
@@ -110,6 +111,11 @@ class _Sanitizing:
 
     def _sanitize(self, row: _Values, section: Section, run: Run | None) -> None:
         key, changes = tuple(row[name] for name in self._kind.key_fields), list[Finding]()
+        unopened = next((cell.reason for cell in row.values() if isinstance(cell, Unopened)), None)
+        if unopened is not None:
+            section.count(self._kind.plural, "rejected")
+            section.findings.append(error(unreadable(self._kind.plural, key_of(self._kind, row), "").path, unopened))
+            return
         path, old = unreadable(self._kind.plural, key_of(self._kind, row), "").path, raw_json(self._kind, row)
         record = mend(self._kind, old, new_id=None, now=self._now, changes=changes)
         if record is None or record.key != key or record.owner != row["user_id"] or not _can_be_saved(record):

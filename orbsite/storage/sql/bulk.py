@@ -17,12 +17,12 @@ from orbsite.storage.encoding.timestamps import shortened
 from orbsite.storage.errors import Conflict
 from orbsite.storage.records.digest import CanonicalPrinter, Columns, digest, line_of
 from orbsite.storage.records.record import Id, R, columns, declared
+from orbsite.storage.records.sealed_columns import is_sealing, open_pages, private_columns
 from orbsite.storage.sql.constraints import ID_LENGTH
 from orbsite.storage.sql.filters import by_keys
 from orbsite.storage.sql.models import LEDGER, RecordRow, column_of, read_cells
 from orbsite.storage.sql.raw_columns import named_rows
 from orbsite.storage.sql.row_encoder import RowEncoder
-from orbsite.storage.sql.sealed_columns import is_sealing, open_pages, private_columns
 
 
 class Bulk(ABC, Generic[R]):

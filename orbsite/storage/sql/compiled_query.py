@@ -13,10 +13,10 @@ from django.db.models.expressions import Expression
 from django.db.models.functions import Cast, Coalesce
 
 from orbsite.storage.records.record import columns
+from orbsite.storage.records.sealed_columns import open_rows
 from orbsite.storage.sql.filters import beyond
 from orbsite.storage.sql.models import RecordRow, column_of
 from orbsite.storage.sql.raw_columns import Cursor, be_lenient, bound, place_of, raw_columns
-from orbsite.storage.sql.sealed_columns import open_rows
 
 if TYPE_CHECKING:
     _Rows: TypeAlias = models.QuerySet[Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -22,10 +23,17 @@ from orbsite.storage.findings import ROOT, Unreadable, error, errors, printable,
 from orbsite.storage.records.decoder import Reader, Reading
 from orbsite.storage.records.digest import digest
 from orbsite.storage.records.record import Extra, Id, Instant, R, Record, Text, columns, declared, field_names
+from orbsite.storage.records.sealed_columns import (
+    Unopened,
+    is_sealing,
+    open_values,
+    private_columns,
+    sealed_values,
+    stored_values,
+)
 from orbsite.storage.records.unreadable import Unread
 from orbsite.storage.sql.constraints import ID_LENGTH
 from orbsite.storage.sql.raw_columns import is_escaped
-from orbsite.storage.sql.sealed_columns import Unopened, open_values, private_columns, sealed_values, stored_values
 
 if TYPE_CHECKING:
     _CharField: TypeAlias = models.CharField[str, str]
@@ -119,7 +127,7 @@ class RecordRow(models.Model):
         record = self.record()
         self.digest, self.run_id = digest(record), None
         using = options.get("using") or router.db_for_write(type(self), instance=self)
-        with transaction.atomic(using):
+        with transaction.atomic(using) if is_sealing() else contextlib.nullcontext():
             shown = {name: getattr(self, name) for name in private_columns(self.kind)}
             self.__dict__.update(stored_values(self.kind, self._opened(shown), record, using))
             try:
@@ -146,10 +154,6 @@ class RecordRow(models.Model):
         """Decode the row; the result has a record, or the errors of its columns."""
         broken: dict[str, Any] = getattr(self, "_placeholders", {})
         values = self._opened({name: getattr(self, name) for name in columns(self.kind)})
-        unopened = [(name, value.reason) for name, value in values.items() if isinstance(value, Unopened)]
-        if unopened:
-            names = dict(field_names(self.kind))
-            return Reading(None, [error(step(ROOT, names.get(name, name)), said) for name, said in unopened], 0)
         wrong = [name for name, shown in broken.items() if name in values and values[name] == shown]
         if wrong:
             names = dict(field_names(self.kind))
@@ -251,6 +255,8 @@ def read_row(kind: type[R], values: Mapping[str, Any]) -> Reading[R]:
     if wrong:
         return Reading(None, wrong, 0)
     extra = values["extra"]
+    if isinstance(extra, Unopened):
+        return Reading(None, [error(ROOT, extra.reason)], 0)
     if extra is not None and not isinstance(extra, dict):
         return Reading(None, [error(ROOT, "the column extra holds no object")], 0)
     for name, item in (extra or {}).items():
@@ -376,6 +382,8 @@ def _json(text: str) -> Any:
 
 def _no_json(value: Any) -> str:
     """Return an error message for a value that cannot be in a record's JSON, empty if it can."""
+    if isinstance(value, Unopened):
+        return value.reason
     if isinstance(value, BrokenJSON):
         return "the column holds no JSON, or JSON beyond all bounds"
     if isinstance(value, bytes | bytearray | memoryview):

@@ -10,7 +10,7 @@ from django.db.models import BooleanField, F, Func, TextField
 from django.db.models.expressions import Expression
 
 from orbsite.runtime.sqlite.text import lenient_text, prepare
-from orbsite.storage.sql.sealed_columns import open_rows
+from orbsite.storage.records.sealed_columns import open_rows
 
 _AS_TEXT = ("DateTimeField", "JSONField")
 

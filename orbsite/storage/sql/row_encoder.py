@@ -10,8 +10,8 @@ import msgspec
 
 from orbsite.storage.records.digest import Columns
 from orbsite.storage.records.record import Id, Instant, Text, columns, declared, plain
+from orbsite.storage.records.sealed_columns import seal_columns
 from orbsite.storage.sql.models import RecordRow, column_of
-from orbsite.storage.sql.sealed_columns import seal_columns
 
 _encode = msgspec.json.Encoder().encode
 

@@ -21,12 +21,12 @@ from orbsite.storage.base.snapshot import Kept, Snapshot
 from orbsite.storage.findings import Finding
 from orbsite.storage.records.domain import Domain
 from orbsite.storage.records.record import R, Record, columns
+from orbsite.storage.records.sealed_columns import open_rows
 from orbsite.storage.records.unreadable import Unread
 from orbsite.storage.sql.filters import can_be_stored
 from orbsite.storage.sql.models import read_cells, read_or_tell
 from orbsite.storage.sql.raw_columns import be_lenient, bound, is_escaped, raw_columns
 from orbsite.storage.sql.row_decoder import reader_of
-from orbsite.storage.sql.sealed_columns import open_rows
 
 _IN_MEMORY = 1 << 20
 _BYTES_OF_TEXT = "bytes"

@@ -58,6 +58,16 @@ def is_sealing() -> bool:
     return bool(_source) and _source[0].is_configured
 
 
+def keys_of_users(users: Collection[str], using: str) -> Mapping[str, DataKey]:
+    """Return a key of each user, in the caller's transaction. Raises KeyUnavailable."""
+    return _source[0].of_users(users, using)
+
+
+def keys_named(ids: Collection[str], using: str) -> Mapping[str, DataKey]:
+    """Return the keys with these ids that exist. Raises KeyUnavailable."""
+    return _source[0].named(ids, using)
+
+
 class Unopened(bytes):
     """The stored bytes of a value that could not be opened."""
 
@@ -89,7 +99,8 @@ def open_rows(kind: type[Record], names: Sequence[str], rows: Any, using: str) -
     opener = _opener(kind, tuple(names))
     if opener is None or not rows:
         return rows
-    return opener.opened(rows, using) if is_sealing() or opener.is_marked(rows) else rows
+    refuses_plain = is_sealing()
+    return opener.opened(rows, using, refuses_plain=refuses_plain) if refuses_plain or opener.is_marked(rows) else rows
 
 
 def open_pages(kind: type[Record], names: Sequence[str], rows: Iterable[Any], using: str) -> Iterator[Any]:
@@ -156,27 +167,45 @@ def seal_columns(
         for at, _, is_json in places:
             sealed[at] = _escaped(cells[at], is_json=is_json)
         return sealed
-    by_user = _source[0].of_users({record.owner for record in records}, using)
-    seals, keys = [by_user[record.owner].seal for record in records], [record.key for record in records]
+    by_user = keys_of_users({record.owner for record in records}, using)
+    data_keys, keys = [by_user[record.owner] for record in records], [record.key for record in records]
     for at, name, is_json in places:
-        begin, end = (f'{{"{_SEALED_MEMBER}": "', '"}') if is_json else ("", "")
         sealed[at] = [
-            None if text is None else f"{begin}{seal(text, cell_name(kind, name, key))}{end}"
-            for seal, text, key in zip(seals, cells[at], keys, strict=True)
+            None if text is None else _sealed_cell(data_key, text, cell_name(kind, name, key), is_json)
+            for data_key, text, key in zip(data_keys, cells[at], keys, strict=True)
         ]
     return sealed
 
 
-def is_sealed(cell: Any, *, is_json: bool) -> bool:
-    """Tell whether the raw value of a column is sealed."""
+def _sealed_cell(key: DataKey, text: str, name: str, is_json: bool) -> str:
+    sealed = key.seal(text, name)
+    return f'{{"{_SEALED_MEMBER}": "{sealed}"}}' if is_json else sealed
+
+
+def reseal_rows(
+    kind: type[Record], names: Sequence[str], rows: Sequence[Sequence[Any]], using: str, *, unseal: bool
+) -> list[tuple[Any, ...]]:
+    """Return raw rows with their plain private columns sealed, or with `unseal`, the sealed ones opened.
+
+    What cannot be opened stays. `names` are the columns of the rows, among them `user_id` and those of the key. In the
+    caller's transaction. Raises KeyUnavailable.
+    """
+    opener = _opener(kind, tuple(names))
+    if opener is None:
+        return [tuple(row) for row in rows]
+    opened = opener.opened(rows, using, refuses_plain=False)
+    return opener.opened_for_good(rows, opened) if unseal else opener.sealed(rows, opened, using)
+
+
+def begins_sealed(cell: Any) -> bool:
+    """Tell whether a raw value begins like a sealed one."""
+    return isinstance(cell, str) and cell.startswith((SEALED, f'{{"{_SEALED_MEMBER}"'))
+
+
+def _is_sealed(cell: Any, *, is_json: bool) -> bool:
     if not isinstance(cell, str):
         return False
     return _SEALED_MEMBER in (_marked(cell) or {}) if is_json else cell.startswith(SEALED)
-
-
-def is_json_column(kind: type[Record], name: str) -> bool:
-    """Tell whether a private column holds JSON instead of text."""
-    return _is_json(declared(kind), name)
 
 
 class _Opener:
@@ -184,7 +213,7 @@ class _Opener:
 
     def __init__(self, kind: type[Record], names: tuple[str, ...]) -> None:
         hints, private = declared(kind), private_columns(kind)
-        self._kind = kind
+        self._kind, self._names = kind, names
         self._keys = [names.index(name) for name in kind.key_fields]
         self._places = [(at, name, _is_json(hints, name)) for at, name in enumerate(names) if name in private]
 
@@ -197,16 +226,46 @@ class _Opener:
             for at, _, is_json in self._places
         )
 
-    def opened(self, rows: Sequence[Sequence[Any]], using: str) -> list[tuple[Any, ...]]:
+    def opened(self, rows: Sequence[Sequence[Any]], using: str, *, refuses_plain: bool) -> list[tuple[Any, ...]]:
         """Return the rows with opened columns."""
-        refuses_plain = is_sealing()
         found = [
             [_message(row[at], is_json=is_json, refuses_plain=refuses_plain) for at, _, is_json in self._places]
             for row in rows
         ]
         ids = {key_id_of(one) for messages in found for one in messages if type(one) is bytes}
-        by_id = _source[0].named(ids, using) if ids else {}
+        by_id = keys_named(ids, using) if ids else {}
         return [self._row(row, messages, by_id) for row, messages in zip(rows, found, strict=True)]
+
+    def sealed(
+        self, rows: Sequence[Sequence[Any]], opened: Sequence[tuple[Any, ...]], using: str
+    ) -> list[tuple[Any, ...]]:
+        """Return the rows with their plain columns sealed."""
+        user = self._names.index("user_id")
+        is_plain = [[self._is_plain(row[at], is_json=is_json) for at, _, is_json in self._places] for row in rows]
+        owners = {row[user] for row, plain in zip(rows, is_plain, strict=True) if any(plain)}
+        keys = keys_of_users(owners, using) if owners else {}
+        made = []
+        for row, texts, plain in zip(rows, opened, is_plain, strict=True):
+            cells, key = list(row), tuple(row[at] for at in self._keys)
+            for (at, name, is_json), to_seal in zip(self._places, plain, strict=True):
+                if to_seal:
+                    cells[at] = _sealed_cell(keys[row[user]], texts[at], cell_name(self._kind, name, key), is_json)
+            made.append(tuple(cells))
+        return made
+
+    def opened_for_good(
+        self, rows: Sequence[Sequence[Any]], opened: Sequence[tuple[Any, ...]]
+    ) -> list[tuple[Any, ...]]:
+        """Return the rows with opened columns as they are stored where nothing is sealed."""
+        made = [list(row) for row in rows]
+        for at, _, is_json in self._places:
+            for cells, texts in zip(made, opened, strict=True):
+                if isinstance(texts[at], str):
+                    (cells[at],) = _escaped([texts[at]], is_json=is_json)
+        return [tuple(cells) for cells in made]
+
+    def _is_plain(self, cell: Any, *, is_json: bool) -> bool:
+        return isinstance(cell, str) and not _is_sealed(cell, is_json=is_json)
 
     def _row(self, row: Sequence[Any], messages: list[Any], by_id: Mapping[str, DataKey]) -> tuple[Any, ...]:
         cells = list(row)

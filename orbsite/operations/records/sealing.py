@@ -1,0 +1,241 @@
+"""Seals the private texts in the database, opens them again, and seals the data keys of users with another key."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.db import DatabaseError, connections, models, transaction
+from django.db.models import Q, TextField
+from django.db.models.functions import Cast
+
+from orbsite.conf import app_settings
+from orbsite.models.idempotency import Answer
+from orbsite.models.ledger import Change, Reject
+from orbsite.models.sealed_text import UNOPENED, SealedModel, open_text, prepare_to_seal, seal_text
+from orbsite.models.user_keys import UserKey, rewrap
+from orbsite.operations.ledger.erased_rows import clear_away, enable_secure_delete
+from orbsite.operations.progress import Progress
+from orbsite.operations.report import Report, Section
+from orbsite.search.indexer import SearchIndex, is_off, is_searched
+from orbsite.storage.clock import utc_now
+from orbsite.storage.errors import OrbError
+from orbsite.storage.findings import Finding, error, unreadable, warning
+from orbsite.storage.records.domain import Domain
+from orbsite.storage.records.record import Record
+from orbsite.storage.records.sealed_columns import begins_sealed, private_columns, reseal_rows
+from orbsite.storage.sealing.cells import SEALED
+from orbsite.storage.sql.models import JSONColumn, column_of, key_of
+from orbsite.storage.sql.raw_columns import be_lenient, raw_rows
+
+DATABASE = "database"
+"""The section of reports about the database."""
+KEYS = "data keys"
+_PAGE = 500
+_TEXTS: tuple[tuple[type[SealedModel], str], ...] = ((Change, "before"), (Reject, "original"), (Answer, "body"))
+"""The tables that keep copies of records, with the columns that hold them."""
+_LEFT = "a text in it could not be opened, or was changed meanwhile; it was left as it is"
+
+
+def has_keys_table(using: str = "default") -> bool:
+    """Tell whether the database can be reached and has the table of data keys."""
+    try:
+        return UserKey._meta.db_table in connections[using].introspection.table_names()
+    except DatabaseError:
+        return False
+
+
+def seal_database(
+    report: Report, domains: list[Domain], *, apply: bool, unseal: bool, progress: Progress, using: str = "default"
+) -> None:
+    """Seal the private texts of all rows, or with `unseal`, open them; add what was done to the report.
+
+    A page of rows is one transaction, and rows that are as wanted are not written, so that a run goes on where an
+    earlier one was interrupted. Without `apply`, nothing is written. Raises KeyUnavailable.
+    """
+    tables = [model._meta.verbose_name_plural for model, _ in _TEXTS]
+    kinds = [(domain, kind) for domain in domains for kind in domain.kinds if kind.private_fields]
+    section = report.section(DATABASE, [*(kind.plural for _, kind in kinds), *map(str, tables)])
+    written = "written" if apply else "to write"
+    if apply:
+        enable_secure_delete(using)
+    for domain, kind in kinds:
+        table = _Table(domain, kind, using)
+        _work_through(table, section, kind.plural, written, progress, apply=apply, unseal=unseal)
+        if apply and is_searched(kind) and is_off(kind) and not unseal:
+            SearchIndex(domain, kind, using).go_on(utc_now)  # removes the words
+    for model, column in _TEXTS:
+        copies = _Copies(model, column, using)
+        _work_through(copies, section, copies.name, written, progress, apply=apply, unseal=unseal)
+    if apply and section.total("written"):
+        clear_away(using)
+        if connections[using].vendor == "postgresql":
+            what = "earlier versions of rows stay in its files until they are overwritten; run: VACUUM FULL"
+            section.findings.append(warning(DATABASE, what))
+        elif not connections[using].in_atomic_block:
+            with connections[using].cursor() as cursor:
+                cursor.execute("VACUUM")
+
+
+def rotate_data_keys(report: Report, *, apply: bool, progress: Progress, using: str = "default") -> None:
+    """Seal the data keys of users with the first key; the texts that they seal are not written.
+
+    Raises KeyUnavailable, DocumentCorrupt for a data key that was changed.
+    """
+    packing = app_settings.packing()
+    if packing.active is None:
+        raise OrbError("no keys are configured; set ORB_KEYS or ORB_KEY_FILE, the new key first")
+    section = report.section(DATABASE, [KEYS])
+    others = UserKey.objects.using(using).filter(destroyed_at=None).exclude(wrapped_by=packing.active.id)
+    progress.expect(others.count())
+    if not apply:
+        section.count(KEYS, "to write", others.count())
+        return
+    with progress.heeded():
+        while not progress.is_stopping and (number := rewrap(list(others.order_by("pk")[:_PAGE]), packing, using)):
+            section.count(KEYS, "written", number)
+            progress(number)
+
+
+def tell_data_keys(report: Report, domains: list[Domain], using: str = "default") -> None:
+    """Count the data keys that each key seals, and the rows with plain texts where keys are configured."""
+    packing = app_settings.packing()
+    section = report.section(DATABASE, [KEYS, "rows"])
+    keys = UserKey.objects.using(using)
+    counts = keys.filter(destroyed_at=None).order_by("wrapped_by").values_list("wrapped_by")
+    for name, number in counts.annotate(number=models.Count("pk")):
+        section.facts[f"key {name}: data keys"] = number
+        is_right = packing.active is not None and name == packing.active.id
+        section.count(KEYS, "as configured" if is_right else "not as configured", number)
+        if not is_right:
+            what = "rotate_orb_keys --apply" if packing.active is not None else "seal_orb_data --unseal --apply"
+            section.findings.append(
+                error(DATABASE, f"{number} data keys are sealed with the key {name}; run: manage.py {what}")
+            )
+    section.facts["destroyed data keys"] = keys.exclude(destroyed_at=None).count()
+    if packing.active is None:
+        return
+    for domain in domains:
+        for kind in domain.kinds:
+            number = _number_of_plain_rows(domain, kind, using) if kind.private_fields else 0
+            if number:
+                section.count("rows", "not as configured", number)
+                what = f"{number} {kind.plural} are not sealed; run: manage.py seal_orb_data --apply"
+                section.findings.append(error(DATABASE, what))
+
+
+def _number_of_plain_rows(domain: Domain, kind: type[Record], using: str) -> int:
+    model, is_plain = domain.models[kind], Q()
+    for name in private_columns(kind):
+        is_json = isinstance(column_of(model, name), JSONColumn)
+        begins = f'{{"{SEALED.rstrip(":")}"' if is_json else SEALED
+        is_plain |= Q(**{f"{name}__isnull": False}) & ~Q(**{f"text_{name}__startswith": begins})
+    texts = {f"text_{name}": Cast(name, TextField()) for name in private_columns(kind)}
+    return int(model._base_manager.using(using).annotate(**texts).filter(is_plain).count())
+
+
+def _work_through(
+    table: _Table | _Copies, section: Section, name: str, written: str, progress: Progress, *, apply: bool, unseal: bool
+) -> None:
+    after: Any = None
+    with progress.heeded():
+        while not progress.is_stopping:
+            with transaction.atomic(table.using):
+                rows = table.page(after)
+                changed, left = table.reseal(rows, unseal=unseal, apply=apply)
+                if not apply:
+                    transaction.set_rollback(True, using=table.using)  # the data keys that were made for the preview
+            section.count(name, written, changed)
+            section.count(name, "left", len(left))
+            section.findings += left
+            progress(len(rows))
+            if len(rows) < _PAGE:
+                return
+            after = rows[-1][0]
+
+
+class _Copies:
+    """The rows of a table that keeps copies of records."""
+
+    def __init__(self, model: type[SealedModel], column: str, using: str) -> None:
+        self._model, self._column, self.using = model, column, using
+        self.name = str(model._meta.verbose_name_plural)
+
+    def page(self, after: Any) -> list[tuple[Any, Any]]:
+        """Return the next rows, each with its primary key before it."""
+        rows: Any = self._model._base_manager.using(self.using).order_by("pk")
+        rows = rows if after is None else rows.filter(pk__gt=after)
+        return [(row.pk, row) for row in rows[:_PAGE]]
+
+    def reseal(self, rows: list[tuple[Any, Any]], *, unseal: bool, apply: bool) -> tuple[int, list[Finding]]:
+        """Write the texts that are not as wanted; return how many, and findings about those that were left."""
+        changed, left = 0, list[Finding]()
+        if not unseal:
+            prepare_to_seal([row for _, row in rows], self.using)
+        for pk, row in rows:
+            stored = row.__dict__[self._column]
+            old = bytes(stored).decode() if isinstance(stored, bytes | memoryview) else stored
+            new = self._opened(row, old) if unseal else self._sealed(row, old)
+            if new is None:
+                left.append(error(f"{self.name} {pk}", _LEFT))
+            elif new != old:
+                changed += 1
+                if apply:
+                    value = new if isinstance(stored, str) else new.encode()
+                    self._model._base_manager.using(self.using).filter(pk=pk).update(**{self._column: value})
+        return changed, left
+
+    def _sealed(self, row: Any, old: str) -> str | None:
+        if old.startswith(SEALED) or not old or row.sealed_place() is None:
+            return old
+        text = open_text(row, old)
+        return seal_text(row, old if text in UNOPENED else text)
+
+    def _opened(self, row: Any, old: str) -> str | None:
+        text = open_text(row, old)
+        return None if text in UNOPENED else text
+
+
+class _Table:
+    """The raw rows of one table."""
+
+    def __init__(self, domain: Domain, kind: type[Record], using: str) -> None:
+        self._kind, self.using, self._model = kind, using, domain.models[kind]
+        private = private_columns(kind)
+        self._is_json = {name: isinstance(column_of(self._model, name), JSONColumn) for name in private}
+        self._names = (*dict.fromkeys(("user_id", *kind.key_fields)), *private)
+
+    def page(self, after: Any) -> list[tuple[Any, ...]]:
+        """Return the primary keys and the columns of the next rows."""
+        rows = self._model._base_manager.using(self.using).order_by("pk")
+        rows = rows if after is None else rows.filter(pk__gt=after)
+        be_lenient(connections[self.using])
+        return list(raw_rows(rows, ("pk", "digest", *self._names))[:_PAGE])
+
+    def reseal(self, rows: list[tuple[Any, ...]], *, unseal: bool, apply: bool) -> tuple[int, list[Finding]]:
+        """Write the rows that are not as wanted; return how many, and findings about those that were left."""
+        changed, left = 0, list[Finding]()
+        made = reseal_rows(self._kind, self._names, [row[2:] for row in rows], self.using, unseal=unseal)
+        for (pk, digest, *old), new in zip(rows, made, strict=True):
+            is_as_wanted = not unseal or not any(map(begins_sealed, new))
+            if tuple(old) != new and is_as_wanted:
+                is_as_wanted = not apply or self._write(pk, digest, old, new)
+                changed += is_as_wanted
+            left += [] if is_as_wanted else [self._left(old)]
+        return changed, left
+
+    def _write(self, pk: Any, digest: Any, old: list[Any], new: tuple[Any, ...]) -> bool:
+        """Replace the private columns of a row, unless its record was changed meanwhile."""
+        try:
+            values = {
+                name: json.loads(cell) if self._is_json[name] else cell
+                for name, before, cell in zip(self._names, old, new, strict=True)
+                if before != cell
+            }
+        except ValueError:  # what was sealed is no JSON
+            return False
+        rows = self._model._base_manager.using(self.using).filter(pk=pk, digest=digest)
+        return bool(rows.update(**values))
+
+    def _left(self, row: list[Any]) -> Finding:
+        return unreadable(self._kind.plural, key_of(self._kind, dict(zip(self._names, row, strict=True))), _LEFT)
