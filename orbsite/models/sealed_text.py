@@ -38,6 +38,12 @@ class SealedModel(models.Model):
         return None if is_sealing() and self.sealed_place() is not None else text
 
 
+class StoredText(str):
+    """A text as the database stores it, sealed or not."""
+
+    __slots__ = ()
+
+
 class _OpenedText(DeferredAttribute):
     """The opened text of a field; the instance keeps the stored one."""
 
@@ -47,12 +53,12 @@ class _OpenedText(DeferredAttribute):
         if instance is None:
             return self
         name = self.field.attname
-        stored = instance.__dict__[name] if name in instance.__dict__ else super().__get__(instance, cls)
+        kept = instance.__dict__[name] if name in instance.__dict__ else super().__get__(instance, cls)
+        if not isinstance(kept, StoredText):
+            return kept
         opened = instance.__dict__.setdefault("_opened", {})
-        if not isinstance(stored, str):
-            return stored
-        if opened.get(name, ("", ""))[0] != stored:
-            opened[name] = stored, open_text(instance, stored)
+        if opened.get(name, ("", ""))[0] is not kept:
+            opened[name] = kept, open_text(instance, kept)
         return opened[name][1]
 
     def __set__(self, instance: Any, value: Any) -> None:
@@ -71,11 +77,16 @@ class SealedTextField(_TextField):
         name, _, args, kwargs = super().deconstruct()
         return name, "django.db.models.TextField", args, kwargs
 
+    def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:  # noqa: ARG002 -- Django's signature
+        """Mark a text as one that the database stores."""
+        return StoredText(value) if isinstance(value, str) else value
+
     @override
     def pre_save(self, model_instance: Any, add: bool) -> Any:
-        """Return the text to store, in the caller's transaction."""
-        text = super().pre_save(model_instance, add)
-        return seal_text(model_instance, text) if isinstance(text, str) else text
+        """Return the text to store, in the caller's transaction; a stored text is not changed."""
+        text = model_instance.__dict__.get(self.attname)
+        is_new = isinstance(text, str) and not isinstance(text, StoredText)
+        return seal_text(model_instance, text) if is_new else text
 
 
 def seal_text(instance: Any, text: str) -> str:

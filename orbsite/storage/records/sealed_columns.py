@@ -110,31 +110,32 @@ def open_pages(kind: type[Record], names: Sequence[str], rows: Iterable[Any], us
         yield from open_rows(kind, names, page, using)
 
 
-def open_values(kind: type[Record], values: Mapping[str, Any], using: str) -> dict[str, Any]:
-    """Return the decoded columns of one row, by name, with its private columns opened. Raises KeyUnavailable."""
+def open_values(
+    kind: type[Record], values: Mapping[str, Any], using: str, *, refuses_plain: bool | None = None
+) -> dict[str, Any]:
+    """Return the decoded columns of one row, by name, with its private columns opened. Raises KeyUnavailable.
+
+    By default, plain values are refused where keys are configured.
+    """
     hints, found = declared(kind), dict(values)
     names = [name for name in private_columns(kind) if values.get(name) is not None]
     is_json = {name: _is_json(hints, name) for name in names}
     cells = {name: json.dumps(values[name]) if is_json[name] else values[name] for name in names}
     keys = {name: values[name] for name in kind.key_fields}
-    (row,) = open_rows(kind, [*keys, *names], [(*keys.values(), *cells.values())], using)
+    opener = _opener(kind, (*keys, *names))
+    if opener is None:
+        return found
+    refuses_plain = is_sealing() if refuses_plain is None else refuses_plain
+    (row,) = opener.opened([(*keys.values(), *cells.values())], using, refuses_plain=refuses_plain)
     for name, cell in zip(names, row[len(keys) :], strict=True):
         is_opened = is_json[name] and isinstance(cell, str)
         found[name] = json.loads(cell) if is_opened else cell
     return found
 
 
-def sealed_values(kind: type[Record], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those decoded columns of a row that have to be opened."""
-    present = {name: values[name] for name in private_columns(kind) if values.get(name) is not None}
-    if is_sealing():
-        return present
-    hints = declared(kind)
-    return {
-        name: value
-        for name, value in present.items()
-        if (_is_marked_object(value) if _is_json(hints, name) else has_marks([value]))
-    }
+def is_marked(value: Any) -> bool:
+    """Tell whether the decoded value of a private column is sealed, or is escaped because it looks like that."""
+    return _is_marked_object(value) if isinstance(value, dict) else has_marks([value])
 
 
 def stored_values(kind: type[Record], values: Mapping[str, Any], record: Record, using: str) -> dict[str, Any]:

@@ -25,10 +25,10 @@ from orbsite.storage.records.digest import digest
 from orbsite.storage.records.record import Extra, Id, Instant, R, Record, Text, columns, declared, field_names
 from orbsite.storage.records.sealed_columns import (
     Unopened,
+    is_marked,
     is_sealing,
     open_values,
     private_columns,
-    sealed_values,
     stored_values,
 )
 from orbsite.storage.records.unreadable import Unread
@@ -110,8 +110,6 @@ class RecordRow(models.Model):
     kind: ClassVar[type[Record]]
     _placeholders: dict[str, Any]
     """The values that are shown for columns that cannot be decoded, by column."""
-    _sealed: dict[str, Any]
-    """The stored values of sealed columns, for which placeholders are shown until `open_columns`."""
 
     run_id = models.BigIntegerField(null=True, editable=False)
     digest = models.CharField(max_length=64, editable=False)
@@ -129,7 +127,8 @@ class RecordRow(models.Model):
         using = options.get("using") or router.db_for_write(type(self), instance=self)
         with transaction.atomic(using) if is_sealing() else contextlib.nullcontext():
             shown = {name: getattr(self, name) for name in private_columns(self.kind)}
-            self.__dict__.update(stored_values(self.kind, self._opened(shown), record, using))
+            opened = self._opened(shown)
+            self.__dict__.update(stored_values(self.kind, {name: opened[name] for name in shown}, record, using))
             try:
                 super().save(*args, **options)
             finally:
@@ -141,9 +140,6 @@ class RecordRow(models.Model):
         """Return a row that can be shown, with placeholders for columns that cannot be decoded."""
         row = super().from_db(db, field_names, values, **options)
         row._placeholders = {}
-        row._sealed = sealed_values(cls.kind, row.__dict__)
-        for name in row._sealed:
-            row.__dict__[name] = _mask(cls._meta.get_field(name))
         for field in cls._meta.concrete_fields:
             if field.attname in row.__dict__ and _is_broken(cls.kind, field, row.__dict__[field.attname]):
                 row.__dict__[field.attname] = _placeholder(field, row.__dict__[field.attname])
@@ -161,31 +157,28 @@ class RecordRow(models.Model):
         return read_row(self.kind, values)
 
     @property
-    def is_masked(self) -> bool:
-        """Whether placeholders are shown for sealed columns."""
-        return bool(getattr(self, "_sealed", None))
+    def is_sealed(self) -> bool:
+        """Whether the row has sealed columns, so that its attributes hold what is stored."""
+        return any(is_marked(getattr(self, name)) for name in private_columns(self.kind))
 
     def open_columns(self) -> None:
-        """Show the texts of sealed columns, except those that cannot be opened. Raises KeyUnavailable."""
-        opened = self._opened({name: getattr(self, name) for name in getattr(self, "_sealed", {})})
-        for name, value in opened.items():
+        """Put the texts of sealed columns into the attributes, those that can be opened. Raises KeyUnavailable."""
+        for name, value in self._opened({name: getattr(self, name) for name in private_columns(self.kind)}).items():
             if not isinstance(value, Unopened):
                 setattr(self, name, value)
-                del self._sealed[name]
+
+    def mask_columns(self) -> None:
+        """Put `MASK` in the place of sealed columns."""
+        for name in private_columns(self.kind):
+            if is_marked(getattr(self, name)):
+                setattr(self, name, [MASK] if isinstance(column_of(type(self), name), JSONColumn) else MASK)
 
     def _opened(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the values of columns, with the texts of sealed ones in place of their placeholders."""
-        fields = self._meta
-        sealed = {
-            name: stored
-            for name, stored in getattr(self, "_sealed", {}).items()
-            if name in values and values[name] == _mask(fields.get_field(name))
-        }
-        if not sealed:
+        """Return the values of columns, with the texts of sealed ones."""
+        if not any(is_marked(values[name]) for name in private_columns(self.kind)):
             return dict(values)
         key = {name: getattr(self, name) for name in self.kind.key_fields}
-        opened = open_values(self.kind, key | sealed, self._state.db or "default")
-        return {**values, **{name: opened[name] for name in sealed}}
+        return open_values(self.kind, {**values, **key}, self._state.db or "default", refuses_plain=False)
 
     @override
     def clean(self) -> None:
@@ -225,13 +218,6 @@ def _can_be_sent(value: Any) -> bool:
     except (UnicodeEncodeError, OverflowError, RecursionError):
         return False
     return True
-
-
-def _mask(field: Any) -> Any:
-    """Return the value that a page shows for a sealed column."""
-    if isinstance(field, JSONColumn):
-        return None if field.null else [MASK]
-    return MASK
 
 
 def _placeholder(field: Any, value: Any) -> Any:
