@@ -60,8 +60,9 @@ class Console(AdminSite):
             page = getattr(view, "__self__", None)
             if not _may_see(page, request):
                 raise Http404
-            confirmation = reauthentication.of_access(request, page) if isinstance(page, BaseModelAdmin) else None
-            return confirmation or view(request, *arguments, **named)
+            is_of_model = isinstance(page, BaseModelAdmin)
+            confirmation = reauthentication.of_access(request, page) if is_of_model else None
+            return confirmation or reauthentication.of_contents(request, page) or view(request, *arguments, **named)
 
         inner = super().admin_view(update_wrapper(check_permission, view), cacheable)
 

@@ -39,6 +39,7 @@ ACTS = (
     "compact",
     "cleanup",
     "maintain",
+    "open",
     "export",
     "download",
     "import",

@@ -16,6 +16,7 @@ from django import forms
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.admin import AdminSite
+from django.contrib.admin.options import BaseModelAdmin
 from django.contrib.auth import authenticate
 from django.http import HttpRequest, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -26,9 +27,12 @@ from orbsite.admin.auth import two_factor
 from orbsite.admin.base import redirects
 from orbsite.conf import app_settings
 from orbsite.models import audit_log
+from orbsite.models.ledger import Change, Reject
 from orbsite.runtime.client_ip import of_client
 from orbsite.storage.clock import utc_now
 from orbsite.storage.records.domain import registered
+from orbsite.storage.records.sealed_columns import is_sealing
+from orbsite.storage.sql.models import RecordRow
 
 View = Callable[..., Any]
 
@@ -39,6 +43,7 @@ _EXPORTED = "orb_taken_since"
 MOST_EXPORTED = 20
 """The number of records that a session may export without a new confirmation."""
 _ACCESS_MODELS = frozenset({"orbsite.token"})
+_CONTENT_PAGES = frozenset({"record_history", "record_revert", "record_reset", "removed_by"})
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 CONFIRMING = "orb_is_confirming"
 """The attribute of a request that marks a confirmation, so that it is not logged as a sign-in."""
@@ -82,6 +87,24 @@ def of_access(request: HttpRequest, page: Any) -> HttpResponseRedirect | None:
     return ask(request)
 
 
+def of_contents(request: HttpRequest, page: Any) -> HttpResponseRedirect | None:
+    """Return a redirect to the confirmation page if the request would show sealed texts, else None.
+
+    Lists show no sealed texts. The other pages of records and of their copies do, and each visit is logged.
+    """
+    match = request.resolver_match
+    name = match.url_name or "" if match is not None else ""
+    is_of_records = isinstance(page, BaseModelAdmin) and issubclass(page.model, (RecordRow, Change, Reject))
+    if not is_sealing() or not (is_of_records or name in _CONTENT_PAGES) or name.endswith(("_changelist", "_add")):
+        return None
+    confirmation = ask(request)
+    if confirmation is None and request.method == "GET":
+        subject = "/".join(map(str, match.kwargs.values())) if match is not None else ""
+        actor = request.user.get_username()
+        audit_log.note(utc_now(), actor, "open", subject=subject, address=of_client(request), page=name)
+    return confirmation
+
+
 def guards(model: type[Any]) -> bool:
     """Return whether a model controls access: API tokens, and every model outside `orbsite` and the domains' apps."""
     label = model._meta.app_label
@@ -92,8 +115,11 @@ def guards(model: type[Any]) -> bool:
 def ask_for_many(request: HttpRequest, number: int, to: str = "") -> HttpResponseRedirect | None:
     """Return a redirect to the confirmation page if an export of `number` records exceeds the limit, else None.
 
-    The limit is `MOST_EXPORTED` records for all exports of a session since its last confirmation.
+    The limit is `MOST_EXPORTED` records for all exports of a session since its last confirmation; none where texts are
+    sealed.
     """
+    if is_sealing():
+        return ask(request, to)
     if is_fresh(request, utc_now()):
         return None
     exported = request.session.get(_EXPORTED)

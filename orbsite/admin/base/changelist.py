@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from orbsite.models.ledger import Run
 from orbsite.storage.records.domain import registered
+from orbsite.storage.sql.models import RecordRow
 
 if TYPE_CHECKING:
     ModelAdmin: TypeAlias = admin.ModelAdmin[Any]
@@ -46,7 +47,15 @@ class BoundedPaginator(_Paginator):
 
 
 class QuickChangeList(ChangeList):
-    """A change list that sorts only by the columns in `sortable_by`."""
+    """A change list that sorts only by the columns in `sortable_by`, and shows no sealed texts."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Find the rows of the page, with a mask in the place of sealed texts."""
+        super().get_results(request)
+        self.result_list: Any = list(self.result_list)
+        for row in self.result_list:
+            if isinstance(row, RecordRow):
+                row.mask_columns()
 
     def get_ordering_field(self, field_name: Any) -> Any:
         """Return the field to sort by, or None for a column that would sort the whole table."""

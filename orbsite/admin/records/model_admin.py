@@ -82,7 +82,9 @@ class RecordAdmin(OperationActionsMixin, EditingMixin, QuickAdmin):
         row = super().get_object(request, object_id, from_field)
         if row is None and self.former_address:
             matches = list(self.get_queryset(request).filter(**{self.former_address: object_id})[:2])
-            return matches[0] if len(matches) == 1 else None
+            row = matches[0] if len(matches) == 1 else None
+        if row is not None and row.is_sealed:
+            row.open_columns()
         return row
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:

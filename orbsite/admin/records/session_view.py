@@ -42,6 +42,8 @@ class ConversingAdmin(QuickAdmin):
         if position is not None:
             ordered = ordered.filter(beyond(kind.order_fields, position, "lt" if is_back else "gt"))
         turns = list(ordered[: TURNS + 1])
+        for turn in turns:
+            turn.open_columns()
         if not turns and not rows.exists():
             raise Http404
         has_more, shown = len(turns) > TURNS, turns[:TURNS]
