@@ -114,11 +114,16 @@ def _of_users(users: list[str], using: str) -> Iterable[UserKey]:
     )
 
 
-def destroy(user: str, using: str, *, at: datetime, until: datetime | None = None) -> int:
-    """Destroy the keys of a user, or those made by `until`, and return their number. In the caller's transaction."""
+def destroy(user: str, using: str, *, at: datetime, until: datetime | None = None) -> list[datetime]:
+    """Destroy the keys of a user, or those made by `until`, and return when each was made.
+
+    In the caller's transaction.
+    """
     keys = UserKey.objects.using(using).filter(user_id=user, destroyed_at=None)
     keys = keys if until is None else keys.filter(created_at__lte=until)
-    return keys.update(wrapped=None, wrapped_by="", user_id="", destroyed_at=at)
+    made = list(keys.select_for_update().values_list("created_at", flat=True))
+    keys.update(wrapped=None, wrapped_by="", user_id="", destroyed_at=at)
+    return made
 
 
 def rewrap(rows: Sequence[UserKey], packing: Packing, using: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -37,6 +38,19 @@ def test_the_same_request_is_answered_the_same(ana: Caller) -> None:
     ana.delete(f"{ADDRESS}/mars")
     assert ana.post(ADDRESS, BODY, Idempotency_Key="k").status_code == 201
     refused(ana.get(f"{ADDRESS}/mars"), 404)
+
+
+def test_the_answer_is_kept_sealed_and_given_again(ana: Caller, settings: Any) -> None:
+    settings.ORB_PERSISTENCE, settings.ORB_KEYS = "sql", f"k:{base64.b64encode(b'k' * 32).decode()}"
+    body = {"modeId": "mars", "preferences": ["canary"], "constraints": []}
+    first = ana.post(ADDRESS, body, Idempotency_Key="k")
+    kept = Answer.objects.get()
+    assert b"canary" in first.content
+    assert b"canary" not in bytes(kept.body)
+    assert ana.post(ADDRESS, body, Idempotency_Key="k").content == first.content
+    Answer.objects.update(key="other")
+    told = refused(ana.post(ADDRESS, body, Idempotency_Key="other"), 409)
+    assert "no longer available" in told["detail"]
 
 
 def test_another_body_or_address_under_the_same_key_is_told(ana: Caller) -> None:

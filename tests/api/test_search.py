@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -67,6 +68,14 @@ def test_what_is_kept_elsewhere_is_not_searched_and_says_so(
     told = refused(ana.get(f"{ALL}?search=a"), 400, "invalid")
     assert [one["path"] for one in told["errors"]] == ["search"]
     assert "SQL" in told["errors"][0]["message"]
+    assert ana.get(f"{ALL}?text=a").status_code == 200
+
+
+def test_a_search_over_sealed_texts_is_off_and_says_so(ana: Caller, sql: None, settings: Any) -> None:
+    settings.ORB_KEYS = f"k:{base64.b64encode(b'k' * 32).decode()}"
+    told = refused(ana.get(f"{ALL}?search=a"), 400, "invalid")
+    assert [one["path"] for one in told["errors"]] == ["search"]
+    assert "sealed" in told["errors"][0]["message"]
     assert ana.get(f"{ALL}?text=a").status_code == 200
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 from django.db import connections
-from hypothesis import Phase, settings
+from hypothesis import Phase
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
@@ -18,13 +19,14 @@ from orbsite.storage.errors import OrbError
 from orbsite.storage.records.digest import digest
 from tests.contract import harness
 from tests.support.cases import CASES, Case
+from tests.support.effort import effort
 from tests.support.factories import BEGIN
 
 pytestmark = pytest.mark.slow
 
 USERS = st.sampled_from(["ana", "Bo", "用户", "42"])
 NAMES = st.sampled_from(["a", "B", "é", "7", "42", "__proto__", "😀"])
-TEXTS = st.sampled_from(["", "one", "ONE", "two\n", "Straße", "用户"]) | st.text(
+TEXTS = st.sampled_from(["", "one", "ONE", "two\n", "Straße", "用户", "orb:sealed:1:AA", "orb:plain:1:"]) | st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=5
 )
 JSON = st.recursive(
@@ -42,6 +44,8 @@ MOMENTS = st.integers(0, 5).map(lambda number: BEGIN + timedelta(microseconds=nu
 class Machine(RuleBasedStateMachine):
     case: Case
     aliases: tuple[str, ...]
+    is_sealed: bool
+    """Whether the tables are sealed."""
 
     @initialize()
     def begin(self) -> None:
@@ -50,7 +54,7 @@ class Machine(RuleBasedStateMachine):
         self.harnesses = [harness.memory(), harness.file(self.base / "file"), harness.journal(self.base / "journal")]
         self.harnesses += [harness.file(self.base / "compressed", "compressed ")]
         self.harnesses += [harness.journal(self.base / "sealed", "sealed ")]
-        self.harnesses += [harness.sql(alias) for alias in self.aliases]
+        self.harnesses += [harness.sql(alias, is_sealed=self.is_sealed) for alias in self.aliases]
         self.stores: dict[str, Any] = {}
         self.reopen()
         self.seen: list[Any] = []
@@ -189,8 +193,20 @@ def _answer(call: Any, arguments: Any, options: Any) -> Any:
 @pytest.mark.django_db(databases="__all__")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_stores_agree_step_by_step(case: Case) -> None:
+    _run(case, is_sealed=False, examples=12)
+
+
+@pytest.mark.deep
+@pytest.mark.django_db(databases="__all__")
+@pytest.mark.parametrize("case", [case for case in CASES if case.kind.private_fields], ids=lambda case: case.id)
+def test_stores_agree_step_by_step_with_sealed_tables(case: Case, settings: Any) -> None:
+    settings.ORB_KEYS = harness.SECRETS
+    _run(case, is_sealed=True, examples=effort(4, 12))
+
+
+def _run(case: Case, *, is_sealed: bool, examples: int) -> None:
     aliases = tuple(name for name in ("default", "postgresql") if name in connections)
-    machine = type("Machine", (Machine,), {"case": case, "aliases": aliases})
-    # 4 kinds x 12 runs x 50 steps; a failure prints its steps at once, for shrinking them would take minutes
-    few = settings(max_examples=12, stateful_step_count=50, phases=[Phase.generate])
+    machine = type("Machine", (Machine,), {"case": case, "aliases": aliases, "is_sealed": is_sealed})
+    # a failure prints its steps at once, for shrinking them would take minutes
+    few = hypothesis_settings(max_examples=examples, stateful_step_count=50, phases=[Phase.generate])
     run_state_machine_as_test(machine, settings=few)

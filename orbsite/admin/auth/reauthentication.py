@@ -43,7 +43,7 @@ _EXPORTED = "orb_taken_since"
 MOST_EXPORTED = 20
 """The number of records that a session may export without a new confirmation."""
 _ACCESS_MODELS = frozenset({"orbsite.token"})
-_CONTENT_PAGES = frozenset({"record_history", "record_revert", "record_reset", "removed_by"})
+_CONTENT_PAGES = frozenset({"record_history", "record_revert", "record_reset", "removed_by", "session"})
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 CONFIRMING = "orb_is_confirming"
 """The attribute of a request that marks a confirmation, so that it is not logged as a sign-in."""

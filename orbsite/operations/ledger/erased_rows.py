@@ -57,7 +57,8 @@ class Erased:
     keys: set[tuple[type[Record], Key]] = field(default_factory=set)
     changes: int = 0
     rejects: int = 0
-    data_keys: int = 0
+    data_keys: list[datetime] = field(default_factory=list)
+    """When each of the data keys was made that were destroyed."""
 
 
 def erase_rows(user: str, domains: list[Domain], using: str, *, until: datetime | None = None) -> Erased:

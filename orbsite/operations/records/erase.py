@@ -40,6 +40,7 @@ COLUMNS = ("erased",)
 REMAINS, ELSEWHERE = "remains", "elsewhere"
 _MOST_IDS = 500
 _TOKENS = "orb_tokens.users"
+_CLOSED = "; the user's sealed texts in it cannot be opened any more"
 
 
 def erase(
@@ -93,10 +94,13 @@ class _Erasing:
         if self._ledger is not None:
             rename(self._user, pseudonym(entered, self._user), self._ledger)
             clear_away(self._ledger)
-        found = _Search(self._user, base=self._base, backups=backups, ledger=self._ledger, moment=moment, ids=self._ids)
+        found = _Search(
+            self._user, base=self._base, backups=backups, ledger=self._ledger, moment=moment, ids=self._ids,
+            sealed_since=min(self._rows.data_keys, default=None),
+        )  # fmt: skip
         self._report.section(ELSEWHERE, ()).details.update(found.result())
         if self._rows.data_keys:
-            self._report.section(ELSEWHERE, ()).facts["data_keys_destroyed"] = self._rows.data_keys
+            self._report.section(ELSEWHERE, ()).facts["data_keys_destroyed"] = len(self._rows.data_keys)
         return self._report
 
     def _erase_in(self, domain: Domain) -> None:
@@ -159,8 +163,18 @@ class _Search:
     """Searches for the places that still name a user, and tells until when."""
 
     def __init__(
-        self, user: str, *, base: Path, backups: Path | None, ledger: str | None, moment: datetime, ids: set[str]
+        self,
+        user: str,
+        *,
+        base: Path,
+        backups: Path | None,
+        ledger: str | None,
+        moment: datetime,
+        ids: set[str],
+        sealed_since: datetime | None,
     ) -> None:
+        """`sealed_since` is when the oldest of the user's data keys was made, if they were destroyed."""
+        self._sealed_since = sealed_since
         self._user, self._base, self._backups, self._ledger, self._moment = user, base, backups, ledger, moment
         self._needles = Needles.of(user, ids)
 
@@ -212,7 +226,14 @@ class _Search:
             return
         for path, said in files_that_name(self._backups, self._needles):
             name = os.fsencode(path.relative_to(self._backups)).decode(errors="backslashreplace")
-            yield _place(f"backups/{name}", said, self._until(path.relative_to(self._backups).parts[0]))
+            entry = path.relative_to(self._backups).parts[0]
+            closed = _CLOSED if path.suffix != ".json" and self._is_sealed(entry) else ""
+            yield _place(f"backups/{name}", f"{said}{closed}", self._until(entry))
+
+    def _is_sealed(self, name: str) -> bool:
+        """Tell whether a backup was made when the user's texts in the database were sealed."""
+        made = made_at(name)
+        return made is not None and self._sealed_since is not None and made >= self._sealed_since
 
     def _until(self, name: str) -> str:
         """Return until when an entry of ORB_BACKUP_DIR is kept."""

@@ -217,7 +217,7 @@ class _Table:
         changed, left = 0, list[Finding]()
         made = reseal_rows(self._kind, self._names, [row[2:] for row in rows], self.using, unseal=unseal)
         for (pk, digest, *old), new in zip(rows, made, strict=True):
-            is_as_wanted = not unseal or not any(map(begins_sealed, new))
+            is_as_wanted = not unseal or not any(map(begins_sealed, new[-len(self._is_json) :]))
             if tuple(old) != new and is_as_wanted:
                 is_as_wanted = not apply or self._write(pk, digest, old, new)
                 changed += is_as_wanted
