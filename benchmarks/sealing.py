@@ -1,12 +1,14 @@
-"""Measures sealing and compression of a document, compared with the libraries alone on the same bytes.
+"""Measures sealing: of a document, beside the libraries alone on the same bytes; of rows, beside plain ones; of keys.
 
 python -m benchmarks.sealing [NUMBER OF REFLECTIONS]
 """
 
 from __future__ import annotations
 
+import base64
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -14,14 +16,18 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import django
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from benchmarks.decode import best
+from benchmarks.migration import PRODUCTION
 from benchmarks.reflections import SEED, make
 
 SAVES = 200
+RUNS = 3
+USERS = 100_000
 
 
 def main() -> None:
@@ -58,6 +64,7 @@ def main() -> None:
     print(f"open, both: {seconds:.3f} s, by hand {by_hand['open']:.3f} s: {seconds / by_hand['open']:.2f} x")
     print(f"size: {len(message) / len(data):.2f} x")
     _saves({"plain": Packing(), "both": forms["both"][0]})
+    _rows(data)
 
 
 def _saves(packings: dict[str, Any]) -> None:
@@ -81,6 +88,87 @@ def _saves(packings: dict[str, Any]) -> None:
     print(f"a save in the journal: plain {plain * 1000:.2f} ms, both {both * 1000:.2f} ms: {both / plain:.2f} x")
 
 
+def _rows(data: bytes) -> None:
+    """Measure a migration into plain and into sealed columns, and a rotation, each in a SQLite file of its own."""
+    times: dict[str, list[float]] = {"plain": [], "sealed": []}
+    for _ in range(RUNS):
+        for name, measured in times.items():
+            with tempfile.TemporaryDirectory() as place:
+                measured.append(_migration(Path(place), data, name))
+    plain, sealed = (statistics.median(times[name]) for name in ("plain", "sealed"))
+    print(f"migration into SQLite: plain {plain:.2f} s, sealed {sealed:.2f} s: {sealed / plain:.2f} x")
+    with tempfile.TemporaryDirectory() as place:
+        print(_in_database(Path(place), "rotation", "sealed"))
+
+
+def _migration(place: Path, data: bytes, name: str) -> float:
+    document = place / "data/te/reflections.json"
+    document.parent.mkdir(parents=True, mode=0o700)
+    document.write_bytes(data)
+    document.chmod(0o600)
+    return float(_in_database(place, "migration", name))
+
+
+def _in_database(place: Path, what: str, name: str) -> str:
+    """Run a measurement in a process of its own, over an empty database in a file."""
+    secret = base64.b64encode(os.urandom(32)).decode()
+    keys = {"plain": "", "sealed": f"a:{secret}"}[name]
+    environment = os.environ | PRODUCTION | {
+        "DJANGO_SETTINGS_MODULE": "orbsite.settings",
+        "DATABASE_URL": f"sqlite:///{quote(str(place / 'orb.sqlite3'))}",
+        "ORB_DATA_DIR": str(place / "data"),
+        "ORB_BACKUP_DIR": str(place / "backups"),
+        "ORB_KEYS": "",
+    }  # fmt: skip
+    subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], env=environment, check=True)
+    if what == "migration" and keys:
+        environment["ORB_KEYS"] = keys
+        command = [sys.executable, "manage.py", "seal_orb_data", "--apply", "--format", "json"]
+        subprocess.run(command, env=environment, check=True, capture_output=True)
+    begun = [sys.executable, "-m", "benchmarks.sealing", f"--{what}"]
+    return subprocess.run(
+        begun, env=environment | {"ORB_KEYS": keys}, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def _migrate_here() -> None:
+    """Print the seconds of a migration, which verifies what it wrote."""
+    django.setup()
+    from orbsite.operations.migration.migrate import migrate
+    from orbsite.storage.clock import utc_now
+    from orbsite.storage.records.domain import registered
+
+    base, domains = Path(os.environ["ORB_DATA_DIR"]), registered(["te"])
+
+    def act() -> None:
+        if not migrate(domains, base, now=utc_now).ok:
+            raise SystemExit("the migration did not end well")
+
+    print(_seconds(act))
+
+
+def _rotate_here() -> None:
+    """Print the time of a rotation over the keys of many users."""
+    django.setup()
+    from django.conf import settings
+    from django.db import transaction
+    from django.test import override_settings
+
+    from orbsite.operations.progress import silent
+    from orbsite.operations.records.sealing import rotate_data_keys
+    from orbsite.operations.report import Report
+    from orbsite.storage.records.sealed_columns import keys_of_users
+
+    with transaction.atomic():
+        made = _seconds(lambda: keys_of_users({f"user-{number}" for number in range(USERS)}, "default"))
+    secret = base64.b64encode(os.urandom(32)).decode()
+    report = Report(columns=("to write", "written", "left"))
+    with override_settings(ORB_KEYS=f"b:{secret},{settings.ORB_KEYS}"):
+        seconds = _seconds(lambda: rotate_data_keys(report, apply=True, progress=silent))
+    number = report.domains["database"].total("written")
+    print(f"data keys of {number:,} users: made in {made:.1f} s, sealed with another key in {seconds:.1f} s")
+
+
 def _seconds(act: Callable[[], object]) -> float:
     began = time.perf_counter()
     act()
@@ -88,4 +176,4 @@ def _seconds(act: Callable[[], object]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    {"--migration": _migrate_here, "--rotation": _rotate_here}.get(sys.argv[-1], main)()

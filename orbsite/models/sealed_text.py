@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from orbsite.storage.errors import DocumentCorrupt
 from orbsite.storage.records.sealed_columns import DAMAGED, DESTROYED, NOT_SEALED, is_sealing, keys_named, keys_of_users
-from orbsite.storage.sealing.cells import PLAIN, SEALED, DataKey, escaped, key_id_of, message_in
+from orbsite.storage.sealing.cells import PLAIN, SEALED, DataKey, escaped, key_in, message_in
 
 if TYPE_CHECKING:
     _TextField: TypeAlias = models.TextField[str, str]
@@ -118,7 +118,8 @@ def open_text(instance: Any, stored: str) -> str:
     place = instance.sealed_place()
     try:
         message = message_in(stored)
-        key = keys_named([key_id_of(message)], instance._state.db or "default").get(key_id_of(message))
+        key_id = key_in(message).hex()
+        key = keys_named([key_id], instance._state.db or "default").get(key_id)
         if key is None:
             return f"({DESTROYED})"
         return key.open(message, place[1] if place else "")

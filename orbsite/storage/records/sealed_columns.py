@@ -17,7 +17,7 @@ import msgspec
 
 from orbsite.storage.errors import DocumentCorrupt
 from orbsite.storage.records.record import Id, Key, Record, Text, declared
-from orbsite.storage.sealing.cells import PLAIN, SEALED, DataKey, escaped, has_marks, key_id_of, message_in
+from orbsite.storage.sealing.cells import PLAIN, SEALED, DataKey, escaped, has_marks, key_in, message_in
 
 _SEALED_MEMBER, _PLAIN_MEMBER = SEALED.rstrip(":"), PLAIN.rstrip(":")
 _MEMBERS = (_SEALED_MEMBER, _PLAIN_MEMBER)
@@ -88,7 +88,7 @@ def private_columns(kind: type[Record]) -> tuple[str, ...]:
 
 def cell_name(kind: type[Record], column: str, key: Key) -> str:
     """Return the name of a column in the row with a key, to which a sealed text is bound."""
-    return "|".join([kind.plural, column, *key])
+    return f"{kind.plural}|{column}|{'|'.join(key)}"
 
 
 def open_rows(kind: type[Record], names: Sequence[str], rows: Any, using: str) -> Any:
@@ -178,6 +178,15 @@ def seal_columns(
     return sealed
 
 
+def _opened_cell(cell: str, message: bytes, name: str, key: DataKey | None) -> Any:
+    if key is None:
+        return Unopened.of(cell, DESTROYED)
+    try:
+        return key.open(message, name)
+    except DocumentCorrupt:
+        return Unopened.of(cell, DAMAGED)
+
+
 def _sealed_cell(key: DataKey, text: str, name: str, is_json: bool) -> str:
     sealed = key.seal(text, name)
     return f'{{"{_SEALED_MEMBER}": "{sealed}"}}' if is_json else sealed
@@ -233,8 +242,8 @@ class _Opener:
             [_message(row[at], is_json=is_json, refuses_plain=refuses_plain) for at, _, is_json in self._places]
             for row in rows
         ]
-        ids = {key_id_of(one) for messages in found for one in messages if type(one) is bytes}
-        by_id = keys_named(ids, using) if ids else {}
+        ids = {key_in(one) for messages in found for one in messages if type(one) is bytes}
+        by_id = {bytes.fromhex(name): key for name, key in keys_named({one.hex() for one in ids}, using).items()}
         return [self._row(row, messages, by_id) for row, messages in zip(rows, found, strict=True)]
 
     def sealed(
@@ -268,20 +277,16 @@ class _Opener:
     def _is_plain(self, cell: Any, *, is_json: bool) -> bool:
         return isinstance(cell, str) and not _is_sealed(cell, is_json=is_json)
 
-    def _row(self, row: Sequence[Any], messages: list[Any], by_id: Mapping[str, DataKey]) -> tuple[Any, ...]:
+    def _row(self, row: Sequence[Any], messages: list[Any], by_id: Mapping[bytes, DataKey]) -> tuple[Any, ...]:
         cells = list(row)
         key = tuple(row[at] for at in self._keys)
         is_key = all(isinstance(part, str) for part in key)
         for (at, name, _), message in zip(self._places, messages, strict=True):
             cells[at] = message
             if type(message) is bytes:
-                data_key = by_id.get(key_id_of(message))
-                cells[at] = Unopened.of(row[at], DAMAGED if data_key else DESTROYED)
-                if data_key is not None and is_key:
-                    try:
-                        cells[at] = data_key.open(message, cell_name(self._kind, name, key))
-                    except DocumentCorrupt:
-                        continue
+                data_key = by_id.get(key_in(message))
+                name_of_cell = cell_name(self._kind, name, key) if is_key else ""
+                cells[at] = _opened_cell(row[at], message, name_of_cell, data_key)
         return tuple(cells)
 
 

@@ -7,8 +7,8 @@ text that begins like a mark is stored behind a mark of its own.
 
 from __future__ import annotations
 
-import base64
 import binascii
+import os
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -34,9 +34,11 @@ class DataKey:
     secret: bytes = field(repr=False)
     """32 random bytes."""
     _cipher: AESGCM = field(init=False, repr=False, compare=False)
+    _begin: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_cipher", AESGCM(self.secret))
+        object.__setattr__(self, "_begin", bytes.fromhex(self.id))
 
     @classmethod
     def new(cls) -> DataKey:
@@ -45,9 +47,9 @@ class DataKey:
 
     def seal(self, text: str, name: str) -> str:
         """Return a sealed text; `name` says where it stands."""
-        nonce = secrets.token_bytes(_NONCE)
-        message = bytes.fromhex(self.id) + nonce + self._cipher.encrypt(nonce, text.encode(), name.encode())
-        return SEALED + base64.b64encode(message).decode()
+        nonce = os.urandom(_NONCE)
+        message = self._begin + nonce + self._cipher.encrypt(nonce, text.encode(), name.encode())
+        return SEALED + binascii.b2a_base64(message, newline=False).decode()
 
     def open(self, message: bytes, name: str) -> str:
         """Return the text of a message from `message_in`.
@@ -65,17 +67,18 @@ def message_in(text: str) -> bytes:
     """Return the message of a sealed text. Raises DocumentCorrupt if it is damaged."""
     encoded = text.removeprefix(SEALED)
     try:
-        message = base64.b64decode(encoded, validate=True)
+        message = binascii.a2b_base64(encoded, strict_mode=True)
     except (binascii.Error, ValueError) as problem:
         raise DocumentCorrupt("its sealed content is damaged") from problem
-    if len(message) < _ID + _NONCE + _TAG or base64.b64encode(message).decode() != encoded:
+    is_whole = len(message) >= _ID + _NONCE + _TAG
+    if not is_whole or binascii.b2a_base64(message, newline=False).decode() != encoded:
         raise DocumentCorrupt("its sealed content is damaged")
     return message
 
 
-def key_id_of(message: bytes) -> str:
-    """Return the id of the data key that sealed a message."""
-    return message[:_ID].hex()
+def key_in(message: bytes) -> bytes:
+    """Return the id of the data key that sealed a message, as bytes."""
+    return message[:_ID]
 
 
 def escaped(text: str) -> str:

@@ -17,11 +17,12 @@ from orbsite.storage.encoding.timestamps import shortened
 from orbsite.storage.errors import Conflict
 from orbsite.storage.records.digest import CanonicalPrinter, Columns, digest, line_of
 from orbsite.storage.records.record import Id, R, columns, declared
-from orbsite.storage.records.sealed_columns import is_sealing, open_pages, private_columns
+from orbsite.storage.records.sealed_columns import is_sealing, open_pages, open_rows, private_columns
 from orbsite.storage.sql.constraints import ID_LENGTH
 from orbsite.storage.sql.filters import by_keys
 from orbsite.storage.sql.models import LEDGER, RecordRow, column_of, read_cells
-from orbsite.storage.sql.raw_columns import named_rows
+from orbsite.storage.sql.raw_columns import raw_rows
+from orbsite.storage.sql.row_decoder import reader_of
 from orbsite.storage.sql.row_encoder import RowEncoder
 
 
@@ -102,13 +103,24 @@ class Bulk(ABC, Generic[R]):
         """Compare records with the stored rows, which are opened and decoded for that."""
         names, found = columns(self.kind), dict[Any, Any]()
         rows = self.model._base_manager.using(self.connection.alias)
+        key_places = [names.index(name) for name in self.kind.key_fields]
         for condition in by_keys(self.kind, [record.key for record in batch.records]):
-            for cells in named_rows(rows.filter(condition), names):
-                found[tuple(cells[name] for name in self.kind.key_fields)] = read_cells(self.kind, cells).record
+            stored = list(raw_rows(rows.filter(condition), names))
+            opened = open_rows(self.kind, names, stored, self.connection.alias)
+            found.update(zip((tuple(row[at] for at in key_places) for row in stored), self._read(opened), strict=True))
         places = {record.key: at for at, record in enumerate(batch.records)}
         free = [at for key, at in places.items() if key not in found]
         other = [at for key, at in places.items() if key in found and found[key] != batch.records[at]]
         return Comparison(free=sorted(free), other=sorted(other))
+
+    def _read(self, rows: Sequence[tuple[Any, ...]]) -> Sequence[Any]:
+        """Return the records of rows, None for those that do not decode."""
+        reader = reader_of(self.model, self.connection.vendor)
+        read = None if reader is None else reader.read(rows)
+        if read is not None:
+            return read
+        names = columns(self.kind)
+        return [read_cells(self.kind, dict(zip(names, row, strict=True))).record for row in rows]
 
     def _digest(self, row: Sequence[Any]) -> str | None:
         """Return the digest of a row that is in the format that a store writes, None for other rows."""
