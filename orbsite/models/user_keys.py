@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from threading import Lock
 
-from django.db import connections, models, transaction
+from django.db import DatabaseError, connections, models, transaction
 
 from orbsite.storage.clock import utc_now
 from orbsite.storage.errors import KeyUnavailable
@@ -19,6 +19,7 @@ from orbsite.storage.sql.models import KeyField
 _KEPT_SECONDS, _KEPT_KEYS = 60.0, 10_000
 """How long and how many opened keys are kept in memory; the key of an erased user opens nothing after that time."""
 _AT_A_TIME = 500
+_LOCK = "SELECT id FROM orb_user_keys WHERE user_id = ANY(%s) AND destroyed_at IS NULL ORDER BY id FOR SHARE"
 
 
 class UserKey(models.Model):
@@ -108,10 +109,10 @@ def _of_users(users: list[str], using: str) -> Iterable[UserKey]:
     keys = UserKey.objects.using(using)
     if connections[using].vendor != "postgresql":  # SQLite has one writer at a time
         return keys.filter(user_id__in=users, destroyed_at=None).order_by("user_id", "id")
-    return keys.raw(
-        "SELECT * FROM orb_user_keys WHERE user_id = ANY(%s) AND destroyed_at IS NULL ORDER BY user_id, id FOR SHARE",
-        [users],
-    )
+    with connections[using].cursor() as cursor:
+        cursor.execute(_LOCK, [users])
+        ids = [key_id for (key_id,) in cursor.fetchall()]
+    return keys.filter(pk__in=ids).order_by("user_id", "id")
 
 
 def destroy(user: str, using: str, *, at: datetime, until: datetime | None = None) -> list[datetime]:
@@ -146,6 +147,14 @@ def destroyed(using: str) -> dict[str, datetime]:
     """Return the ids of the destroyed keys, and when each was destroyed."""
     rows = UserKey.objects.using(using).exclude(destroyed_at=None)
     return {pk: at for pk, at in rows.values_list("pk", "destroyed_at") if at is not None}
+
+
+def has_table(using: str = "default") -> bool:
+    """Tell whether the database can be reached and has the table of data keys."""
+    try:
+        return UserKey._meta.db_table in connections[using].introspection.table_names()
+    except DatabaseError:
+        return False
 
 
 def keep_destroyed(ids: Mapping[str, datetime], using: str) -> None:

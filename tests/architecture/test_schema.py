@@ -1,4 +1,4 @@
-"""The tables that the migrations make, held against those of the migrations that were squashed into them."""
+"""The tables that the migrations make, held against a golden file, so that none of them changes by accident."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db(databases="__all__")
 
 
 @pytest.mark.parametrize("vendor", ["sqlite", "postgresql"])
-def test_the_tables_are_those_of_the_migrations_before_the_squash(vendor: str, request: pytest.FixtureRequest) -> None:
+def test_the_tables_are_those_of_the_golden_file(vendor: str, request: pytest.FixtureRequest) -> None:
     connection = connections["default" if vendor == "sqlite" else request.getfixturevalue("postgresql_alias")]
     assert schema_of(connection) == json.loads((GOLDEN / f"{connection.vendor}.json").read_text())
 

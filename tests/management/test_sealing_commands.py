@@ -25,6 +25,8 @@ from tests.support.effort import effort
 from tests.support.factories import ProfileFactory, ReflectionFactory
 from tests.support.time_limits import time_limit
 
+pytestmark = pytest.mark.django_db(transaction=True)
+
 CANARY = "canary-8d1f"
 OLD, NEW, WRONG = (f"{name}:{base64.b64encode(secret * 32).decode()}" for name, secret in
                    (("old", b"o"), ("new", b"n"), ("old", b"x")))  # fmt: skip

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from orbsite.conf import app_settings
-from orbsite.models.user_keys import destroyed, keep_destroyed
+from orbsite.models.user_keys import destroyed, has_table, keep_destroyed
 from orbsite.operations.backup import database as dump
 from orbsite.operations.backup.create import DATABASE, take
 from orbsite.operations.backup.manifest import SUMS, Manifest, SavedDatabase, checked, is_signed
@@ -142,7 +142,7 @@ class _Plan:
         if self.database:
             if erasures:
                 ErasureFile(self._base).add(erasures.erasures)  # a restore never changes this file
-            keys = destroyed(self._using)
+            keys = destroyed(self._using) if has_table(self._using) else {}
             dump.load(self._held, self._using)
             keep_destroyed(keys, self._using)
             erase_since(erasures, registered(), self._using)

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 from orbsite.conf import app_settings
+from orbsite.models.user_keys import has_table
 from orbsite.operations.progress import Progress, silent
-from orbsite.operations.records.sealing import has_keys_table, rotate_data_keys, seal_database, tell_data_keys
+from orbsite.operations.records.sealing import rotate_data_keys, seal_database, tell_data_keys
 from orbsite.operations.report import Report, Section
 from orbsite.storage.errors import OrbError
 from orbsite.storage.file.document import require_directory
@@ -48,7 +49,7 @@ def seal(
     if unseal:
         packing = Packing(is_compressed=packing.is_compressed, keys=packing.keys, allows_plain=True, seals=False)
     report = _repacked(domains, base, packing, apply=apply, progress=progress)
-    if has_keys_table():
+    if has_table():
         seal_database(report, domains, apply=apply, unseal=unseal, progress=progress)
     return report
 
@@ -63,7 +64,7 @@ def rotate(domains: list[Domain], base: Path, *, apply: bool, progress: Progress
     if packing.keys is None:
         raise OrbError("no keys are configured; set ORB_KEYS or ORB_KEY_FILE, the new key first")
     report = _repacked(domains, base, packing, apply=apply, progress=progress)
-    if has_keys_table():
+    if has_table():
         rotate_data_keys(report, apply=apply, progress=progress)
     return report
 
@@ -86,7 +87,7 @@ def key_status(domains: list[Domain], base: Path, backups: Path) -> Report:
         if path.is_file() and not path.is_symlink()
     )
     _tell_forms(report.section(BACKUPS, ["files"]), Path(), found, None)
-    if has_keys_table():
+    if has_table():
         tell_data_keys(report, domains)
     return report
 
@@ -116,7 +117,7 @@ def _repacked(domains: list[Domain], base: Path, packing: Packing, *, apply: boo
 
 def _require_data(base: Path) -> None:
     """Raise DocumentRefused if there is neither a data directory nor a database."""
-    if not has_keys_table():
+    if not has_table():
         require_directory(base)
 
 

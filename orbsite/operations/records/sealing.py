@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from django.db import DatabaseError, connections, models, transaction
+from django.db import connections, models, transaction
 from django.db.models import Q, TextField
 from django.db.models.functions import Cast
 
@@ -35,14 +35,6 @@ _PAGE = 500
 _TEXTS: tuple[tuple[type[SealedModel], str], ...] = ((Change, "before"), (Reject, "original"), (Answer, "body"))
 """The tables that keep copies of records, with the columns that hold them."""
 _LEFT = "a text in it could not be opened, or was changed meanwhile; it was left as it is"
-
-
-def has_keys_table(using: str = "default") -> bool:
-    """Tell whether the database can be reached and has the table of data keys."""
-    try:
-        return UserKey._meta.db_table in connections[using].introspection.table_names()
-    except DatabaseError:
-        return False
 
 
 def seal_database(

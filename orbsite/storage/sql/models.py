@@ -159,7 +159,7 @@ class RecordRow(models.Model):
     @property
     def is_sealed(self) -> bool:
         """Whether the row has sealed columns, so that its attributes hold what is stored."""
-        return any(is_marked(getattr(self, name)) for name in private_columns(self.kind))
+        return any(is_marked(self.__dict__.get(name)) for name in private_columns(self.kind))
 
     def open_columns(self) -> None:
         """Put the texts of sealed columns into the attributes, those that can be opened. Raises KeyUnavailable."""
@@ -168,9 +168,9 @@ class RecordRow(models.Model):
                 setattr(self, name, value)
 
     def mask_columns(self) -> None:
-        """Put `MASK` in the place of sealed columns."""
+        """Put `MASK` in the place of sealed columns; those that are not loaded stay so."""
         for name in private_columns(self.kind):
-            if is_marked(getattr(self, name)):
+            if is_marked(self.__dict__.get(name)):
                 setattr(self, name, [MASK] if isinstance(column_of(type(self), name), JSONColumn) else MASK)
 
     def _opened(self, values: Mapping[str, Any]) -> dict[str, Any]:
