@@ -19,7 +19,7 @@ from orbsite.storage.file.store import FileStore
 from orbsite.storage.memory.store import MemoryStore
 from orbsite.storage.records.domain import Domain
 from orbsite.storage.records.record import field_names
-from orbsite.storage.sealing.envelope import Envelope, Packing
+from orbsite.storage.sealing.envelope import Envelope, Packing, generation_of
 from orbsite.storage.sealing.keys import Key, KeyRing
 from orbsite.storage.sealing.packed import unpack
 from orbsite.storage.sql.store import SqlStore
@@ -82,7 +82,7 @@ def file(base: Path, form: str = "") -> Harness:
         path = base / case.domain.file
         before = envelope(case).open(path.read_bytes())
         after = before.replace(f'"{TO_SPOIL}"'.encode(), b"5")
-        path.write_bytes(envelope(case).close(after))
+        path.write_bytes(envelope(case).close(after, generation_of(path.read_bytes())))
         assert after != before
         return True
 

@@ -19,7 +19,7 @@ from orbsite.operations.files.untracked_files import entered, named, shown, untr
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report, Section
 from orbsite.storage.errors import DocumentRefused, OrbError
-from orbsite.storage.file.document import LOST_AND_FOUND, Document, require_directory
+from orbsite.storage.file.document import LOST_AND_FOUND, OWN, Document, require_directory
 from orbsite.storage.file.orphans import (
     HALF_FACTS,
     HALF_TOMBSTONE_FILES,
@@ -30,7 +30,7 @@ from orbsite.storage.file.orphans import (
     of_document,
     of_lost_and_found,
 )
-from orbsite.storage.file.tombstones import OWN, TOMBSTONES
+from orbsite.storage.file.tombstones import TOMBSTONES
 from orbsite.storage.filesystem.directory import Directory
 from orbsite.storage.findings import error, warning
 from orbsite.storage.records.domain import Domain

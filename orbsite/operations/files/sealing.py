@@ -12,7 +12,7 @@ from orbsite.operations.progress import Progress, silent
 from orbsite.operations.records.sealing import rotate_data_keys, seal_database, tell_data_keys
 from orbsite.operations.report import Report, Section
 from orbsite.storage.errors import OrbError
-from orbsite.storage.file.document import require_directory
+from orbsite.storage.file.document import OWN, require_directory
 from orbsite.storage.file.repacking import (
     DAMAGED,
     forms,
@@ -22,7 +22,7 @@ from orbsite.storage.file.repacking import (
     repack_tombstones,
 )
 from orbsite.storage.file.store import FileStore
-from orbsite.storage.file.tombstones import OWN, TOMBSTONES
+from orbsite.storage.file.tombstones import TOMBSTONES
 from orbsite.storage.findings import error, warning
 from orbsite.storage.records.domain import Domain
 from orbsite.storage.sealing.envelope import Packing

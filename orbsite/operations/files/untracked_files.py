@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from orbsite.storage.errors import DocumentRefused, OrbError
-from orbsite.storage.file.document import LOST_AND_FOUND
+from orbsite.storage.file.document import GENERATIONS, LOST_AND_FOUND, OWN, generations_name
 from orbsite.storage.file.erasure import ERASURES
 from orbsite.storage.file.last_runs import FACTS
 from orbsite.storage.file.orphans import (
@@ -24,7 +24,7 @@ from orbsite.storage.file.orphans import (
     of_document,
     of_lost_and_found,
 )
-from orbsite.storage.file.tombstones import OWN, TOMBSTONES
+from orbsite.storage.file.tombstones import TOMBSTONES
 from orbsite.storage.filesystem.directory import Directory
 from orbsite.storage.records.domain import registered
 
@@ -44,7 +44,9 @@ def _untracked(top: Directory) -> Iterator[tuple[str, os.stat_result]]:
         document = domain.file.name
         yield from _unknown(top, (name,), kept_beside(document) | domain.others, of_document(document))
         yield from _unknown(top, (name, LOST_AND_FOUND), (), of_lost_and_found(document))
-    yield from _unknown(top, (OWN,), {TOMBSTONES, FACTS, ERASURES, f".{ERASURES}.lock"}, HALF_FACTS)
+    yield from _unknown(top, (OWN,), {TOMBSTONES, FACTS, ERASURES, GENERATIONS, f".{ERASURES}.lock"}, HALF_FACTS)
+    generations = {generations_name(domain.file) for domain in domains.values()}
+    yield from _unknown(top, (OWN, GENERATIONS), generations | {f".{name}.tmp" for name in generations})
     yield from _unknown(top, (OWN, TOMBSTONES), (), TOMBSTONE_FILES, HALF_TOMBSTONE_FILES)
 
 

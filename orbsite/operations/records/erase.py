@@ -27,9 +27,9 @@ from orbsite.storage.base.store import Store
 from orbsite.storage.clock import utc_now
 from orbsite.storage.encoding.timestamps import spell
 from orbsite.storage.errors import DocumentError, LockTimeout, OrbError, RunUnderWay, StoreUnavailable
-from orbsite.storage.file.document import LOST_AND_FOUND
+from orbsite.storage.file.document import LOST_AND_FOUND, OWN
 from orbsite.storage.file.erasure import erase_user, without_user
-from orbsite.storage.file.tombstones import OWN, TOMBSTONES, Tombstones
+from orbsite.storage.file.tombstones import TOMBSTONES, Tombstones
 from orbsite.storage.findings import error
 from orbsite.storage.records.domain import Domain, registered
 from orbsite.storage.records.record import Key, Record

@@ -17,6 +17,7 @@ from orbsite.storage.filesystem.directory import Directory, ReadFile
 from orbsite.storage.filesystem.stat_signature import StatSignature
 from orbsite.storage.records.changes import StepReader
 from orbsite.storage.records.domain import Domain
+from orbsite.storage.sealing.envelope import generation_of
 
 logger = logging.getLogger(__name__)
 
@@ -32,11 +33,21 @@ class Replica:
     """The content of a document, and the state of its files when it was read."""
 
     def __init__(
-        self, domain: Domain, document: Document, found: ReadFile | None, taken: int, scan: Scan | None
+        self,
+        domain: Domain,
+        document: Document,
+        found: ReadFile | None,
+        taken: int,
+        scan: Scan | None,
+        *,
+        highest: int = 0,
     ) -> None:
+        """`highest` is the highest generation of the document, read before the document was."""
         self.content = Content(domain, None)
         self.digest: str | None = None
         """The SHA-256 of the document's bytes on the disk, None if there is no document."""
+        self.generation = 0
+        """The generation of a sealed document, 0 for other ones."""
         self.size = 0
         self.signature: StatSignature | None = None
         self.stamped = False
@@ -57,7 +68,7 @@ class Replica:
         self._document = document
         self._steps = StepReader(domain)
         if found is not None:
-            self._take(domain, found, taken)
+            self._take(domain, found, taken, highest)
             self._catch_up(scan)
 
     def saw(self, status_of_document: StatSignature, digest: str, size: int) -> None:
@@ -117,17 +128,17 @@ class Replica:
             self._replay(scan.lines)
         return True
 
-    def _take(self, domain: Domain, found: ReadFile, taken: int) -> None:
+    def _take(self, domain: Domain, found: ReadFile, taken: int, highest: int) -> None:
         hashing = found.hashing  # runs while the content is decoded
         try:
-            self.content = Content(domain, self._document.envelope.open(found.data))
+            self.content = Content(domain, self._document.open(found.data, highest))
         except DocumentCorrupt as problem:
             raise DocumentCorrupt(
                 f"{self._document.path} cannot be read, and was left unchanged: {problem}; "
                 "run validate_orb_files, then repair it or put a backup in its place"
             ) from problem
         self.saw(StatSignature.of(found.status, taken), hashing.hexdigest(), len(found.data))
-        self.stamped = found.stamp is not None
+        self.stamped, self.generation = found.stamp is not None, generation_of(found.data)
 
     def _catch_up(self, scan: Scan | None) -> None:
         if scan is None or self.digest is None:
@@ -158,13 +169,14 @@ def load(
     if directory is None:
         return Replica(domain, document, None, 0, None)
     for pause in (*_PAUSES, None):
+        highest = document.highest_generation()
         taken = directory.fs.nanoseconds()
         scan, found = look(document, directory)
         try:
             if found is None:
                 document.refuse_to_start_over(directory)
             _refuse_damage(document, scan)
-            replica = Replica(domain, document, found, taken, scan)
+            replica = Replica(domain, document, found, taken, scan, highest=highest)
         except DocumentCorrupt:
             if pause is None or (found is not None and abs(taken - found.status.st_mtime_ns) > _FRESH):
                 raise

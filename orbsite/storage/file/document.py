@@ -8,18 +8,28 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from orbsite.storage.errors import DocumentCorrupt, DocumentError, DocumentRefused
+from orbsite.storage.errors import DocumentCorrupt, DocumentError, DocumentRefused, NotSealed
 from orbsite.storage.filesystem.directory import Directory
+from orbsite.storage.filesystem.high_water_mark import HighWaterMark
 from orbsite.storage.filesystem.lock import locked
 from orbsite.storage.filesystem.mounts import network_file_system
 from orbsite.storage.filesystem.syscalls import OS, FileSystem
-from orbsite.storage.sealing.envelope import Packing
+from orbsite.storage.sealing.envelope import Packing, generation_of
 
 logger = logging.getLogger(__name__)
 
 LOCK_TIMEOUT = 20.0
 """Seconds to wait for another process's lock before LockTimeout is raised."""
 LOST_AND_FOUND = "lost+found"
+OWN = ".orb"
+"""The directory under a data directory that only this project uses."""
+GENERATIONS = "generations"
+"""The directory in it with the highest generation of each sealed document."""
+
+
+def generations_name(file: PurePosixPath) -> str:
+    """Return the name of the file with the highest generation of a document."""
+    return "-".join(file.with_suffix("").parts)
 
 
 class Document:
@@ -40,6 +50,7 @@ class Document:
         self.journal = f"{file.name}.journal"
         self.packing = packing or Packing()
         self.envelope = self.packing.envelope(str(file.with_suffix("")))
+        self._highest = HighWaterMark(base, (OWN, GENERATIONS), generations_name(file), fs)
         self._within = file.parent.name
         self._fs = fs
         self._allow_network = allow_network
@@ -54,6 +65,42 @@ class Document:
             except FileNotFoundError:
                 directory = None
             yield directory
+
+    def highest_generation(self) -> int:
+        """Return the highest generation that was written; read it before the document. 0 if nothing is sealed."""
+        return 0 if self.packing.active is None else self._highest.read()
+
+    def open(self, kept: bytes, highest: int) -> bytes:
+        """Return the document's bytes for stored bytes.
+
+        Raises the errors of `Envelope.open`, and NotSealed for a generation before the `highest`.
+        """
+        data = self.envelope.open(kept)
+        generation = generation_of(kept) if highest else 0
+        if generation < highest and not self.packing.allows_plain:
+            raise NotSealed(
+                f"{self.path} is generation {generation}, and generation {highest} was written: an older file was put "
+                "in its place; nothing was read or changed. If it is yours, run: manage.py seal_orb_data --apply"
+            )
+        return data
+
+    def close(self, data: bytes, known: int = 0) -> tuple[bytes, int]:
+        """Return the bytes to store for the next generation of the document, and its number, 0 if it has none.
+
+        `known` is the generation that it replaces. The caller holds the lock.
+        """
+        if self.packing.active is None:
+            return self.envelope.close(data), 0
+        generation = max(known, self._highest.read()) + 1
+        return self.envelope.close(data, generation), generation
+
+    def wrote(self, generation: int) -> None:
+        """Record that a generation was written. Nothing depends on it but the recognition of older files."""
+        if generation:
+            try:
+                self._highest.write(generation)
+            except (OSError, DocumentError) as problem:
+                logger.warning("the generation of %s was not recorded: %s", self.path, type(problem).__name__)
 
     def size(self) -> int:
         """Return the size of document and journal in bytes, without reading them."""

@@ -15,9 +15,8 @@ from orbsite.storage.encoding.json_printer import stringify
 from orbsite.storage.errors import DocumentCorrupt
 from orbsite.storage.file import journal
 from orbsite.storage.file.content import entries
-from orbsite.storage.file.document import naming_the_setting
+from orbsite.storage.file.document import OWN, naming_the_setting
 from orbsite.storage.file.store import FileStore
-from orbsite.storage.file.tombstones import OWN
 from orbsite.storage.filesystem.atomic_replace import failing_whole, prepared
 from orbsite.storage.filesystem.directory import Directory
 from orbsite.storage.filesystem.lock import locked

@@ -8,8 +8,7 @@ from pathlib import Path
 import msgspec
 
 from orbsite.storage.encoding.timestamps import parse, spell
-from orbsite.storage.file.document import naming_the_setting
-from orbsite.storage.file.tombstones import OWN
+from orbsite.storage.file.document import OWN, naming_the_setting
 from orbsite.storage.filesystem.atomic_replace import prepared
 from orbsite.storage.filesystem.directory import Directory
 from orbsite.storage.filesystem.syscalls import OS, FileSystem

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orbsite.storage.errors import DocumentCorrupt, NotSealed
-from orbsite.storage.file.document import Document
-from orbsite.storage.file.tombstones import OWN, SUFFIX, TOMBSTONES
+from orbsite.storage.file.document import OWN, Document
+from orbsite.storage.file.tombstones import SUFFIX, TOMBSTONES
 from orbsite.storage.filesystem.atomic_replace import digest_of, failing_whole, prepared
 from orbsite.storage.filesystem.directory import Directory
-from orbsite.storage.sealing.envelope import LINE, Packing, form_of
+from orbsite.storage.sealing.envelope import LINE, Packing, form_of, generation_of
 
 DAMAGED = "damaged"
 
@@ -27,7 +27,7 @@ def repack(document: Document) -> Iterator[tuple[str, str | None]]:
     with failing_whole(document.path), document.writing() as directory:
         for name in _files_of(document, directory):
             data = directory.read(name)
-            if data is None or _form_of(data) == document.packing.form:
+            if data is None or (_form_of(data) == document.packing.form and not _is_older(document, name, data)):
                 continue
             try:
                 opened = document.envelope.open(data)
@@ -36,12 +36,22 @@ def repack(document: Document) -> Iterator[tuple[str, str | None]]:
                     raise
                 yield name, str(problem)
                 continue
-            with prepared(directory, name, document.envelope.close(opened)) as successor:
-                if name == document.name:
+            is_document = name == document.name
+            packed, generation = (
+                document.close(opened, generation_of(data)) if is_document else (document.envelope.close(opened), 0)
+            )
+            with prepared(directory, name, packed) as successor:
+                if is_document:
                     successor.swap(digest_of(data))  # keeps the old file as `.prev`, which therefore comes later
+                    document.wrote(generation)
                 else:
                     successor.take_over()
             yield name, None
+
+
+def _is_older(document: Document, name: str, data: bytes) -> bool:
+    """Tell whether a file is a document of an earlier generation than the last one."""
+    return name == document.name and generation_of(data) < document.highest_generation()
 
 
 def repack_tombstones(base: Path, packing: Packing) -> Iterator[tuple[str, str | None]]:

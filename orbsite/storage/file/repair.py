@@ -58,16 +58,15 @@ def start_over(document: Document, data: bytes) -> None:
     While it is replaced, the document is missing, and its set-aside copies prevent other processes from starting with
     an empty one. Raises OrbError as every save does.
     """
-    with (
-        failing_whole(document.path),
-        document.writing() as directory,
-        prepared(directory, document.name, document.envelope.close(data)) as successor,
-    ):
+    with failing_whole(document.path), document.writing() as directory, contextlib.ExitStack() as stack:
+        packed, generation = document.close(data)
+        successor = stack.enter_context(prepared(directory, document.name, packed))
         for name in (document.name, document.journal):
             if directory.status_of(name) is not None:
                 directory.put_aside(name, "corrupt", of=name)
         directory.sync()
         successor.take_over()
+        document.wrote(generation)
 
 
 def _restore(domain: Domain, document: Document, directory: Directory) -> None:

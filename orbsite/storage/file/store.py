@@ -152,10 +152,11 @@ class FileStore(Store):
         with self._guard, self._document.reading() as directory:
             if directory is None:
                 return None
+            highest = self._document.highest_generation()
             if directory.status_of(self._document.journal) is None:
                 data = directory.read(self._document.name)
                 if data is not None:
-                    return self._document.envelope.open(data)
+                    return self._document.open(data, highest)
             replica = self._refreshed(directory)
             return None if replica.digest is None else replica.content.encode()
 

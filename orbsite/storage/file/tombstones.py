@@ -18,7 +18,7 @@ import msgspec
 from orbsite.storage.encoding.json_printer import compact
 from orbsite.storage.errors import DocumentCorrupt, DocumentError
 from orbsite.storage.file import journal
-from orbsite.storage.file.document import naming_the_setting
+from orbsite.storage.file.document import OWN, naming_the_setting
 from orbsite.storage.filesystem.atomic_replace import failing_whole, forget, temporary_name
 from orbsite.storage.filesystem.directory import Directory, numbered
 from orbsite.storage.filesystem.syscalls import OS, FileSystem
@@ -27,7 +27,7 @@ from orbsite.storage.records.domain import Domain
 from orbsite.storage.records.record import Record, holds_texts_alone
 from orbsite.storage.sealing.envelope import Packing
 
-OWN, TOMBSTONES, SUFFIX = ".orb", "tombstones", ".jsonl"
+TOMBSTONES, SUFFIX = "tombstones", ".jsonl"
 VERSION = 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}\Z")
 _CHUNK = 1 << 20

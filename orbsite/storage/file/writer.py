@@ -113,7 +113,7 @@ class Writer:
         `quiet` is entered only for the last part, in which readers have to wait.
         """
         replica, document = self._replica, self._document
-        data = document.envelope.close(replica.content.encode())
+        data, generation = document.close(replica.content.encode(), replica.generation)
         if replica.adrift:
             aside = document.envelope.close(b"\n".join(map(bytes, replica.adrift)))
             self._directory.write_aside(aside, "adrift", of=document.journal)
@@ -127,6 +127,8 @@ class Writer:
             if replica.journal is not None:
                 self._remove_journal()
             self.is_suspect = False
+        replica.generation = generation
+        document.wrote(generation)
 
     def _announce(self, journal: Journal, successor: Successor) -> None:
         """Write the new document's digest into the journal, so that readers know the journal is folded into it."""

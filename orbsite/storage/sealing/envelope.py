@@ -62,11 +62,12 @@ class Envelope:
         self._name, self._packing = name, packing
         self._key = packing.active
 
-    def close(self, data: bytes) -> bytes:
-        """Return the bytes to store for a document's bytes."""
+    def close(self, data: bytes, generation: int = 0) -> bytes:
+        """Return the bytes to store for a document's bytes; sealed ones have the `generation`, if that is not 0."""
         if self._key is None and not self._packing.is_compressed:
             return data
-        return pack(data, self._name, is_compressed=self._packing.is_compressed, key=self._key)
+        is_compressed = self._packing.is_compressed
+        return pack(data, self._name, is_compressed=is_compressed, key=self._key, generation=generation)
 
     def open(self, kept: bytes) -> bytes:
         """Return the document's bytes for stored bytes.
@@ -116,6 +117,11 @@ class Envelope:
                 f"{self._name} is not sealed, although keys are configured; nothing was read or changed. "
                 "If it is yours, run: manage.py seal_orb_data --apply"
             )
+
+
+def generation_of(stored: bytes) -> int:
+    """Return the generation of a sealed document, 0 for other files. Raises DocumentCorrupt."""
+    return read_header(stored).generation if is_packed(stored) else 0
 
 
 def form_of(stored: bytes) -> str:

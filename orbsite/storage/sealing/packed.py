@@ -1,7 +1,8 @@
 """The format of compressed and sealed bytes.
 
 A message is a header and a payload. The header has the magic number `ORBE`, the version, flags and the payload's size.
-A sealed message also has the key's id and check, a salt and a nonce; another one has a CRC-32. A sealed payload is
+A sealed message also has the key's id and check, a salt, a nonce, and if it is a document, its generation; another
+message has a CRC-32. A sealed payload is
 encrypted with AES-256-GCM under a key that is derived for this message alone (HKDF-SHA256); the header and the logical
 name of what is sealed are authenticated with it, so that one message does not pass for another.
 """
@@ -26,6 +27,7 @@ VERSION = 1
 _SALT, _NONCE, _TAG = 32, 12, 16
 _START = struct.Struct(">4sBB")
 _SIZE = struct.Struct(">Q")
+_NUMBER = struct.Struct(">Q")
 _CHECKSUM = struct.Struct(">I")
 _MOST = 2**31 - 1
 """Bytes that AES-GCM seals at once."""
@@ -37,6 +39,10 @@ class Flags(IntFlag):
 
     COMPRESSED = 1
     SEALED = 2
+    NUMBERED = 4
+
+
+_ALL = Flags.COMPRESSED | Flags.SEALED | Flags.NUMBERED
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,8 @@ class Header:
     salt: bytes
     nonce: bytes
     data: bytes
+    generation: int = 0
+    """How often the document was written before, and once more; 0 if the message has no number."""
 
 
 def is_packed(data: bytes) -> bool:
@@ -57,8 +65,10 @@ def is_packed(data: bytes) -> bool:
     return data.startswith(MAGIC) and data[len(MAGIC) : len(MAGIC) + 1] != b" "
 
 
-def pack(data: bytes, name: str, *, is_compressed: bool, key: Key | None) -> bytes:
+def pack(data: bytes, name: str, *, is_compressed: bool, key: Key | None, generation: int = 0) -> bytes:
     """Return the message with these bytes. `name` is the logical name of what they are, which `unpack` needs.
+
+    A sealed message has the `generation`, if that is not 0.
 
     Raises DocumentRefused for more bytes than can be sealed at once.
     """
@@ -72,8 +82,10 @@ def pack(data: bytes, name: str, *, is_compressed: bool, key: Key | None) -> byt
         raise DocumentRefused(f"{name} has {len(payload):,} bytes, and at most {_MOST:,} can be sealed; use SQL")
     salt, nonce = secrets.token_bytes(_SALT), secrets.token_bytes(_NONCE)
     key_id = key.id.encode()
+    flags |= Flags.SEALED | (Flags.NUMBERED if generation else Flags(0))
+    number = _NUMBER.pack(generation) if generation else b""
     header = b"".join([
-        _START.pack(MAGIC, VERSION, flags | Flags.SEALED), bytes([len(key_id)]), key_id, key.check, salt, nonce,
+        _START.pack(MAGIC, VERSION, flags), bytes([len(key_id)]), key_id, key.check, salt, nonce, number,
         _SIZE.pack(len(payload) + _TAG),
     ])  # fmt: skip
     return header + _cipher(key, salt, name).encrypt(nonce, payload, header + name.encode())
@@ -112,14 +124,17 @@ def read_header(message: bytes) -> Header:
             raise DocumentCorrupt("it is no sealed or compressed file")
         if version != VERSION:
             raise DocumentCorrupt(f"it has format {version}, and this program knows {VERSION}; use the newer program")
-        if number > Flags.COMPRESSED | Flags.SEALED:
+        if number > _ALL or (number & Flags.NUMBERED and not number & Flags.SEALED):
             raise DocumentCorrupt("the flags of its header are damaged")
-        at, key_id, check, salt, nonce = _START.size, "", b"", b"", b""
+        at, key_id, check, salt, nonce, generation = _START.size, "", b"", b"", b"", 0
         if number & Flags.SEALED:
             length = message[at]
             parts = struct.Struct(f"{length}s{CHECK_SIZE}s{_SALT}s{_NONCE}s")
             kid, check, salt, nonce = parts.unpack_from(message, at + 1)
             key_id, at = kid.decode("ascii"), at + 1 + parts.size
+        if number & Flags.NUMBERED:
+            (generation,) = _NUMBER.unpack_from(message, at)
+            at += _NUMBER.size
         (size,) = _SIZE.unpack_from(message, at)
     except (struct.error, IndexError, UnicodeDecodeError) as problem:
         raise DocumentCorrupt("the header of its envelope is damaged") from problem
@@ -127,7 +142,7 @@ def read_header(message: bytes) -> Header:
     rest = len(message) - at - (0 if number & Flags.SEALED else _CHECKSUM.size)
     if rest != size:
         raise DocumentCorrupt(f"it has {rest:,} bytes of content, and its header says {size:,}")
-    return Header(Flags(number), key_id, check, salt, nonce, bytes(message[:at]))
+    return Header(Flags(number), key_id, check, salt, nonce, bytes(message[:at]), generation)
 
 
 def _cipher(key: Key, salt: bytes, name: str) -> AESGCM:

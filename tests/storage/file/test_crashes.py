@@ -21,6 +21,8 @@ from orbsite.storage.file.document import Document
 from orbsite.storage.file.store import FileStore
 from orbsite.storage.file.writer import Writer
 from orbsite.storage.filesystem import atomic_replace
+from orbsite.storage.sealing.envelope import Packing
+from orbsite.storage.sealing.keys import Key, KeyRing
 from te.domain import DOMAIN
 from te.records import Reflection
 from tests.storage.file.simfs import ROOT, File, SimFS
@@ -36,8 +38,12 @@ MOST_STATES = 100
 MODES = {"file": None, "journal": 0}
 
 
+PACKINGS = {"": Packing(), "sealed ": Packing(is_compressed=True, keys=KeyRing([Key("k", bytes(32 * [7]))]))}
+_stored_as = {"packing": PACKINGS[""]}
+
+
 def _open(fs: SimFS, above: int | None) -> FileStore:
-    return FileStore(DOMAIN, Document(ROOT / "data", DOMAIN.file, fs=fs), journal_above=above)
+    return FileStore(DOMAIN, Document(ROOT / "data", DOMAIN.file, _stored_as["packing"], fs=fs), journal_above=above)
 
 
 def _reflection(name: str, text: str) -> Reflection:
@@ -150,10 +156,12 @@ def _simulated_owner(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.deep
+@pytest.mark.parametrize("form", PACKINGS)
 @pytest.mark.parametrize("mode", MODES)
-def test_no_crash_loses_what_was_acknowledged(mode: str) -> None:
+def test_no_crash_loses_what_was_acknowledged(mode: str, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(_stored_as, "packing", PACKINGS[form])
     witness = _run(SimFS(), MODES[mode], steps=STEPS)
-    sys.stdout.write(f"simulated crashes: seed {SEED}, {mode}, {witness.states} states\n")
+    sys.stdout.write(f"simulated crashes: seed {SEED}, {form}{mode}, {witness.states} states\n")
     assert witness.states > LEAST_STATES
 
 
