@@ -9,6 +9,7 @@ from te.layout import ReflectionsLayout
 from te.models import ReflectionRow
 from te.records import Reflection
 from te.reflection_log import DEFAULT_SESSION
+from te.versions import VERSIONS
 
 DOMAIN = register(
     Domain(
@@ -18,6 +19,7 @@ DOMAIN = register(
         models={Reflection: ReflectionRow},
         others=frozenset({"patterns.json", "insights.json", "actions.json"}),
         when_null={"session_id": DEFAULT_SESSION},
+        versions=VERSIONS,
         facets={"users": (Reflection, "user_id"), "sessions": (Reflection, "session_id")},
         tallies={"largest_sessions": (Reflection, "session_id"), "by_tag": (Reflection, "tags")},
     )

@@ -1,7 +1,7 @@
 """The layout of `te/reflections.json`: reflections by session, and the sessions of each user.
 
 A reflection on disk has no user. `userSessions` lists the sessions of each user. Only items in a session of several
-users have a `userId`.
+users have a `userId`. From version 2 on, which the document states, every item has `userId` and `sessionId`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from operator import attrgetter
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import structs
@@ -24,6 +24,7 @@ from orbsite.storage.records.digest import digest
 from orbsite.storage.records.domain import Entry, Layout, Place, Tree
 from orbsite.storage.records.record import Extra, Key, Record
 from orbsite.storage.records.validator import name_of
+from orbsite.storage.records.versions import MARK, MARKED, UNMARKED, is_marked, refuse_newer
 from te import retention
 from te.item_encoder import items_as_json
 from te.ownership import (
@@ -40,14 +41,20 @@ from te.ownership import (
     users_of,
 )
 from te.records import Reflection
+from te.versions import VERSIONS
 
 _SESSIONS = "sessions"
 _USUAL_ORDER = re.compile(rb'\{\s*"sessions"')
+_MARKED_ORDER = re.compile(rb'\{\s*"schemaVersion"\s*:\s*2\s*,\s*"sessions"')
 
 
 class _Whole(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     sessions: dict[str, list[Reflection]]
     userSessions: dict[str, list[str]]  # noqa: N815 -- as in the file
+
+
+class _WholeMarked(_Whole):
+    schemaVersion: Literal[2]  # noqa: N815 -- as in the file
 
 
 class ReflectionsLayout(Layout):
@@ -56,12 +63,15 @@ class ReflectionsLayout(Layout):
     def __init__(self) -> None:
         self._reader = Reader(Reflection)
         self._whole = msgspec.json.Decoder(_Whole)
+        self._whole_marked = msgspec.json.Decoder(_WholeMarked)
 
     def decode(self, data: bytes) -> Iterator[Entry]:
         """Yield an entry for each session, followed by its reflections, and for all other parts of the document."""
         parts = members(msgspec.Raw(data))
         if parts is None:
             raise DocumentCorrupt("expected an object with sessions and userSessions", ROOT)
+        refuse_newer(parts, VERSIONS.newest, ROOT)
+        marked = is_marked(parts)
         sessions, index = _object(parts, _SESSIONS), _object(parts, USERS)
         listed = {user: peek(piece) for user, piece in index.items()}
         users = users_of(listed)
@@ -75,18 +85,26 @@ class ReflectionsLayout(Layout):
             else:
                 yield Entry(place=(_SESSIONS,), value={})
                 for session, content in sessions.items():
-                    for entry, count in self._session(session, content, tuple(users.get(session, ()))):
+                    for entry, count in self._session(session, content, tuple(users.get(session, ())), marked=marked):
                         keys += count
                         yield entry
         yield Entry(place=(), findings=tuple(repeated_keys(data, keys)))
 
     def decode_whole(self, data: bytes) -> tuple[Tree, Sequence[Record]] | None:
-        """Decode the whole document at once, or return None if a reflection has a `sessionId` or unknown keys."""
-        whole: _Whole | None = decoded(self._whole, data) if _USUAL_ORDER.match(data) else None
+        """Decode the whole document at once, or return None if a reflection has unknown keys or unusual places.
+
+        Before version 2 a `sessionId` is unusual; from then on, an item without `userId` or without its `sessionId`.
+        """
+        if _USUAL_ORDER.match(data):
+            return self._decode_unmarked(data)
+        return self._decode_marked(data) if _MARKED_ORDER.match(data) else None
+
+    def _decode_unmarked(self, data: bytes) -> tuple[Tree, Sequence[Record]] | None:
+        whole: _Whole | None = decoded(self._whole, data)
         if whole is None:
             return None
         users, records = users_of(whole.userSessions), [*chain.from_iterable(whole.sessions.values())]
-        if any(id_problems(name, "") for name in (*whole.sessions, *whole.userSessions)):
+        if _has_bad_ids(whole):
             return None
         if any(list(map(attrgetter(name), records)).count(None) < len(records) for name in ("session_id", "extra")):
             return None
@@ -97,6 +115,21 @@ class ReflectionsLayout(Layout):
                 if record.user_id is None:
                     structs.force_setattr(record, "user_id", owner)
         return {_SESSIONS: whole.sessions, USERS: whole.userSessions}, records
+
+    def _decode_marked(self, data: bytes) -> tuple[Tree, Sequence[Record]] | None:
+        whole: _WholeMarked | None = decoded(self._whole_marked, data)
+        if whole is None or _has_bad_ids(whole):
+            return None
+        records = [*chain.from_iterable(whole.sessions.values())]
+        if any(one.extra is not None or one.user_id is None for one in records):
+            return None
+        if any(one.session_id != session for session, content in whole.sessions.items() for one in content):
+            return None
+        return {MARK: whole.schemaVersion, _SESSIONS: whole.sessions, USERS: whole.userSessions}, records
+
+    @override
+    def new_tree(self, version: int = UNMARKED) -> Tree:
+        return {MARK: version, _SESSIONS: {}, USERS: {}} if version >= MARKED else {}
 
     def admit(self, tree: Tree, record: Record) -> None:
         """Raise RecordUnreadable if the session, or a list in `userSessions` that would change, is not a list."""
@@ -166,20 +199,25 @@ class ReflectionsLayout(Layout):
 
     @override
     def encode(self, tree: Tree) -> Any:
-        users = users_of(tree.get(USERS, {}))
+        users, marked = users_of(tree.get(USERS, {})), is_marked(tree)
         printed = dict(tree)
         printed[_SESSIONS] = {
-            session: items_as_json(content, users.get(session, [])) if isinstance(content, list) else content
+            session: items_as_json(content, users.get(session, []), marked=marked)
+            if isinstance(content, list)
+            else content
             for session, content in tree.get(_SESSIONS, {}).items()
         }
         printed.setdefault(USERS, {})
         return printed
 
-    def _session(self, session: str, piece: Piece, users: tuple[str, ...]) -> Iterator[tuple[Entry, int]]:
+    def _session(
+        self, session: str, piece: Piece, users: tuple[str, ...], *, marked: bool
+    ) -> Iterator[tuple[Entry, int]]:
         place = (_SESSIONS, session)
         id_findings = id_problems(session, path_to(place))
         whole = None if id_findings else self._reader.read_many(piece)
-        if whole is not None and all(record.session_id is None for record in whole):
+        usual = (None, session) if marked else (None,)
+        if whole is not None and all(record.session_id in usual for record in whole):
             yield Entry(place=place, value=[]), sum(map(keys_of, whole))
             for index, record in enumerate(whole):
                 yield _owned(record, (*place, index), users, []), 0
@@ -195,10 +233,16 @@ class ReflectionsLayout(Layout):
             return
         yield Entry(place=place, value=[]), 0
         for index, item in enumerate(content):
-            yield self._item(item, (*place, index), users, id_findings)
+            yield self._item(item, (*place, index), users, id_findings, marked=marked)
 
     def _item(
-        self, piece: Piece, place: tuple[str, str, int], users: tuple[str, ...], id_findings: list[Finding]
+        self,
+        piece: Piece,
+        place: tuple[str, str, int],
+        users: tuple[str, ...],
+        id_findings: list[Finding],
+        *,
+        marked: bool,
     ) -> tuple[Entry, int]:
         path = path_to(place)
         reading = self._reader.read(piece, path)
@@ -208,7 +252,7 @@ class ReflectionsLayout(Layout):
             findings.append(error(step(path, "sessionId"), "the item is stored under another session"))
         if record is None or errors(findings):
             return _refused(piece, place, users, findings), keys
-        if record.session_id is not None:  # redundant, but the file has it: keep it
+        if record.session_id is not None and not marked:  # redundant, but the file has it: keep it
             record = structs.replace(record, extra=Extra({**(record.extra or {}), "sessionId": place[1]}))
         return _owned(record, place, users, findings), keys
 
@@ -240,6 +284,10 @@ def _refused(piece: Piece, place: tuple[str, str, int], users: tuple[str, ...], 
         owners=(user,) if "userId" in item and isinstance(user, str) else users or (DEFAULT_OWNER,),
         findings=tuple(findings),
     )
+
+
+def _has_bad_ids(whole: _Whole) -> bool:
+    return any(id_problems(name, "") for name in (*whole.sessions, *whole.userSessions))
 
 
 def _object(parts: dict[str, Piece], name: str) -> dict[str, Piece]:

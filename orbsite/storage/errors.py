@@ -12,7 +12,8 @@ OrbError
 │   ├── DocumentCorrupt   the file does not have its documented format
 │   ├── DocumentRefused   the file is not a plain, private file of this user
 │   │   └── NotSealed     the file is not sealed, although keys are configured
-│   └── KeyUnavailable    the file is sealed, and its key is missing or is another one
+│   ├── KeyUnavailable    the file is sealed, and its key is missing or is another one
+│   └── NewerVersion      the file has a newer schema version than this program knows
 ├── InvalidKeys           the configured keys cannot be used; nothing was read or written
 ├── TooMuch               more would be removed than is allowed without confirmation; nothing was written
 ├── InvalidPolicy         a retention policy is empty or contradictory; nothing was written
@@ -30,6 +31,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from orbsite.storage.findings import Finding
+
+_LARGEST_SHOWN = 10**9
+"""The largest version that a message quotes, because an integer in a file may have any number of digits."""
 
 
 class OrbError(Exception):
@@ -94,6 +98,28 @@ class NotSealed(DocumentRefused):
 
 class KeyUnavailable(DocumentError):
     """A file is sealed, and its key is missing or is another one."""
+
+
+class NewerVersion(DocumentError):
+    """A file has a newer schema version than this program knows; it is neither read nor written.
+
+    `path` is the JSON path of the part that states the version; `file` is empty where the file is not known.
+    """
+
+    def __init__(self, version: int, known: int, path: str, file: str = "") -> None:
+        self.version, self.known, self.path = version, known, path
+        where = f"{file}: {path}" if file else path
+        shown = version if version <= _LARGEST_SHOWN else f"above {_LARGEST_SHOWN}"
+        self.reason = (
+            f"has schema version {shown}, and this program knows versions up to {known}; nothing was read or changed. "
+            "Update this program, or have the program that wrote the file export its data for older readers: "
+            f"export_orb_files --schema-version {known}"
+        )
+        super().__init__(f"{where} {self.reason}")
+
+    def of(self, file: str) -> NewerVersion:
+        """Return the error with the name of the file."""
+        return NewerVersion(self.version, self.known, self.path, file)
 
 
 class InvalidKeys(OrbError):

@@ -16,7 +16,7 @@ from orbsite.operations.backup import manifest
 from orbsite.operations.backup.manifest import FORMAT, Manifest, SavedDocument, Stored
 from orbsite.operations.report import Report
 from orbsite.storage.encoding.timestamps import as_name, spell
-from orbsite.storage.errors import DocumentCorrupt, DocumentError, OrbError, SaveOutcomeUnknown
+from orbsite.storage.errors import DocumentCorrupt, DocumentError, NewerVersion, OrbError, SaveOutcomeUnknown
 from orbsite.storage.file.content import entries
 from orbsite.storage.file.document import naming_the_setting, require_directory
 from orbsite.storage.filesystem.atomic_replace import failing_whole, replace, temporary_name
@@ -160,7 +160,7 @@ def _add_sections(report: Report, made: Manifest, domains: list[Domain], documen
             continue
         try:
             entries(domain, data)
-        except DocumentCorrupt as problem:
+        except (DocumentCorrupt, NewerVersion) as problem:
             message = f"{problem}; the backup has its bytes as they are, and they cannot be restored by a command"
             section.findings.append(warning(saved.document, message))
     if made.database:

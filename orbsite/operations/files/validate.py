@@ -13,7 +13,7 @@ from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report, Section
 from orbsite.storage.encoding import json_parser
 from orbsite.storage.encoding.json_printer import stringify
-from orbsite.storage.errors import DocumentCorrupt, DocumentError
+from orbsite.storage.errors import DocumentCorrupt, DocumentError, NewerVersion
 from orbsite.storage.file.content import entries
 from orbsite.storage.file.document import require_directory
 from orbsite.storage.findings import ROOT, Finding, Severity, error, errors
@@ -78,7 +78,7 @@ def validate_document(domain: Domain, data: Any) -> Validation:
     try:
         content = data if isinstance(data, bytes) else data.encode() if isinstance(data, str) else stringify(data)
         found = [finding for entry in entries(domain, content) for finding in entry.findings]
-    except DocumentCorrupt as problem:
+    except (DocumentCorrupt, NewerVersion) as problem:
         found = [error(problem.path or ROOT, problem.reason)]
     except ValueError as problem:
         found = [error(ROOT, f"it is not valid JSON: {problem}")]

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from orbsite.storage.errors import DocumentCorrupt, OrbError
+from orbsite.storage.errors import DocumentCorrupt, NewerVersion, OrbError
 from orbsite.storage.file import journal as journals
 from orbsite.storage.file.content import Content
 from orbsite.storage.file.document import Document
@@ -132,6 +132,8 @@ class Replica:
         hashing = found.hashing  # runs while the content is decoded
         try:
             self.content = Content(domain, self._document.open(found.data, highest))
+        except NewerVersion as problem:
+            raise problem.of(str(self._document.path)) from problem
         except DocumentCorrupt as problem:
             raise DocumentCorrupt(
                 f"{self._document.path} cannot be read, and was left unchanged: {problem}; "

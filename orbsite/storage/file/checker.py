@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orbsite.storage.errors import DocumentCorrupt, DocumentError, KeyUnavailable, NotSealed
+from orbsite.storage.errors import DocumentCorrupt, DocumentError, KeyUnavailable, NewerVersion, NotSealed
 from orbsite.storage.file.cache import Replica, look
 from orbsite.storage.file.document import Document
 from orbsite.storage.file.journal import Scan
@@ -86,6 +86,9 @@ def _of_document(
 ) -> Iterator[Issue]:
     try:
         replica = Replica(domain, document, found, directory.fs.nanoseconds(), scan)
+    except NewerVersion as problem:
+        yield Issue(IssueKind.NEWER, document.name, f"{problem.path} {problem.reason}")
+        return
     except DocumentCorrupt as problem:
         yield Issue(IssueKind.CORRUPT, document.name, f"cannot be read: {problem.__cause__}")
         return

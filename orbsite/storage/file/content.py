@@ -13,14 +13,14 @@ from orbsite.storage.base.preconditions import refuse_other_owner, refuse_unexpe
 from orbsite.storage.base.store import alone, last_of_each
 from orbsite.storage.encoding import json_parser
 from orbsite.storage.encoding.json_printer import stringify
-from orbsite.storage.errors import DocumentCorrupt, RecordUnreadable
+from orbsite.storage.errors import DocumentCorrupt, NewerVersion, RecordUnreadable
 from orbsite.storage.findings import Unreadable, error, errors, printable, unreadable, warning
 from orbsite.storage.memory.store import MemoryStore
 from orbsite.storage.records.changes import Delete, Put, Step
 from orbsite.storage.records.decoder import checked
 from orbsite.storage.records.digest import digest
 from orbsite.storage.records.domain import Domain, Entry, Tree, plant
-from orbsite.storage.records.record import Key, R, Record, field_names, key_getter, keys_of_all, own
+from orbsite.storage.records.record import Key, R, Record, key_getter, keys_of_all, own
 
 _MAX_LISTED = 5
 
@@ -28,7 +28,8 @@ _MAX_LISTED = 5
 def entries(domain: Domain, data: bytes) -> Iterator[Entry]:
     """Return the entries of a document as its layout decodes them; an item with a repeated key is refused, or a copy.
 
-    Raises DocumentCorrupt before anything is returned, with line and column if the document is not JSON.
+    Raises DocumentCorrupt and NewerVersion before anything is returned, DocumentCorrupt with line and column if the
+    document is not JSON.
     """
     data, remarks = json_parser.without_bom(data)
     try:
@@ -36,7 +37,10 @@ def entries(domain: Domain, data: bytes) -> Iterator[Entry]:
     except json_parser.MalformedJSON as problem:
         raise DocumentCorrupt(f"it is not valid JSON: {problem}") from problem
     decoded = domain.layout.decode(data)
-    opening = next(decoded)  # raises for errors in the document as a whole, before a caller acts on a part
+    try:
+        opening = next(decoded)  # raises for errors in the document as a whole, before a caller acts on a part
+    except NewerVersion as problem:
+        raise problem.of(str(domain.file)) from problem
     return _first_of_each(domain, data, chain([Entry(place=(), findings=tuple(remarks)), opening], decoded))
 
 
@@ -89,7 +93,7 @@ class Content:
 
     def __init__(self, domain: Domain, data: bytes | None) -> None:
         self._domain = domain
-        self.tree: Tree = {}
+        self.tree: Tree = domain.layout.new_tree()
         self.view = MemoryStore(domain)
         self.invalid: list[Entry] = []
         """The items of the document that are not valid records."""
@@ -175,7 +179,7 @@ class Content:
 
     def add(self, record: R) -> tuple[R, bool]:
         """Add a record, as `Store.add` does."""
-        record = checked(_as_in_file(record))
+        record = checked(self._domain.layout.in_file(self.tree, record))
         self._refuse_unreadable([record])
         kept = self.view.fetch(type(record), [record.key]).get(record.key)
         if kept is not None:
@@ -188,7 +192,7 @@ class Content:
 
     def upsert(self, records: Iterable[Record], expect: str | None, *, free: bool = False) -> None:
         """Insert or replace records, as `Store.put` does."""
-        wanted = last_of_each(map(_as_in_file, records), expect, free=free)
+        wanted = last_of_each(map(self._as_in_file, records), expect, free=free)
         self._refuse_unreadable(wanted)
         self._refuse_to_uncover(wanted)
         for record in wanted:
@@ -248,6 +252,9 @@ class Content:
             return "the list for it"
         return ""
 
+    def _as_in_file(self, record: Record) -> Record:
+        return self._domain.layout.in_file(self.tree, record)
+
     def _apply(self, record: Record, old: Record | None) -> None:
         self._domain.layout.apply(self.tree, record, old)
         self._steps.append(Put(record))
@@ -282,14 +289,6 @@ class Content:
                     f"{path} holds another item with the key of this record, which would take this record's place; "
                     "nothing was written. Repair the file by hand: run validate_orb_files to see both items"
                 )
-
-
-def _as_in_file(record: R) -> R:
-    """Return a record without the fields that are not stored in its file."""
-    if not record.outside_digest:
-        return record
-    left_out = {name: None for name, json_name in field_names(type(record)) if json_name in record.outside_digest}
-    return structs.replace(record, **left_out)
 
 
 @contextlib.contextmanager

@@ -9,9 +9,11 @@ from pathlib import PurePosixPath
 from typing import Any, TypeAlias
 
 import msgspec
+from msgspec import structs
 
 from orbsite.storage.findings import Finding, path_to
-from orbsite.storage.records.record import Key, Record
+from orbsite.storage.records.record import Key, R, Record, field_names
+from orbsite.storage.records.versions import UNMARKED, Versions
 
 Tree: TypeAlias = dict[str, Any]
 Place: TypeAlias = tuple[str | int, ...]
@@ -105,6 +107,20 @@ class Layout(ABC):
         """
         return None
 
+    def new_tree(self, version: int = UNMARKED) -> Tree:  # noqa: ARG002 -- only layouts with versions state one
+        """Return the tree of an empty document; in a version that is stated, records that are applied get its members.
+
+        A document is read into a tree of the default version, and what it states is planted into it.
+        """
+        return {}
+
+    def in_file(self, tree: Tree, record: R) -> R:  # noqa: ARG002 -- most layouts hold the same in every document
+        """Return a record as a document holds it: without the fields that its file does not store."""
+        if not record.outside_digest:
+            return record
+        left_out = {name: None for name, json_name in field_names(type(record)) if json_name in record.outside_digest}
+        return structs.replace(record, **left_out)
+
     def admit(self, tree: Tree, record: Record) -> None:  # noqa: B027 -- most layouts have room for every record
         """Raise RecordUnreadable if a part that does not decode is in the place of the record's container."""
 
@@ -185,6 +201,9 @@ class Domain:
 
     when_null: dict[str, str] = field(default_factory=dict)
     """The meaning of NULL in the columns of the earlier system's tables."""
+
+    versions: Versions | None = None
+    """The schema versions of the document and the rows; None if there is only one."""
 
     @property
     def kinds(self) -> tuple[type[Record], ...]:
