@@ -121,6 +121,27 @@ def journal(base: Path, form: str = "") -> Harness:
     return Harness(f"{form}journal", open_store, look, spoil)
 
 
+BEGINNINGS: dict[str, Any] = {
+    "luna": {"seed": {"schemaVersion": 2, "profiles": {}}},
+    "te": {"schemaVersion": 2, "sessions": {}, "userSessions": {}},
+}
+"""The documents of version 2 without records, by domain. In Luna's, a user without data states the version."""
+
+
+def version_2(of: Harness, base: Path) -> Harness:
+    """Return a harness whose documents are of version 2 from the beginning."""
+
+    def open_store(domain: Domain) -> Store:
+        path = base / domain.file
+        if domain.versions is not None and not path.exists():
+            path.parent.mkdir(parents=True, mode=0o700)
+            base.chmod(0o700)
+            path.write_bytes(json.dumps(BEGINNINGS[domain.name]).encode())
+        return of.open(domain)
+
+    return Harness(f"version 2 {of.name}", open_store, of.look, of.spoil)
+
+
 def sql(alias: str, *, is_sealed: bool = False) -> Harness:
     """A store in SQL. Where it is sealed, ORB_KEYS are `SECRETS`."""
 

@@ -15,13 +15,17 @@ pytestmark = pytest.mark.django_db(databases="__all__")
 
 FILES = {f"{form}file": (harness.file, form) for form in harness.PACKINGS}
 FILES |= {f"{form}journal": (harness.journal, form) for form in harness.PACKINGS}
+VERSIONED = {"version 2 file": harness.file, "version 2 journal": harness.journal}
 
 
-@pytest.fixture(params=["memory", *FILES, "sqlite", "postgresql", "sealed sqlite", "sealed postgresql"])
+@pytest.fixture(params=["memory", *FILES, *VERSIONED, "sqlite", "postgresql", "sealed sqlite", "sealed postgresql"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, settings: Any) -> Harness:
     if request.param in FILES:
         make, form = FILES[request.param]
         return make(tmp_path / ".orb-data", form)
+    if request.param in VERSIONED:
+        base = tmp_path / ".orb-data"
+        return harness.version_2(VERSIONED[request.param](base), base)
     match request.param:
         case "memory":
             return harness.memory()

@@ -54,6 +54,7 @@ class Machine(RuleBasedStateMachine):
         self.harnesses = [harness.memory(), harness.file(self.base / "file"), harness.journal(self.base / "journal")]
         self.harnesses += [harness.file(self.base / "compressed", "compressed ")]
         self.harnesses += [harness.journal(self.base / "sealed", "sealed ")]
+        self.harnesses += [harness.version_2(harness.journal(self.base / "version 2"), self.base / "version 2")]
         self.harnesses += [harness.sql(alias, is_sealed=self.is_sealed) for alias in self.aliases]
         self.stores: dict[str, Any] = {}
         self.reopen()
@@ -71,6 +72,7 @@ class Machine(RuleBasedStateMachine):
     def fold(self) -> None:
         self.stores["journal"].fold()
         self.stores["sealed journal"].fold()
+        self.stores["version 2 journal"].fold()
 
     @rule(data=st.data())
     def tear_the_end_off(self, data: st.DataObject) -> None:
@@ -86,7 +88,7 @@ class Machine(RuleBasedStateMachine):
         answers = {
             one.name: one.look(self.case)
             for one in self.harnesses
-            if one.name in ("memory", "file", "compressed file", "sealed journal")
+            if one.name in ("memory", "file", "compressed file", "sealed journal", "version 2 journal")
         }
         self._compare(answers, "what lies there")
 
