@@ -17,6 +17,9 @@ from orbsite.operations.report import Report
 from orbsite.storage.clock import utc_now
 from orbsite.storage.records.domain import Domain
 
+_NUMBERS: dict[Any, type[int] | type[float]] = {int: int, int | None: int, float: float}
+"""What parses the value of an option, by the type of its argument; others are texts."""
+
 
 class OperationCommand(OrbCommand):
     """A command whose options, beside those of every command, are the arguments that its operation declares."""
@@ -62,7 +65,7 @@ def _add_option(parser: ArgumentParser, name: str, field: FieldInfo, told: Argum
         parser.add_argument(option, action="store_true", help=text)
         return
     is_list = get_origin(kind) is tuple
-    how: dict[str, Any] = {"action": "append"} if is_list else {"type": {int: int, float: float}.get(kind, str)}
+    how: dict[str, Any] = {"action": "append"} if is_list else {"type": _NUMBERS.get(kind, str)}
     if field.default is not NODEFAULT:
         how["default"] = list(field.default) if is_list else field.default
     shown = " (default: %(default)g)" if kind is float else ""

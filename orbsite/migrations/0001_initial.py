@@ -454,6 +454,8 @@ class Migration(migrations.Migration):
                     ("start_rollback", "May start: rollback"),
                     ("start_validate", "May start: validate"),
                     ("start_sanitize", "May start: sanitize"),
+                    ("start_upgrade-files", "May start: upgrade-files"),
+                    ("start_upgrade-rows", "May start: upgrade-rows"),
                     ("start_check", "May start: check"),
                     ("start_repair", "May start: repair"),
                     ("start_compact", "May start: compact"),

@@ -35,6 +35,8 @@ ACTS = (
     "migrate",
     "rollback",
     "sanitize",
+    "upgrade-files",
+    "upgrade-rows",
     "repair",
     "compact",
     "cleanup",

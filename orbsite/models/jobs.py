@@ -10,6 +10,8 @@ OPERATIONS = (
     "rollback",
     "validate",
     "sanitize",
+    "upgrade-files",
+    "upgrade-rows",
     "check",
     "repair",
     "compact",

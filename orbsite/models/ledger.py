@@ -52,6 +52,7 @@ class Run(models.Model):
         COMPACT = "compact"
         UNDO = "undo"
         SANITIZE = "sanitize"
+        UPGRADE = "upgrade"
         EDIT = "edit"
         REMOVE = "remove"
         RESTORE = "restore"

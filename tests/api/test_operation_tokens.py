@@ -322,7 +322,7 @@ def test_the_same_key_finds_the_job_of_an_attempt_whose_answer_was_lost(
 def test_the_needs_of_an_operation_are_declared_once() -> None:
     declared = catalog.OPERATIONS
     assert {name for name, kind in declared.items() if kind.scope == "admin"} == {
-        "migrate", "rollback", "import", "erase",
+        "migrate", "rollback", "import", "erase", "upgrade-files", "upgrade-rows",
     }  # fmt: skip
     assert {name for name, kind in declared.items() if kind.admin_when} == {
         "compact", "repair", "cleanup", "sanitize", "maintain",

@@ -126,6 +126,11 @@ def _policies() -> list[tuple[str, str]]:
     return [("", "-"), *((str(one.pk), f"{one.name} ({one.domain}, {one.store})") for one in policies)]
 
 
+def _versions() -> list[tuple[str, str]]:
+    newest = max((domain.versions.newest for domain in registered() if domain.versions is not None), default=0)
+    return [("", "-"), *((str(one), str(one)) for one in range(newest + 1))]
+
+
 def _uploads() -> list[tuple[str, str]]:
     return [("", "-"), *((name, name) for name in uploads.names(app_settings.backup_directory()))]
 
@@ -140,6 +145,7 @@ _CHOSEN: dict[str, tuple[Callable[[], list[tuple[str, str]]], type[int] | type[s
     "run": (_runs, int),
     "policy": (_policies, int),
     "upload": (_uploads, str),
+    "schema_version": (_versions, int),
     "kind": (_kinds, str),
 }
 """What is chosen among what there is, and its type."""

@@ -32,10 +32,10 @@ from orbsite.storage.errors import OrbError
 
 GROUPS = (
     ("Migration", ("migrate", "verify", "rollback", "import")),
-    ("Files", ("validate", "check", "repair", "compact", "cleanup")),
+    ("Files", ("validate", "check", "repair", "compact", "cleanup", "upgrade-files")),
     ("Export and backup", ("export", "backup")),
     ("Retention", ("preview", "maintain")),
-    ("Records", ("sanitize", "index", "measure", "erase")),
+    ("Records", ("sanitize", "upgrade-rows", "index", "measure", "erase")),
 )
 _LATEST = 10
 

@@ -29,6 +29,7 @@ WORDS = {
     "retry": "replaced by a migration",
     "import": "replaced by an import",
     "sanitize": "sanitized",
+    "upgrade": "replaced by an upgrade",
 }
 
 

@@ -24,7 +24,7 @@ class Command(OrbCommand):
     reads_files = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Add --to, --from, --user and --overwrite."""
+        """Add --to, --from, --user, --schema-version and --overwrite."""
         super().add_arguments(parser)
         parser.add_argument(
             "--to", type=a_path, required=True, metavar="DIR", help="the directory to write to; created if missing"
@@ -36,11 +36,18 @@ class Command(OrbCommand):
             default="store",
             help="the store to read (default: %(default)s)",
         )
-        add_options(parser, Export, "user")
+        add_options(parser, Export, "user", "schema_version")
         parser.add_argument("--overwrite", action="store_true", help="replace existing files, and keep each as .prev")
 
     @override
     def operate(self, domains: list[Domain], progress: Meter, **options: Any) -> Report:
         opened = {"store": open_store, "sql": open_sql_store, "file": open_file_store}[options["source"]]
         stores = [opened(domain) for domain in domains]
-        return export(stores, options["to"], user=options["user"], overwrite=options["overwrite"], progress=progress)
+        return export(
+            stores,
+            options["to"],
+            user=options["user"],
+            overwrite=options["overwrite"],
+            schema_version=options["schema_version"],
+            progress=progress,
+        )

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
+from orbsite.operations.files.upgrade import in_version
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report, Section
 from orbsite.storage.base.snapshot import Kept, Snapshot, snapshots
@@ -21,8 +22,8 @@ from orbsite.storage.encoding.json_printer import stringify
 from orbsite.storage.encoding.timestamps import spell
 from orbsite.storage.errors import DocumentRefused
 from orbsite.storage.findings import Finding
-from orbsite.storage.records.domain import Tree
 from orbsite.storage.records.record import Extra, Id, Instant, R, Record, declared, field_names, plain
+from orbsite.storage.records.versions import MARKED, UNMARKED
 from orbsite.stores import file_store
 
 COLUMNS = ("exported", "rejected")
@@ -36,13 +37,24 @@ _MARK = re.compile(rb'"\\u0000([0-9]+)\\u0000"')
 
 
 def export(
-    stores: list[Store], to: Path, *, user: str | None = None, overwrite: bool = False, progress: Progress = silent
+    stores: list[Store],
+    to: Path,
+    *,
+    user: str | None = None,
+    overwrite: bool = False,
+    schema_version: int | None = None,
+    progress: Progress = silent,
 ) -> Report:
     """Write a file for each store under a directory, each as a whole or not at all. The files are private.
 
-    Raises DocumentRefused where a file exists; with `overwrite` it is replaced, and its old version stays beside it as
-    .prev.
+    With `schema_version` the files are of that version, and what it cannot hold is listed; without it, they state no
+    version, and records have the form in which they are stored. Raises DocumentRefused where a file exists; with
+    `overwrite` it is replaced, and its old version stays beside it as .prev. Raises OrbError where there is no such
+    version.
     """
+    for store in stores:
+        if schema_version is not None and store.domain.versions is not None:
+            store.domain.versions.refuse_unknown(schema_version)
     targets = [file_store(store.domain, to) for store in stores]
     for target in targets:
         if not overwrite and target.snapshot() is not None:
@@ -54,28 +66,49 @@ def export(
     with snapshots(stores, user) as taken:
         for snapshot, target in zip(taken, targets, strict=True):
             section = report.section_of(snapshot.domain)
-            target.replace(document_of(snapshot, section=section, progress=progress))
+            target.replace(document_of(snapshot, section=section, progress=progress, version=schema_version))
     return report
 
 
-def document_of(snapshot: Snapshot, *, section: Section | None = None, progress: Progress = silent) -> bytes:
-    """Return the document of a snapshot. A row that does not decode becomes a finding and counts as rejected."""
-    return b"".join(parts_of_document(snapshot, section=section, progress=progress, in_memory=sys.maxsize))
+def document_of(
+    snapshot: Snapshot,
+    *,
+    section: Section | None = None,
+    progress: Progress = silent,
+    version: int | None = None,
+) -> bytes:
+    """Return the document of a snapshot, in a schema version if one is given.
+
+    A row that does not decode becomes a finding and counts as rejected.
+    """
+    versions = None if version is None else snapshot.domain.versions
+    form = UNMARKED if versions is None else versions.newest  # the newest version holds everything
+    parts = parts_of_document(snapshot, section=section, progress=progress, in_memory=sys.maxsize, version=form)
+    data = b"".join(parts)
+    if version is None or versions is None or version == versions.newest:
+        return data
+    return in_version(snapshot.domain, data, version, section)
 
 
 def parts_of_document(
-    snapshot: Snapshot, *, section: Section | None = None, progress: Progress = silent, in_memory: int = IN_MEMORY
+    snapshot: Snapshot,
+    *,
+    section: Section | None = None,
+    progress: Progress = silent,
+    in_memory: int = IN_MEMORY,
+    version: int = UNMARKED,
 ) -> Iterator[bytes]:
     """Yield the document of a snapshot in parts. Large values are read again when they are printed.
 
-    A row that does not decode is logged where there is no section for its finding.
+    A row that does not decode is logged where there is no section for its finding. Records keep the form in which they
+    are stored, except in a document that states its `version`, for which all values must be in memory.
     """
     layout, values = snapshot.domain.layout, LargeValues(snapshot, in_memory)
-    tree: Tree = {}
+    tree, versions = layout.new_tree(version), snapshot.domain.versions if version >= MARKED else None
     for kind in snapshot.domain.kinds:
         findings: list[Finding] | None = None if section is None else []
         for record in _in_order(snapshot, kind, values, findings):
-            layout.apply(tree, record, None)
+            layout.apply(tree, record if versions is None else versions.upcast(record), None)
             if section is not None:
                 section.count(kind.plural, "exported")
             progress(1)

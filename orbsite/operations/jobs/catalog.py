@@ -19,6 +19,7 @@ from orbsite.operations.files import cleanup as cleaning
 from orbsite.operations.files.check import check, repair
 from orbsite.operations.files.compact import compact
 from orbsite.operations.files.export import export
+from orbsite.operations.files.upgrade import upgrade_files
 from orbsite.operations.files.validate import validate
 from orbsite.operations.jobs.parameters import Place, Request, RowNumber, about
 from orbsite.operations.migration.migrate import import_database, migrate
@@ -26,6 +27,7 @@ from orbsite.operations.migration.rollback import rollback
 from orbsite.operations.migration.verify import verify
 from orbsite.operations.records.erase import erase
 from orbsite.operations.records.sanitize import sanitize
+from orbsite.operations.records.upgrade import upgrade_rows
 from orbsite.operations.report import Report
 from orbsite.operations.retention.apply import retain
 from orbsite.operations.retention.one_user import trim
@@ -184,11 +186,21 @@ class Export(Request, frozen=True, kw_only=True):
             option_help="Export only the data of this user.",
         ),
     ] = None
+    schema_version: Annotated[
+        int | None,
+        about("Schema version", "Write the files in this version, for older or newer readers.", metavar="N"),
+    ] = None
 
     @override
     def run(self, place: Place) -> Report:
         to = place.backup_directory / f"export-{place.now():%Y%m%dT%H%M%S%f}Z"
-        report = export([open_store(domain) for domain in self.domains], to, user=self.user, progress=place.progress)
+        report = export(
+            [open_store(domain) for domain in self.domains],
+            to,
+            user=self.user,
+            schema_version=self.schema_version,
+            progress=place.progress,
+        )
         report.directory = to.name
         return report
 
@@ -328,6 +340,52 @@ class Sanitize(Request, frozen=True, kw_only=True):
         )
 
 
+class UpgradeFiles(Request, frozen=True, kw_only=True):
+    """Writes the files in the newest schema version, or in an older one for programs that do not know it."""
+
+    name = "upgrade-files"
+    scope = "admin"
+    keeps_files = True
+    schema_version: Annotated[
+        int | None, about("Schema version", "Write the files in this version; the newest by default.", metavar="N")
+    ] = None
+    dry_run: DryRun = False
+    force: Annotated[bool, about("Force", "Give up what an older version cannot hold.")] = False
+    backup: Annotated[
+        bool,
+        about(
+            "Back up first",
+            "Back up the files that change under ORB_BACKUP_DIR before anything is written.",
+            option_help="Make no backup first.",
+        ),
+    ] = True
+
+    @override
+    def run(self, place: Place) -> Report:
+        return upgrade_files(
+            self.domains,
+            place.data_directory,
+            now=place.now,
+            schema_version=self.schema_version,
+            backup_to=place.backup_directory if self.backup else None,
+            dry_run=self.dry_run,
+            force=self.force,
+            progress=place.progress,
+        )
+
+
+class UpgradeRows(Request, frozen=True, kw_only=True):
+    """Upgrades rows in SQL whose content is of an older schema version; a rollback takes it back."""
+
+    name = "upgrade-rows"
+    scope = "admin"
+    dry_run: DryRun = False
+
+    @override
+    def run(self, place: Place) -> Report:
+        return upgrade_rows(self.domains, now=place.now, dry_run=self.dry_run, progress=place.progress)
+
+
 class Import(Request, frozen=True, kw_only=True):
     """Moves the records of a database of the earlier system, which was uploaded, into SQL."""
 
@@ -394,6 +452,8 @@ OPERATIONS: dict[str, type[Request]] = {
         Repair,
         Cleanup,
         Sanitize,
+        UpgradeFiles,
+        UpgradeRows,
         Import,
         Erase,
         Index,

@@ -33,7 +33,20 @@ from orbsite.storage.sql.retry import TransactionRetry
 
 MOST_FINDINGS = 1000
 NOTED = frozenset(
-    {"migrate", "rollback", "sanitize", "repair", "compact", "cleanup", "maintain", "export", "import", "erase"}
+    {
+        "migrate",
+        "rollback",
+        "sanitize",
+        "upgrade-files",
+        "upgrade-rows",
+        "repair",
+        "compact",
+        "cleanup",
+        "maintain",
+        "export",
+        "import",
+        "erase",
+    }
 )
 """The operations that the audit log records, because they change or disclose much data."""
 _TRIES = 5

@@ -29,7 +29,7 @@ from orbsite.stores import open_sql_store
 
 COLUMNS = ("removed", "restored", "kept")
 _BATCH = 500
-REVERSIBLE = ("migrate", "retry", "import")
+REVERSIBLE = ("migrate", "retry", "import", "upgrade")
 WRITTEN = ("new", "replaced")
 """The outcomes of the records that such a run wrote."""
 

@@ -203,6 +203,39 @@ class FileStore(Store):
                 self._fold(writer)
             return compaction
 
+    def recast(self, cast: Callable[[bytes], bytes]) -> bool:
+        """Replace the document by what `cast` returns for its bytes with all saves; tell whether that differs.
+
+        The journal is folded before, so that `.prev` has everything from before. Raises OrbError if another set of
+        records would be read afterwards, DocumentCorrupt, and the errors of every save; nothing is changed then.
+        """
+        with self._document.reading() as directory:
+            if directory is None or directory.status_of(self._document.name) is None:
+                return False
+        with (
+            failing_whole(self._document.path),
+            self._document.writing() as directory,
+            self._writer(directory) as writer,
+        ):
+            before = writer.content.encode()
+            data = cast(before)
+            if data == before:
+                return False
+            content = Content(self.domain, data)
+            self._refuse_other_keys(writer.content, content)
+            if writer.journal_size:
+                writer.fold(contextlib.nullcontext())
+            writer.replace(content)
+            return True
+
+    def _refuse_other_keys(self, before: Content, after: Content) -> None:
+        for kind in self.domain.kinds:
+            if set(before.view.keys(kind)) != set(after.view.keys(kind)) or before.refused != after.refused:
+                raise OrbError(
+                    f"{self._document.path} was left unchanged: other {kind.plural} would be read from it afterwards. "
+                    "Run validate_orb_files, and repair by hand the items that it lists"
+                )
+
     def examine(self, look: Callable[[Content], T]) -> T:
         """Return the result of `look` for the current content, which `look` must not change."""
         with self._guard:

@@ -132,7 +132,7 @@ def test_what_has_no_preview_is_done_at_once(admin_client: Client, files: Path, 
     assert job.arguments.get("only", ["te"]) == ["te"]
 
 
-@pytest.mark.parametrize("name", ["compact", "repair", "cleanup", "sanitize"])
+@pytest.mark.parametrize("name", ["compact", "repair", "cleanup", "sanitize", "upgrade-files", "upgrade-rows"])
 def test_what_removes_or_mends_tells_first_and_then_does_it(
     admin_client: Client, files: Path, run: Any, name: str
 ) -> None:

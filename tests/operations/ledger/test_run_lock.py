@@ -27,6 +27,7 @@ from orbsite.operations.ledger.tombstones import undo
 from orbsite.operations.migration.migrate import import_database, migrate
 from orbsite.operations.migration.rollback import rollback
 from orbsite.operations.records.sanitize import sanitize
+from orbsite.operations.records.upgrade import upgrade_rows
 from orbsite.operations.retention.apply import retain
 from orbsite.storage.clock import utc_now
 from orbsite.storage.errors import LockTimeout, StoreUnavailable
@@ -157,13 +158,14 @@ def _undone(directory: Path) -> None:
         lambda directory: migrate(registered(["te"]), directory / "data", now=utc_now),
         lambda directory: migrate(registered(["te"]), directory / "data", now=utc_now, only_rejected=True),
         lambda directory: sanitize(registered(["te"]), now=utc_now, apply=True),
+        lambda directory: upgrade_rows(registered(["luna"]), now=utc_now),
         lambda directory: retain([open_sql_store(TE)], guides_policy(), now=utc_now),
         _imported,
         _rolled_back,
         _undone,
         _restored,
     ],
-    ids=["migrate", "retry", "sanitize", "retain", "import", "rollback", "undo", "restore"],
+    ids=["migrate", "retry", "sanitize", "upgrade", "retain", "import", "rollback", "undo", "restore"],
 )
 @in_the_test_databases
 def test_whatever_writes_as_a_run_is_refused_beside_another(
