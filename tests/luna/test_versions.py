@@ -15,10 +15,13 @@ from hypothesis import strategies as st
 from luna.domain import DOMAIN
 from luna.records import ActiveMode, Constraint, Profile
 from luna.versions import VERSIONS
+from orbsite.storage.base.erasures import Erasure, ErasureList, digest_of
 from orbsite.storage.encoding.json_printer import stringify
 from orbsite.storage.errors import NewerVersion
+from orbsite.storage.file.compaction import compacted
 from orbsite.storage.file.content import Content, entries
 from orbsite.storage.file.document import Document
+from orbsite.storage.file.erasure import without_erased, without_user
 from orbsite.storage.file.store import FileStore
 from orbsite.storage.findings import path_to
 from orbsite.storage.records.versions import MARK
@@ -313,6 +316,28 @@ def test_without_version_2_the_time_is_an_unknown_member(mark: Any) -> None:
     content.upsert([ActiveModeFactory(user_id="ana", mode_id="n", updated_at=moment(1))], None)
     assert content.view.find(ActiveMode) == [ActiveMode(user_id="ana", mode_id="n")]
     assert json.loads(content.encode())["ana"] == tree["ana"] | {"activeMode": "n"}
+
+
+def test_an_erasure_and_a_compaction_keep_the_version_of_the_others() -> None:
+    active = {"activeMode": "m", SINCE: "2024-01-01T00:00:00.000Z"}
+    ana = {MARK: 2, **active, "profiles": {"m": profile("ana", "m"), "bad": 5}}
+    bo, empty = {MARK: 2, **active, "profiles": {"m": profile("bo", "m")}}, {MARK: 2, "profiles": {}}
+    data = stringify({"ana": ana, "bo": bo, "cy": empty})
+    erased, gone = without_user(DOMAIN, data, "bo", ())
+    assert json.loads(erased) == {"ana": ana, "cy": empty}
+    assert [type(one.record) for one in gone if one.record] == [ActiveMode, Profile]
+    assert json.loads(compacted(DOMAIN, data).content.encode()) == {
+        "ana": ana | {"profiles": {"m": profile("ana", "m")}}, "bo": bo,
+    }  # fmt: skip
+
+
+def test_an_active_mode_with_a_time_is_erased_by_its_time() -> None:
+    def user_since(time: str) -> dict[str, Any]:
+        return {MARK: 2, "activeMode": "m", SINCE: time, "profiles": {}}
+
+    erasures = ErasureList(Erasure(digest=digest_of(name, "ab"), salt="ab", at=moment(10)) for name in ("ana", "bo"))
+    tree = {"ana": user_since("2023-12-31T00:00:00.000Z"), "bo": user_since("2024-12-31T00:00:00.000Z")}
+    assert json.loads(without_erased(DOMAIN, stringify(tree), erasures)[0]) == {"bo": tree["bo"]}
 
 
 def test_a_user_who_is_called_as_the_mark_is_a_user_like_any_other(data_dir: Path) -> None:

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from orbsite.storage.encoding.json_printer import stringify
 from orbsite.storage.errors import NewerVersion
+from orbsite.storage.file.compaction import compacted
 from orbsite.storage.file.content import Content, entries
 from orbsite.storage.file.document import Document
+from orbsite.storage.file.erasure import without_user
 from orbsite.storage.file.store import FileStore
 from orbsite.storage.records.versions import MARK
 from te.domain import DOMAIN
@@ -178,6 +180,14 @@ def test_what_is_saved_into_version_2_has_owner_and_session(data_dir: Path, abov
         store.delete_where(Reflection, {"user_id": user})
     store.fold()
     assert json.loads(path.read_bytes()) == document([{"bad": 1}], {"ana": ["s"]}, **{MARK: 2, "later": [1]})
+
+
+def test_an_erasure_and_a_compaction_keep_the_version() -> None:
+    tree = document([owned("a"), owned("b", "bo"), {"bad": 1}], {"ana": ["s"], "bo": ["s"]}, **{MARK: 2})
+    erased = without_user(DOMAIN, stringify(tree), "bo", ())[0]
+    assert json.loads(erased) == document([owned("a"), {"bad": 1}], {"ana": ["s"]}, **{MARK: 2})
+    compact = compacted(DOMAIN, stringify(tree)).content.encode()
+    assert json.loads(compact) == document([owned("a"), owned("b", "bo")], {"ana": ["s"], "bo": ["s"]}, **{MARK: 2})
 
 
 @pytest.mark.parametrize("mark", ["2", True, None, 2.5, [], -1, 0, 1])

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from luna.domain import DOMAIN as LUNA
-from luna.models import ProfileRow
+from luna.models import ActiveModeRow, ProfileRow
 from luna.records import Profile
 from orbsite.models.ledger import Change, Run, RunState
+from orbsite.operations.files.export import export
 from orbsite.operations.files.upgrade import upgrade_files
 from orbsite.operations.migration.migrate import migrate
 from orbsite.operations.migration.rollback import rollback
@@ -24,7 +25,7 @@ from orbsite.storage.sql.store import SqlStore
 from orbsite.stores import open_sql_store
 from te.domain import DOMAIN as TE
 from tests.management.test_commands import run as command
-from tests.operations.files.test_compact import profile, write
+from tests.operations.files.test_compact import profile, read, write
 from tests.support.factories import ProfileFactory, ReflectionFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -178,3 +179,20 @@ def test_the_command_prints_its_report(store: SqlStore) -> None:
     assert [one.constraints[0].description for one in store.find(Profile, {"mode_id": "old 0"})] == ["calm"]
     assert command("rollback_orb_migration", report["run"])[0] == 0
     assert len(texts()) == 5
+
+
+def test_the_time_of_an_active_mode_comes_into_sql_and_back_into_files(data_dir: Path, tmp_path: Path) -> None:
+    tree = {
+        "ana": {
+            "schemaVersion": 2,
+            "activeMode": "m",
+            "activeModeUpdatedAt": "2024-01-01T00:00:00.000Z",
+            "profiles": {},
+        }
+    }
+    write(data_dir, LUNA, tree)
+    migrate([LUNA], data_dir, now=now)
+    assert ActiveModeRow.objects.get().updated_at == datetime(2024, 1, 1, tzinfo=UTC)
+    assert verify([LUNA], data_dir, now=now).ok
+    export([open_sql_store(LUNA)], tmp_path / "out", schema_version=2)
+    assert read(tmp_path / "out", LUNA) == tree
