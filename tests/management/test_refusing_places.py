@@ -117,6 +117,8 @@ def commands(place: Place) -> dict[str, list[str]]:
         "rotate_orb_keys": [],
         "run_orb_maintenance": [],
         "seal_orb_data": [],
+        "upgrade_orb_files": [],
+        "upgrade_orb_rows": [],
         "validate_orb_files": [],
         "verify_orb_files": [],
         "restore_orb_backup": [str(backup), "--apply"],  # the last one, for it makes the files where they are missing
@@ -130,6 +132,7 @@ OF_FILES = {
     "create_orb_backup",
     "migrate_orb_files",
     "repair_orb_files",
+    "upgrade_orb_files",
     "validate_orb_files",
     "verify_orb_files",
 }
@@ -148,6 +151,7 @@ OF_SQL = {
     "restore_orb_backup",
     "rollback_orb_migration",
     "run_orb_maintenance",
+    "upgrade_orb_rows",
     "verify_orb_files",
 }
 WRITES_SQL = {
@@ -156,6 +160,7 @@ WRITES_SQL = {
     "migrate_orb_files",
     "restore_orb_backup",
     "run_orb_maintenance",
+    "upgrade_orb_rows",
     "verify_orb_files",
     "index_orb_search",
 }
@@ -209,7 +214,7 @@ PLACES: dict[Callable[[Place], Place], tuple[set[str], str]] = {
     missing_data: (OF_FILES, "/data; check --data-dir and ORB_DATA_DIR"),
     unreadable_data: (OF_FILES | HEEDS_ERASURES, "run this as the user that owns it"),
     linked_data: (OF_FILES | HEEDS_ERASURES, "set ORB_DATA_DIR"),
-    read_only_data: ({"compact_orb_files"}, "run this as the user that owns it"),
+    read_only_data: ({"compact_orb_files", "upgrade_orb_files"}, "run this as the user that owns it"),
     missing_database: (OF_SQL - {"restore_orb_backup"}, "run: manage.py migrate"),
     read_only_database: (WRITES_SQL | {"import_orb_database"}, "place/db/orb.sqlite3"),
     unreadable_database: (OF_SQL | {"migrate"}, "place/db/orb.sqlite3"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 
@@ -72,7 +73,7 @@ class _Upgrade:
         name, section, unread = self._kind.plural, self._section, list[Finding]()
         change_log = None if run is None else ChangeLog(run, self._report, self._store.domain)
         is_resumed = change_log is not None and change_log.done > 0
-        before = section.counts.get(name, {}).get("replaced", 0)  # by the interrupted run; they are not counted again
+        before = section.counts.get(name, Counter())["replaced"]  # by the interrupted run; they are not counted again
         section.count(name, "read", before)
         for batch in batched(self._store.walk(self._kind, page=_PAGE, findings=unread), _PAGE):
             old = [record.key for record in batch if not self._is_current(record)]

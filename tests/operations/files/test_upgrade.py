@@ -234,6 +234,7 @@ def test_keys_that_stand_twice_are_told(data_dir: Path) -> None:
     assert [one.path for one in upgrade(data_dir, LUNA).domains["luna"].findings] == ["$.ana.x"]
 
 
+@pytest.mark.django_db
 def test_sealed_files_are_upgraded_and_stay_sealed(files: Path, settings: Any) -> None:
     settings.ORB_KEYS = OLD
     assert command("seal_orb_data", "--data-dir", files, "--apply")[0] == 0

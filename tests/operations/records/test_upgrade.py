@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from luna.domain import DOMAIN as LUNA
 from luna.models import ActiveModeRow, ProfileRow
@@ -25,6 +26,7 @@ from orbsite.storage.sql.store import SqlStore
 from orbsite.stores import open_sql_store
 from te.domain import DOMAIN as TE
 from tests.management.test_commands import run as command
+from tests.management.test_sealing_commands import OLD
 from tests.operations.files.test_compact import profile, read, write
 from tests.support.factories import ProfileFactory, ReflectionFactory
 
@@ -97,6 +99,22 @@ def test_a_rollback_brings_the_rows_back_as_they_were(store: SqlStore, tmp_path:
     }
     assert before["m"][2] is not None
     assert Run.objects.get(pk=number).state == RunState.ROLLED_BACK
+
+
+def test_sealed_rows_are_upgraded_and_rolled_back_sealed(settings: Any) -> None:
+    settings.ORB_KEYS = OLD
+    store = open_sql_store(LUNA)
+    before = [ProfileFactory(mode_id=f"old {n}", constraints=("a canary",)) for n in range(3)]
+    store.put(before)
+    number = upgrade().run
+    assert number is not None
+    assert [one.constraints[0].description for one in store.walk(Profile)] == ["a canary"] * 3
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT constraints FROM luna_profiles UNION ALL SELECT before FROM orb_changes")
+        held = [str(text) for (text,) in cursor.fetchall()]
+    assert (len(held), [text for text in held if "canary" in text]) == (6, [])
+    rollback(number, [LUNA], now=now)
+    assert list(store.walk(Profile)) == before
 
 
 def test_a_dry_run_counts_and_writes_nothing(store: SqlStore) -> None:
