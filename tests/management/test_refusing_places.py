@@ -211,7 +211,7 @@ def bad_url(place: Place) -> Place:
 HEEDS_ERASURES = {"compact_orb_files", "restore_orb_backup", "import_orb_database"}
 """What asks the erasure list that lies beside the files before it writes."""
 PLACES: dict[Callable[[Place], Place], tuple[set[str], str]] = {
-    missing_data: (OF_FILES, "/data; check --data-dir and ORB_DATA_DIR"),
+    missing_data: (OF_FILES - {"orb_key_status"}, "/data; check --data-dir and ORB_DATA_DIR"),
     unreadable_data: (OF_FILES | HEEDS_ERASURES, "run this as the user that owns it"),
     linked_data: (OF_FILES | HEEDS_ERASURES, "set ORB_DATA_DIR"),
     read_only_data: ({"compact_orb_files", "upgrade_orb_files"}, "run this as the user that owns it"),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 from orbsite.conf import app_settings
+from orbsite.conf.app_settings import Persistence
 from orbsite.models.user_keys import has_table
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.records.sealing import rotate_data_keys, seal_database, tell_data_keys
@@ -116,8 +117,8 @@ def _repacked(domains: list[Domain], base: Path, packing: Packing, *, apply: boo
 
 
 def _require_data(base: Path) -> None:
-    """Raise DocumentRefused if there is neither a data directory nor a database."""
-    if not has_table():
+    """Raise DocumentError if there is no data directory, unless the data is in a database."""
+    if app_settings.persistence() is not Persistence.SQL or not has_table():
         require_directory(base)
 
 

@@ -58,6 +58,7 @@ def now() -> datetime:
 
 @pytest.fixture(autouse=True)
 def settings_of_places(settings: Any, tmp_path: Path) -> Any:
+    settings.ORB_PERSISTENCE = "sql"
     settings.ORB_DATA_DIR, settings.ORB_BACKUP_DIR = tmp_path / "data", tmp_path / "backups"
     return settings
 
