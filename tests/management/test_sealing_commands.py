@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +15,7 @@ from orbsite.storage.file.tombstones import Tombstones
 from te.domain import DOMAIN as TE
 from te.records import Reflection
 from tests.management.test_commands import run
-from tests.support.effort import effort
 from tests.support.factories import ProfileFactory, ReflectionFactory
-from tests.support.time_limits import time_limit
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -196,27 +188,6 @@ def test_keys_may_come_from_a_provider(files: Path, settings: Any) -> None:
     code, report = run("orb_key_status", "--data-dir", files)
     assert code == 2
     assert "keys come from one place" in str(report)
-
-
-@pytest.mark.slow
-@pytest.mark.deep
-def test_a_rotation_that_is_killed_leaves_everything_readable_with_both_keys(sealed: Path, settings: Any) -> None:
-    """The database is never read, so any address will do."""
-    draw = random.Random(15)
-    settings.ORB_KEYS = f"{NEW},{OLD}"
-    usual = {name: value for name, value in os.environ.items() if not name.startswith("ORB_")}
-    command = [sys.executable, "manage.py", "rotate_orb_keys", "--data-dir", str(sealed), "--apply"]
-    for number in range(effort(5, 100)):
-        keys = [NEW, OLD] if number % 2 == 0 else [OLD, NEW]
-        environment = usual | {"ORB_KEYS": ",".join(keys), "DATABASE_URL": "sqlite://", "DEBUG": "true"}
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
-        time.sleep(draw.uniform(0.2, 0.9))
-        process.send_signal(signal.SIGKILL)
-        process.wait(time_limit(60))
-        assert canaries(sealed) == 1
-        assert readable(sealed) == []
-    assert run("rotate_orb_keys", "--data-dir", sealed, "--apply")[0] == 0
-    assert "key old" not in str(run("orb_key_status", "--data-dir", sealed)[1])
 
 
 def test_a_plain_copy_is_left_by_a_rotation_and_told(sealed: Path, settings: Any) -> None:
