@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import sqlite3
 import subprocess
@@ -21,6 +22,7 @@ from orbsite.storage.records.domain import registered
 from orbsite.stores import open_sql_store
 from tests.management.test_commands import run
 from tests.management.test_import_sources import TABLE
+from tests.support.factories import ObjectProfileFactory, ReflectionFactory
 
 ROOT = Path(__file__).parents[2]
 DOMAINS = ("luna", "te")
@@ -100,6 +102,38 @@ def test_a_database_of_ours_in_sqlite_comes_over_equal(written: Path, tmp_path: 
     assert exported() == files
     code, again = run("import_orb_database", tmp_path / "ours.db", "--no-backup", "--only", "luna", "--only", "te")
     assert (code, [again["domains"][name]["unchanged"] for name in DOMAINS]) == (0, [3, 3])
+
+
+def copied(path: Path) -> Path:
+    connection = connections["default"]
+    connection.ensure_connection()
+    with closing(sqlite3.connect(path)) as copy:
+        connection.connection.backup(copy)
+    return path
+
+
+@pytest.mark.django_db(transaction=True)
+def test_texts_that_look_sealed_come_over_and_sealed_ones_are_refused(tmp_path: Path, settings: Any) -> None:
+    te, luna = (open_sql_store(domain) for domain in reversed(registered(DOMAINS)))
+    te.put([ReflectionFactory(id="odd", user_id="ana", session_id="s", input="orb:sealed:1:AA", notes="orb:plain:1:")])
+    luna.put([ObjectProfileFactory(user_id="ana", mode_id="m", preferences={"orb:plain:1": "x"}, constraints={})])
+    before = digests()
+    plain = copied(tmp_path / "plain.db")
+    emptied()
+    arguments = ("--no-backup", "--only", "luna", "--only", "te")
+    assert run("import_orb_database", plain, *arguments)[0] == 0
+    assert digests() == before
+    emptied()
+    settings.ORB_KEYS = f"k:{base64.b64encode(bytes(range(32))).decode()}"
+    te.put([ReflectionFactory(id="r", user_id="ana", session_id="s", input="canary")])
+    luna.put([ObjectProfileFactory(user_id="ana", mode_id="m", preferences={"a": "canary"}, constraints={})])
+    sealed = copied(tmp_path / "sealed.db")
+    emptied()
+    settings.ORB_KEYS = ""
+    code, report = run("import_orb_database", sealed, *arguments)
+    assert (code, digests()) == (1, {})
+    assert [report["domains"][name]["rejected"] for name in DOMAINS] == [1, 1]
+    assert all("it is sealed: export it" in one["message"] for one in report["findings"])
 
 
 @pytest.fixture

@@ -21,11 +21,13 @@ from orbsite.storage.records.decoder import Reader, read
 from orbsite.storage.records.digest import digest
 from orbsite.storage.records.domain import Domain, Entry
 from orbsite.storage.records.record import Extra, Id, Instant, Record, Text, declared, field_names, keys_of_all
+from orbsite.storage.records.sealed_columns import begins_sealed, is_marked_cell, private_columns, unescaped
 from orbsite.storage.sql.models import LEDGER, RecordRow
 
 _ESCAPED = re.compile("[\ud800-\udfff]")
 """Surrogates stand for bytes that are not UTF-8. Texts of a database never hold them otherwise."""
 _SPACE = " \t\r\n"
+_SEALED = "it is sealed: export it with the program and the keys of that database, then migrate the files"
 _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?", re.ASCII)
 _encode = msgspec.json.Encoder().encode
 _checked = msgspec.json.Decoder(msgspec.Raw).decode
@@ -75,6 +77,8 @@ class RowEntries:
         self._unknown = [at for name, at in self._at.items() if name not in self._names and name not in own]
         self._position = self._at.get("position") if self._is_ours else None
         self._extra = self._at.get("extra") if self._is_ours else None
+        private = private_columns(kind) if self._is_ours else ()
+        self._private = [self._at[name] for name in private if name in self._at]
         places = {name: at for at, name in enumerate(self._names)}
         self._needed = [places[name] for name in {*kind.key_fields, *kind.stored_fields}]
         """The indexes of the fields that a record needs in a store."""
@@ -89,13 +93,25 @@ class RowEntries:
         """Yield an entry for each row. The first entry has the size of the page in bytes."""
         if not page.rows:
             return
-        records = self._all_at_once(page.rows)
-        entries = map(self._entry, page.rows) if records is None else self._plain(records, page.rows)
+        rows = self._unmarked(page.rows) if self._private else page.rows
+        records = self._all_at_once(rows)
+        entries = map(self._entry, rows) if records is None else self._plain(records, rows)
         if records is None or self._is_repeated(records):
             entries = self._once_each(entries)
         first = next(entries)
         yield msgspec.structs.replace(first, size=page.size)
         yield from entries
+
+    def _unmarked(self, rows: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Any, ...]]:
+        """Return the rows of our own table with plain texts as they were saved, and sealed ones as `Unkept`."""
+        if not any(is_marked_cell(row[at]) for row in rows for at in self._private):
+            return rows
+        made = [list(row) for row in rows]
+        for row in made:
+            for at in self._private:
+                is_json = self._types.get(self._columns[at].name) not in (Text, Id)
+                row[at] = Unkept(row[at], _SEALED) if begins_sealed(row[at]) else unescaped(row[at], is_json=is_json)
+        return [tuple(row) for row in made]
 
     def _is_repeated(self, records: Sequence[Record]) -> bool:
         """Tell whether a key occurs twice among the records, or ended the page before."""

@@ -17,7 +17,7 @@ import msgspec
 
 from orbsite.storage.errors import DocumentCorrupt
 from orbsite.storage.records.record import Id, Key, Record, Text, declared
-from orbsite.storage.sealing.cells import PLAIN, SEALED, DataKey, escaped, has_marks, key_in, message_in
+from orbsite.storage.sealing.cells import MARKS, PLAIN, SEALED, DataKey, escaped, has_marks, key_in, message_in
 
 _SEALED_MEMBER, _PLAIN_MEMBER = SEALED.rstrip(":"), PLAIN.rstrip(":")
 _MEMBERS = (_SEALED_MEMBER, _PLAIN_MEMBER)
@@ -205,6 +205,16 @@ def reseal_rows(
         return [tuple(row) for row in rows]
     opened = opener.opened(rows, using, refuses_plain=False)
     return opener.opened_for_good(rows, opened) if unseal else opener.sealed(rows, opened, using)
+
+
+def is_marked_cell(cell: Any) -> bool:
+    """Tell whether a raw value may be sealed or escaped."""
+    return isinstance(cell, str) and cell.startswith((*MARKS, _JSON_MARK))
+
+
+def unescaped(cell: Any, *, is_json: bool) -> Any:
+    """Return the raw value that a plain one stands for."""
+    return _message(cell, is_json=is_json, refuses_plain=False)
 
 
 def begins_sealed(cell: Any) -> bool:
