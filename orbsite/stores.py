@@ -11,6 +11,7 @@ from django.db import DatabaseError, connections
 from orbsite.conf import app_settings
 from orbsite.conf.app_settings import Persistence
 from orbsite.models.ledger import Change, Reject, Run
+from orbsite.models.user_keys import UserKey, refuse_plain_writer
 from orbsite.storage.base.store import Store
 from orbsite.storage.database_errors import explained, place_of
 from orbsite.storage.errors import OrbError, StoreUnavailable
@@ -85,13 +86,19 @@ atexit.register(close_file_stores)
 
 
 def open_sql_store(domain: Domain, using: str = "default") -> SqlStore:
-    """Return the store over a domain's tables. Raises StoreUnavailable where database or tables cannot be reached."""
+    """Return the store over a domain's tables. Raises StoreUnavailable, KeyUnavailable.
+
+    StoreUnavailable is raised where the database or its tables cannot be reached, KeyUnavailable where texts are sealed
+    and no keys are configured.
+    """
     connection = connections[using]
     try:
         tables = connection.introspection.table_names()
     except DatabaseError as problem:
         raise StoreUnavailable(explained(problem, using)) from problem
-    missing = sorted({model._meta.db_table for model in (Run, Change, Reject, *domain.models.values())} - set(tables))
+    needed = (Run, Change, Reject, UserKey, *domain.models.values())
+    missing = sorted({model._meta.db_table for model in needed} - set(tables))
     if missing:
         raise StoreUnavailable(f"{place_of(using)} has no table {', '.join(missing)}; run: manage.py migrate")
+    refuse_plain_writer(using)
     return SqlStore(domain, using)

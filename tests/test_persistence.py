@@ -154,7 +154,7 @@ def test_sql_without_tables_is_an_error_and_no_other_store(settings: Any, monkey
     monkeypatch.setattr("django.db.backends.base.introspection.BaseDatabaseIntrospection.table_names", lambda *_: [])
     with pytest.raises(
         StoreUnavailable,
-        match="has no table orb_changes, orb_rejects, orb_runs, te_reflections; run: manage.py migrate",
+        match="has no table orb_changes, orb_rejects, orb_runs, orb_user_keys, te_reflections; run: manage.py migrate",
     ):
         create_default_te_store()
 

@@ -21,7 +21,7 @@ from orbsite.search.indexer import SearchIndex, is_off, is_searched
 from orbsite.storage.clock import utc_now
 from orbsite.storage.errors import OrbError
 from orbsite.storage.findings import Finding, error, unreadable, warning
-from orbsite.storage.records.domain import Domain
+from orbsite.storage.records.domain import Domain, registered
 from orbsite.storage.records.record import Record
 from orbsite.storage.records.sealed_columns import begins_sealed, private_columns, reseal_rows
 from orbsite.storage.sealing.cells import SEALED
@@ -59,14 +59,24 @@ def seal_database(
     for model, column in _TEXTS:
         copies = _Copies(model, column, using)
         _work_through(copies, section, copies.name, written, progress, apply=apply, unseal=unseal)
-    if apply and section.total("written"):
-        clear_away(using)
-        if connections[using].vendor == "postgresql":
-            what = "earlier versions of rows stay in its files until they are overwritten; run: VACUUM FULL"
-            section.findings.append(warning(DATABASE, what))
-        elif not connections[using].in_atomic_block:
-            with connections[using].cursor() as cursor:
-                cursor.execute("VACUUM")
+    if apply and not progress.is_stopping:
+        has_unsealed_all = unseal and len(domains) == len(registered()) and not section.total("left")
+        _complete(section, has_unsealed_all=has_unsealed_all, using=using)
+
+
+def _complete(section: Section, *, has_unsealed_all: bool, using: str) -> None:
+    """Remove the keys that seal nothing any more, and earlier versions of the rows where the database can do that."""
+    if has_unsealed_all:
+        UserKey.objects.using(using).filter(destroyed_at=None).delete()
+    if not section.total("written"):
+        return
+    clear_away(using)
+    if connections[using].vendor == "postgresql":
+        what = "earlier versions of rows stay in its files until they are overwritten; run: VACUUM FULL"
+        section.findings.append(warning(DATABASE, what))
+    elif not connections[using].in_atomic_block:
+        with connections[using].cursor() as cursor:
+            cursor.execute("VACUUM")
 
 
 def rotate_data_keys(report: Report, *, apply: bool, progress: Progress, using: str = "default") -> None:

@@ -16,6 +16,7 @@ from django.db import connections, transaction
 from luna.domain import DOMAIN as LUNA
 from luna.models import ProfileRow
 from luna.records import Profile
+from orbsite.models import user_keys
 from orbsite.models.ledger import Change, Reject
 from orbsite.models.user_keys import StoredUserKeys, UserKey, destroy
 from orbsite.operations.backup.create import backup
@@ -38,7 +39,7 @@ from orbsite.storage.records.domain import registered
 from orbsite.storage.retention.policy import Policy
 from orbsite.storage.sealing.cells import DataKey
 from orbsite.storage.sql.store import SqlStore
-from orbsite.stores import file_store
+from orbsite.stores import file_store, open_sql_store
 from te.domain import DOMAIN as TE
 from te.models import ReflectionRow
 from te.records import Reflection
@@ -219,7 +220,7 @@ def test_what_was_plain_is_sealed_and_comes_back_as_it_was(settings: Any, tmp_pa
     Reject.objects.create(run=_run(), domain="te", kind="reflections", path="$", reason="", original=CANARY)
     assert CANARY in stored("default")
     settings.ORB_KEYS = OLD
-    domains, base = registered(["luna", "te"]), tmp_path / "data"
+    domains, base = registered(), tmp_path / "data"
     planned = seal(domains, base, apply=False)
     assert planned.domains["database"].total("to write") == 9
     assert (cells("default"), UserKey.objects.count()) == (plain, 0)
@@ -230,9 +231,11 @@ def test_what_was_plain_is_sealed_and_comes_back_as_it_was(settings: Any, tmp_pa
     assert [CANARY in one for one in (Change.objects.get().before, Reject.objects.get().original)] == [True, True]
     assert seal(domains, base, apply=True).domains["database"].total("written") == 0
     assert key_status(domains, base, tmp_path / "backups").ok
+    assert seal(registered(["luna"]), base, apply=True, unseal=True).domains["database"].total("written") == 5
+    assert UserKey.objects.count() == 3
     report = seal(domains, base, apply=True, unseal=True)
-    assert (report.ok, report.domains["database"].total("written")) == (True, 9)
-    assert cells("default") == plain
+    assert (report.ok, report.domains["database"].total("written")) == (True, 4)
+    assert (cells("default"), UserKey.objects.count()) == (plain, 0)
     settings.ORB_KEYS = ""
     assert saved("default") == before
     assert store.count(Reflection) == 4
@@ -276,6 +279,17 @@ def test_without_the_right_key_nothing_is_read_or_written(
     with pytest.raises(KeyUnavailable, match=says):
         store.delete(Reflection, [("ana", "r")])
     assert stored(alias) == before
+
+
+@pytest.mark.usefixtures("sealed")
+def test_a_process_without_keys_writes_nothing_plain_beside_sealed_rows(settings: Any) -> None:
+    fill("default")
+    settings.ORB_KEYS = ""
+    user_keys._unsealed_until.clear()
+    with pytest.raises(KeyUnavailable, match="no keys are configured"):
+        open_sql_store(TE)
+    settings.ORB_KEYS = OLD
+    assert open_sql_store(TE).count(Reflection) == 4
 
 
 @pytest.mark.usefixtures("sealed")
