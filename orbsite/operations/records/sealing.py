@@ -194,6 +194,8 @@ class _Copies:
         return seal_text(row, old if text in UNOPENED else text)
 
     def _opened(self, row: Any, old: str) -> str | None:
+        if SEALED not in old:
+            return old
         text = open_text(row, old)
         return None if text in UNOPENED else text
 
