@@ -177,7 +177,7 @@ def _unsealed(case: Case, key: tuple[str, ...], value: str, alias: str) -> str:
     message = base64.b64decode(value.rpartition(":")[2], validate=True)
     row = UserKey.objects.using(alias).get(pk=message[:8].hex())
     secret = unpack(bytes(row.wrapped or b""), f"data key|{row.pk}|{row.user_id}", KEYS)
-    name = "|".join([case.kind.plural, case.witness, *key])
+    name = "\0".join([case.kind.plural, case.witness, *key])
     return AESGCM(secret).decrypt(message[8:20], message[20:], name.encode()).decode()
 
 

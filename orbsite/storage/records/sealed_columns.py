@@ -88,7 +88,7 @@ def private_columns(kind: type[Record]) -> tuple[str, ...]:
 
 def cell_name(kind: type[Record], column: str, key: Key) -> str:
     """Return the name of a column in the row with a key, to which a sealed text is bound."""
-    return f"{kind.plural}|{column}|{'|'.join(key)}"
+    return "\0".join((kind.plural, column, *key))  # no id has a NUL
 
 
 def open_rows(kind: type[Record], names: Sequence[str], rows: Any, using: str) -> Any:

@@ -185,6 +185,14 @@ def test_each_cell_is_bound_to_its_row_and_column(alias: str) -> None:
 
 
 @pytest.mark.usefixtures("sealed")
+def test_ids_that_read_alike_together_are_not_the_same_place(alias: str) -> None:
+    SqlStore(TE, alias).put([reflection("c", "a|b"), reflection("b|c", "a")])
+    rows = ReflectionRow.objects.using(alias)
+    rows.filter(id="b|c").update(input=rows.get(id="c").input)
+    assert [one.owner for one in SqlStore(TE, alias).find(Reflection)] == ["a|b"]
+
+
+@pytest.mark.usefixtures("sealed")
 def test_no_flip_and_no_cut_of_a_cell_is_read(alias: str) -> None:
     SqlStore(TE, alias).put([reflection()])
     (cell,) = ReflectionRow.objects.using(alias).values_list("input", flat=True)
