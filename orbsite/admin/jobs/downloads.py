@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
@@ -26,9 +27,10 @@ from orbsite.admin.base.permissions import may, page
 from orbsite.admin.jobs.start import confirmation, get_job, to_job
 from orbsite.conf import app_settings
 from orbsite.models.jobs import Job
-from orbsite.storage.errors import DocumentRefused
+from orbsite.storage.errors import DocumentRefused, OrbError
 from orbsite.storage.filesystem.directory import Directory
 from orbsite.storage.records.domain import registered
+from orbsite.storage.sealing.packed import is_packed
 
 _NAME = re.compile(r"export-[0-9]{8}T[0-9]{6,12}Z", re.ASCII)
 _CHUNK_BYTES = 1 << 18
@@ -63,19 +65,26 @@ def download(request: HttpRequest, number: int) -> Any:
         return to_job(job)
     if confirm := reauthentication.ask_for_many(request, _exported(job), to):
         return confirm
+    moment = job.finished_at or job.created_at
+    try:
+        if domain is None:
+            parts = _begun(zipped(directory, [file for _, file in files], moment))
+        else:
+            parts = _begun(_chunks(directory, files[0][1]))
+    except OrbError as problem:
+        messages.error(request, f"The exported files cannot be sent: {problem}")
+        return to_job(job)
     audit.note(request, "download", subject=job.pk, directory=directory.name, domains=[name for name, _ in files])
-    if domain is not None:
-        file = files[0][1]
-        answer = StreamingHttpResponse(_chunks(directory, file), content_type="application/json")
-        name = f"{directory.name}-{file.name}"
-    else:
-        moment = job.finished_at or job.created_at
-        answer = StreamingHttpResponse(
-            zipped(directory, [file for _, file in files], moment), content_type="application/zip"
-        )
-        name = f"{directory.name}.zip"
-    answer["Content-Disposition"] = f'attachment; filename="{name}"'
-    return answer
+    kind = "application/zip" if domain is None else "application/json"
+    name = f"{directory.name}.zip" if domain is None else f"{directory.name}-{files[0][1].name}"
+    return StreamingHttpResponse(
+        parts, content_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'}
+    )
+
+
+def _begun(parts: Iterator[bytes]) -> Iterator[bytes]:
+    """Return these parts, the first of which was made already, so that its errors are raised now."""
+    return chain([next(parts, b"")], parts)
 
 
 def _exported(job: Job) -> int:
@@ -119,10 +128,18 @@ def zipped(directory: Path, files: list[PurePosixPath], moment: datetime) -> Ite
 
 
 def _chunks(directory: Path, file: PurePosixPath) -> Iterator[bytes]:
+    """Yield the content of a file; of one that is sealed or compressed, after it was opened as a whole."""
     with ExitStack() as stack:
         opened = _open(stack, directory, file)
-        while chunk := opened.read(_CHUNK_BYTES):
+        chunk = opened.read(_CHUNK_BYTES)
+        if is_packed(chunk):
+            envelope = app_settings.packing(allows_plain=True).envelope(str(file.with_suffix("")))
+            data = envelope.open(chunk + opened.read())
+            yield from (data[at : at + _CHUNK_BYTES] for at in range(0, len(data), _CHUNK_BYTES))
+            return
+        while chunk:
             yield chunk
+            chunk = opened.read(_CHUNK_BYTES)
 
 
 def _open(stack: ExitStack, directory: Path, file: PurePosixPath) -> BinaryIO:

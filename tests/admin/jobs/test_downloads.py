@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import json
 import os
 import re
 from pathlib import Path
@@ -21,6 +23,7 @@ from orbsite.operations.jobs import jobs
 from orbsite.storage.clock import utc_now
 from orbsite.stores import open_sql_store
 from te.domain import DOMAIN as TE
+from te.models import ReflectionRow
 from tests.admin.starting import confirm, forget, post, staff_client, words
 from tests.support.factories import BEGIN, ProfileFactory, ReflectionFactory
 
@@ -77,6 +80,23 @@ def test_a_single_file_is_taken_away_as_it_is(place: Path, keeper: Client) -> No
     assert b"ana" not in content
     assert answer["Content-Type"] == "application/json"
     assert answer["Content-Disposition"].endswith('-reflections.json"')
+
+
+def test_a_sealed_export_is_opened_for_whoever_downloads_it(place: Path, keeper: Client, settings: Any) -> None:
+    settings.ORB_KEYS = f"k:{base64.b64encode(bytes(range(32))).decode()}"
+    ReflectionRow.objects.all().delete()
+    open_sql_store(TE).put([ReflectionFactory.build(user_id="bob", input="canary")])
+    job = exported(only=["te"])
+    stored = (place / job.result["directory"] / "te/reflections.json").read_bytes()
+    assert stored.startswith(b"ORBE")
+    content = post(keeper, "download", {"domain": "te"}, job.pk).getvalue()
+    assert json.loads(content)["userSessions"]["bob"]
+    assert b"canary" in content
+    archive = ZipFile(io.BytesIO(post(keeper, "download", {}, job.pk).getvalue()))
+    assert archive.read("te/reflections.json") == content
+    settings.ORB_KEYS = ""
+    answer = post(keeper, "download", {}, job.pk, follow=True)
+    assert "cannot be sent" in answer.content.decode()
 
 
 def test_who_took_what_is_noted_and_what_was_in_it_is_not(place: Path, keeper: Client) -> None:
