@@ -11,7 +11,7 @@ from django.db import DatabaseError, connections
 from orbsite.conf import app_settings
 from orbsite.conf.app_settings import Persistence
 from orbsite.models.ledger import Change, Reject, Run
-from orbsite.models.user_keys import UserKey, refuse_plain_writer
+from orbsite.models.user_keys import UserKey
 from orbsite.storage.base.store import Store
 from orbsite.storage.database_errors import explained, place_of
 from orbsite.storage.errors import OrbError, StoreUnavailable
@@ -19,6 +19,7 @@ from orbsite.storage.file.document import Document
 from orbsite.storage.file.store import FileStore
 from orbsite.storage.memory.store import MemoryStore
 from orbsite.storage.records.domain import Domain, registered
+from orbsite.storage.records.sealed_columns import refuse_plain_writer
 from orbsite.storage.sealing.envelope import Packing
 from orbsite.storage.sql.store import SqlStore
 

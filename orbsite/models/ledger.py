@@ -13,9 +13,13 @@ from typing_extensions import override
 from orbsite.models.sealed_text import SealedModel, SealedTextField
 from orbsite.storage.records.domain import registered
 from orbsite.storage.records.record import Record, field_names
-from orbsite.storage.records.sealed_columns import Unopened, is_sealing, open_values, private_columns
+from orbsite.storage.records.sealed_columns import Unopened, open_values
+from orbsite.storage.sql.models import StoredJSON
 
 _RANDOM_BITS = 62
+OF_CELLS = '"cells":1,'
+"""Marks a tombstone that the database printed from a row, with the values as they are stored."""
+_LENGTH = 40
 _MARK = '"orb:'
 
 
@@ -121,16 +125,19 @@ class Change(SealedModel):
         kind = _kind(self.kind)
         if kind is None or not kind.private_fields:
             return None
-        return owner_in_key(kind, self.key) or "", f"changes|{self.kind}|{self.key}"
+        return owner_in_key(kind, self.key) or "", f"changes|{self.run_id}|{self.kind}|{self.key}"
 
     @override
-    def plain_text(self, text: str) -> str | None:
-        """Return a tombstone that the database has printed from a row, with the row's sealed columns opened."""
-        kind = _kind(self.kind) if is_sealing() or _MARK in text else None
-        step = _put_in(text) if kind is not None and kind.private_fields else None
+    def plain_text(self, text: str, *, refuses_plain: bool) -> str | None:
+        """Return a text; a tombstone that the database printed from a row has the row's columns opened."""
+        is_of_cells = OF_CELLS in text[: 2 * _LENGTH]
+        if is_of_cells and not refuses_plain and _MARK not in text:
+            return text.replace(OF_CELLS, "", 1)
+        kind = _kind(self.kind) if is_of_cells else None
+        step = None if kind is None else _step_in(text)
         if kind is None or step is None:
-            return super().plain_text(text)
-        return _opened_step(kind, step, self._state.db or "default", text)
+            return super().plain_text(text, refuses_plain=refuses_plain)
+        return _opened_step(kind, step, self._state.db or "default", refuses_plain=refuses_plain)
 
 
 class Reject(SealedModel):
@@ -158,7 +165,7 @@ class Reject(SealedModel):
 
     @override
     def sealed_place(self) -> tuple[str, str]:
-        return self.owner[:255], f"rejects|{self.domain}|{self.path}"
+        return self.owner[:255], f"rejects|{self.run_id}|{self.domain}|{self.path}"
 
 
 def owner_in_key(kind: type[Record] | None, key: str) -> str | None:
@@ -176,26 +183,24 @@ def _kind(name: str) -> type[Record] | None:
     return next((kind for domain in registered() for kind in domain.kinds if kind.plural == name), None)
 
 
-def _put_in(text: str) -> dict[str, Any] | None:
-    """Return the step that puts a record, None for other texts."""
+def _step_in(text: str) -> dict[str, Any] | None:
+    """Return the step of a tombstone that the database printed from a row, None for other texts."""
     try:
-        step = json.loads(text)
+        step = json.loads(text, cls=StoredJSON)
     except (ValueError, RecursionError):
         return None
-    return step if isinstance(step, dict) and isinstance(step.get("record"), dict) else None
+    is_one = isinstance(step, dict) and step.pop("cells", None) == 1 and isinstance(step.get("record"), dict)
+    return step if is_one else None
 
 
-def _opened_step(kind: type[Record], step: dict[str, Any], using: str, text: str) -> str:
-    """Return a step with its sealed values opened; `text` itself if it has none."""
+def _opened_step(kind: type[Record], step: dict[str, Any], using: str, *, refuses_plain: bool) -> str:
+    """Return a step with the stored values of its record opened, or in parentheses why one cannot be."""
     record, attributes = step["record"], {name: attribute for attribute, name in field_names(kind)}
-    values = {attribute: record[name] for name, attribute in attributes.items() if name in record}
+    values = {attributes[name]: value for name, value in record.items() if name in attributes}
     values |= {"extra": step["extra"]} if "extra" in step else {}
-    opened = open_values(kind, values, using)
-    private = [name for name in private_columns(kind) if name in values]
-    failed = next((opened[name].reason for name in private if isinstance(opened[name], Unopened)), None)
+    opened = open_values(kind, values, using, refuses_plain=refuses_plain)
+    failed = next((one.reason for one in opened.values() if isinstance(one, Unopened)), None)
     if failed is not None:
         return f"({failed})"
-    if all(opened[name] == values[name] for name in private):
-        return text
     found = {**step, "record": {name: opened.get(attributes.get(name, ""), value) for name, value in record.items()}}
     return json.dumps(found | ({"extra": opened["extra"]} if "extra" in step else {}))

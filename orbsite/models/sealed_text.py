@@ -33,9 +33,9 @@ class SealedModel(models.Model):
         """Return whose texts these are, and the name to which they are bound; None if they hold nothing private."""
         raise NotImplementedError
 
-    def plain_text(self, text: str) -> str | None:
-        """Return a text that is not sealed as a whole, or None if it should be sealed."""
-        return None if is_sealing() and self.sealed_place() is not None else text
+    def plain_text(self, text: str, *, refuses_plain: bool) -> str | None:
+        """Return the text of one that is not sealed as a whole, or None if it is refused because it should be."""
+        return None if refuses_plain and self.sealed_place() is not None else text
 
 
 class StoredText(str):
@@ -113,7 +113,7 @@ def prepare_to_seal(instances: Iterable[Any], using: str) -> None:
 def open_text(instance: Any, stored: str) -> str:
     """Return the text of a stored one, or in parentheses why it cannot be opened. Raises KeyUnavailable."""
     if not stored.startswith(SEALED):
-        plain: str | None = instance.plain_text(stored.removeprefix(PLAIN))
+        plain: str | None = instance.plain_text(stored.removeprefix(PLAIN), refuses_plain=is_sealing())
         return f"({NOT_SEALED})" if plain is None else plain
     place = instance.sealed_place()
     try:

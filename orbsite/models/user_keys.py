@@ -11,7 +11,7 @@ from django.db import DatabaseError, connections, models, transaction
 
 from orbsite.storage.clock import utc_now
 from orbsite.storage.errors import KeyUnavailable
-from orbsite.storage.records.sealed_columns import UserKeys, is_sealing
+from orbsite.storage.records.sealed_columns import UserKeys
 from orbsite.storage.sealing.cells import DataKey, unwrapped, wrapped
 from orbsite.storage.sealing.envelope import Packing
 from orbsite.storage.sql.models import KeyField
@@ -19,8 +19,6 @@ from orbsite.storage.sql.models import KeyField
 _KEPT_SECONDS, _KEPT_KEYS = 60.0, 10_000
 """How long and how many opened keys are kept in memory; the key of an erased user opens nothing after that time."""
 _AT_A_TIME = 500
-_unsealed_until: dict[str, float] = {}
-"""Until when each database need not be asked again whether it has sealed texts."""
 _LOCK = "SELECT id FROM orb_user_keys WHERE user_id = ANY(%s) AND destroyed_at IS NULL ORDER BY id FOR SHARE"
 
 
@@ -58,6 +56,8 @@ class StoredUserKeys(UserKeys):
     def __init__(self, packing: Callable[[], Packing]) -> None:
         self._packing = packing
         self._opened: dict[tuple[str, str], tuple[float, DataKey]] = {}
+        self._plain_until: dict[str, float] = {}
+        """Until when each database need not be asked again whether it has sealed texts."""
         self._lock = Lock()
 
     @property
@@ -92,10 +92,22 @@ class StoredUserKeys(UserKeys):
                 found[row.pk] = self._open(row, packing, using)
         return found
 
+    def refuse_plain_writer(self, using: str) -> None:
+        """Raise KeyUnavailable if there are data keys and no configured ones; that is looked up once in a minute."""
+        if self.is_configured or self._plain_until.get(using, 0.0) > time.monotonic():
+            return
+        if UserKey.objects.using(using).filter(destroyed_at=None).exists():
+            raise KeyUnavailable(
+                f"the texts in the database {using!r} are sealed, and no keys are configured; nothing was changed. "
+                "Set ORB_KEYS or ORB_KEY_FILE, or run seal_orb_data --unseal --apply with the keys"
+            )
+        self._plain_until[using] = time.monotonic() + _KEPT_SECONDS
+
     def forget(self) -> None:
-        """Remove all keys from this process's memory."""
+        """Remove all that this process remembers of keys."""
         with self._lock:
             self._opened.clear()
+            self._plain_until.clear()
 
     def _open(self, row: UserKey, packing: Packing, using: str) -> DataKey:
         key = row.opened(packing)
@@ -115,21 +127,6 @@ def _of_users(users: list[str], using: str) -> Iterable[UserKey]:
         cursor.execute(_LOCK, [users])
         ids = [key_id for (key_id,) in cursor.fetchall()]
     return keys.filter(pk__in=ids).order_by("user_id", "id")
-
-
-def refuse_plain_writer(using: str) -> None:
-    """Raise KeyUnavailable if the database has sealed texts and no keys are configured: new ones would be plain.
-
-    That nothing is sealed is looked up once in a minute.
-    """
-    if is_sealing() or _unsealed_until.get(using, 0.0) > time.monotonic():
-        return
-    if UserKey.objects.using(using).filter(destroyed_at=None).exists():
-        raise KeyUnavailable(
-            f"the texts in the database {using!r} are sealed, and no keys are configured; nothing was read or changed. "
-            "Set ORB_KEYS or ORB_KEY_FILE, or run seal_orb_data --unseal --apply with the keys"
-        )
-    _unsealed_until[using] = time.monotonic() + _KEPT_SECONDS
 
 
 def destroy(user: str, using: str, *, at: datetime, until: datetime | None = None) -> list[datetime]:

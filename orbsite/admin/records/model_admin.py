@@ -83,7 +83,7 @@ class RecordAdmin(OperationActionsMixin, EditingMixin, QuickAdmin):
         if row is None and self.former_address:
             matches = list(self.get_queryset(request).filter(**{self.former_address: object_id})[:2])
             row = matches[0] if len(matches) == 1 else None
-        if row is not None and row.is_sealed:
+        if row is not None:
             row.open_columns()
         return row
 

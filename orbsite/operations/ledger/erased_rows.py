@@ -33,7 +33,7 @@ from orbsite.storage.findings import path_to
 from orbsite.storage.records.changes import Put, StepReader
 from orbsite.storage.records.domain import Domain, Entry, registered
 from orbsite.storage.records.record import Key, Record, columns
-from orbsite.storage.records.sealed_columns import open_values
+from orbsite.storage.records.sealed_columns import is_sealing, open_values
 from orbsite.storage.sql.filters import by_keys
 from orbsite.storage.sql.models import read_row
 
@@ -84,7 +84,7 @@ def erase_rows(user: str, domains: list[Domain], using: str, *, until: datetime 
         Job.objects.using(using).filter(samples__isnull=False).update(samples=None)
         needles = [spelling.encode() for spelling in spellings(user)]
         Answer.objects.using(using).filter(Q(user_id=user) | holds_bytes("body", needles)).delete()
-        if until is None or not any(_has_newer(domain, user, using, until) for domain in domains):
+        if until is not None and not any(_has_newer(domain, user, using, until) for domain in domains):
             erased.data_keys += destroy(user, using, at=utc_now(), until=until)
         if until is None:
             forget(user, using)
@@ -205,7 +205,8 @@ def _erase_rejects(domain: Domain, user: str, using: str) -> int:
         return reject.owner == user or is_under_user or user in _owners_in(reject.original)
 
     needles = (*spellings(user), path_to((user,)))
-    found = rows.filter(Q(owner=user) | contains("original", needles) | contains("path", needles))
+    named = Q(owner=user) | contains("original", needles) | contains("path", needles)
+    found = rows if is_sealing() else rows.filter(named)  # what is sealed cannot be searched
     return _delete(rows, (one.pk for one in found.iterator(_BATCH) if is_to_be_erased(one)))
 
 

@@ -40,7 +40,7 @@ COLUMNS = ("erased",)
 REMAINS, ELSEWHERE = "remains", "elsewhere"
 _MOST_IDS = 500
 _TOKENS = "orb_tokens.users"
-_CLOSED = "; the user's sealed texts in it cannot be opened any more"
+_CLOSED = "; the user's texts that are sealed in it are not opened any more: their data key was destroyed"
 
 
 def erase(

@@ -11,10 +11,12 @@ from django.db.models.functions import Cast
 
 from orbsite.conf import app_settings
 from orbsite.models.idempotency import Answer
-from orbsite.models.ledger import Change, Reject
+from orbsite.models.jobs import Job
+from orbsite.models.ledger import OF_CELLS, Change, Reject
 from orbsite.models.sealed_text import UNOPENED, SealedModel, open_text, prepare_to_seal, seal_text
 from orbsite.models.user_keys import UserKey, rewrap
 from orbsite.operations.ledger.erased_rows import clear_away, enable_secure_delete
+from orbsite.operations.ledger.text_search import holds_bytes
 from orbsite.operations.progress import Progress
 from orbsite.operations.report import Report, Section
 from orbsite.search.indexer import SearchIndex, is_off, is_searched
@@ -24,7 +26,7 @@ from orbsite.storage.findings import Finding, error, unreadable, warning
 from orbsite.storage.records.domain import Domain, registered
 from orbsite.storage.records.record import Record
 from orbsite.storage.records.sealed_columns import begins_sealed, private_columns, reseal_rows
-from orbsite.storage.sealing.cells import SEALED
+from orbsite.storage.sealing.cells import PLAIN, SEALED, escaped
 from orbsite.storage.sql.models import JSONColumn, column_of, key_of
 from orbsite.storage.sql.raw_columns import be_lenient, raw_rows
 
@@ -34,6 +36,8 @@ KEYS = "data keys"
 _PAGE = 500
 _TEXTS: tuple[tuple[type[SealedModel], str], ...] = ((Change, "before"), (Reject, "original"), (Answer, "body"))
 """The tables that keep copies of records, with the columns that hold them."""
+_TEXTS_OF_DOMAINS = _TEXTS[:2]
+"""Those of them whose rows name a domain."""
 _LEFT = "a text in it could not be opened, or was changed meanwhile; it was left as it is"
 
 
@@ -56,18 +60,46 @@ def seal_database(
         _work_through(table, section, kind.plural, written, progress, apply=apply, unseal=unseal)
         if apply and is_searched(kind) and is_off(kind) and not unseal:
             SearchIndex(domain, kind, using).go_on(utc_now)  # removes the words
-    for model, column in _TEXTS:
-        copies = _Copies(model, column, using)
+    is_all = len(domains) == len(registered())
+    for model, column in _TEXTS if is_all else _TEXTS_OF_DOMAINS:
+        copies = _Copies(model, column, using, None if is_all else domains)
         _work_through(copies, section, copies.name, written, progress, apply=apply, unseal=unseal)
     if apply and not progress.is_stopping:
-        has_unsealed_all = unseal and len(domains) == len(registered()) and not section.total("left")
-        _complete(section, has_unsealed_all=has_unsealed_all, using=using)
+        if not unseal:
+            Job.objects.using(using).filter(samples__isnull=False).update(samples=None)  # they hold texts
+        elif is_all and not section.total("left"):
+            _remove_keys(section, domains, using)
+        _purge(section, using)
 
 
-def _complete(section: Section, *, has_unsealed_all: bool, using: str) -> None:
-    """Remove the keys that seal nothing any more, and earlier versions of the rows where the database can do that."""
-    if has_unsealed_all:
+def _remove_keys(section: Section, domains: list[Domain], using: str) -> None:
+    """Remove the data keys if nothing is sealed any more, while nobody can seal anything."""
+    with transaction.atomic(using):
+        connection = connections[using]
+        if connection.vendor == "postgresql":  # SQLite has one writer at a time
+            with connection.cursor() as cursor:
+                cursor.execute("LOCK TABLE orb_user_keys IN ACCESS EXCLUSIVE MODE")
+        if any(_number_of(domain, kind, using, is_sealed=True) for domain in domains for kind in domain.kinds) or any(
+            _copies_that_hold(model, column, using).exists() for model, column in _TEXTS
+        ):
+            what = "texts were sealed meanwhile; stop the servers that have keys, then run it again"
+            section.count(KEYS, "left")
+            section.findings.append(error(DATABASE, what))
+            return
         UserKey.objects.using(using).filter(destroyed_at=None).delete()
+
+
+def _copies_that_hold(model: type[SealedModel], column: str, using: str) -> Any:
+    """Return the rows of a table of copies that have a sealed text."""
+    rows = model._base_manager.using(using)
+    if column == "body":
+        return rows.filter(holds_bytes(column, [SEALED.encode()]))
+    is_printed = Q(**{f"{column}__contains": OF_CELLS}) & Q(**{f"{column}__contains": SEALED})
+    return rows.filter(Q(**{f"{column}__startswith": SEALED}) | is_printed)
+
+
+def _purge(section: Section, using: str) -> None:
+    """Remove earlier versions of the rows from the files, where the database can do that."""
     if not section.total("written"):
         return
     clear_away(using)
@@ -117,23 +149,33 @@ def tell_data_keys(report: Report, domains: list[Domain], using: str = "default"
     section.facts["destroyed data keys"] = keys.exclude(destroyed_at=None).count()
     if packing.active is None:
         return
-    for domain in domains:
-        for kind in domain.kinds:
-            number = _number_of_plain_rows(domain, kind, using) if kind.private_fields else 0
-            if number:
-                section.count("rows", "not as configured", number)
-                what = f"{number} {kind.plural} are not sealed; run: manage.py seal_orb_data --apply"
-                section.findings.append(error(DATABASE, what))
+    plain = [
+        (kind.plural, _number_of(domain, kind, using, is_sealed=False)) for domain in domains for kind in domain.kinds
+    ]
+    plain += [(str(model._meta.verbose_name_plural), _plain_copies(model, column, using)) for model, column in _TEXTS]
+    for name, number in plain:
+        if number:
+            section.count("rows", "not as configured", number)
+            what = f"{number} {name} are not sealed; run: manage.py seal_orb_data --apply"
+            section.findings.append(error(DATABASE, what))
 
 
-def _number_of_plain_rows(domain: Domain, kind: type[Record], using: str) -> int:
-    model, is_plain = domain.models[kind], Q()
+def _plain_copies(model: type[SealedModel], column: str, using: str) -> int:
+    """Return the number of rows of a table of copies with a plain text."""
+    sealed = _copies_that_hold(model, column, using).values("pk")
+    rows = model._base_manager.using(using).exclude(pk__in=sealed).iterator(_PAGE)
+    return sum(row.sealed_place() is not None and bool(row.__dict__[column]) for row in rows)
+
+
+def _number_of(domain: Domain, kind: type[Record], using: str, *, is_sealed: bool) -> int:
+    """Return the number of rows with a sealed column, or with a plain one."""
+    model, found = domain.models[kind], Q()
     for name in private_columns(kind):
         is_json = isinstance(column_of(model, name), JSONColumn)
-        begins = f'{{"{SEALED.rstrip(":")}"' if is_json else SEALED
-        is_plain |= Q(**{f"{name}__isnull": False}) & ~Q(**{f"text_{name}__startswith": begins})
+        begins = Q(**{f"text_{name}__startswith": f'{{"{SEALED.rstrip(":")}"' if is_json else SEALED})
+        found |= Q(**{f"{name}__isnull": False}) & (begins if is_sealed else ~begins)
     texts = {f"text_{name}": Cast(name, TextField()) for name in private_columns(kind)}
-    return int(model._base_manager.using(using).annotate(**texts).filter(is_plain).count())
+    return int(model._base_manager.using(using).annotate(**texts).filter(found).count()) if texts else 0
 
 
 def _work_through(
@@ -159,13 +201,16 @@ def _work_through(
 class _Copies:
     """The rows of a table that keeps copies of records."""
 
-    def __init__(self, model: type[SealedModel], column: str, using: str) -> None:
+    def __init__(self, model: type[SealedModel], column: str, using: str, domains: list[Domain] | None) -> None:
+        """The rows are those of these domains, or all."""
         self._model, self._column, self.using = model, column, using
+        self._domains = None if domains is None else [domain.name for domain in domains]
         self.name = str(model._meta.verbose_name_plural)
 
     def page(self, after: Any) -> list[tuple[Any, Any]]:
         """Return the next rows, each with its primary key before it."""
         rows: Any = self._model._base_manager.using(self.using).order_by("pk")
+        rows = rows if self._domains is None else rows.filter(domain__in=self._domains)
         rows = rows if after is None else rows.filter(pk__gt=after)
         return [(row.pk, row) for row in rows[:_PAGE]]
 
@@ -190,14 +235,15 @@ class _Copies:
     def _sealed(self, row: Any, old: str) -> str | None:
         if old.startswith(SEALED) or not old or row.sealed_place() is None:
             return old
-        text = open_text(row, old)
-        return seal_text(row, old if text in UNOPENED else text)
+        text = row.plain_text(old.removeprefix(PLAIN), refuses_plain=False)
+        return None if text in UNOPENED else seal_text(row, text)
 
     def _opened(self, row: Any, old: str) -> str | None:
         if SEALED not in old:
             return old
-        text = open_text(row, old)
-        return None if text in UNOPENED else text
+        is_whole = old.startswith(SEALED)
+        text = open_text(row, old) if is_whole else row.plain_text(old.removeprefix(PLAIN), refuses_plain=False)
+        return None if text in UNOPENED else escaped(text)
 
 
 class _Table:
@@ -221,7 +267,8 @@ class _Table:
         changed, left = 0, list[Finding]()
         made = reseal_rows(self._kind, self._names, [row[2:] for row in rows], self.using, unseal=unseal)
         for (pk, digest, *old), new in zip(rows, made, strict=True):
-            is_as_wanted = not unseal or not any(map(begins_sealed, new[-len(self._is_json) :]))
+            private = [cell for cell in new[-len(self._is_json) :] if cell is not None]
+            is_as_wanted = all(begins_sealed(cell) is not unseal for cell in private)
             if tuple(old) != new and is_as_wanted:
                 is_as_wanted = not apply or self._write(pk, digest, old, new)
                 changed += is_as_wanted

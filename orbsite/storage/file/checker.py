@@ -63,7 +63,7 @@ def examine(domain: Domain, document: Document) -> list[Issue]:
 
 
 def _issues(domain: Domain, document: Document, directory: Directory) -> Iterator[Issue]:
-    names = sorted(directory.names())
+    names, highest = sorted(directory.names()), document.highest_generation()
     try:
         scan, found = look(document, directory)
     except DocumentCorrupt as problem:
@@ -74,7 +74,7 @@ def _issues(domain: Domain, document: Document, directory: Directory) -> Iterato
         if beside:
             yield Issue(IssueKind.MISSING, document.name, f"is missing, and there is {', '.join(beside)}")
     else:
-        yield from _of_document(domain, document, directory, found, scan)
+        yield from _of_document(domain, document, directory, found, scan, highest=highest)
     if scan is not None:
         yield from _of_journal(document, scan)
     for name in names:
@@ -82,10 +82,10 @@ def _issues(domain: Domain, document: Document, directory: Directory) -> Iterato
 
 
 def _of_document(
-    domain: Domain, document: Document, directory: Directory, found: ReadFile, scan: Scan | None
+    domain: Domain, document: Document, directory: Directory, found: ReadFile, scan: Scan | None, *, highest: int
 ) -> Iterator[Issue]:
     try:
-        replica = Replica(domain, document, found, directory.fs.nanoseconds(), scan)
+        replica = Replica(domain, document, found, directory.fs.nanoseconds(), scan, highest=highest)
     except NewerVersion as problem:
         yield Issue(IssueKind.NEWER, document.name, f"{problem.path} {problem.reason}")
         return

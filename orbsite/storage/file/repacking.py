@@ -25,18 +25,19 @@ def repack(document: Document) -> Iterator[tuple[str, str | None]]:
     The journal must be folded before. Raises DocumentCorrupt and KeyUnavailable if the document cannot be opened.
     """
     with failing_whole(document.path), document.writing() as directory:
+        highest = document.highest_generation()
         for name in _files_of(document, directory):
             data = directory.read(name)
             if data is None or (_form_of(data) == document.packing.form and not _is_older(document, name, data)):
                 continue
+            is_document = name == document.name
             try:
-                opened = document.envelope.open(data)
+                opened = document.open(data, highest) if is_document else document.envelope.open(data)
             except (DocumentCorrupt, NotSealed) as problem:
-                if name == document.name:
+                if is_document:
                     raise
                 yield name, str(problem)
                 continue
-            is_document = name == document.name
             packed, generation = (
                 document.close(opened, generation_of(data)) if is_document else (document.envelope.close(opened), 0)
             )

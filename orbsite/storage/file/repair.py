@@ -15,6 +15,7 @@ from orbsite.storage.file.writer import Writer
 from orbsite.storage.filesystem.atomic_replace import digest_of, failing_whole, prepared
 from orbsite.storage.filesystem.directory import Directory
 from orbsite.storage.records.domain import Domain
+from orbsite.storage.sealing.envelope import generation_of
 
 RESTORED = (IssueKind.MISSING, IssueKind.CORRUPT)
 """The issues that are repaired by restoring the last good generation, only with `restore`."""
@@ -75,15 +76,18 @@ def _restore(domain: Domain, document: Document, directory: Directory) -> None:
     if good is None:
         raise DocumentCorrupt(f"there is no {document.path}.prev to restore; put a backup in its place")
     try:
-        Content(domain, document.envelope.open(good))
+        opened = document.envelope.open(good)
+        Content(domain, opened)
     except DocumentCorrupt as problem:
         message = f"{document.path}.prev cannot be read either: {problem}; put a backup in its place"
         raise DocumentCorrupt(message) from problem
     bad = directory.read(document.name)
     if bad is not None:
         directory.write_aside(bad, "corrupt", of=document.name)
-    with prepared(directory, document.name, good) as successor:
+    packed, generation = document.close(opened, generation_of(good)) if document.packing.active else (good, 0)
+    with prepared(directory, document.name, packed) as successor:
         successor.take_over()
+    document.wrote(generation)
 
 
 def _salvage(document: Document, directory: Directory) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from orbsite.storage.encoding.json_parser import UNCLEAN
 from orbsite.storage.errors import DocumentCorrupt
 from orbsite.storage.records.record import Id, Key, Record, Text, declared
 from orbsite.storage.sealing.cells import MARKS, PLAIN, SEALED, DataKey, escaped, has_marks, key_in, message_in
@@ -44,6 +45,9 @@ class UserKeys(Protocol):
     def named(self, ids: Collection[str], using: str) -> Mapping[str, DataKey]:
         """Return the keys with these ids, without those that do not exist or were destroyed. Raises KeyUnavailable."""
 
+    def refuse_plain_writer(self, using: str) -> None:
+        """Raise KeyUnavailable if no keys are configured, and the database has sealed texts."""
+
 
 _source: list[UserKeys] = []
 
@@ -56,6 +60,12 @@ def use_keys(keys: UserKeys) -> None:
 def is_sealing() -> bool:
     """Tell whether texts are sealed when they are written, and plain ones are refused."""
     return bool(_source) and _source[0].is_configured
+
+
+def refuse_plain_writer(using: str) -> None:
+    """Raise KeyUnavailable if new texts would be plain beside sealed ones, because no keys are configured."""
+    if _source:
+        _source[0].refuse_plain_writer(using)
 
 
 def keys_of_users(users: Collection[str], using: str) -> Mapping[str, DataKey]:
@@ -261,7 +271,10 @@ class _Opener:
     ) -> list[tuple[Any, ...]]:
         """Return the rows with their plain columns sealed."""
         user = self._names.index("user_id")
-        is_plain = [[self._is_plain(row[at], is_json=is_json) for at, _, is_json in self._places] for row in rows]
+        is_plain = [
+            [self._is_clean(row, user) and self._is_plain(row[at], is_json=is_json) for at, _, is_json in self._places]
+            for row in rows
+        ]
         owners = {row[user] for row, plain in zip(rows, is_plain, strict=True) if any(plain)}
         keys = keys_of_users(owners, using) if owners else {}
         made = []
@@ -284,8 +297,12 @@ class _Opener:
                     (cells[at],) = _escaped([texts[at]], is_json=is_json)
         return [tuple(cells) for cells in made]
 
+    def _is_clean(self, row: Sequence[Any], user: int) -> bool:
+        """Tell whether the user and the key of a row are texts that can be a place."""
+        return all(isinstance(row[at], str) and not UNCLEAN.search(row[at]) for at in (user, *self._keys))
+
     def _is_plain(self, cell: Any, *, is_json: bool) -> bool:
-        return isinstance(cell, str) and not _is_sealed(cell, is_json=is_json)
+        return isinstance(cell, str) and not _is_sealed(cell, is_json=is_json) and not UNCLEAN.search(cell)
 
     def _row(self, row: Sequence[Any], messages: list[Any], by_id: Mapping[bytes, DataKey]) -> tuple[Any, ...]:
         cells = list(row)

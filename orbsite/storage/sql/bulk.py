@@ -13,11 +13,19 @@ import msgspec
 from django.db import IntegrityError
 
 from orbsite.storage.base.store import Comparison, RecordBatch
+from orbsite.storage.encoding.json_printer import compact
 from orbsite.storage.encoding.timestamps import shortened
 from orbsite.storage.errors import Conflict
+from orbsite.storage.records.changes import Put, as_json
 from orbsite.storage.records.digest import CanonicalPrinter, Columns, digest, line_of
-from orbsite.storage.records.record import Id, R, columns, declared
-from orbsite.storage.records.sealed_columns import is_sealing, open_pages, open_rows, private_columns
+from orbsite.storage.records.record import Id, R, Record, columns, declared, holds_texts_alone
+from orbsite.storage.records.sealed_columns import (
+    is_sealing,
+    open_pages,
+    open_rows,
+    private_columns,
+    refuse_plain_writer,
+)
 from orbsite.storage.sql.constraints import ID_LENGTH
 from orbsite.storage.sql.filters import by_keys
 from orbsite.storage.sql.models import LEDGER, RecordRow, column_of, read_cells
@@ -73,7 +81,8 @@ class Bulk(ABC, Generic[R]):
         return self.compared(batch.cells) if batch.cells else Comparison(free=(), other=())
 
     def insert(self, batch: RecordBatch, places: Sequence[int], run: int | None) -> None:
-        """Insert the records at these indexes. Raises Conflict if a key is taken."""
+        """Insert the records at these indexes. Raises Conflict if a key is taken, and KeyUnavailable."""
+        refuse_plain_writer(self.connection.alias)
         if batch.rows is None and not batch.cells:  # texts are sealed in the transaction that writes them
             batch = replace(batch, cells=self.made(batch.columns))
         rows = self.rows(batch, run) if batch.rows is None else batch.rows
@@ -110,7 +119,7 @@ class Bulk(ABC, Generic[R]):
             found.update(zip((tuple(row[at] for at in key_places) for row in stored), self._read(opened), strict=True))
         places = {record.key: at for at, record in enumerate(batch.records)}
         free = [at for key, at in places.items() if key not in found]
-        other = [at for key, at in places.items() if key in found and found[key] != batch.records[at]]
+        other = [at for key, at in places.items() if key in found and not _is_equal(found[key], batch.records[at])]
         return Comparison(free=sorted(free), other=sorted(other))
 
     def _read(self, rows: Sequence[tuple[Any, ...]]) -> Sequence[Any]:
@@ -177,6 +186,14 @@ class Bulk(ABC, Generic[R]):
     def joined(self, ours: str, theirs: str) -> str:
         """Return the SQL condition that two rows have the same key."""
         return " AND ".join(f"{ours}.{name} = {theirs}.{name}" for name in self.keys)
+
+
+def _is_equal(stored: Record | None, record: Record) -> bool:
+    """Tell whether two records have the same JSON; in Python, 1 equals True and 1.0."""
+    if stored != record or stored is None:
+        return False
+    is_of_texts = holds_texts_alone(type(record)) and record.extra is None
+    return is_of_texts or compact(as_json(Put(stored))) == compact(as_json(Put(record)))
 
 
 _texts = msgspec.json.Decoder(list[str])

@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypeAlias, get_origin
@@ -140,6 +140,7 @@ class RecordRow(models.Model):
         """Return a row that can be shown, with placeholders for columns that cannot be decoded."""
         row = super().from_db(db, field_names, values, **options)
         row._placeholders = {}
+        row._remember_stored(private_columns(cls.kind))
         for field in cls._meta.concrete_fields:
             if field.attname in row.__dict__ and _is_broken(cls.kind, field, row.__dict__[field.attname]):
                 row.__dict__[field.attname] = _placeholder(field, row.__dict__[field.attname])
@@ -156,29 +157,59 @@ class RecordRow(models.Model):
             return Reading(None, [error(step(ROOT, names.get(name, name)), _BROKEN) for name in wrong], 0)
         return read_row(self.kind, values)
 
+    @override
+    def refresh_from_db(
+        self, using: str | None = None, fields: Iterable[str] | None = None, from_queryset: Any = None
+    ) -> None:
+        """Load values again; they are stored ones."""
+        names = None if fields is None else list(fields)
+        super().refresh_from_db(using, names, from_queryset)
+        self._remember_stored(private_columns(self.kind) if names is None else names)
+
     @property
     def is_sealed(self) -> bool:
-        """Whether the row has sealed columns, so that its attributes hold what is stored."""
-        return any(is_marked(self.__dict__.get(name)) for name in private_columns(self.kind))
+        """Whether attributes hold sealed columns as they are stored."""
+        return any(is_marked(value) for value in self._stored_ones().values())
 
     def open_columns(self) -> None:
-        """Put the texts of sealed columns into the attributes, those that can be opened. Raises KeyUnavailable."""
-        for name, value in self._opened({name: getattr(self, name) for name in private_columns(self.kind)}).items():
-            if not isinstance(value, Unopened):
-                setattr(self, name, value)
+        """Put the texts of sealed columns into the attributes, or why one cannot be opened. Raises KeyUnavailable."""
+        stored = self._stored_ones()
+        opened = self._opened({name: getattr(self, name) for name in private_columns(self.kind)})
+        for name in stored:
+            value = opened[name]
+            if isinstance(value, Unopened):
+                is_json = isinstance(column_of(type(self), name), JSONColumn)
+                value = [f"({value.reason})"] if is_json else f"({value.reason})"
+                self._placeholders[name] = value
+            setattr(self, name, value)
 
     def mask_columns(self) -> None:
-        """Put `MASK` in the place of sealed columns; those that are not loaded stay so."""
-        for name in private_columns(self.kind):
-            if is_marked(self.__dict__.get(name)):
+        """Put `MASK` in the place of stored texts that are sealed or should be; those that are not loaded stay so."""
+        for name, value in self._stored_ones().items():
+            if value is not None and (is_marked(value) or is_sealing()):
                 setattr(self, name, [MASK] if isinstance(column_of(type(self), name), JSONColumn) else MASK)
 
+    def _remember_stored(self, names: Iterable[str]) -> None:
+        """Remember the loaded values of private columns, so that those that are set later are not taken for stored."""
+        stored = self.__dict__.setdefault("_stored", {})
+        stored.update({name: self.__dict__[name] for name in names if name in self.__dict__})
+
+    def _stored_ones(self) -> dict[str, Any]:
+        """Return the private columns whose attributes hold what is stored."""
+        stored = self.__dict__.get("_stored", {})
+        return {name: stored[name] for name in private_columns(self.kind) if self._is_stored(name, stored)}
+
+    def _is_stored(self, name: str, stored: Mapping[str, Any]) -> bool:
+        return name in stored and name in self.__dict__ and self.__dict__[name] is stored[name]
+
     def _opened(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the values of columns, with the texts of sealed ones."""
-        if not any(is_marked(values[name]) for name in private_columns(self.kind)):
+        """Return the values of columns, with the texts of those that are as stored."""
+        names = [name for name, value in self._stored_ones().items() if name in values and value is values[name]]
+        if not names or not (is_sealing() or any(is_marked(values[name]) for name in names)):
             return dict(values)
         key = {name: getattr(self, name) for name in self.kind.key_fields}
-        return open_values(self.kind, {**values, **key}, self._state.db or "default", refuses_plain=False)
+        opened = open_values(self.kind, key | {name: values[name] for name in names}, self._state.db or "default")
+        return {**values, **{name: opened[name] for name in names}}
 
     @override
     def clean(self) -> None:

@@ -10,6 +10,7 @@ from django.db import connections
 from orbsite.storage.base.store import Placed
 from orbsite.storage.records.digest import Columns
 from orbsite.storage.records.record import Record, columns
+from orbsite.storage.records.sealed_columns import refuse_plain_writer
 from orbsite.storage.sql.models import LEDGER, RecordRow, column_of
 from orbsite.storage.sql.row_encoder import RowEncoder
 
@@ -70,6 +71,7 @@ class Upsert:
         return f"INSERT INTO {self._table} ({names}) VALUES ({marks}) ON CONFLICT ({self._target})"
 
     def _values(self, records: Sequence[Placed], run: int | None) -> list[tuple[Any, ...]]:
+        refuse_plain_writer(self._connection.alias)
         columns = Columns(self._model.kind, [record for record, _ in records])
         encoded = zip(self._cells.of(columns), columns.digests(), records, strict=True)
         return [(*cells, digest, run, position) for cells, digest, (_, position) in encoded]

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.db import connections, transaction
+from django.db.migrations.exceptions import IrreversibleError
 
 from luna.domain import DOMAIN as LUNA
 from luna.models import ProfileRow
 from luna.records import Profile
-from orbsite.models import user_keys
 from orbsite.models.ledger import Change, Reject
 from orbsite.models.user_keys import StoredUserKeys, UserKey, destroy
 from orbsite.operations.backup.create import backup
@@ -27,7 +27,9 @@ from orbsite.operations.ledger.tombstones import undo
 from orbsite.operations.migration.migrate import migrate
 from orbsite.operations.migration.rollback import rollback
 from orbsite.operations.migration.verify import verify
+from orbsite.operations.records import sealing
 from orbsite.operations.records.delete import remove
+from orbsite.operations.records.edit import edit
 from orbsite.operations.records.erase import ELSEWHERE, erase
 from orbsite.operations.records.sanitize import sanitize
 from orbsite.operations.retention.apply import retain
@@ -38,6 +40,7 @@ from orbsite.storage.records import sealed_columns
 from orbsite.storage.records.domain import registered
 from orbsite.storage.retention.policy import Policy
 from orbsite.storage.sealing.cells import DataKey
+from orbsite.storage.sql import bulk
 from orbsite.storage.sql.store import SqlStore
 from orbsite.stores import file_store, open_sql_store
 from te.domain import DOMAIN as TE
@@ -239,10 +242,10 @@ def test_what_was_plain_is_sealed_and_comes_back_as_it_was(settings: Any, tmp_pa
     assert [CANARY in one for one in (Change.objects.get().before, Reject.objects.get().original)] == [True, True]
     assert seal(domains, base, apply=True).domains["database"].total("written") == 0
     assert key_status(domains, base, tmp_path / "backups").ok
-    assert seal(registered(["luna"]), base, apply=True, unseal=True).domains["database"].total("written") == 5
+    assert seal(registered(["luna"]), base, apply=True, unseal=True).domains["database"].total("written") == 3
     assert UserKey.objects.count() == 3
     report = seal(domains, base, apply=True, unseal=True)
-    assert (report.ok, report.domains["database"].total("written")) == (True, 4)
+    assert (report.ok, report.domains["database"].total("written")) == (True, 6)
     assert (cells("default"), UserKey.objects.count()) == (plain, 0)
     settings.ORB_KEYS = ""
     assert saved("default") == before
@@ -293,11 +296,131 @@ def test_without_the_right_key_nothing_is_read_or_written(
 def test_a_process_without_keys_writes_nothing_plain_beside_sealed_rows(settings: Any) -> None:
     fill("default")
     settings.ORB_KEYS = ""
-    user_keys._unsealed_until.clear()
+    forget_keys()
     with pytest.raises(KeyUnavailable, match="no keys are configured"):
         open_sql_store(TE)
     settings.ORB_KEYS = OLD
     assert open_sql_store(TE).count(Reflection) == 4
+
+
+@pytest.mark.usefixtures("sealed")
+def test_the_keys_stay_where_a_text_was_sealed_while_all_were_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill("default")
+    remove_keys = sealing._remove_keys
+
+    def save_first(*arguments: Any) -> None:
+        SqlStore(TE).put([reflection("late")])
+        remove_keys(*arguments)
+
+    monkeypatch.setattr(sealing, "_remove_keys", save_first)
+    report = seal(registered(), tmp_path / "data", apply=True, unseal=True)
+    assert (report.ok, UserKey.objects.filter(user_id="ana").count()) == (False, 1)
+    assert "stop the servers" in str(report.domains["database"].findings)
+    assert SqlStore(TE).fetch(Reflection, [("ana", "late")])["ana", "late"].input == f"{CANARY} late"
+
+
+@pytest.mark.usefixtures("sealed")
+def test_the_table_of_keys_is_not_removed_while_it_has_some() -> None:
+    SqlStore(TE).put([reflection()])
+    with pytest.raises(IrreversibleError, match="seal_orb_data --unseal"):
+        call_command("migrate", "orbsite", "0001", verbosity=0)
+    assert saved("default")
+
+
+@pytest.mark.usefixtures("sealed")
+@pytest.mark.parametrize(("before", "after"), [(1, True), (0, False)])
+def test_values_that_are_equal_in_python_alone_differ(tmp_path: Path, before: Any, after: Any) -> None:
+    base, domains = tmp_path / "data", registered(["luna"])
+    for number, value in enumerate((before, after)):
+        moment = NOW + timedelta(seconds=number)
+        profile = ObjectProfileFactory(user_id="ana", mode_id="m", preferences={"a": value}, updated_at=moment)
+        file_store(LUNA, base).put([profile])
+        report = migrate(domains, base, now=now)
+        assert report.domains["luna"].total("new" if number == 0 else "replaced") == 1
+    assert verify(domains, base).ok
+    assert not sealing_equal(ObjectProfileFactory, before, after)
+
+
+def sealing_equal(make: Any, before: Any, after: Any) -> bool:
+    fields = {"user_id": "ana", "mode_id": "m", "constraints": {}, "updated_at": NOW}
+    return bulk._is_equal(make(preferences={"a": before}, **fields), make(preferences={"a": after}, **fields))
+
+
+ODD = ("orb:sealed:1:AAAA", "orb:plain:1:hello", "orb:plain:1:orb:plain:1:x")
+
+
+@pytest.mark.parametrize("then", ["", "seal", "unseal"], ids=["as it was", "sealed since", "unsealed since"])
+@pytest.mark.parametrize("way", ["by hand", "by retention"])
+def test_odd_texts_that_were_removed_come_back(settings: Any, tmp_path: Path, way: str, then: str) -> None:
+    settings.ORB_KEYS = OLD if then == "unseal" else ""
+    forget_keys()
+    records = [reflection(str(number), input=text, notes=text) for number, text in enumerate(ODD)]
+    store = SqlStore(TE)
+    store.put(records)
+    if way == "by hand":
+        keys = [record.key for record in records]
+        run = remove(store, Reflection, keys, hand=Actor(actor="root", at=NOW)).run
+    else:
+        run = retain([store], Policy(max_per_session=0), now=now, force=True).run
+    assert store.find(Reflection) == []
+    settings.ORB_KEYS = OLD if then else ""
+    if then:
+        report = seal(registered(), tmp_path / "data", apply=True, unseal=then == "unseal")
+        assert (report.ok, report.domains["database"].total("written")) == (True, 3)
+    settings.ORB_KEYS = OLD if then == "seal" else ""
+    forget_keys()
+    assert undo(str(run), [store], now=now).ok
+    assert {one.key: one for one in store.find(Reflection)} == {one.key: one for one in records}
+
+
+def test_rows_whose_texts_cannot_be_sealed_are_left_and_told(settings: Any, tmp_path: Path) -> None:
+    fill("default")
+    with connections["default"].cursor() as cursor:
+        cursor.execute("UPDATE te_reflections SET input = CAST(x'ff' AS TEXT) WHERE user_id = 'bo'")
+    settings.ORB_KEYS = OLD
+    report = seal(registered(), tmp_path / "data", apply=True)
+    assert report.domains["database"].total("left") == 1
+    assert [one.owner for one in SqlStore(TE).find(Reflection)] == ["ana"] * 3
+
+
+@pytest.mark.parametrize("keys", ["", OLD])
+def test_texts_that_are_typed_into_a_form_are_never_taken_for_stored_ones(settings: Any, keys: str) -> None:
+    settings.ORB_KEYS = keys
+    forget_keys()
+    SqlStore(TE).put([reflection(input=ODD[1])])
+    row = ReflectionRow.objects.get()
+    row.open_columns()
+    assert row.input == ODD[1]
+    row.output = ODD[0]
+    row.save()
+    assert [(one.input, one.output) for one in SqlStore(TE).find(Reflection)] == [(ODD[1], ODD[0])]
+
+
+@pytest.mark.usefixtures("sealed")
+def test_a_plain_text_that_was_put_into_a_row_is_not_shown() -> None:
+    SqlStore(TE).put([reflection()])
+    ReflectionRow.objects.update(input="forged")
+    row = ReflectionRow.objects.get()
+    assert row.reading().record is None
+    row.mask_columns()
+    assert row.input == "(sealed)"
+    row = ReflectionRow.objects.get()
+    row.open_columns()
+    assert row.input.startswith("(the column is not sealed")
+    assert row.reading().record is None
+
+
+@pytest.mark.usefixtures("sealed")
+def test_entries_of_the_ledger_cannot_be_exchanged() -> None:
+    store, hand = SqlStore(TE), Actor(actor="root", at=NOW)
+    store.put([reflection()])
+    for text in ("one", "two"):
+        edit(store, reflection(input=text), hand=hand)
+    first, second = Change.objects.order_by("pk")
+    Change.objects.filter(pk=second.pk).update(before=first.__dict__["before"])
+    assert "belongs in another row" in Change.objects.get(pk=second.pk).before
 
 
 @pytest.mark.usefixtures("sealed")
@@ -374,7 +497,7 @@ def test_an_erasure_destroys_the_key_and_no_backup_brings_it_back(tmp_path: Path
         [SqlStore(TE), SqlStore(LUNA)], "ana", base=tmp_path / "data", backups=tmp_path / "backups", now=utc_now
     )
     (place,) = [one for one in report.domains[ELSEWHERE].details["places"] if "backups/" in one["where"]]
-    assert "cannot be opened any more" in place["what"]
+    assert "data key was destroyed" in place["what"]
     assert report.domains[ELSEWHERE].facts["data_keys_destroyed"] == 1
     restore(registered(), kept, base=tmp_path / "data", now=now, apply=True, files=False)
     forget_keys()

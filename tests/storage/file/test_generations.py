@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from orbsite.storage.errors import NotSealed
+from orbsite.storage.file.checker import IssueKind, examine
 from orbsite.storage.file.document import Document
 from orbsite.storage.file.repacking import repack
+from orbsite.storage.file.repair import mend
 from orbsite.storage.file.store import FileStore
 from orbsite.storage.sealing.envelope import Packing, generation_of
 from orbsite.storage.sealing.keys import Key, KeyRing
@@ -69,6 +71,26 @@ def test_it_is_taken_in_as_the_next_generation(replayed: Path) -> None:
     assert [name for name, problem in repack(document) if problem is None] == [DOMAIN.file.name]
     assert generation_of((replayed / DOMAIN.file).read_bytes()) == 3
     assert names(store(replayed)) == {"one"}
+
+
+def test_a_rotation_does_not_take_it_in(replayed: Path) -> None:
+    document = Document(replayed, DOMAIN.file, Packing(keys=KEYS))
+    before = (replayed / DOMAIN.file).read_bytes()
+    with pytest.raises(NotSealed, match="generation 1"):
+        list(repack(document))
+    assert (replayed / DOMAIN.file).read_bytes() == before
+
+
+def test_the_previous_generation_is_restored_as_the_next_one(data_dir: Path) -> None:
+    for name in ("one", "two"):
+        store(data_dir).put([ReflectionFactory(id=name)])
+    path = data_dir / DOMAIN.file
+    path.write_bytes(path.read_bytes()[:50])
+    document = Document(data_dir, DOMAIN.file, Packing(keys=KEYS))
+    mend(DOMAIN, document, list(examine(DOMAIN, document)), restore=True)
+    assert generation_of(path.read_bytes()) == 3
+    assert names(store(data_dir)) == {"one"}
+    assert [one for one in examine(DOMAIN, document) if one.trouble is not IssueKind.ASIDE] == []
 
 
 def test_generations_grow_with_every_document_and_without_their_file_too(data_dir: Path) -> None:

@@ -77,7 +77,10 @@ class TombstoneColumns:
         return f"'[' || {quoted} || ']'"
 
     def _before(self) -> str:
-        """Return the expression for a row as a journal step, in which unknown keys are beside the record."""
+        """Return the expression for a row as a journal step, in which unknown keys are beside the record.
+
+        It has the stored values, which may be sealed; `cells` says so.
+        """
         fields = []
         names = sorted(field_names(self._model.kind), key=lambda pair: self._is_optional(pair[0]))
         for number, (attribute, name) in enumerate(names):
@@ -88,7 +91,7 @@ class TombstoneColumns:
             fields.append(f"CASE WHEN {column} IS NULL THEN '' ELSE {printed} END" if is_optional else printed)
         extra = self._of("extra")
         unknown = f"""CASE WHEN {extra} IS NULL THEN '' ELSE ',"extra":' || {self._dialect.json(extra)} END"""
-        begin = f"""'{{"put":"{self._model.kind.plural}","record":{{'"""
+        begin = f"""'{{"put":"{self._model.kind.plural}","cells":1,"record":{{'"""
         return " || ".join([begin, *fields, "'}'", unknown, "'}'"])
 
     def _is_optional(self, attribute: str) -> bool:
