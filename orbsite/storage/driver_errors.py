@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any, TypeGuard
 
-import psycopg
 from django.db import Error as DjangoDatabaseError
+
+if TYPE_CHECKING:
+    import psycopg
 
 _NAMES_ALONE = ("08", "23", "25", "28", "3D", "3F", "40", "42", "53", "55", "57", "58")
 """Classes of SQLSTATE whose primary messages quote names of the schema and of roles, and no values."""
@@ -38,7 +41,7 @@ def driver_message(problem: BaseException) -> str:
     errors it is the name of the type; for all other errors, the error's text.
     """
     driver_error = _of_driver(problem)
-    if isinstance(driver_error, psycopg.Error):
+    if _is_of_psycopg(driver_error):
         return _of_postgresql(driver_error)
     if isinstance(driver_error, sqlite3.Error):
         return _of_sqlite(driver_error)
@@ -48,7 +51,13 @@ def driver_message(problem: BaseException) -> str:
 
 def is_of_driver(problem: BaseException) -> bool:
     """Tell whether an error's own text may hold values of rows."""
-    return isinstance(problem, psycopg.Error | sqlite3.Error | DjangoDatabaseError)
+    return isinstance(problem, sqlite3.Error | DjangoDatabaseError) or _is_of_psycopg(problem)
+
+
+def _is_of_psycopg(problem: BaseException | None) -> TypeGuard[psycopg.Error]:
+    """Tell whether psycopg raised an error. It is optional, so it is not imported here: its errors have imported it."""
+    driver = sys.modules.get("psycopg")
+    return driver is not None and isinstance(problem, driver.Error)
 
 
 def without_values(message: str) -> str:
@@ -60,7 +69,9 @@ def without_values(message: str) -> str:
 def _of_driver(problem: BaseException) -> BaseException:
     """Return the driver's error that Django wrapped, or the error itself."""
     cause = problem.__cause__
-    is_wrapped = isinstance(problem, DjangoDatabaseError) and isinstance(cause, psycopg.Error | sqlite3.Error)
+    is_wrapped = isinstance(problem, DjangoDatabaseError) and (
+        isinstance(cause, sqlite3.Error) or _is_of_psycopg(cause)
+    )
     return cause if is_wrapped and cause is not None else problem
 
 
@@ -68,7 +79,8 @@ def _of_postgresql(problem: psycopg.Error) -> str:
     state = problem.sqlstate
     if state is None:  # the client library raised it: about the connection or about its arguments
         line = " ".join(str(problem).split())
-        is_of_connection = isinstance(problem, psycopg.OperationalError | psycopg.InterfaceError)
+        driver = sys.modules["psycopg"]
+        is_of_connection = isinstance(problem, driver.OperationalError | driver.InterfaceError)
         return _CREDENTIALS.sub("…@", line) if is_of_connection else without_values(line)
     primary = _primary(problem, state)
     name = type(problem).__name__

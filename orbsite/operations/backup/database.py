@@ -10,7 +10,7 @@ from django.db import connections
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
-from orbsite.operations.backup import postgresql, sqlite
+from orbsite.operations.backup import sqlite
 from orbsite.operations.backup.manifest import SavedDatabase, counted, stored
 from orbsite.storage.errors import DocumentCorrupt, OrbError, StoreUnavailable
 from orbsite.storage.filesystem.directory import Directory
@@ -37,7 +37,6 @@ class Vendor(Protocol):
 
 
 _MOST_NAMED = 10
-_VENDORS: dict[str, Vendor] = {"sqlite": sqlite, "postgresql": postgresql}
 
 
 def save(directory: Directory, using: str) -> SavedDatabase:
@@ -125,9 +124,12 @@ def versions(using: str | None) -> dict[str, str]:
 
 
 def _of(connection: Any) -> Vendor:
-    try:
-        return _VENDORS[connection.vendor]
-    except KeyError as problem:
-        raise StoreUnavailable(
-            f"a {connection.vendor} database cannot be backed up here; use its own tools, and --no-database"
-        ) from problem
+    if connection.vendor == "sqlite":
+        return sqlite
+    if connection.vendor == "postgresql":
+        from orbsite.operations.backup import postgresql  # it needs psycopg, which is an extra
+
+        return postgresql
+    raise StoreUnavailable(
+        f"a {connection.vendor} database cannot be backed up here; use its own tools, and --no-database"
+    )

@@ -7,9 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, unquote_plus, urlencode
 
-import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
-
 from orbsite.storage.errors import StoreUnavailable
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
@@ -18,6 +15,7 @@ _SECRET = re.compile(r"pass(word|file|phrase)?$|secret|token", re.IGNORECASE)
 _PRIVATE = ("user", "options")
 _PASSWORD = re.compile(r"((?:ssl)?pass(?:word|file)\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&'\"]+)", re.IGNORECASE)
 _HIDDEN = "***"
+NEEDS_PSYCOPG = "cannot be read without psycopg; run: pip install 'orb-persistence[postgres]'"
 
 
 class Address:
@@ -52,6 +50,8 @@ class Address:
         return " ".join(_PASSWORD.sub(rf"\1{_HIDDEN}", shown).split())
 
     def _named_by_keywords(self, text: str) -> str:
+        from psycopg.conninfo import conninfo_to_dict, make_conninfo  # `_is_keywords` has tried it
+
         known = conninfo_to_dict(text)
         self._keep_secret(str(value) for name, value in known.items() if _SECRET.search(name))
         shown = {name: value for name, value in known.items() if not _SECRET.search(name) and name not in _PRIVATE}
@@ -95,6 +95,11 @@ def _is_keywords(text: str) -> bool:
     """Tell whether an address has the form `host=... dbname=...` and is not the name of a file."""
     if "=" not in text or _SCHEME.match(text) or _exists(text):
         return False
+    try:
+        import psycopg
+        from psycopg.conninfo import conninfo_to_dict
+    except ImportError as problem:
+        raise StoreUnavailable(f"the address is no file, and another database {NEEDS_PSYCOPG}") from problem
     try:
         return bool(conninfo_to_dict(text))
     except psycopg.Error:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-import psycopg
-
-from orbsite.operations.migration.database_address import Address
-from orbsite.operations.migration.postgresql_source import PostgresqlSource
+from orbsite.operations.migration.database_address import NEEDS_PSYCOPG, Address
 from orbsite.operations.migration.source_rows import RowEntries
 from orbsite.operations.migration.sqlite_source import SqliteSource
 from orbsite.operations.progress import Progress, silent
@@ -19,7 +16,10 @@ from orbsite.storage.errors import StoreUnavailable
 from orbsite.storage.findings import ROOT, warning
 from orbsite.storage.records.domain import Domain, Entry
 
-_Tables: TypeAlias = SqliteSource | PostgresqlSource
+if TYPE_CHECKING:
+    from orbsite.operations.migration.postgresql_source import PostgresqlSource
+
+_Tables: TypeAlias = "SqliteSource | PostgresqlSource"
 
 
 class LegacyDatabase:
@@ -65,7 +65,7 @@ class LegacyDatabase:
 
 def _opened(address: Address, progress: Progress) -> _Tables:
     try:
-        return PostgresqlSource(address, progress) if address.path is None else SqliteSource(address, progress)
+        return _of_server(address, progress) if address.path is None else SqliteSource(address, progress)
     except OSError as problem:
         why = os.strerror(problem.errno) if problem.errno else type(problem).__name__
         raise StoreUnavailable(f"{address.name} cannot be read: {why}; check the path and its permissions") from problem
@@ -76,6 +76,17 @@ def _opened(address: Address, progress: Progress) -> _Tables:
             f"{address.name} cannot be read: {address.masked(driver_message(problem))}; check the path, and that "
             "no program locks it"
         ) from problem
+
+
+def _of_server(address: Address, progress: Progress) -> PostgresqlSource:
+    try:
+        import psycopg
+
+        from orbsite.operations.migration.postgresql_source import PostgresqlSource
+    except ImportError as problem:
+        raise StoreUnavailable(f"{address.name} {NEEDS_PSYCOPG}") from problem
+    try:
+        return PostgresqlSource(address, progress)
     except psycopg.Error as problem:
         raise StoreUnavailable(
             f"{address.name} cannot be read: {address.masked(driver_message(problem))}; check the address, and that "

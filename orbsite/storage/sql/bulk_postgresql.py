@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from psycopg import errors
 
 from orbsite.storage.base.store import Comparison, RecordBatch
 from orbsite.storage.records.digest import Columns
@@ -15,6 +14,8 @@ from orbsite.storage.records.record import Id, Instant, R, Text
 from orbsite.storage.sql.bulk import Bulk
 
 _PAGE = 5000
+_UNIQUE_VIOLATION = "23505"
+"""The SQLSTATE of a key that is taken."""
 _BLOCK = 500
 _NULL = r"\N"
 _SIGNS = str.maketrans({"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
@@ -58,7 +59,7 @@ class PostgresqlBulk(Bulk[R]):
             self._copy(cursor, f"{self.table} ({', '.join(self.all_names)})", rows)
 
     def is_taken(self, problem: IntegrityError) -> bool:
-        return isinstance(problem.__cause__, errors.UniqueViolation)
+        return getattr(problem.__cause__, "sqlstate", None) == _UNIQUE_VIOLATION
 
     def read(self, run: int | None) -> Iterator[Sequence[Any]]:
         types = self.cells.types

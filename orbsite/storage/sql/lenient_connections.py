@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from psycopg import DataError
-from psycopg.postgres import types
-from psycopg.pq import Format
 from typing_extensions import override
 
 from orbsite.storage.sql.raw_columns import be_lenient
@@ -23,6 +20,10 @@ def be_lenient_from_now_on(connection: Any, **_: Any) -> None:
 
 
 def _load_instants_leniently(adapters: Any) -> None:
+    from psycopg import DataError  # an extra, which is there if a connection to PostgreSQL is
+    from psycopg.postgres import types
+    from psycopg.pq import Format
+
     for name in _INSTANTS:
         strict: Any = adapters.get_loader(types[name].oid, Format.TEXT)
 
