@@ -9,4 +9,5 @@ class LunaConfig(AppConfig):
     """The app for preferences of users."""
 
     name = "luna"
+    default_auto_field = "django.db.models.BigAutoField"
     verbose_name = "Luna: preferences"

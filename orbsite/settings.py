@@ -1,69 +1,31 @@
-"""Django's settings, read from the environment or from `.env` beside manage.py."""
+"""Django's settings of the server and of `manage.py`, read from the environment or from `.env` in the home."""
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
-
-import django
-import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from orbsite.runtime.environment import dotenv_text, path_setting
+from orbsite.conf.common_settings import *  # noqa: F403
+from orbsite.conf.common_settings import DATABASES, HOME, ORB_BACKUP_DIR, ORB_DATA_DIR, env, path_of
+from orbsite.runtime.home import is_checkout
 from orbsite.runtime.json_logging import logging_to_standard_error
 from orbsite.runtime.startup_checks import refuse_what_is_unsafe
-
-BASE_DIR = Path(__file__).resolve().parent.parent
-
-env = environ.Env()
-if (BASE_DIR / ".env").is_file():
-    env.read_env(io.StringIO(dotenv_text(BASE_DIR / ".env")))
-
-
-def _path(name: str, default: str) -> Path:
-    return path_setting(name, env.str(name, default="") or default, BASE_DIR)
-
 
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY", default="django-insecure-for-development-alone" if DEBUG else "")
 if not SECRET_KEY:
     raise ImproperlyConfigured(
-        "SECRET_KEY is not set. Set it in the environment or in .env beside manage.py; "
-        "`make install` writes a .env for development."
+        f"SECRET_KEY is not set. Set it in the environment or in {HOME.settings / '.env'}; "
+        + (
+            "`make install` writes a .env for development."
+            if is_checkout()
+            else "run: orb init, which writes that file."
+        )
     )
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
 
-# An empty variable counts as unset.
-ORB_PERSISTENCE = env.str("ORB_PERSISTENCE", default="") or ("sql" if env.str("DATABASE_URL", default="") else "file")
-ORB_DATA_DIR = _path("ORB_DATA_DIR", ".orb-data")
-ORB_BACKUP_DIR = _path("ORB_BACKUP_DIR", ".orb-backups")
-ORB_BACKUP_KEY = env.str("ORB_BACKUP_KEY", default="")
-ORB_BACKUP_REQUIRE_SIGNATURE = env.bool("ORB_BACKUP_REQUIRE_SIGNATURE", default=False)
-ORB_COMPRESSION = env.str("ORB_COMPRESSION", default="none")
-ORB_KEYS = env.str("ORB_KEYS", default="")
-ORB_KEY_FILE = env.str("ORB_KEY_FILE", default="")
-ORB_KEY_PROVIDER = env.str("ORB_KEY_PROVIDER", default="")
-ORB_JOURNAL = env.str("ORB_JOURNAL", default="")
-ORB_KEEP_BACKUPS_DAYS = env.str("ORB_KEEP_BACKUPS_DAYS", default="")
-ORB_KEEP_EXPORTS_DAYS = env.str("ORB_KEEP_EXPORTS_DAYS", default="") or "30"
-ORB_TOKEN_MAX_OPEN_JOBS = env.str("ORB_TOKEN_MAX_OPEN_JOBS", default="") or "20"
-ORB_TOKEN_MAX_JOBS_PER_DAY = env.str("ORB_TOKEN_MAX_JOBS_PER_DAY", default="") or "1000"
-ORB_TOKEN_MAX_BYTES = env.str("ORB_TOKEN_MAX_BYTES", default="") or str(10 * 1024**3)
-ORB_UNDO_DAYS = int(env.str("ORB_UNDO_DAYS", default="") or 30)
-ORB_ALLOW_NETWORK_FS = env.bool("ORB_ALLOW_NETWORK_FS", default=False)
-ORB_API_RATE = env.str("ORB_API_RATE", default="") or "1000/10s"
-ORB_API_MAX_BYTES = int(env.str("ORB_API_MAX_BYTES", default="") or 10 * 1024 * 1024)
-ORB_API_MAX_VALUES = int(env.str("ORB_API_MAX_VALUES", default="") or 200_000)
-ORB_API_MAX_ITEMS = int(env.str("ORB_API_MAX_ITEMS", default="") or 1_000)
-ORB_API_PAGE_BYTES = int(env.str("ORB_API_PAGE_BYTES", default="") or 16 * 1024 * 1024)
-ORB_MAX_UPLOAD_BYTES = int(env.str("ORB_MAX_UPLOAD_BYTES", default="") or 256 * 1024 * 1024)
-ORB_API_REQUIRE_IF_MATCH = env.bool("ORB_API_REQUIRE_IF_MATCH", default=False)
-ORB_MIN_FREE_BYTES = int(env.str("ORB_MIN_FREE_BYTES", default="") or 100 * 1024 * 1024)
-ORB_MAX_JOURNAL_BYTES = int(env.str("ORB_MAX_JOURNAL_BYTES", default="") or 1024 * 1024 * 1024)
-
 INSTALLED_APPS = [
     "orbsite.apps.OrbsiteConfig",  # before the admin, whose templates it extends
-    "orbsite.apps.ConsoleConfig",
+    "orbsite.admin.apps.ConsoleConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -116,59 +78,6 @@ TEMPLATES = [
     },
 ]
 
-try:
-    DATABASES = {
-        "default": env.db_url_config(env.str("DATABASE_URL", default="") or f"sqlite:///{BASE_DIR}/db.sqlite3")
-    }
-    DATABASES["default"]["ENGINE"]
-except (KeyError, ValueError) as problem:
-    raise ImproperlyConfigured(
-        "DATABASE_URL is not a valid database URL; write it as postgres://user:password@host:5432/name "
-        "or sqlite:////path/to/file"
-    ) from problem
-match DATABASES["default"]["ENGINE"]:
-    case "django.db.backends.sqlite3":
-        # Django's default loses acknowledged commits at a power failure; EXTRA also syncs the directory.
-        DATABASES["default"]["ENGINE"] = "orbsite.runtime.sqlite"
-        if DATABASES["default"]["NAME"].startswith("~"):
-            DATABASES["default"]["NAME"] = str(path_setting("DATABASE_URL", DATABASES["default"]["NAME"], BASE_DIR))
-        DATABASES["default"]["CREATES_FILE"] = False  # only `manage.py migrate` does
-        DATABASES["default"].setdefault("CONN_HEALTH_CHECKS", True)
-        DATABASES["default"].setdefault("CONN_MAX_AGE", 600)  # connecting takes longer than reading a page
-        DATABASES["default"]["OPTIONS"] = {
-            "transaction_mode": "IMMEDIATE",
-            "timeout": 20,
-            "init_command": "PRAGMA journal_mode=DELETE; PRAGMA synchronous=EXTRA;",
-        }
-    case "django.db.backends.postgresql":
-        # Limits for waiting. Options in the query string of DATABASE_URL take precedence.
-        limits = {
-            "lock_timeout": "10s",
-            "idle_in_transaction_session_timeout": "10min",  # a migration run reads files within its transactions
-            "statement_timeout": env.str("ORB_STATEMENT_TIMEOUT", default="") or "0",
-        }
-        DATABASES["default"].setdefault("CONN_HEALTH_CHECKS", True)
-        DATABASES["default"].setdefault("CONN_MAX_AGE", 600)  # server threads reuse connections between requests
-        DATABASES["default"]["OPTIONS"] = {
-            "connect_timeout": 10,
-            "options": " ".join(f"-c {name}={value}" for name, value in limits.items()),
-            **DATABASES["default"].get("OPTIONS", {}),
-        }
-
-# The queue of background tasks: the database, or another backend, given by its class path.
-_TASKS_PACKAGE = "django.tasks" if django.VERSION >= (6, 0) else "django_tasks"
-_TASK_BACKENDS = {
-    "db": "django_tasks_db.DatabaseBackend",
-    "immediate": f"{_TASKS_PACKAGE}.backends.immediate.ImmediateBackend",
-}
-_task_backend = env.str("ORB_TASKS_BACKEND", default="") or "db"
-TASKS = {
-    "default": {
-        "BACKEND": _TASK_BACKENDS.get(_task_backend, _task_backend),
-        "OPTIONS": env.json("ORB_TASKS_OPTIONS", default={}),
-    }
-}
-
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
@@ -180,16 +89,13 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 
 LANGUAGE_CODE = "en-us"
-TIME_ZONE = "UTC"
-USE_TZ = True
 STATIC_URL = "/static/"
-STATIC_ROOT = _path("ORB_STATIC_ROOT", ".static")
+STATIC_ROOT = path_of("ORB_STATIC_ROOT", ".static")
 if not DEBUG:
     STORAGES = {
         "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
         "staticfiles": {"BACKEND": "orbsite.runtime.static_storage.StaticStorage"},
     }
-DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["orbsite.api.authentication.TokenAuthentication"],
@@ -225,9 +131,7 @@ AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # attempts while locked o
 AXES_CLIENT_IP_CALLABLE = "orbsite.runtime.client_ip.network_of"
 AXES_VERBOSE = False
 
-# Two-factor authentication of the admin, and its name in authenticator apps.
-ORB_ADMIN_2FA = env.bool("ORB_ADMIN_2FA", default=False)
-OTP_TOTP_ISSUER = "Orb persistence"
+OTP_TOTP_ISSUER = "Orb persistence"  # the name of this site in authenticator apps
 
 # Security headers and cookies. HTTPS is required unless ORB_HTTPS is false.
 _YEAR = 31_536_000

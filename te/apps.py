@@ -9,4 +9,5 @@ class TeConfig(AppConfig):
     """The app for reflections of the assistant."""
 
     name = "te"
+    default_auto_field = "django.db.models.BigAutoField"
     verbose_name = "Te: reflections"

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
+from orbsite.runtime.home import program
 from orbsite.storage.errors import InvalidKeys
 from orbsite.storage.file.writer import SMALL
 from orbsite.storage.sealing.envelope import Packing
@@ -49,9 +50,15 @@ def backup_directory() -> Path:
 
 
 def backup_keys() -> list[str]:
-    """Return the keys for backup signatures. The first key signs; every key verifies."""
+    """Return the keys for backup signatures. The first key signs; every key verifies. Raises ImproperlyConfigured."""
     own = [key for key in re.split(r"[\s,]+", str(getattr(settings, "ORB_BACKUP_KEY", ""))) if key]
-    return [*own, settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    try:
+        return [*own, settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    except ImproperlyConfigured as problem:  # a plain script has none
+        if own:
+            return own
+        message = f"a backup needs a key that signs it; set SECRET_KEY or ORB_BACKUP_KEY, or run: {program()} init"
+        raise ImproperlyConfigured(message) from problem
 
 
 def requires_signature() -> bool:

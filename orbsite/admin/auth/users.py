@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.auth.admin import GroupAdmin, UserAdmin
-from django.contrib.auth.models import Group, User
+from django.contrib.auth import get_user_model
+from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.models import Group
 from django.http import HttpRequest
 
 from orbsite.admin.auth import reauthentication
@@ -50,7 +51,7 @@ class ReauthenticationMixin(ModelAdmin):
 
 
 class GuardedUserAdmin(ReauthenticationMixin, UserAdmin):  # type: ignore[type-arg]
-    """The admin pages of users."""
+    """The admin pages of users, and a mixin for those of another user model."""
 
     def user_change_password(self, request: HttpRequest, *others: Any, **named: Any) -> Any:
         """Require a confirmation, because this page sets a new password without asking for the old one."""
@@ -58,12 +59,11 @@ class GuardedUserAdmin(ReauthenticationMixin, UserAdmin):  # type: ignore[type-a
         return confirmation or super().user_change_password(request, *others, **named)
 
 
-class GuardedGroupAdmin(ReauthenticationMixin, GroupAdmin):
-    """The admin pages of groups and their permissions."""
-
-
 def replace() -> None:
-    """Register these pages instead of Django's own pages of users and groups."""
-    for model, page in ((User, GuardedUserAdmin), (Group, GuardedGroupAdmin)):
+    """Guard the registered pages of users and groups, which are those of the project if it has another user model."""
+    models: tuple[type[Any], ...] = (get_user_model(), Group)
+    for model in filter(admin.site.is_registered, models):
+        registered = type(admin.site.get_model_admin(model))
+        guard = GuardedUserAdmin if issubclass(registered, UserAdmin) else ReauthenticationMixin
         admin.site.unregister(model)
-        admin.site.register(model, page)
+        admin.site.register(model, type(f"Guarded{registered.__name__}", (guard, registered), {}))

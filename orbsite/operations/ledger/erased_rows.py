@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from django.contrib.admin.models import LogEntry
+from django.apps import apps
 from django.db import connections, models, transaction
 from django.db.models import Q
 
@@ -44,9 +44,10 @@ _NOTES: tuple[tuple[type[models.Model], tuple[str, ...]], ...] = (
     (RetentionPolicy, ("last_result", "last_error")),
     (Event, ("subject", "facts")),
     (Run, ("source",)),
-    (LogEntry, ("object_id", "object_repr", "change_message")),
 )
 """The models of logs that stay, with the fields that may name a user."""
+_NOTES_OF_ADMIN = ("object_id", "object_repr", "change_message")
+"""The same fields of the admin's log, in a project with the admin."""
 
 
 @dataclass(slots=True)
@@ -236,7 +237,7 @@ def _put(reader: StepReader, text: str) -> Record | None:
 def rename(user: str, name: str, using: str) -> None:
     """Replace a user's id by a pseudonym in rows that stay: jobs, the audit log, runs and the results of policies."""
     renamed = _renaming(user, name)
-    for model, names in _NOTES:
+    for model, names in (*_NOTES, *_notes_of_admin()):
         condition = Q()
         for one in names:
             condition |= contains(one, [user, json.dumps(user)[1:-1]])
@@ -248,6 +249,11 @@ def rename(user: str, name: str, using: str) -> None:
             changed = {one: value for one, value in values.items() if value != getattr(row, one)}
             if changed:
                 model._base_manager.using(using).filter(pk=row.pk).update(**changed)
+
+
+def _notes_of_admin() -> list[tuple[type[models.Model], tuple[str, ...]]]:
+    is_there = apps.is_installed("django.contrib.admin")
+    return [(apps.get_model("admin", "LogEntry"), _NOTES_OF_ADMIN)] if is_there else []
 
 
 def _renaming(user: str, name: str) -> Callable[[Any], Any]:

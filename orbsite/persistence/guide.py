@@ -1,7 +1,4 @@
-"""The public interface: all names of the persistence guide, in one module.
-
-from orbsite.persistence import create_default_luna_store, migrate_all_file_to_sql
-"""
+"""The functions of the persistence guide, over the configured stores. `orbsite.persistence` exports them."""
 
 from __future__ import annotations
 
