@@ -1,1 +1,3 @@
 """The project: kernel, operations and surfaces."""
+
+__version__ = "0.1.0"

@@ -12,6 +12,7 @@ from orbsite.conf import app_settings
 from orbsite.conf.app_settings import Persistence
 from orbsite.models.ledger import Change, Reject, Run
 from orbsite.models.user_keys import UserKey
+from orbsite.runtime.home import program
 from orbsite.storage.base.store import Store
 from orbsite.storage.database_errors import explained, place_of
 from orbsite.storage.errors import OrbError, StoreUnavailable
@@ -100,6 +101,6 @@ def open_sql_store(domain: Domain, using: str = "default") -> SqlStore:
     needed = (Run, Change, Reject, UserKey, *domain.models.values())
     missing = sorted({model._meta.db_table for model in needed} - set(tables))
     if missing:
-        raise StoreUnavailable(f"{place_of(using)} has no table {', '.join(missing)}; run: manage.py migrate")
+        raise StoreUnavailable(f"{place_of(using)} has no table {', '.join(missing)}; run: {program()} migrate")
     refuse_plain_writer(using)
     return SqlStore(domain, using)

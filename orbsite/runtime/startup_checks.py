@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from django.core.exceptions import ImproperlyConfigured
 
 from orbsite.runtime import static_root
+from orbsite.runtime.home import program
 from orbsite.runtime.key_strength import estimated_bits
 from orbsite.runtime.public_suffixes import is_public_suffix
 
@@ -58,7 +59,7 @@ def _check_served(place: Path) -> None:
     if name := static_root.foreign(place):
         _refuse(
             f"{place} is public, but contains {name!r}, which collectstatic did not write; move that file away, or set "
-            f"ORB_STATIC_ROOT to another directory, then run: manage.py collectstatic"
+            f"ORB_STATIC_ROOT to another directory, then run: {program()} collectstatic"
         )
     if path := static_root.writable_by_all(place):
         _refuse(f"all users may write to {path}, which is public; run: chmod -R go-w {place}")

@@ -9,13 +9,14 @@ import sqlite3
 
 from django.db import OperationalError, connections
 
+from orbsite.runtime.home import program
 from orbsite.runtime.sqlite.errors import DatabaseMissing
 from orbsite.storage.driver_errors import driver_message
 from orbsite.storage.errors import OrbError, SaveFailed, StoreUnavailable
 
 _NOTHING = "nothing of this step was written"
 _AGAIN = "run it again: it continues where it stopped"
-_MIGRATE = "run: manage.py migrate"
+_MIGRATE = f"run: {program()} migrate"
 _OF_SQLITE = {
     sqlite3.SQLITE_FULL: "cannot take this step, and nothing was written: database or disk is full. Earlier saves are "
     f"kept: make room, then {_AGAIN}",

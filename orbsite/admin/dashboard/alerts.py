@@ -18,6 +18,7 @@ from orbsite.models.ledger import Run, RunState
 from orbsite.models.retention import PolicyState
 from orbsite.operations.scheduling.clock_guard import LEAP
 from orbsite.operations.workers.workers import STALE_AFTER
+from orbsite.runtime.home import program
 
 
 def alerts(snapshot: DashboardSnapshot, may: May) -> list[Alert]:
@@ -291,7 +292,7 @@ def _jobs(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
             severity=Severity.ERROR,
             title="No worker is running",
             text=f"{len(waiting)} jobs are queued, the oldest for {ago(snapshot, oldest)}. "
-            "Start a worker, preferably as a service: manage.py db_worker",
+            f"Start a worker, preferably as a service: {program()} db_worker",
             links=[Link("Show queued jobs", reverse("admin:orbsite_job_changelist") + "?state__exact=queued")],
         )
 
@@ -336,7 +337,8 @@ def _policies(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
                 name=f"policy-{policy.pk}",
                 severity=Severity.WARNING,
                 title=f"The policy “{policy.name}” is overdue",
-                text=f"It was due {ago(snapshot, due)} ago. Start maintenance: manage.py run_orb_maintenance --loop 30",
+                text=f"It was due {ago(snapshot, due)} ago. "
+                f"Start maintenance: {program()} run_orb_maintenance --loop 30",
                 **at_once(may, "maintain", "Run maintenance"),
                 links=links,
             )
@@ -351,7 +353,7 @@ def _clock(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
                 severity=Severity.WARNING,
                 title="Maintenance has never run",
                 text="No policy is applied without maintenance. Start it, preferably as a service: "
-                "manage.py run_orb_maintenance --loop 30",
+                f"{program()} run_orb_maintenance --loop 30",
                 **at_once(may, "maintain", "Run maintenance"),
             )
         return
@@ -371,7 +373,7 @@ def _clock(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
             severity=Severity.WARNING,
             title=f"Maintenance has not run for {ago(snapshot, clock.trusted)}",
             text="Policies are not applied, and growth is not recorded. Start maintenance, preferably as a service: "
-            "manage.py run_orb_maintenance --loop 30. After so long a pause, confirm first that the clock is right.",
+            f"{program()} run_orb_maintenance --loop 30. After so long a pause, confirm first that the clock is right.",
             **button,
         )
 

@@ -25,13 +25,14 @@ from orbsite.models.jobs import OPEN, Job, JobState
 from orbsite.operations.jobs import catalog, jobs
 from orbsite.operations.jobs.parameters import acting, is_look
 from orbsite.operations.workers.workers import STALE_AFTER, fail_stale_jobs
+from orbsite.runtime.home import program
 from orbsite.storage.clock import utc_now
 from orbsite.storage.errors import OrbError
 
 _MIN_FRACTION = 0.01
 """The part of the work that has to be done before the remaining time is estimated."""
 _STATE_TEXTS: dict[str, str] = {
-    JobState.QUEUED: "The job is waiting for a worker. If none takes it, start one: manage.py db_worker.",
+    JobState.QUEUED: f"The job is waiting for a worker. If none takes it, start one: {program()} db_worker.",
     JobState.DONE: "The job has finished.",
     JobState.CANCELLED: "The job was cancelled. The work done so far is kept.",
     JobState.FAILED: "The job has failed. The work done so far is kept.",

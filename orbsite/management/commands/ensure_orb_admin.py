@@ -9,6 +9,7 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 
 from orbsite.management.base import GuardedCommand
+from orbsite.runtime.home import program
 
 NAME = "admin"
 
@@ -30,4 +31,4 @@ class Command(GuardedCommand):
                 self.tell(shown, "no user was made, because the password could not be shown")
         else:
             name = known.get_username()
-            self.tell(f"Sign in as {name}; for a new password run: manage.py changepassword {name}")
+            self.tell(f"Sign in as {name}; for a new password run: {program()} changepassword {name}")

@@ -12,6 +12,7 @@ from orbsite.models.user_keys import has_table
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.records.sealing import rotate_data_keys, seal_database, tell_data_keys
 from orbsite.operations.report import Report, Section
+from orbsite.runtime.home import program
 from orbsite.storage.errors import OrbError
 from orbsite.storage.file.document import OWN, require_directory
 from orbsite.storage.file.repacking import (
@@ -137,7 +138,7 @@ def _tell_plan(section: Section, place: PurePath, found: Iterator[tuple[str, Cou
         other = sorted(forms_found.keys() - {packing.form})
         if "plain" in other and not packing.allows_plain:
             section.count("files", "left")
-            section.findings.append(error(str(place / name), "is plain; run: manage.py seal_orb_data --apply"))
+            section.findings.append(error(str(place / name), f"is plain; run: {program()} seal_orb_data --apply"))
         elif other and forms_found.total():
             section.count("files", "to write")
             section.findings.append(
@@ -160,6 +161,6 @@ def _tell_forms(
         elif wanted and not is_right:
             other = ", ".join(sorted(forms_found.keys() - {wanted}))
             todo = "seal_orb_data" if "plain" in forms_found or "compressed" in forms_found else "rotate_orb_keys"
-            section.findings.append(error(str(place / name), f"is {other}; run: manage.py {todo} --apply"))
+            section.findings.append(error(str(place / name), f"is {other}; run: {program()} {todo} --apply"))
     for form in sorted(sizes):
         section.facts |= {f"{form}: files": files[form], f"{form}: bytes": sizes[form]}

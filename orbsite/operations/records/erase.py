@@ -23,6 +23,7 @@ from orbsite.operations.ledger.erasure_list import enter, has_database, pseudony
 from orbsite.operations.ledger.runs import alone
 from orbsite.operations.ledger.text_search import Needles, columns_that_name, files_that_name, spellings
 from orbsite.operations.report import Report, Section
+from orbsite.runtime.home import program
 from orbsite.storage.base.store import Store
 from orbsite.storage.clock import utc_now
 from orbsite.storage.encoding.timestamps import spell
@@ -62,7 +63,7 @@ def erase(
     using = next((store.database for store in stores if store.database is not None), "default")
     ledger = using if has_database(using) else None
     if ledger is None and any(store.database is not None for store in stores):
-        raise StoreUnavailable("the database has no erasure list; nothing was erased. Run: manage.py migrate")
+        raise StoreUnavailable(f"the database has no erasure list; nothing was erased. Run: {program()} migrate")
     with _alone(ledger):
         return _Erasing(stores, user, base, ledger).carry_out(now(), backups)
 

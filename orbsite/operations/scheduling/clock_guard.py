@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from orbsite.models.clock import Clock
+from orbsite.runtime.home import program
 
 SKEW = timedelta(minutes=5)
 """The maximum difference between the clocks of hosts."""
@@ -63,7 +64,7 @@ def _judge(clock: Clock, now: datetime, *, trust: bool) -> ClockStatus:
         message=(
             f"the clock says {now:%Y-%m-%d %H:%M:%S}Z, after {clock.trusted:%Y-%m-%d %H:%M:%S}Z: it jumped {way}. "
             "Nothing is removed until it has gone on steadily for a day; where it is right, run: "
-            "manage.py run_orb_maintenance --trust-clock"
+            f"{program()} run_orb_maintenance --trust-clock"
         ),
     )
 

@@ -21,6 +21,7 @@ from django.db.backends.sqlite3.operations import DatabaseOperations as DjangosO
 from django.utils.dateparse import parse_datetime
 from django.utils.functional import cached_property
 
+from orbsite.runtime.home import program
 from orbsite.runtime.sqlite.errors import DatabaseMissing
 from orbsite.runtime.sqlite.text import lenient_text, prepare
 
@@ -101,8 +102,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
             if not _is_missing(path):
                 raise
             raise DatabaseMissing(
-                f"the database {path} does not exist; run: manage.py migrate, which creates an empty one, or "
-                "manage.py restore_orb_backup DIR --apply, which restores a backup"
+                f"the database {path} does not exist; run: {program()} migrate, which creates an empty one, or "
+                f"{program()} restore_orb_backup DIR --apply, which restores a backup"
             ) from problem
         self._file = _identity(path)
         _known.add(path)

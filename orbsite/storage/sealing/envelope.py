@@ -6,6 +6,7 @@ import base64
 import binascii
 from collections.abc import Iterator
 
+from orbsite.runtime.home import program
 from orbsite.storage.errors import DocumentCorrupt, KeyUnavailable, NotSealed
 from orbsite.storage.sealing.keys import KeyRing
 from orbsite.storage.sealing.packed import MAGIC, is_packed, pack, read_header, unpack
@@ -115,7 +116,7 @@ class Envelope:
         if not self._packing.allows_plain:
             raise NotSealed(
                 f"{self._name} is not sealed, although keys are configured; nothing was read or changed. "
-                "If it is yours, run: manage.py seal_orb_data --apply"
+                f"If it is yours, run: {program()} seal_orb_data --apply"
             )
 
 
