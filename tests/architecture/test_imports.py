@@ -66,7 +66,7 @@ def test_luna_and_te_have_the_same_rooms() -> None:
 
 
 def test_no_input_is_checked_by_assert() -> None:
-    paths = _sources()
+    paths = [path for path in _sources() if "testing" not in path.parts]  # which is a test suite
     assert len(paths) > 200
     assert not [
         f"{path}:{node.lineno}"
@@ -74,6 +74,13 @@ def test_no_input_is_checked_by_assert() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Assert)
     ]
+
+
+def test_only_the_exported_test_suite_imports_pytest_and_hypothesis() -> None:
+    banned = ("pytest", "_pytest", "hypothesis", "factory", "orbsite.testing")
+    found = [path for path in _sources() if any(name.startswith(banned) for name in _imports(path))]
+    assert found
+    assert {path.parent.name for path in found} == {"testing"}
 
 
 def test_no_folder_has_more_than_sixteen_modules_and_the_top_has_nine_at_most() -> None:

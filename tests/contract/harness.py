@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,45 +14,16 @@ from orbsite.models.user_keys import UserKey
 from orbsite.storage.base.store import Store
 from orbsite.storage.file.document import Document
 from orbsite.storage.file.store import FileStore
-from orbsite.storage.memory.store import MemoryStore
 from orbsite.storage.records.domain import Domain
 from orbsite.storage.records.record import field_names
 from orbsite.storage.sealing.envelope import Envelope, Packing, generation_of
 from orbsite.storage.sealing.keys import Key, KeyRing
 from orbsite.storage.sealing.packed import unpack
 from orbsite.storage.sql.store import SqlStore
+from orbsite.testing.cases import Case, held, moment
+from orbsite.testing.harness import TO_SPOIL, Harness
 from te.domain import DOMAIN as TE
 from te.records import Reflection
-from tests.support.cases import Case, held
-from tests.support.factories import moment
-
-TO_SPOIL = "a text that stands nowhere else"
-
-
-@dataclass
-class Harness:
-    """Opens a store, opens it again as another process would, and looks behind it."""
-
-    name: str
-    open: Callable[[Domain], Store]
-    look: Callable[[Case], dict[tuple[str, ...], Any]]
-    """The witness of each record by key, without the store."""
-    spoil: Callable[[Case, Any], bool] = lambda *_: False
-    """Make a record, whose witness is `TO_SPOIL`, undecodable without the store; False where nothing can be."""
-
-
-def memory() -> Harness:
-    kept: dict[str, MemoryStore] = {}
-
-    def look(case: Case) -> dict[tuple[str, ...], Any]:
-        records = vars(kept[case.domain.name])["_indexes"][case.kind].records
-        return {key: getattr(record, case.witness) for key, record in records.items()}
-
-    def open_store(domain: Domain) -> Store:
-        return kept.setdefault(domain.name, MemoryStore(domain))
-
-    return Harness("memory", open_store, look)
-
 
 _KEYS = [Key("new", bytes(range(32))), Key("old", bytes(range(32, 64)))]
 KEYS = KeyRing(_KEYS)
@@ -96,7 +65,7 @@ def journal(base: Path, form: str = "") -> Harness:
     """A file store that journals every save but the first; what it keeps is read here without its help."""
 
     def look(case: Case) -> dict[tuple[str, ...], Any]:
-        found = file(base, form).look(case)
+        found = file(base, form).witnesses(case)
         path = base / f"{case.domain.file}.journal"
         names = dict(field_names(case.kind))
         envelope = PACKINGS[form].envelope(str(case.domain.file.with_suffix("")))

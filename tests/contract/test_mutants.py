@@ -9,12 +9,10 @@ import msgspec
 import pytest
 
 from orbsite.storage.base.query import Query
-from orbsite.storage.base.store import Store
 from orbsite.storage.errors import OrbError
 from orbsite.storage.memory.store import MemoryStore
-from orbsite.storage.records.domain import Domain
-from tests.contract.harness import Harness
-from tests.contract.promises import PROMISES
+from orbsite.testing import StoreContract
+from orbsite.testing.harness import memory
 from tests.support.cases import CASES, Case
 
 
@@ -227,22 +225,12 @@ MUTANTS = [
 ]
 
 
-def _harness(mutant: type[MemoryStore]) -> Harness:
-    kept: dict[str, MemoryStore] = {}
-
-    def open_one(domain: Domain) -> Store:
-        return kept.setdefault(domain.name, mutant(domain))
-
-    def look(case: Case) -> dict:
-        records = vars(kept[case.domain.name])["_indexes"][case.kind].records
-        return {key: getattr(record, case.witness) for key, record in records.items()}
-
-    return Harness("mutant", open_one, look)
+PROMISES = [getattr(StoreContract(), name) for name in dir(StoreContract) if name.startswith("test_")]
 
 
 def _fails(mutant: type[MemoryStore], promise, case: Case) -> bool:
     try:
-        promise(_harness(mutant), case)
+        promise(memory(mutant), case)
     except (AssertionError, OrbError, pytest.fail.Exception, ValueError):
         return True
     return False

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
 import factory
 
 from luna.records import ActiveMode, Constraint, Profile
+from orbsite.testing.cases import BEGIN, moment
 from te.records import Reflection
 from tests.mav.records import Action
 
-BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
-
-
-def moment(number: int) -> datetime:
-    return BEGIN + timedelta(minutes=number, microseconds=number)
+__all__ = ["BEGIN", "moment"]
 
 
 class ConstraintFactory(factory.Factory):
