@@ -25,10 +25,10 @@ class FileLunaPreferencesStore(Preferences):
 
 
 class SqlLunaPreferencesStore(Preferences):
-    """Stores preferences in the configured database. Raises StoreUnavailable."""
+    """Stores preferences in a configured database. Raises StoreUnavailable."""
 
-    def __init__(self) -> None:
-        super().__init__(open_sql_store(DOMAIN))
+    def __init__(self, using: str = "default") -> None:
+        super().__init__(open_sql_store(DOMAIN, using))
 
 
 def create_default_luna_store() -> Preferences:

@@ -6,6 +6,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 from orbsite.conf.common_settings import *  # noqa: F403
 from orbsite.conf.common_settings import DATABASES, HOME, ORB_BACKUP_DIR, ORB_DATA_DIR, env, path_of
+from orbsite.conf.console_settings import *  # noqa: F403
+from orbsite.conf.openapi_settings import SPECTACULAR
 from orbsite.runtime.home import is_checkout
 from orbsite.runtime.json_logging import logging_to_standard_error
 from orbsite.runtime.startup_checks import refuse_what_is_unsafe
@@ -107,31 +109,7 @@ REST_FRAMEWORK = {
     "URL_FORMAT_OVERRIDE": None,
     "NUM_PROXIES": env.int("ORB_PROXIES", default=0),
 }
-SPECTACULAR_SETTINGS = {
-    "TITLE": "Orb persistence",
-    "VERSION": "1",
-    "OAS_VERSION": "3.1.0",
-    "DESCRIPTION": "Preferences and reflections of a personal assistant's users, and operations on them.",
-    "SCHEMA_PATH_PREFIX": "/api/v1",
-    "SERVE_INCLUDE_SCHEMA": False,
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "PATH_CONVERTER_OVERRIDES": {"id": {"type": "string", "pattern": "^~?[A-Za-z0-9_@.:-]+$"}},
-    "POSTPROCESSING_HOOKS": ["orbsite.api.schema.finish"],
-}
-
-# Failed logins are throttled; `orbsite.admin.auth.login_throttling` has the rules.
-AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
-AXES_HANDLER = "orbsite.admin.auth.login_throttling.Handler"
-AXES_FAILURE_LIMIT = 10  # per user name and network
-AXES_COOLOFF_TIME = 24  # hours, after which failed logins are forgotten
-AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_RESET_ON_SUCCESS = True
-AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # attempts while locked out must not extend the lockout
-AXES_CLIENT_IP_CALLABLE = "orbsite.runtime.client_ip.network_of"
-AXES_VERBOSE = False
-
-OTP_TOTP_ISSUER = "Orb persistence"  # the name of this site in authenticator apps
+SPECTACULAR_SETTINGS = SPECTACULAR
 
 # Security headers and cookies. HTTPS is required unless ORB_HTTPS is false.
 _YEAR = 31_536_000

@@ -93,6 +93,8 @@ def open_sql_store(domain: Domain, using: str = "default") -> SqlStore:
     StoreUnavailable is raised where the database or its tables cannot be reached, KeyUnavailable where texts are sealed
     and no keys are configured.
     """
+    if using not in connections:
+        raise StoreUnavailable(f"DATABASES has no {using!r}; it has {', '.join(map(repr, connections))}")
     connection = connections[using]
     try:
         tables = connection.introspection.table_names()

@@ -25,10 +25,10 @@ class FileTeReflectionStore(ReflectionLog):
 
 
 class SqlTeReflectionStore(ReflectionLog):
-    """Stores reflections in the configured database. Raises StoreUnavailable."""
+    """Stores reflections in a configured database. Raises StoreUnavailable."""
 
-    def __init__(self) -> None:
-        super().__init__(open_sql_store(DOMAIN))
+    def __init__(self, using: str = "default") -> None:
+        super().__init__(open_sql_store(DOMAIN, using))
 
 
 def create_default_te_store() -> ReflectionLog:

@@ -27,7 +27,6 @@ from orbsite.storage.records.domain import registered
 
 OFFERED = ("validate", "migrate", "verify", "rollback", "compact", "export", "check", "backup")
 """The operations that the API can start, by their names in `catalog.OPERATIONS`."""
-JOBS = "/api/v1/operations/jobs"
 ALREADY_QUEUED = "Job-Already-Queued"
 """The header which says that an equal job was queued already, and that the response shows that job."""
 _OPERATE = dict.fromkeys(("GET", "HEAD", "POST", "DELETE"), "operate")
@@ -92,7 +91,7 @@ class Start(OrbView):
             raise
         except OrbError as problem:
             raise Problem(BAD, errors=[(ROOT, str(problem))]) from problem
-        headers = {"Location": f"{JOBS}/{job.pk}"}
+        headers = {"Location": f"{self.request.path.rpartition('/')[0]}/jobs/{job.pk}"}
         return Response(_shown(job), status=202, headers=headers if is_new else headers | {ALREADY_QUEUED: "true"})
 
     def _arguments(self) -> dict[str, Any]:

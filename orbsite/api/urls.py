@@ -6,16 +6,22 @@ from importlib.util import find_spec
 from typing import Any
 
 from django.apps import apps
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.permissions import BasePermission
 from rest_framework.renderers import TemplateHTMLRenderer
+from rest_framework.views import APIView, exception_handler
 from typing_extensions import override
 
 from orbsite.api import operations, url_converters, users  # noqa: F401 -- url_converters registers the path converter
+from orbsite.conf.openapi_settings import SPECTACULAR
 from orbsite.storage.records.domain import registered
+
+_IS_OURS = settings.ROOT_URLCONF == "orbsite.urls"
+"""Whether this is our own server, and not another project that includes the API."""
 
 
 class AdminLetsIn(BasePermission):
@@ -26,18 +32,29 @@ class AdminLetsIn(BasePermission):
         return bool(admin.site.has_permission(request._request))
 
 
-class SchemaView(SpectacularJSONAPIView):
-    """The OpenAPI document, for signed-in staff."""
+class _Defaults(APIView):
+    """The framework's defaults, which the settings of another project may have replaced."""
 
     authentication_classes = (SessionAuthentication,)
     permission_classes = (AdminLetsIn,)
+    throttle_classes = ()
+    versioning_class = None
+
+    def get_exception_handler(self) -> Any:
+        """Return the handler that makes every error a response with its detail."""
+        return exception_handler
 
 
-class DocsView(SpectacularSwaggerSplitView):
+class SchemaView(_Defaults, SpectacularJSONAPIView):
+    """The OpenAPI document, for signed-in staff. In another project it has this API alone."""
+
+    custom_settings = None if _IS_OURS else {name: SPECTACULAR[name] for name in SPECTACULAR if "SERVE" not in name}
+    urlconf = None if _IS_OURS else "orbsite.api.urls"
+
+
+class DocsView(_Defaults, SpectacularSwaggerSplitView):
     """The interactive API documentation, for signed-in staff. It loads our own static files only."""
 
-    authentication_classes = (SessionAuthentication,)
-    permission_classes = (AdminLetsIn,)
     renderer_classes = [TemplateHTMLRenderer]
     template_name = "api/docs.html"
     url_name = "api-schema"

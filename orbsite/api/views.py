@@ -18,11 +18,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, ClassVar, cast
+from uuid import uuid4
 
 import msgspec
 from django.conf import settings
 from django.http import Http404
 from rest_framework.exceptions import UnsupportedMediaType
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -31,11 +33,13 @@ from orbsite.api.authentication import TokenAuthentication
 from orbsite.api.etags import etag, expected, is_unchanged, must_be_free, not_modified
 from orbsite.api.parsers import MergePatchParser, StrictJSONParser, is_chunked, stream_of_chunks
 from orbsite.api.permissions import TokenMay
-from orbsite.api.problems import BAD, CHANGED, CONFLICT, MOST_ERRORS, Problem
+from orbsite.api.problems import BAD, CHANGED, CONFLICT, MOST_ERRORS, Problem, handler
 from orbsite.api.renderers import JSONRenderer, as_json, encoded
+from orbsite.api.schema import OrbSchema
 from orbsite.api.throttling import TokenThrottle
 from orbsite.conf import app_settings
 from orbsite.models.api_tokens import Token
+from orbsite.runtime.json_logging import request_id
 from orbsite.storage.base.store import Store
 from orbsite.storage.encoding.json_parser import UNCLEAN
 from orbsite.storage.encoding.timestamps import NO_ZONE, parse
@@ -57,6 +61,13 @@ _NOT_ALL_CHECKED = "Too many items break a rule; the remaining items were not ch
 _opened: dict[str, Store] = {}
 
 
+class _Negotiation(DefaultContentNegotiation):
+    """Chooses the media type by the header Accept alone, and never by a query parameter."""
+
+    class settings:  # noqa: N801 -- the framework's name
+        URL_FORMAT_OVERRIDE = None
+
+
 class OrbView(APIView):
     """The base class of a resource: authentication, permissions, strict input and conditional writes."""
 
@@ -65,7 +76,11 @@ class OrbView(APIView):
     throttle_classes = (TokenThrottle,)
     renderer_classes: tuple[type[JSONRenderer], ...] = (JSONRenderer,)
     parser_classes = (StrictJSONParser, MergePatchParser)
+    # The framework's other defaults, which the settings of another project may have replaced.
+    content_negotiation_class = _Negotiation
+    versioning_class = None
     metadata_class = None
+    schema = OrbSchema()
 
     domain: ClassVar[Domain | None] = None
     """The domain whose store the resource uses."""
@@ -88,6 +103,25 @@ class OrbView(APIView):
         if self.domain is None:
             raise LookupError(f"{type(self).__name__} names no domain")
         return opened(self.domain)
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """Respond to a request. It has an id also where the middleware of our own server does not give it one."""
+        reset = None if request_id.get() else request_id.set(str(uuid4()))
+        try:
+            return super().dispatch(request, *args, **kwargs)
+        finally:
+            if reset is not None:
+                request_id.reset(reset)
+
+    def get_exception_handler(self) -> Any:
+        """Return the handler that makes every error a problem."""
+        return handler
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        """Forbid every cache to keep a response, because it has the data of a user."""
+        answer = super().finalize_response(request, response, *args, **kwargs)
+        answer.setdefault("Cache-Control", "no-store")
+        return answer
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse undefined methods before authentication, and unknown query parameters after it."""

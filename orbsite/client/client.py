@@ -57,7 +57,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections that are kept for later requests."""
         self._transport.close()
 
     # Profiles, modes

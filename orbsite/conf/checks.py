@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.core.checks import WARNING, CheckMessage, Error, Tags, register
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections
+from django.db import DEFAULT_DB_ALIAS, connections, router
 
 from orbsite.conf import app_settings
 from orbsite.runtime.key_strength import estimated_bits
@@ -21,6 +22,7 @@ from orbsite.storage.records.domain import registered
 from orbsite.storage.records.record import columns
 
 _FEWEST_BITS = 112
+_OUR_ENGINE = "orbsite.runtime.sqlite"
 _NEEDED = {"delete": 3, "truncate": 2, "persist": 2, "wal": 2}
 """The lowest `synchronous` level that keeps every commit, by journal_mode. Level 3 also syncs a journal's deletion."""
 _SETTINGS: dict[Callable[[], object], str] = {
@@ -59,6 +61,27 @@ def check_settings(**_: Any) -> list[CheckMessage]:
             read()
         except ImproperlyConfigured as problem:
             found.append(Error(str(problem), id=number))
+    return found
+
+
+@register("orb")
+def check_project(**_: Any) -> list[CheckMessage]:
+    """Check that the settings of the project, which may be another one than ours, do not contradict our apps."""
+    found: list[CheckMessage] = []
+    if not settings.USE_TZ:
+        found.append(
+            Error("USE_TZ is False", hint="Set USE_TZ = True: every time of a record has a zone.", id="orb.E020")
+        )
+    ours = [*apps.get_app_config("orbsite").get_models(), *(row for one in registered() for row in one.models.values())]
+    moved = [model for model in ours if router.db_for_write(model) != DEFAULT_DB_ALIAS]
+    if moved:
+        found.append(
+            Error(
+                f"a database router sends {moved[0]._meta.label} away from the database 'default'",
+                hint="Leave orbsite, luna and te there; SqlTeReflectionStore(using=ALIAS) opens a store in another.",
+                id="orb.E021",
+            )
+        )
     return found
 
 
@@ -117,7 +140,7 @@ def check_sqlite(databases: Sequence[str] | None = None, **_: Any) -> list[Check
     """Check that SQLite commits survive a power failure and that the database file is private."""
     of_sqlite = [alias for alias in databases or () if connections[alias].vendor == "sqlite"]
     files = [alias for alias in of_sqlite if not connections[alias].is_in_memory_db()]  # type: ignore[attr-defined]
-    return [message for alias in files for message in (*_durability(alias), *_privacy(alias))]
+    return [message for alias in files for message in (*_of_engine(alias, _durability(alias)), *_privacy(alias))]
 
 
 def writable_parents(place: Path) -> list[Path]:
@@ -125,6 +148,13 @@ def writable_parents(place: Path) -> list[Path]:
     above = dict.fromkeys((*place.absolute().parents, *place.resolve().parents))
     modes = {parent: parent.stat().st_mode for parent in above if parent.is_dir()}
     return [parent for parent, mode in modes.items() if mode & stat.S_IWOTH and not mode & stat.S_ISVTX]
+
+
+def _of_engine(alias: str, found: Iterable[CheckMessage]) -> Iterable[CheckMessage]:
+    """Yield the messages as warnings for a database whose backend another project has chosen."""
+    is_ours = connections[alias].settings_dict["ENGINE"] == _OUR_ENGINE
+    for one in found:
+        yield one if is_ours else CheckMessage(WARNING, one.msg, hint=one.hint, id=(one.id or "").replace("E00", "W02"))
 
 
 def _durability(alias: str) -> Iterable[CheckMessage]:

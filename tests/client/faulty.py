@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
 
-class Told(NamedTuple):
+class PreparedAnswer(NamedTuple):
     """What the server answers next; a status of 0 closes the connection without an answer."""
 
     status: int
@@ -18,7 +18,7 @@ class Told(NamedTuple):
     headers: dict[str, str] = {}
 
 
-class Asked(NamedTuple):
+class ReceivedRequest(NamedTuple):
     method: str
     path: str
     headers: dict[str, str]
@@ -27,11 +27,11 @@ class Asked(NamedTuple):
 
 class FaultyServer:
     def __init__(self) -> None:
-        self.script: list[Told] = []
-        self.asked: list[Asked] = []
+        self.script: list[PreparedAnswer] = []
+        self.asked: list[ReceivedRequest] = []
         self.url = ""
 
-    def tells(self, *answers: Told) -> None:
+    def tells(self, *answers: PreparedAnswer) -> None:
         self.script += answers
 
 
@@ -45,7 +45,7 @@ def faulty_server() -> Iterator[FaultyServer]:
         def answer(self) -> None:
             data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            told.asked.append(Asked(self.command, self.path, headers, json.loads(data) if data else None))
+            told.asked.append(ReceivedRequest(self.command, self.path, headers, json.loads(data) if data else None))
             status, body, more = told.script.pop(0)
             if not status:
                 self.close_connection = True

@@ -19,15 +19,15 @@ from orbsite.client import (
     TooManyRequests,
     Unavailable,
 )
-from tests.client.faulty import FaultyServer, Told, faulty_server
+from tests.client.faulty import FaultyServer, PreparedAnswer, faulty_server
 from tests.support.factories import BEGIN, ReflectionFactory
 
 RECORD = {"id": "r-1", "input": "a", "output": "b", "tags": [], "createdAt": "2024-01-01T00:00:00.000Z"}
 RECORD |= {"userId": "ana", "sessionId": "s"}
-GONE = Told(0)
-BUSY = Told(503, {"type": "urn:orb:problem:unavailable", "title": "t", "detail": "d"}, {"Retry-After": "3"})
-CHANGED = Told(412, {"type": "urn:orb:problem:precondition-failed", "title": "t"})
-MISSING = Told(404, {"type": "urn:orb:problem:not-found", "title": "t"})
+GONE = PreparedAnswer(0)
+BUSY = PreparedAnswer(503, {"type": "urn:orb:problem:unavailable", "title": "t", "detail": "d"}, {"Retry-After": "3"})
+CHANGED = PreparedAnswer(412, {"type": "urn:orb:problem:precondition-failed", "title": "t"})
+MISSING = PreparedAnswer(404, {"type": "urn:orb:problem:not-found", "title": "t"})
 
 
 @pytest.fixture
@@ -49,7 +49,9 @@ def client(server: FaultyServer, slept: list[float]) -> Iterator[Client]:
 
 
 def test_a_creation_is_repeated_with_the_same_key(server: FaultyServer, client: Client) -> None:
-    server.tells(GONE, BUSY, Told(201, RECORD, {"ETag": '"x"', "Location": "/api/v1/users/ana/reflections/r-1"}))
+    server.tells(
+        GONE, BUSY, PreparedAnswer(201, RECORD, {"ETag": '"x"', "Location": "/api/v1/users/ana/reflections/r-1"})
+    )
     created = client.create_reflection("ana", "a", "b")
     assert (created.record.id, created.etag, created.address) == ("r-1", '"x"', "/api/v1/users/ana/reflections/r-1")
     assert len({one.headers["idempotency-key"] for one in server.asked}) == 1
@@ -60,7 +62,7 @@ def test_a_creation_is_repeated_with_the_same_key(server: FaultyServer, client: 
 def test_pauses_double_and_are_at_least_what_the_server_asks_for(
     server: FaultyServer, client: Client, slept: list[float]
 ) -> None:
-    server.tells(GONE, BUSY, GONE, Told(200, RECORD))
+    server.tells(GONE, BUSY, GONE, PreparedAnswer(200, RECORD))
     client.reflection("ana", "r-1")
     assert slept == [0.2, 3.0, 0.8]
 
@@ -89,26 +91,26 @@ def test_what_would_fail_again_is_not_repeated(
     server: FaultyServer, client: Client, slept: list[float], status: int, error: type[Exception]
 ) -> None:
     body = {"type": "urn:orb:problem:x", "title": "t", "errors": [{"path": "$.id", "message": "is taken"}]}
-    server.tells(Told(status, body))
+    server.tells(PreparedAnswer(status, body))
     with pytest.raises(error, match=r"\$\.id: is taken") as caught:
         client.reflection("ana", "r-1")
     assert (caught.value.errors, slept) == ([("$.id", "is taken")], [])  # type: ignore[attr-defined]
 
 
 def test_too_many_requests_are_waited_for(server: FaultyServer, client: Client, slept: list[float]) -> None:
-    server.tells(Told(429, {}, {"Retry-After": "7"}), Told(200, RECORD))
+    server.tells(PreparedAnswer(429, {}, {"Retry-After": "7"}), PreparedAnswer(200, RECORD))
     client.reflection("ana", "r-1")
     assert slept == [7.0]
-    server.tells(*[Told(429, {})] * 4)
+    server.tells(*[PreparedAnswer(429, {})] * 4)
     with pytest.raises(TooManyRequests):
         client.reflection("ana", "r-1")
 
 
 def test_a_save_whose_response_was_lost_is_found_saved(server: FaultyServer, client: Client) -> None:
     mine = ReflectionFactory(id="r-1", user_id="ana", session_id="s", input="a", output="b", tags=(), created_at=BEGIN)
-    server.tells(GONE, CHANGED, Told(200, RECORD, {"ETag": '"new"'}))
+    server.tells(GONE, CHANGED, PreparedAnswer(200, RECORD, {"ETag": '"new"'}))
     assert client.save_reflection("ana", mine, expect='"old"').etag == '"new"'
-    server.tells(GONE, CHANGED, Told(200, RECORD | {"input": "another"}))
+    server.tells(GONE, CHANGED, PreparedAnswer(200, RECORD | {"input": "another"}))
     with pytest.raises(Changed):
         client.save_reflection("ana", mine, expect='"old"')
     server.tells(CHANGED)
@@ -126,14 +128,14 @@ def test_a_deletion_whose_response_was_lost_is_done(server: FaultyServer, client
 
 
 def test_the_token_does_not_follow_a_redirect(server: FaultyServer, client: Client) -> None:
-    server.tells(Told(301, None, {"Location": "https://elsewhere.example/"}))
+    server.tells(PreparedAnswer(301, None, {"Location": "https://elsewhere.example/"}))
     with pytest.raises(InvalidResponse, match="redirects to https://elsewhere"):
         client.stats()
     assert len(server.asked) == 1
 
 
 def test_a_page_of_another_program_is_an_error(server: FaultyServer, client: Client) -> None:
-    server.tells(Told(200, b"<html>"), Told(404, b"<html>not here"), Told(200, {"id": 5}))
+    server.tells(PreparedAnswer(200, b"<html>"), PreparedAnswer(404, b"<html>not here"), PreparedAnswer(200, {"id": 5}))
     with pytest.raises(InvalidResponse, match="the response is no Page"):
         list(client.reflections("ana"))
     with pytest.raises(NotFound, match="<html>not here"):
@@ -143,7 +145,7 @@ def test_a_page_of_another_program_is_an_error(server: FaultyServer, client: Cli
 
 
 def test_members_that_this_version_does_not_know_are_kept(server: FaultyServer, client: Client) -> None:
-    server.tells(Told(200, RECORD | {"score": 0.5}), Told(200, RECORD))
+    server.tells(PreparedAnswer(200, RECORD | {"score": 0.5}), PreparedAnswer(200, RECORD))
     found = client.reflection("ana", "r-1").record
     assert found.extra == {"score": 0.5}
     client.save_reflection("ana", msgspec.structs.replace(found, notes="n"))
@@ -153,11 +155,11 @@ def test_members_that_this_version_does_not_know_are_kept(server: FaultyServer, 
 def test_pages_are_read_when_they_are_needed(server: FaultyServer, client: Client) -> None:
     unreadable: list = []
     broken = {"kind": "reflections", "key": ["ana", "r-9"], "message": "does not decode"}
-    server.tells(Told(200, {"items": [RECORD], "next": "/api/v1/users/ana/reflections?cursor=c"}))
+    server.tells(PreparedAnswer(200, {"items": [RECORD], "next": "/api/v1/users/ana/reflections?cursor=c"}))
     found = client.reflections("ana", tag="a b", since=BEGIN, page_size=1, unreadable=unreadable)
     assert next(found).id == "r-1"
     assert len(server.asked) == 1
-    server.tells(Told(200, {"items": [], "next": None, "unreadable": [broken]}))
+    server.tells(PreparedAnswer(200, {"items": [], "next": None, "unreadable": [broken]}))
     assert list(found) == []
     assert [one.path.partition("?")[2] for one in server.asked] == [
         "tag=a+b&limit=1&from=2024-01-01T00%3A00%3A00.000Z",
@@ -168,14 +170,14 @@ def test_pages_are_read_when_they_are_needed(server: FaultyServer, client: Clien
 
 def test_an_export_that_was_cut_is_an_error(server: FaultyServer, client: Client) -> None:
     line = b'{"domain":"te","kind":"reflections","record":{"id":"r-1"}}\n'
-    server.tells(Told(200, line + b'{"end":true,"records":1}\n'), Told(200, line))
+    server.tells(PreparedAnswer(200, line + b'{"end":true,"records":1}\n'), PreparedAnswer(200, line))
     assert [one.end for one in client.export_user("ana")] == [False, True]
     with pytest.raises(InvalidResponse, match="cut off"):
         list(client.export_user("ana"))
 
 
 def test_connections_are_used_again(server: FaultyServer, client: Client) -> None:
-    server.tells(*[Told(200, RECORD)] * 3, MISSING, Told(200, RECORD))
+    server.tells(*[PreparedAnswer(200, RECORD)] * 3, MISSING, PreparedAnswer(200, RECORD))
     for _ in range(3):
         client.reflection("ana", "r-1")
     with pytest.raises(NotFound):
@@ -191,7 +193,7 @@ def test_what_is_no_address_is_refused(url: str) -> None:
 
 
 def test_ids_are_encoded_and_users_are_never_parts_of_a_path(server: FaultyServer, client: Client) -> None:
-    server.tells(*[Told(200, RECORD)] * 2)
+    server.tells(*[PreparedAnswer(200, RECORD)] * 2)
     client.reflection("../ana", "a/b?c")
     client.reflection("ana", "..")
     assert all(".." not in one.path and "?" not in one.path for one in server.asked)

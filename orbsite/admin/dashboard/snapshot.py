@@ -85,7 +85,7 @@ def look(user: Any, now: datetime) -> DashboardSnapshot:
         parts["growth"] = _growth(domains, now)
     if visible[Reject]:
         parts["rejects"] = _rejects(domains)
-    backend = settings.TASKS["default"]["BACKEND"]
+    backend = getattr(settings, "TASKS", {}).get("default", {}).get("BACKEND", "ImmediateBackend")
     return DashboardSnapshot(
         now=now,
         mode=app_settings.persistence(),
