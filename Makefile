@@ -6,7 +6,7 @@ MANAGE := $(BIN)/python manage.py
 BASE := $(VENV)/installed-base
 DEV := $(VENV)/installed-dev
 
-.PHONY: run serve test test-fast check torture bench install lock openapi permissions sbom audit clean
+.PHONY: run serve test test-fast check torture bench release-check install lock openapi permissions sbom audit clean
 
 # Prepare the database, migrate the sample, and start the server, a worker for jobs and scheduled maintenance. Ctrl-C
 # ends all of them.
@@ -67,6 +67,11 @@ bench: install
 	$(BIN)/python -m benchmarks.refusals
 	$(BIN)/python -m benchmarks.compaction
 	$(BIN)/python -m benchmarks.sealing
+	$(BIN)/python -m benchmarks.startup
+
+# Build the wheel and the source distribution, and try them in empty environments with each Python that is installed.
+release-check: install
+	$(BIN)/python -m tests.package.release_check
 
 # Create the virtual environment with the packages for tests and checks, and settings for development.
 install: $(DEV) .env

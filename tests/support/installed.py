@@ -1,7 +1,7 @@
 """The project as its users install it: a wheel, built once in a run, in an environment of its own.
 
 The environment takes the dependencies from the one that runs the tests, and refuses to open any file of the checkout.
-`make release-check` tries an environment that is empty in truth.
+`make release-check` names another one in ORB_TESTS_INSTALLED, into which pip has installed everything.
 """
 
 from __future__ import annotations
@@ -88,6 +88,10 @@ def _distribution(target: str, pattern: str) -> Path:
 @cache
 def environment() -> Environment:
     """Return the environment with the wheel, which the first caller of a run makes."""
+    if named := os.environ.get("ORB_TESTS_INSTALLED"):
+        path = Path(named)
+        _guard(path, [])
+        return Environment(path)
     with made_once("installed") as path:
         if not path.exists():
             try:
@@ -102,9 +106,14 @@ def _make(path: Path) -> None:
     venv.create(path, with_pip=False)
     pip = [sys.executable, "-m", "pip", "--python", str(path / "bin/python"), "--disable-pip-version-check"]
     subprocess.run([*pip, "install", "--quiet", "--no-deps", "--no-index", str(wheel())], check=True)
-    (packages,) = path.glob("lib/python*/site-packages")
     dependencies = [place for place in sys.path if place.endswith("site-packages")]
-    (packages / "dependencies.pth").write_text("\n".join(dependencies) + "\n")
+    _guard(path, dependencies)
+
+
+def _guard(path: Path, dependencies: list[str]) -> None:
+    """Let the environment use the packages of others, and refuse to open files of the checkout."""
+    (packages,) = path.glob("lib/python*/site-packages")
+    (packages / "dependencies.pth").write_text("".join(f"{place}\n" for place in dependencies))
     allowed = tuple(f"{Path(place).resolve()}/" for place in (path, sys.prefix, sys.base_prefix, *dependencies))
     (packages / "guard_of_checkout.py").write_text(_GUARD.format(root=f"{ROOT.resolve()}/", allowed=allowed))
     (packages / "guard_of_checkout.pth").write_text("import guard_of_checkout\n")
