@@ -16,6 +16,7 @@ from orbsite.persistence import (
     export_luna_data,
     export_te_data,
     get_storage_stats,
+    guide,
     migrate_all_file_to_sql,
     migrate_luna_file_to_sql,
     migrate_te_file_to_sql,
@@ -282,3 +283,12 @@ def test_values_that_no_parser_returns_are_answered_not_raised() -> None:
         changes: list[Any] = []
         assert sanitize_te_reflection(value, changes=changes) is None
         assert changes
+
+
+def test_the_interface_has_the_names_of_the_guide_and_no_others() -> None:
+    assert sorted(persistence.__all__) == sorted(guide.__all__)
+    assert set(persistence.__all__) <= set(dir(persistence))
+    for name in persistence.__all__:
+        assert getattr(persistence, name) is getattr(guide, name)
+    with pytest.raises(AttributeError, match="has no attribute 'migrate_everything'"):
+        _ = persistence.migrate_everything

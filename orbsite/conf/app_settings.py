@@ -11,7 +11,6 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from orbsite.runtime.home import program
 from orbsite.storage.errors import InvalidKeys
 from orbsite.storage.file.writer import SMALL
 from orbsite.storage.sealing.envelope import Packing
@@ -57,7 +56,7 @@ def backup_keys() -> list[str]:
     except ImproperlyConfigured as problem:  # a plain script has none
         if own:
             return own
-        message = f"a backup needs a key that signs it; set SECRET_KEY or ORB_BACKUP_KEY, or run: {program()} init"
+        message = "a backup needs a key that signs it; set SECRET_KEY or ORB_BACKUP_KEY, or make a home: orb init"
         raise ImproperlyConfigured(message) from problem
 
 

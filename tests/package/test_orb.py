@@ -50,6 +50,11 @@ def test_the_commands_find_data_settings_and_database_in_the_home(home: Path) ->
     assert list((home / ".orb-backups").iterdir())
 
 
+def test_a_worker_executes_what_is_queued(home: Path) -> None:
+    told = _orb(home.parent, "--home", home, "worker", "--batch", "--verbosity", "1")
+    assert "Traceback" not in told.stderr
+
+
 def test_without_a_home_the_program_goes_where_the_platform_says(tmp_path: Path) -> None:
     _orb(tmp_path, "init", XDG_DATA_HOME=str(tmp_path / "data"))
     assert (tmp_path / ".config/orb/.env").is_file()

@@ -29,6 +29,11 @@ def _run(directory: Path, program: str, *, code: int = 0, **variables: str) -> s
     return done.stderr if code else done.stdout
 
 
+def test_a_file_of_the_checkout_cannot_be_opened(tmp_path: Path) -> None:
+    for path in (ROOT / "pyproject.toml", ROOT / "orbsite/stores.py"):
+        assert "a file of the checkout was opened" in _run(tmp_path, f"open({str(path)!r})", code=1)
+
+
 def test_six_lines_save_and_read_back(tmp_path: Path) -> None:
     assert len(FIRST_STEPS.splitlines()) <= 6
     assert _run(tmp_path, FIRST_STEPS) == "[<Reflection ('ana', 'r-1')>]\n"

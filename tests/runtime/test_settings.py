@@ -1,9 +1,10 @@
-"""What becomes of DATABASE_URL."""
+"""What becomes of the variables of the environment, and what is there without them."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.db import connections
 
+from orbsite.conf import app_settings
+from orbsite.conf.defaults import DEFAULTS, fill_in
 from orbsite.runtime.environment import dotenv_text, path_setting
 
 ROOT = Path(__file__).parents[2]
@@ -88,6 +91,37 @@ def test_a_home_directory_that_is_not_known_is_an_error(tmp_path: Path) -> None:
         path_setting("ORB_DATA_DIR", "~no-such-user/x", tmp_path)
     with pytest.raises(CommandError, match="~no-such-user"):
         call_command("check_orb_files", "--data-dir", "~no-such-user/x")
+
+
+def test_the_defaults_for_other_projects_are_those_of_our_settings() -> None:
+    program = (
+        "from django.conf import settings\nfrom orbsite.conf.defaults import DEFAULTS\n"
+        "print(json.dumps({name: getattr(settings, name) for name in DEFAULTS}, default=str))"
+    )
+    ours = _run(program)
+    assert ours == DEFAULTS | {
+        "ORB_PERSISTENCE": "file",  # without a database of the project
+        "ORB_DATA_DIR": str(ROOT / ".orb-data"),
+        "ORB_BACKUP_DIR": str(ROOT / ".orb-backups"),
+    }
+    documented = set(re.findall(r"`(ORB_[A-Z0-9_]+)`", (ROOT / "README.md").read_text()))
+    assert DEFAULTS.keys() <= documented
+
+
+def test_what_another_project_leaves_out_has_its_default(settings: Any, tmp_path: Path) -> None:
+    settings.BASE_DIR, settings.ORB_UNDO_DAYS = tmp_path, 7
+    del settings.ORB_DATA_DIR
+    del settings.ORB_JOURNAL
+    fill_in()
+    assert (tmp_path / ".orb-data", "", 7) == (settings.ORB_DATA_DIR, settings.ORB_JOURNAL, settings.ORB_UNDO_DAYS)
+
+
+def test_a_backup_without_a_key_says_how_to_make_one(settings: Any) -> None:
+    settings.SECRET_KEY = settings.ORB_BACKUP_KEY = ""
+    with pytest.raises(ImproperlyConfigured, match="set SECRET_KEY or ORB_BACKUP_KEY, or make a home: orb init"):
+        app_settings.backup_keys()
+    settings.ORB_BACKUP_KEY = "a, b"
+    assert app_settings.backup_keys() == ["a", "b"]
 
 
 @pytest.mark.parametrize(
