@@ -18,7 +18,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
-EXTRAS = "[server,postgres]"
+EXTRAS, WITH_OLDEST = "[server,postgres]", "[server,postgres,django52]"
 WAYS_IN = ("test_script.py", "test_orb.py", "test_host.py", "test_server.py")
 
 
@@ -55,7 +55,7 @@ def _try(python: str, wheel: Path, work: Path) -> None:
     _test(everything, *WAYS_IN)
     constraints = work / "floors.txt"
     constraints.write_text("".join(f"{line}\n" for line in _floors()))
-    oldest = _environment(python, work / "oldest", f"{wheel}{EXTRAS}", "--constraint", str(constraints))
+    oldest = _environment(python, work / "oldest", f"{wheel}{WITH_OLDEST}", "--constraint", str(constraints))
     _test(oldest, *WAYS_IN)
 
 

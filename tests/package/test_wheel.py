@@ -41,8 +41,9 @@ def _ranges(lines: list[str] | list[Requirement]) -> set[tuple[str, frozenset[st
 def test_the_ranges_of_the_package_are_those_that_the_pins_are_made_from() -> None:
     running = PROJECT["dependencies"] + _of_extras(["postgres", "api", "console", "server"])
     assert _ranges(running) == _ranges(list(read_direct(ROOT / "requirements/base.in")))
+    assert _of_extras(["django52"]) == ["django-tasks-db[compat]>=0.13"]  # as for Python 3.11
     assert _ranges(_of_extras(["testing"])) <= _ranges(list(read_direct(ROOT / "requirements/dev.in")))
-    assert set(PROJECT["optional-dependencies"]) == {"postgres", "api", "console", "server", "testing"}
+    assert set(PROJECT["optional-dependencies"]) == {"postgres", "api", "console", "server", "django52", "testing"}
 
 
 @pytest.mark.parametrize("name", PROJECT["optional-dependencies"])

@@ -12,6 +12,7 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from orbsite.operations.backup import sqlite
 from orbsite.operations.backup.manifest import SavedDatabase, counted, stored
+from orbsite.runtime.home import program
 from orbsite.storage.errors import DocumentCorrupt, OrbError, StoreUnavailable
 from orbsite.storage.filesystem.directory import Directory
 from orbsite.storage.filesystem.file_checks import explained_by_system
@@ -76,7 +77,8 @@ def refuse_other(saved: SavedDatabase, directory: Directory, using: str) -> None
         names = ", ".join(f"{app}.{name}" for app, name in sorted(differ))
         raise OrbError(
             f"the migrations of the backup are not those of this code: {names}; restore it with the version of the "
-            "code that made it, then update, and run: manage.py migrate. To restore only the files, use --no-database"
+            f"code that made it, then update, and run: {program()} migrate. To restore only the files, use "
+            "--no-database"
         )
     vendor = _of(connection)
     vendor.check(directory)

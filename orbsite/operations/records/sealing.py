@@ -19,6 +19,7 @@ from orbsite.operations.ledger.erased_rows import clear_away, enable_secure_dele
 from orbsite.operations.ledger.text_search import holds_bytes
 from orbsite.operations.progress import Progress
 from orbsite.operations.report import Report, Section
+from orbsite.runtime.home import program
 from orbsite.search.indexer import SearchIndex, is_off, is_searched
 from orbsite.storage.clock import utc_now
 from orbsite.storage.errors import OrbError
@@ -144,7 +145,7 @@ def tell_data_keys(report: Report, domains: list[Domain], using: str = "default"
         if not is_right:
             what = "rotate_orb_keys --apply" if packing.active is not None else "seal_orb_data --unseal --apply"
             section.findings.append(
-                error(DATABASE, f"{number} data keys are sealed with the key {name}; run: manage.py {what}")
+                error(DATABASE, f"{number} data keys are sealed with the key {name}; run: {program()} {what}")
             )
     section.facts["destroyed data keys"] = keys.exclude(destroyed_at=None).count()
     if packing.active is None:
@@ -156,7 +157,7 @@ def tell_data_keys(report: Report, domains: list[Domain], using: str = "default"
     for name, number in plain:
         if number:
             section.count("rows", "not as configured", number)
-            what = f"{number} {name} are not sealed; run: manage.py seal_orb_data --apply"
+            what = f"{number} {name} are not sealed; run: {program()} seal_orb_data --apply"
             section.findings.append(error(DATABASE, what))
 
 

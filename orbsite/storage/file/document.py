@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
+from orbsite.runtime.home import program
 from orbsite.storage.errors import DocumentCorrupt, DocumentError, DocumentRefused, NotSealed
 from orbsite.storage.filesystem.directory import Directory
 from orbsite.storage.filesystem.high_water_mark import HighWaterMark
@@ -80,7 +81,7 @@ class Document:
         if generation < highest and not self.packing.allows_plain:
             raise NotSealed(
                 f"{self.path} is generation {generation}, and generation {highest} was written: an older file was put "
-                "in its place; nothing was read or changed. If it is yours, run: manage.py seal_orb_data --apply"
+                f"in its place; nothing was read or changed. If it is yours, run: {program()} seal_orb_data --apply"
             )
         return data
 
