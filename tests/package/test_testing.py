@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -29,8 +30,10 @@ def test_a_store_is_tested_in_ten_lines(tmp_path: Path) -> None:
     shutil.copy(ROOT / "tests/contract/dbm_store.py", tmp_path)
     (tmp_path / "test_store.py").write_text(TEN_LINES)
     pytest_there = [environment().python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_store.py"]
-    told = environment().run(*pytest_there, cwd=tmp_path)
-    assert "184 passed" in told.stdout
+    told = environment().run(*pytest_there, "-k", "reflections", cwd=tmp_path)  # test_foreign_store tries all kinds
+    passed = re.search(r"^(\d+) passed", told.stdout, re.MULTILINE)
+    assert passed is not None
+    assert int(passed[1]) > 30
     sound = (tmp_path / "dbm_store.py").read_text()
     (tmp_path / "dbm_store.py").write_text(sound.replace("refuse_unexpected(old, expect)", "pass"))
     told = environment().run(*pytest_there, "-k", "digest", cwd=tmp_path, code=1)

@@ -82,6 +82,7 @@ def test_a_sealed_text_stands_nowhere(place: tuple[dict[str, str], list[Path]]) 
     assert (hits(places), CANARY in said) == ([], False)
 
 
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 def test_the_search_of_this_test_finds_a_plain_text(place: tuple[dict[str, str], list[Path]]) -> None:
     environment, places = place
     walk(environment, CANARY)
