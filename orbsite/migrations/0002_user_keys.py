@@ -8,7 +8,7 @@ from django.db.migrations.exceptions import IrreversibleError
 
 
 def keep_keys(apps: Any, schema_editor: Any) -> None:
-    """Refuse to remove the table while it has keys: nobody could read what they seal any more."""
+    """Refuse to remove the table while it has keys, because the texts that they seal would be lost."""
     keys = apps.get_model("orbsite", "UserKey").objects.using(schema_editor.connection.alias)
     if keys.filter(destroyed_at=None).exists():
         raise IrreversibleError("the database has sealed texts; run seal_orb_data --unseal --apply before")
@@ -25,7 +25,7 @@ class Migration(migrations.Migration):
             name='UserKey',
             fields=[
                 ('id', models.CharField(help_text='Its id, which everything names that it sealed.', max_length=16, primary_key=True, serialize=False)),
-                ('user_id', orbsite.storage.sql.models.KeyField(blank=True, help_text='Whose texts it seals; empty for texts of nobody, and if destroyed.', max_length=255)),
+                ('user_id', orbsite.storage.sql.models.KeyField(blank=True, help_text='The user whose texts it seals; empty without a user, and if destroyed.', max_length=255)),
                 ('wrapped', models.BinaryField(help_text="The key, sealed with the installation's key; empty: destroyed.", null=True)),
                 ('wrapped_by', models.CharField(blank=True, help_text="The id of the installation's key.", max_length=32)),
                 ('created_at', models.DateTimeField()),

@@ -29,7 +29,7 @@ class UserKey(models.Model):
     """
 
     id = models.CharField(primary_key=True, max_length=16, help_text="Its id, which everything names that it sealed.")
-    user_id = KeyField(blank=True, help_text="Whose texts it seals; empty for texts of nobody, and if destroyed.")
+    user_id = KeyField(blank=True, help_text="The user whose texts it seals; empty without a user, and if destroyed.")
     wrapped = models.BinaryField(null=True, help_text="The key, sealed with the installation's key; empty: destroyed.")
     wrapped_by = models.CharField(max_length=32, blank=True, help_text="The id of the installation's key.")
     created_at = models.DateTimeField()

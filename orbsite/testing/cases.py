@@ -52,7 +52,7 @@ class Case:
 
     def stolen(self, record: Any) -> Any:
         """Return a record as if it were another user's."""
-        return msgspec.structs.replace(record, user_id="somebody-else")
+        return msgspec.structs.replace(record, user_id="another-user")
 
 
 def moment(number: int) -> datetime:

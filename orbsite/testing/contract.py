@@ -60,7 +60,7 @@ class StoreContract:
     def test_another_users_record_is_absent_where_a_user_is_given(self, harness: Harness, case: Case) -> None:
         store, record = harness.open(case.domain), case.make()
         store.put([record])
-        assert store.fetch(case.kind, [record.key], user_id="somebody-else") == {}
+        assert store.fetch(case.kind, [record.key], user_id="another-user") == {}
         assert store.fetch(case.kind, [record.key], user_id=record.user_id) == {record.key: record}
 
     def test_put_replaces(self, harness: Harness, case: Case) -> None:
@@ -180,7 +180,7 @@ class StoreContract:
     def test_delete_leaves_another_users_record(self, harness: Harness, case: Case) -> None:
         store, record = harness.open(case.domain), case.make()
         store.put([record])
-        assert store.delete(case.kind, [record.key], user_id="somebody-else") == 0
+        assert store.delete(case.kind, [record.key], user_id="another-user") == 0
         assert store.delete(case.kind, [record.key], user_id=record.user_id) == 1
 
     def test_users_who_share_names_are_kept_apart(self, harness: Harness, case: Case) -> None:
@@ -461,8 +461,8 @@ class StoreContract:
         assert sorted(fetched.values(), key=_key) == whole
         assert _named(findings) == bad
         findings = []
-        assert store.find(case.kind, {"user_id": "nobody-at-all"}, findings=findings) == []
-        assert store.fetch(case.kind, [spoiled.key], user_id="nobody-at-all", findings=findings) == {}
+        assert store.find(case.kind, {"user_id": "unknown-user"}, findings=findings) == []
+        assert store.fetch(case.kind, [spoiled.key], user_id="unknown-user", findings=findings) == {}
         assert findings == []
 
     def test_a_snapshot_names_what_does_not_decode_and_shows_nothing_of_later(

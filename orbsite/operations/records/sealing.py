@@ -74,7 +74,7 @@ def seal_database(
 
 
 def _remove_keys(section: Section, domains: list[Domain], using: str) -> None:
-    """Remove the data keys if nothing is sealed any more, while nobody can seal anything."""
+    """Remove the data keys if no sealed text is left. Writers that would seal one wait meanwhile."""
     with transaction.atomic(using):
         connection = connections[using]
         if connection.vendor == "postgresql":  # SQLite has one writer at a time
