@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 MANY = 100_000
 _PATIENCE = 120_000.0  # milliseconds
+_HAS_ENDED = (
+    "() => { const state = document.getElementById('job-state');"
+    " return state && !['Queued', 'Running'].includes(state.textContent.trim()); }"
+)
 _IS_MOVING = (
     "() => { const bar = document.querySelector('progress'); return bar && bar.value > 0 && bar.value < bar.max; }"
 )
@@ -65,11 +69,8 @@ def begin_migration(page: Page, site: Site) -> None:
 
 
 def ended(page: Page) -> str:
-    """Wait until a job has ended, and return how."""
-    page.wait_for_function(
-        "() => !['Queued', 'Running'].includes(document.getElementById('job-state')?.textContent)",
-        timeout=time_limit(_PATIENCE),
-    )
+    """Wait until the page of a job shows that it has ended, and return how."""
+    page.wait_for_function(_HAS_ENDED, timeout=time_limit(_PATIENCE))
     page.wait_for_load_state()
     return page.locator("#job-state").inner_text()
 
