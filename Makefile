@@ -66,6 +66,7 @@ bench: install
 	$(BIN)/python -m benchmarks.admin
 	$(BIN)/python -m benchmarks.refusals
 	$(BIN)/python -m benchmarks.compaction
+	$(BIN)/python -m benchmarks.search
 	$(BIN)/python -m benchmarks.sealing
 	$(BIN)/python -m benchmarks.startup
 

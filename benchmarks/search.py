@@ -1,0 +1,266 @@
+"""Measures full-text search in SQL: first pages, the bounded count of the admin's list, and the build of the index.
+
+python -m benchmarks.search [ROWS] [postgresql]
+
+Beside them, in the same run: the bare statement that finds exact words newest first, bare FTS5 on prepared words, and
+the folding of the words alone. CPU is of this process, which includes SQLite and not PostgreSQL's server.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import platform
+import random
+import sqlite3
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from benchmarks.migration import PRODUCTION, fresh
+from benchmarks.reflections import SEED, a_text
+from tests.torture.databases import opened
+
+ROWS, LEAST, BUILT, ROUNDS = 100_000, 20_000, 20_000, 7
+USERS = {"small": 500, "large": 10_000}
+"""The users with a given number of rows. Ten others share the rest."""
+OTHERS, SESSION, PART = 10, 50, 10_000
+VOCABULARY = 20_000
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+MARKS = {"walrus": 50, "pelican": 10_000}
+"""Words and the number of rows of which one has the word."""
+PAGES = {
+    "a frequent word": ("plan", None),
+    "the beginning of a frequent word": ("kitch", None),
+    "a word of every 50th row": ("walrus", None),
+    "a word of every 10,000th row": ("pelican", None),
+    "a word of no row": ("nobody", None),
+    "a phrase of two frequent words": ('"plan merge"', None),
+    "a frequent word without another": ("plan -kitchen", None),
+    "a frequent word, a user of 500 rows": ("plan", "small"),
+    "a frequent word, a user of 10,000 rows": ("plan", "large"),
+    "a word of every 10,000th row, a user of 10,000 rows": ("pelican", "large"),
+    "a word of no row, a user of 10,000 rows": ("nobody", "large"),
+}
+COUNTS = (
+    "a frequent word",
+    "a word of every 50th row",
+    "a word of every 10,000th row",
+    "a phrase of two frequent words",
+    "a frequent word, a user of 10,000 rows",
+)
+BARE = (
+    "SELECT r.row_id FROM te_reflections r WHERE EXISTS (SELECT 1 FROM orb_words w WHERE w.user_id = r.user_id AND "
+    "w.key = r.id AND w.kind = 'reflections' AND w.digest = r.digest AND {has}) "
+    "ORDER BY r.created_at DESC, r.id DESC, r.user_id DESC LIMIT 100"
+)
+HAS = {"sqlite": "instr(w.words, ' plan ') > 0", "postgresql": "strpos(w.words, ' plan ') > 0"}
+
+
+def reflections(start: int, end: int, total: int) -> list[Any]:
+    """Return some of the reflections of a table, in the order of their time; the users' rows are spread over it."""
+    from te.records import Reflection
+
+    vocabulary, weights = _vocabulary()
+    return [
+        Reflection(
+            id=f"{draw.getrandbits(128):032x}",
+            user_id=(user := _user(at, total)),
+            session_id=f"{user}-{at // SESSION}",
+            input=a_text(draw, 20),
+            output=" ".join(
+                (
+                    a_text(draw, 40),
+                    *draw.choices(vocabulary, cum_weights=weights, k=60),
+                    *(word for word, every in MARKS.items() if not draw.randrange(every)),
+                )
+            ),
+            tags=tuple(draw.sample(("home", "work", "errand"), 2)),
+            notes="Task status: completed",
+            created_at=NOW - timedelta(days=300) + timedelta(seconds=at * 20_000_000 // total),
+        )
+        for at in range(start, end)
+        for draw in (random.Random(SEED + at),)
+    ]
+
+
+@cache
+def _vocabulary() -> tuple[list[str], list[float]]:
+    """Return made-up words and their cumulative weights, by which a few words are frequent and most are rare."""
+    draw = random.Random(SEED)
+    made = ["".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=draw.randint(4, 10))) for _ in range(VOCABULARY)]
+    return made, list(accumulate(1 / rank for rank in range(10, VOCABULARY + 10)))
+
+
+def _user(at: int, total: int) -> str:
+    for place, (name, number) in enumerate(USERS.items()):
+        if at % (total // number) == place and at // (total // number) < number:
+            return name
+    return f"user-{at // SESSION % OTHERS}"
+
+
+class Bench:
+    """The table, its index, and the measurements."""
+
+    def __init__(self, rows: int) -> None:
+        from orbsite.search.indexer import SearchIndex
+        from orbsite.stores import open_sql_store
+        from te.domain import DOMAIN
+        from te.models import ReflectionRow
+        from te.records import Reflection
+
+        self.kind, self.model, self.rows = Reflection, ReflectionRow, rows
+        self.store, self.index = open_sql_store(DOMAIN), SearchIndex(DOMAIN, Reflection)
+
+    def fill(self, start: int, end: int) -> None:
+        """Write some of the rows into the table."""
+        for at in range(start, end, PART):
+            records = reflections(at, min(at + PART, end), self.rows)
+            with self.store.transaction():
+                self.store.insert(
+                    self.store.make_batch(self.kind, records, [None] * len(records)), range(len(records)), 1
+                )
+
+    def build(self) -> int:
+        """Index all records that are not indexed yet, and return their number."""
+        indexed = 0
+        while True:
+            done = self.index.go_on(lambda: NOW)
+            indexed += done.indexed
+            if done.is_over:
+                return indexed
+
+    def page(self, text: str, user: str | None) -> int:
+        """Read the first hundred reflections of a search, as the API does."""
+        from orbsite.search.query import read
+        from orbsite.search.search import Searched
+
+        where = {} if user is None else {"user_id": user}
+        store = Searched(self.store.domain, "default", self.kind, read(text), where)
+        return len(store.find(self.kind, where, limit=100))
+
+    def count(self, text: str, user: str | None) -> int:
+        """Count the rows of a search in the list of the admin, which includes the search."""
+        from django.contrib import admin
+        from django.contrib.auth.models import User
+        from django.test import RequestFactory
+
+        query = {"q": text} | ({} if user is None else {"user_id": user})
+        request = RequestFactory().get("/", query)
+        request.user = User(is_superuser=True, is_active=True)
+        listed = admin.site._registry[self.model].get_changelist_instance(request)
+        return int(listed.paginator.count)
+
+    def bare(self) -> int:
+        """Find the newest hundred rows with a frequent word by one prepared statement."""
+        from django.db import connection
+
+        with connection.cursor() as cursor:
+            return len(cursor.execute(BARE.format(has=HAS[connection.vendor])).fetchall())
+
+
+def measured(act: Callable[[], object], rounds: int = ROUNDS) -> tuple[float, float, Any]:
+    """Return the median CPU and wall seconds of a call after a first one, and what it returned."""
+    result, found = act(), []
+    gc.collect()
+    for _ in range(rounds):
+        wall, cpu = time.perf_counter(), time.process_time()
+        act()
+        found.append((time.process_time() - cpu, time.perf_counter() - wall))
+    cpu, wall = (statistics.median(one) for one in zip(*found, strict=True))
+    return cpu, wall, result
+
+
+def once(act: Callable[[], Any]) -> tuple[float, float, Any]:
+    """Return the CPU and wall seconds of a call, and what it returned."""
+    gc.collect()
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = act()
+    return time.process_time() - cpu, time.perf_counter() - wall, result
+
+
+def _queries(bench: Bench) -> Iterator[tuple[str, Callable[[], object]]]:
+    yield "the bare statement, a frequent word", bench.bare
+    for name, asked in PAGES.items():
+        yield f"page: {name}", lambda asked=asked: bench.page(*asked)  # type: ignore[misc]  # bound at once
+    for name in COUNTS:
+        yield f"list and count: {name}", lambda asked=PAGES[name]: bench.count(*asked)  # type: ignore[misc]
+
+
+def _show(name: str, cpu: float, wall: float, unit: str, result: object) -> None:
+    print(f"{name:60} {cpu:9.1f} {wall:9.1f} {unit:4} {result}", flush=True)
+
+
+def _build(bench: Bench, work: Path) -> None:
+    from orbsite.search.analyzer import document
+    from orbsite.search.indexer import texts_of
+
+    number = min(BUILT, bench.rows)
+    bench.fill(0, number)
+    records = reflections(0, number, bench.rows)
+    folded = once(lambda: [document(texts_of(record)) for record in records])
+    bare = once(lambda: _bare_fts5(work / "bare.sqlite3", folded[2]))
+    built = once(bench.build)
+    for name, (cpu, wall, _) in {"folding alone": folded, "FTS5 alone": bare, "the index": built}.items():
+        _show(f"build of {number:,}: {name}", cpu / number * 1e6, wall / number * 1e6, "us", "per record")
+
+
+def _bare_fts5(path: Path, documents: list[str]) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE VIRTUAL TABLE bare USING fts5(words, content='', tokenize='ascii', detail=none)")
+        connection.executemany("INSERT INTO bare(rowid, words) VALUES (?, ?)", enumerate(documents))
+
+
+def main() -> None:
+    """Fill the table, build the index, and print what each step takes."""
+    rows = max(LEAST, int(sys.argv[1])) if len(sys.argv) > 1 else ROWS
+    vendor = sys.argv[2] if len(sys.argv) > 2 else "sqlite"  # noqa: PLR2004
+    with ExitStack() as stack:
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        database = stack.enter_context(opened(vendor, work))
+        os.environ |= {"DJANGO_SETTINGS_MODULE": "orbsite.settings", "DATABASE_URL": database.address}
+        os.environ |= {"ORB_PERSISTENCE": "sql", **PRODUCTION}
+        fresh(database.address)
+        import django
+
+        django.setup()
+        bench = Bench(rows)
+        print(f"{rows:,} rows, {vendor}, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}")
+        print(f"{'':60} {'CPU':>9} {'wall':>9}")
+        _build(bench, work)
+        bench.fill(min(BUILT, rows), rows)
+        cpu, wall, indexed = once(bench.build)
+        number = max(1, indexed)
+        _show(f"build of {indexed:,} more", cpu / number * 1e6, wall / number * 1e6, "us", "per record")
+        _settle()
+        for name, act in _queries(bench):
+            cpu, wall, result = measured(act)
+            _show(name, cpu * 1000, wall * 1000, "ms", result)
+        _close()
+
+
+def _settle() -> None:
+    """Update the statistics of PostgreSQL, as autovacuum would do later."""
+    from django.db import connection
+
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("VACUUM ANALYZE")
+
+
+def _close() -> None:
+    from django.db import connection
+
+    connection.close()
+
+
+if __name__ == "__main__":
+    main()
