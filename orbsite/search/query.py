@@ -52,11 +52,6 @@ class Wanted:
             found |= dict.fromkeys((word, part.is_begun and at == last) for at, word in enumerate(part.words))
         return list(found)
 
-    @property
-    def is_words_alone(self) -> bool:
-        """Whether the words say everything: there are no sequences and no exclusions."""
-        return not self.without and all(len(part.words) == 1 for part in self.parts)
-
     def matches(self, document: str) -> bool:
         """Tell whether the indexed text of a record matches the query."""
         has_parts = all(part.needle in document for part in self.parts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -13,8 +13,10 @@ from typing_extensions import override
 
 from orbsite.models.search_index import Words
 from orbsite.search.analyzer import document
-from orbsite.search.backends import by_index, by_text
-from orbsite.search.indexer import Place, is_off, is_searched, name_field, place_of, texts_of
+from orbsite.search.backends import by_text
+from orbsite.search.index_query import IndexQuery
+from orbsite.search.indexer import is_off, is_searched, name_field, place_of, texts_of
+from orbsite.search.plan import SearchPlan
 from orbsite.search.query import Wanted
 from orbsite.storage.base.query import Query
 from orbsite.storage.errors import SearchOff
@@ -22,7 +24,7 @@ from orbsite.storage.findings import Finding
 from orbsite.storage.records.domain import Domain
 from orbsite.storage.records.record import R, Record, columns
 from orbsite.storage.records.unreadable import Unread
-from orbsite.storage.sql.filters import HasKey, among, can_be_stored
+from orbsite.storage.sql.filters import can_be_stored
 from orbsite.storage.sql.keyset_pagination import raw_pages
 from orbsite.storage.sql.models import read_cells, read_or_tell
 from orbsite.storage.sql.raw_columns import raw_rows
@@ -32,20 +34,28 @@ NEWEST = 500
 """The number of the newest rows that are searched directly where their words are out of date."""
 OFF = "texts are sealed, so that no index of their words is kept; filter by user, session, tag or time instead"
 """Why the search is off."""
-FEW = 10_000
-"""The maximum number of hits to take from the index. With more, each row to show is checked, newest first."""
 _PAGE = 100
 _AT_A_TIME = 500
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """The result of a search."""
+    """The result of a search of some rows."""
 
+    rows: QuerySet[Any]
     condition: Q
     """The condition that the matching rows meet."""
     unknown: int = 0
     """The number of the newest rows whose words were out of date. They were searched directly."""
+    _index: IndexQuery | None = None
+    _others: Sequence[Any] = ()
+
+    def count(self, most: int) -> int:
+        """Return the number of matching rows, at most `most`."""
+        if self._index is None:
+            return int(self.rows.filter(self.condition).order_by()[:most].count())
+        rows = self.rows.exclude(pk__in=self._others) if self._others else self.rows
+        return min(most, len(self._others) + self._index.count(rows, most))
 
 
 def search(rows: QuerySet[Any], wanted: Wanted) -> SearchResult:
@@ -58,29 +68,25 @@ def search(rows: QuerySet[Any], wanted: Wanted) -> SearchResult:
     if is_off(kind):
         raise SearchOff(OFF)
     if wanted.is_empty or not is_searched(kind):
-        return SearchResult(Q(pk__in=[]))
-    name, fresh = name_field(kind), _unknown(rows, kind)
-    hits = [
-        (values["pk"], place_of(kind, values))
-        for values in _rows_of(rows, kind, fresh)
-        if wanted.matches(_document(kind, values))
-    ]
-    is_hit = Q(pk__in=[pk for pk, _ in hits])
+        return SearchResult(rows, Q(pk__in=[]))
     known = Words.objects.using(rows.db).filter(kind=kind.plural)
-    places = list(known.filter(by_index(wanted)).values_list("user_id", "key")[: FEW + 1])
+    of_the_row = known.filter(user_id=OuterRef("user_id"), key=OuterRef(name_field(kind)), digest=OuterRef("digest"))
     # a scalar subquery runs per row; the planner may turn EXISTS into a join with all words
-    of_the_row = known.filter(user_id=OuterRef("user_id"), key=OuterRef(name), digest=OuterRef("digest"))
-    if len(places) > FEW:
-        return SearchResult(Q(_holds_for(of_the_row, by_text(wanted))) | is_hit, unknown=len(fresh))
-    still = Q(_holds_for(of_the_row, Value(True)))
-    found = Q(HasKey(("user_id", name), {*places, *(place for _, place in hits)}))
-    return SearchResult(found & (still | is_hit if hits else still), unknown=len(fresh))
-
-
-def _holds_for(words: QuerySet[Words], condition: Any) -> Any:
-    """Return the value of a condition on the row of words; false where there is no such row."""
-    held = words.values(held=ExpressionWrapper(condition, BooleanField()))
-    return Coalesce(Subquery(held), Value(False))
+    holds = Subquery(of_the_row.values(holds=ExpressionWrapper(by_text(wanted), BooleanField())))
+    newest = rows.order_by(*(f"-{name}" for name in kind.order_fields)).values_list("pk", holds)[:NEWEST]
+    answers = dict(newest)
+    unknown = list(_rows_of(rows, kind, [pk for pk, held in answers.items() if held is None]))
+    others = [values["pk"] for values in unknown if wanted.matches(_document(kind, values))]
+    index = IndexQuery(rows.model, wanted, rows.db)
+    plan = SearchPlan(rows, index, [held is True for held in answers.values()])
+    by_rows = Q(Coalesce(holds, Value(False))) | Q(pk__in=others)
+    return SearchResult(
+        rows,
+        index.condition(others) if plan.reads_index else by_rows,
+        len(unknown),
+        index if plan.counts_by_index else None,
+        others,
+    )
 
 
 class Searched(SqlStore):
@@ -110,28 +116,17 @@ class Searched(SqlStore):
             return list(query.cut(filter(query.matches_content, found)))
 
 
-def _unknown(rows: QuerySet[Any], kind: type[Record]) -> list[Any]:
-    """Return the primary keys of those of the newest rows whose words are out of date."""
-    newest = rows.order_by(*(f"-{name}" for name in kind.order_fields))
-    found = [
-        (pk, (user, name), digest)
-        for pk, user, name, digest in raw_rows(newest, ("pk", "user_id", name_field(kind), "digest"))[:NEWEST]
-        if can_be_stored(user) and can_be_stored(name)
-    ]
-    known: dict[Place, str] = {}
-    for condition in among(("user_id", "key"), [place for _, place, _ in found]):
-        words = Words.objects.using(rows.db).filter(condition, kind=kind.plural)
-        known.update({(user, name): digest for user, name, digest in words.values_list("user_id", "key", "digest")})
-    return [pk for pk, place, digest in found if known.get(place) != digest]
-
-
 def _rows_of(rows: QuerySet[Any], kind: type[Record], keys: list[Any]) -> Iterator[dict[str, Any]]:
-    """Yield the columns of the rows with some primary keys, few at a time because any row may be large."""
+    """Yield the columns of the rows with some primary keys, few at a time because any row may be large.
+
+    A row whose key no store could have written has no words, and is left out.
+    """
     everything = rows.model._base_manager.using(rows.db)
     names = ("pk", *columns(kind))
     for start in range(0, len(keys), _AT_A_TIME):
         part = raw_rows(everything.filter(pk__in=keys[start : start + _AT_A_TIME]), names)
-        yield from (dict(zip(names, cells, strict=True)) for cells in part.iterator(1))
+        found = (dict(zip(names, cells, strict=True)) for cells in part.iterator(1))
+        yield from (values for values in found if all(map(can_be_stored, place_of(kind, values))))
 
 
 def _document(kind: type[Record], values: dict[str, Any]) -> str:

@@ -26,6 +26,7 @@ from orbsite.search import indexer as indexing
 from orbsite.search import search
 from orbsite.search.analyzer import document, fold, words
 from orbsite.search.indexer import SearchIndex
+from orbsite.search.plan import SearchPlan
 from orbsite.search.query import read
 from orbsite.storage.errors import OrbError
 from orbsite.storage.sql.store import SqlStore
@@ -159,8 +160,7 @@ def searched(
     if request.param != "not indexed":
         caught_up(index)
         monkeypatch.setattr(search, "NEWEST", 0)
-    if request.param == "frequent":
-        monkeypatch.setattr(search, "FEW", 0)
+        monkeypatch.setattr(SearchPlan, "reads_index", request.param == "rare")
     return store
 
 
@@ -190,8 +190,8 @@ def test_words_count_only_for_the_digest_that_they_were_read_of(
     caught_up(index)
     monkeypatch.setattr(search, "NEWEST", 0)
     store.put([ReflectionFactory(id="deploy", input="another text")])
-    for few in (0, search.FEW):
-        monkeypatch.setattr(search, "FEW", few)
+    for reads_index in (True, False):
+        monkeypatch.setattr(SearchPlan, "reads_index", reads_index)
         assert hits(store, "grosse") == set()
         assert hits(store, "another") == set()
         assert hits(store, "京都") == {"book"}

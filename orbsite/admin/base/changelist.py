@@ -41,9 +41,13 @@ class BoundedPaginator(_Paginator):
     @cached_property
     def count(self) -> int:
         """The number of rows, or `AtLeast(10_000)` when the table has that many or more."""
-        rows: Any = self.object_list
-        number = int(rows.order_by()[:MOST_COUNTED].count())
+        number = self.bounded(MOST_COUNTED)
         return AtLeast(number) if number == MOST_COUNTED else number
+
+    def bounded(self, most: int) -> int:
+        """Return the number of rows, at most `most`."""
+        rows: Any = self.object_list
+        return int(rows.order_by()[:most].count())
 
 
 class QuickChangeList(ChangeList):

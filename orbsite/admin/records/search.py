@@ -17,13 +17,13 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from typing_extensions import override
 
-from orbsite.admin.base.changelist import QuickAdmin, QuickChangeList
+from orbsite.admin.base.changelist import BoundedPaginator, QuickAdmin, QuickChangeList
 from orbsite.admin.base.permissions import may
 from orbsite.search.analyzer import words
 from orbsite.search.backends import HasTag
 from orbsite.search.indexer import SearchIndex, is_off
 from orbsite.search.query import Phrase, Wanted, read
-from orbsite.search.search import NEWEST, OFF, search
+from orbsite.search.search import NEWEST, OFF, SearchResult, search
 from orbsite.storage.encoding.json_parser import UNCLEAN
 from orbsite.storage.findings import printable
 from orbsite.storage.records.domain import registered
@@ -52,6 +52,16 @@ class SearchSummary:
     """When the index was last complete."""
     may_index: bool = False
     """Whether the user may start the indexing."""
+
+
+class SearchPaginator(BoundedPaginator):
+    """Counts the rows of a search by the search itself, where there is one."""
+
+    result: SearchResult | None = None
+
+    @override
+    def bounded(self, most: int) -> int:
+        return super().bounded(most) if self.result is None else self.result.count(most)
 
 
 class SearchedList(QuickChangeList):
@@ -201,10 +211,17 @@ class SearchedAdmin(QuickAdmin):
     """A change list with full-text search."""
 
     change_list_template = "console/searched_list.html"
+    paginator = SearchPaginator
 
     @override
     def get_changelist(self, request: HttpRequest, **options: Any) -> Any:
         return SearchedList
+
+    @override
+    def get_paginator(self, request: HttpRequest, *arguments: Any, **options: Any) -> Any:
+        paginator = super().get_paginator(request, *arguments, **options)
+        paginator.result = getattr(request, "search_result", None)
+        return paginator
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
         """Allow the lookups that the search form has fields for."""
@@ -239,6 +256,7 @@ class SearchedAdmin(QuickAdmin):
                 may_index=may(request.user, "index"),
             )
             condition = matches.condition
+            request.search_result = matches  # type: ignore[attr-defined]  # for the paginator
         request.search_summary = summary  # type: ignore[attr-defined]  # for the template
         return queryset.filter(condition), False
 

@@ -1,0 +1,92 @@
+"""Queries on the search index for one table: how many rows have a word, which rows match, and a bounded count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.core.exceptions import EmptyResultSet
+from django.db import connections
+from django.db.models import BooleanField, F, Func, Q, QuerySet
+from django.db.models.expressions import RawSQL
+
+from orbsite.search.backends import backend_of
+from orbsite.search.indexer import name_field
+from orbsite.search.query import Wanted
+from orbsite.storage.sql.models import RecordRow
+
+
+class IndexQuery:
+    """A search query as the index of the database answers it, for the rows of one table.
+
+    Rows count only if their words were read from the text that they have now.
+    """
+
+    def __init__(self, model: type[RecordRow], wanted: Wanted, using: str) -> None:
+        self._model, self._wanted, self._connection = model, wanted, connections[using]
+        self._backend = backend_of(self._connection)
+        self._quote = self._connection.ops.quote_name
+        self._of_row = {"user_id": "w.user_id", name_field(model.kind): f"w.{self._quote('key')}", "digest": "w.digest"}
+        """The columns of words by those of the row that they belong to."""
+
+    def rows_of_rarest_word(self, most: int) -> int:
+        """Return the number of records that have the rarest word of the query, at most `most`.
+
+        No more records match. The index answers it from its lists of records, without reading any.
+        """
+        found = most
+        with self._connection.cursor() as cursor:
+            for word, is_begun in self._wanted.words:
+                found = min(found, self._backend.number(cursor, word, found, is_begun=is_begun))
+        return found
+
+    def condition(self, others: Sequence[Any]) -> Q:
+        """Return the condition that a row matches, or has one of some other primary keys."""
+        words, parameters = self._words()
+        return Q(_IsAmong(f"SELECT {self._row()} {words}", parameters, others))
+
+    def count(self, rows: QuerySet[Any], most: int) -> int:
+        """Return how many of some rows match, at most `most`; the index is read no further than that."""
+        own = rows.filter(**{name: RawSQL(column, ()) for name, column in self._of_row.items()})  # noqa: S611 -- names
+        try:
+            row, of_row = own.order_by().values("pk").query.get_compiler(rows.db).as_sql()
+        except EmptyResultSet:  # the conditions on the rows exclude each other
+            return 0
+        words, of_words = self._words()
+        # a scalar subquery runs per row; the planner may turn EXISTS into a join with all rows
+        statement = f"SELECT COUNT(*) FROM (SELECT 1 {words} AND ({row}) IS NOT NULL LIMIT %s) AS found"
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement, [*of_words, *of_row, most])
+            return int(cursor.fetchone()[0])
+
+    def _words(self) -> tuple[str, list[Any]]:
+        """Return the SQL from FROM on for the matching rows of words, named `w`, with its parameters."""
+        source, parameters = self._backend.source(self._wanted.words)
+        sequences = [part.needle for part in self._wanted.parts if len(part.words) > 1]
+        excluded = [part.needle for part in self._wanted.without]
+        position = f" AND {self._backend.position}(w.words, %s)"
+        exact = f"{position} > 0" * len(sequences) + f"{position} = 0" * len(excluded)
+        return f"{source} AND w.kind = %s{exact}", [*parameters, self._model.kind.plural, *sequences, *excluded]
+
+    def _row(self) -> str:
+        """Return the SQL for the primary key of the row that words belong to, NULL if they are out of date."""
+        meta: Any = self._model._meta
+        same = [f"r.{self._quote(meta.get_field(name).column)} = {word}" for name, word in self._of_row.items()]
+        table, key = self._quote(meta.db_table), self._quote(meta.pk.column)
+        return f"(SELECT r.{key} FROM {table} r WHERE {' AND '.join(same)})"
+
+
+class _IsAmong(Func):
+    """The condition that a primary key is among the results of a query, or among others."""
+
+    output_field = BooleanField()
+
+    def __init__(self, query: str, parameters: Sequence[Any], others: Sequence[Any]) -> None:
+        super().__init__(F("pk"))
+        self._query, self._parameters, self._others = query, parameters, others
+
+    def as_sql(self, compiler: Any, connection: Any, **_: Any) -> Any:  # noqa: ARG002 -- Django's signature
+        """Return the condition."""
+        row, parameters = compiler.compile(self.source_expressions[0])
+        more = f" UNION ALL VALUES {', '.join(['(%s)'] * len(self._others))}" if self._others else ""
+        return f"{row} IN ({self._query}{more})", [*parameters, *self._parameters, *self._others]
