@@ -6,7 +6,6 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 
 LONGEST = 64
 """The number of characters of a word that are indexed."""
@@ -14,7 +13,8 @@ MOST_BYTES = 500_000
 """The maximum size of the distinct words of a record. PostgreSQL's index takes no more than a megabyte of them."""
 
 _ACCENTS = re.compile("[\u0300-\u036f]")
-_PLAIN = re.compile("[a-z0-9]+")
+_MOST_CHARACTERS = 10_000
+"""The number of characters whose replacements are kept."""
 _WITHOUT_SPACES = (  # scripts without spaces between words: first and last code point of each range
     (0x0E00, 0x0EFF),  # Thai, Lao
     (0x1000, 0x109F),  # Myanmar
@@ -41,7 +41,7 @@ def fold(text: str) -> str:
     if text.isascii():
         return text.lower()
     folded = _fold_once(text)
-    return folded if folded == text else _fold_once(folded)  # a few characters fold into what folds again
+    return folded if folded == text or folded.isascii() else _fold_once(folded)  # a few fold into what folds again
 
 
 def words(text: str) -> list[str]:
@@ -50,15 +50,18 @@ def words(text: str) -> list[str]:
     A character of a script without spaces is a word by itself, and so is a symbol, such as an emoji. All characters
     that do not belong to words separate words.
     """
-    folded = fold(text)
-    found = _PLAIN.findall(folded) if folded.isascii() else _split(folded)
-    return [word[:LONGEST] for word in found]
+    found = fold(text).translate(_SPLIT).split()
+    return found if max(map(len, found), default=0) <= LONGEST else [word[:LONGEST] for word in found]
 
 
 def document(texts: Iterable[str]) -> str:
     """Return the words of some texts as the index stores them: ` the words | of each `, with a bar between texts."""
-    parts = [one for text in texts for one in (*words(text), "|")][:-1]
-    return f" {' '.join(parts if sum(map(len, parts)) * 4 <= MOST_BYTES else _up_to_limit(parts))} "
+    parts = list[str]()
+    for text in texts:
+        parts += words(text)
+        parts.append("|")
+    whole = " ".join(parts[:-1])
+    return f" {whole} " if len(whole) * 4 <= MOST_BYTES else f" {' '.join(_up_to_limit(parts[:-1]))} "
 
 
 def _up_to_limit(parts: list[str]) -> Iterator[str]:
@@ -78,35 +81,29 @@ def _fold_once(text: str) -> str:
     return unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFKD", compatible))).casefold()
 
 
-def _split(text: str) -> Iterator[str]:
-    begun = ""
-    for character in text:
-        match _role(character):
-            case "part":
-                begun += character
-            case "alone":
-                if begun:
-                    yield begun
-                    begun = ""
-                yield character
-            case "between" if begun:
-                yield begun
-                begun = ""
-    if begun:
-        yield begun
+class _Split(dict[int, str]):
+    """The texts that characters of a folded text are replaced by, so that spaces alone separate words."""
+
+    def __missing__(self, point: int) -> str:
+        if len(self) >= _MOST_CHARACTERS:
+            self.clear()
+        self[point] = replaced = _replaced(chr(point))
+        return replaced
 
 
-@lru_cache(10_000)
-def _role(character: str) -> str:
-    """Return the role of a character: part of a word, a word alone, nothing (ignored), or between words."""
+_SPLIT = _Split()
+
+
+def _replaced(character: str) -> str:
+    """Return a character that is part of words, a word by itself, nothing for what is ignored, or a space."""
     if character.isascii():
-        return "part" if character.isalnum() else "between"
+        return character if character.isalnum() else " "
     category = unicodedata.category(character)
     if category == "Cf" or "\ufe00" <= character <= "\ufe0f":  # joiners and variation selectors
-        return "nothing"
+        return ""
     if category[0] not in "LMNS":
-        return "between"
-    return "alone" if category[0] == "S" or _is_without_spaces(ord(character)) else "part"
+        return " "
+    return f" {character} " if category[0] == "S" or _is_without_spaces(ord(character)) else character
 
 
 def _is_without_spaces(point: int) -> bool:

@@ -28,7 +28,7 @@ class SearchPlan:
     """
 
     def __init__(self, rows: QuerySet[Any], index: IndexQuery, matching: Sequence[bool]) -> None:
-        self._rows, self._index = rows, index
+        self._rows, self.index = rows, index
         self._page = _PAGE * len(matching) / sum(matching) if any(matching) else inf
 
     @cached_property
@@ -48,7 +48,7 @@ class SearchPlan:
 
     @cached_property
     def _hits(self) -> float:
-        number = self._index.rows_of_rarest_word(MANY)
+        number = self.index.rows_of_rarest_word(MANY)
         return number if number < MANY else inf
 
     @cached_property

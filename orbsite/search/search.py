@@ -25,8 +25,8 @@ from orbsite.storage.records.domain import Domain
 from orbsite.storage.records.record import R, Record, columns
 from orbsite.storage.records.unreadable import Unread
 from orbsite.storage.sql.filters import can_be_stored
-from orbsite.storage.sql.keyset_pagination import raw_pages
-from orbsite.storage.sql.models import read_cells, read_or_tell
+from orbsite.storage.sql.keyset_pagination import decode, raw_pages
+from orbsite.storage.sql.models import read_cells
 from orbsite.storage.sql.raw_columns import raw_rows
 from orbsite.storage.sql.store import SqlStore
 
@@ -47,15 +47,16 @@ class SearchResult:
     """The condition that the matching rows meet."""
     unknown: int = 0
     """The number of the newest rows whose words were out of date. They were searched directly."""
-    _index: IndexQuery | None = None
+    _plan: SearchPlan | None = None
     _others: Sequence[Any] = ()
+    """The primary keys of the matching rows among the unknown ones."""
 
     def count(self, most: int) -> int:
         """Return the number of matching rows, at most `most`."""
-        if self._index is None:
+        if self._plan is None or not self._plan.counts_by_index:
             return int(self.rows.filter(self.condition).order_by()[:most].count())
         rows = self.rows.exclude(pk__in=self._others) if self._others else self.rows
-        return min(most, len(self._others) + self._index.count(rows, most))
+        return min(most, len(self._others) + self._plan.index.count(rows, most))
 
 
 def search(rows: QuerySet[Any], wanted: Wanted) -> SearchResult:
@@ -79,14 +80,8 @@ def search(rows: QuerySet[Any], wanted: Wanted) -> SearchResult:
     others = [values["pk"] for values in unknown if wanted.matches(_document(kind, values))]
     index = IndexQuery(rows.model, wanted, rows.db)
     plan = SearchPlan(rows, index, [held is True for held in answers.values()])
-    by_rows = Q(Coalesce(holds, Value(False))) | Q(pk__in=others)
-    return SearchResult(
-        rows,
-        index.condition(others) if plan.reads_index else by_rows,
-        len(unknown),
-        index if plan.counts_by_index else None,
-        others,
-    )
+    condition = index.condition(others) if plan.reads_index else Q(Coalesce(holds, Value(False))) | Q(pk__in=others)
+    return SearchResult(rows, condition, len(unknown), plan, others)
 
 
 class Searched(SqlStore):
@@ -111,8 +106,10 @@ class Searched(SqlStore):
         limits: dict[str, Any] = {"oldest_first": query.oldest_first, "max_bytes": query.max_bytes}
         pages = raw_pages(rows, kind.order_fields, columns(kind), _PAGE, after=query.after, **limits)
         with Unread(findings) as unread:
-            read = (read_or_tell(kind, cells, unread) for cells in chain.from_iterable(pages))
-            found = (record for record in read if record is not None and query.matches_time(record))
+            decoded = (
+                decode(rows.model, [tuple(cells.values()) for cells in page], unread, self.using) for page in pages
+            )
+            found = filter(query.matches_time, chain.from_iterable(decoded))
             return list(query.cut(filter(query.matches_content, found)))
 
 

@@ -13,7 +13,7 @@ from orbsite.storage.records.record import R, columns
 from orbsite.storage.records.unreadable import Unread
 from orbsite.storage.sql.compiled_query import PageQuery, fetch, fitting, rows_within
 from orbsite.storage.sql.filters import beyond
-from orbsite.storage.sql.models import column_of, read_or_tell
+from orbsite.storage.sql.models import RecordRow, column_of, read_or_tell
 from orbsite.storage.sql.raw_columns import Cursor, RawValue, named_rows
 from orbsite.storage.sql.row_decoder import reader_of
 
@@ -31,18 +31,23 @@ def records(
 
     With `max_bytes`, a page ends with the row that exceeds this many bytes, which limits the rows in memory.
     """
-    reader = reader_of(whole.model, connections[whole.using].vendor)
     places = [columns(kind).index(name) for name in whole.names]
     page = whole
     while page.size:
         if max_bytes is not None:
             page = replace(whole, size=fitting(whole, where, after, max_bytes))
         rows = fetch(page, where, after)
-        decoded: list[R] | None = None if reader is None else reader.read(rows)
-        yield from _one_by_one(kind, rows, unread) if decoded is None else decoded
+        yield from decode(whole.model, rows, unread, whole.using)
         if len(rows) < page.size:
             return
         after = Cursor(rows[-1][at] for at in places)  # raw values, because the row may not decode
+
+
+def decode(model: type[RecordRow], rows: list[tuple[Any, ...]], unread: Unread, using: str) -> list[Any]:
+    """Return the records of rows with all raw columns of the kind; report unreadable rows."""
+    reader = reader_of(model, connections[using].vendor)
+    decoded = None if reader is None else reader.read(rows)
+    return _one_by_one(model.kind, rows, unread) if decoded is None else decoded
 
 
 def _one_by_one(kind: type[R], rows: list[tuple[Any, ...]], unread: Unread) -> list[R]:

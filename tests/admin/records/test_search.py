@@ -157,9 +157,9 @@ def test_a_search_asks_the_database_little_however_many_rows_there_are(
     for number in (3, 60):
         _put(*(ReflectionFactory(id=f"r-{n}", input="word") for n in range(number)))
         _index()
-        with django_assert_max_num_queries(11) as asked:
+        with django_assert_max_num_queries(12) as asked:
             assert len(_ids(admin_client, q="word")) == min(number, 50)
-        with django_assert_max_num_queries(12):
+        with django_assert_max_num_queries(13):
             _page(admin_client, q="word", user_id="ana")
         about = [one["sql"] for one in asked.captured_queries if "te_reflections" in one["sql"]]
         assert [sql for sql in about if "LIMIT" not in sql and number == 60] == []
