@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, TypeAlias
+from itertools import chain
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
-from django.db import transaction
+from django.db import connections, transaction
 from django.db.models import QuerySet
 
 from orbsite.models.search_index import Words, WordsPass
@@ -16,12 +18,13 @@ from orbsite.search.analyzer import document
 from orbsite.storage.findings import Finding, printable, unreadable
 from orbsite.storage.records.domain import Domain
 from orbsite.storage.records.record import Key, Record, columns, is_ordered_by_time, texts_in
-from orbsite.storage.records.sealed_columns import is_sealing
+from orbsite.storage.records.sealed_columns import is_sealing, open_rows
 from orbsite.storage.sql.filters import among, beyond, by_keys, can_be_stored
 from orbsite.storage.sql.keyset_pagination import raw_pages
 from orbsite.storage.sql.models import key_of, read_cells, why_unreadable
-from orbsite.storage.sql.raw_columns import named_rows, raw_rows
+from orbsite.storage.sql.raw_columns import raw_rows
 from orbsite.storage.sql.retry import TransactionRetry
+from orbsite.storage.sql.row_decoder import reader_of
 
 PAGE = 1000
 """The number of keys that are compared at a time. Their changes are written in one transaction."""
@@ -31,6 +34,22 @@ _DIGEST = 64
 _NO_KEY = "its row in SQL does not decode (the key is no text); mend or remove it in SQL"
 _RECENT = timedelta(minutes=10)
 """How old the time of the last complete pass may be before it is saved again, if nothing else changed."""
+
+
+_WRITTEN_AT_ONCE = 199
+"""The number of rows of one statement. FTS5 writes to the file at the end of each; SQLite may take 999 parameters."""
+_UPSERT = (
+    "INSERT INTO orb_words (kind, user_id, key, digest, words) VALUES {values} "
+    "ON CONFLICT (user_id, key, kind) DO UPDATE SET digest = EXCLUDED.digest, words = EXCLUDED.words"
+)
+
+
+class RecordWords(NamedTuple):
+    """The words of a record, as they were read from the row with this digest."""
+
+    place: Place
+    digest: str
+    words: str
 
 
 @dataclass(slots=True)
@@ -142,7 +161,7 @@ class SearchIndex:
         """Update the words of some records at once, including deleted ones."""
         done = IndexStep()
         made = self._current_words(keys, done)
-        wanted, present = set(keys), {_place(one) for one in made}
+        wanted, present = set(keys), {one.place for one in made}
         names = [key[self.kind.key_fields.index(self._order[1])] for key in keys]
         known = self._words().filter(key__in=names)
         if "user_id" in self.kind.key_fields:
@@ -151,43 +170,46 @@ class SearchIndex:
         deleted = [place for place in places if self._key(place) in wanted and place not in present]
         TransactionRetry(self._using).run(lambda: self._write(made, deleted, {}, done))
 
-    def _current_words(self, keys: Iterable[Key], done: IndexStep) -> list[Words]:
+    def _current_words(self, keys: Iterable[Key], done: IndexStep) -> list[RecordWords]:
         """Return the current words of records. A record that does not decode gets no words."""
         made = []
         names = (*columns(self.kind), "digest")
+        user, name = map(names.index, self._order)
         for condition in by_keys(self.kind, keys):
-            for values in named_rows(self._rows().filter(condition), names):
-                reading = read_cells(self.kind, values)
-                record = reading.record
-                if record is None:
-                    done.unreadable += 1
-                    done.findings.append(why_unreadable(self.kind, values, reading))
-                user, name = place_of(self.kind, values)
-                made.append(
-                    Words(
-                        kind=self.kind.plural,
-                        key=name,
-                        user_id=user,
-                        digest=printable(values["digest"])[:_DIGEST],
-                        words="" if record is None else document(texts_of(record)),
-                    )
-                )
+            rows = open_rows(self.kind, names, list(raw_rows(self._rows().filter(condition), names)), self._using)
+            for row, record in zip(rows, self._decoded(rows, done), strict=True):
+                words = "" if record is None else document(texts_of(record))
+                made.append(RecordWords((row[user], row[name]), printable(row[-1])[:_DIGEST], words))
         return made
 
-    def _write(self, made: list[Words], deleted: list[Place], step: dict[str, Any], done: IndexStep) -> None:
+    def _decoded(self, rows: list[tuple[Any, ...]], done: IndexStep) -> Iterable[Record | None]:
+        """Return the records of rows, and None for each that does not decode."""
+        reader = reader_of(self._model, connections[self._using].vendor)
+        decoded = None if reader is None else reader.read([row[:-1] for row in rows])
+        return (self._decoded_alone(row, done) for row in rows) if decoded is None else decoded
+
+    def _decoded_alone(self, row: tuple[Any, ...], done: IndexStep) -> Record | None:
+        values = dict(zip(columns(self.kind), row[:-1], strict=True))
+        reading = read_cells(self.kind, values)
+        if reading.record is None:
+            done.unreadable += 1
+            done.findings.append(why_unreadable(self.kind, values, reading))
+        return reading.record
+
+    def _write(self, made: list[RecordWords], deleted: list[Place], step: dict[str, Any], done: IndexStep) -> None:
         """Write the words of unchanged records. The next pass handles records deleted or changed meanwhile."""
-        held = self._locked_digests([*map(_place, made), *deleted])
+        held = self._locked_digests([*(one.place for one in made), *deleted])
         deleted = [place for place in deleted if place not in held]
-        made = [one for one in made if held.get(_place(one)) == one.digest]
+        made = [one for one in made if held.get(one.place) == one.digest]
         done.removed = sum(self._words().filter(one).delete()[0] for one in among(("user_id", "key"), deleted))
         done.indexed = len(made)
-        Words.objects.using(self._using).bulk_create(
-            sorted(made, key=_place),  # one order for all writers prevents deadlocks
-            update_conflicts=True,
-            unique_fields=["user_id", "key", "kind"],
-            update_fields=["digest", "words"],
-            batch_size=PAGE,
-        )
+        made.sort(key=attrgetter("place"))  # one order for all writers prevents deadlocks
+        with connections[self._using].cursor() as cursor:
+            for start in range(0, len(made), _WRITTEN_AT_ONCE):
+                part = made[start : start + _WRITTEN_AT_ONCE]
+                values = [(self.kind.plural, *one.place, one.digest, one.words) for one in part]
+                statement = _UPSERT.format(values=", ".join(["(%s, %s, %s, %s, %s)"] * len(values)))
+                cursor.execute(statement, list(chain.from_iterable(values)))
         if step:
             WordsPass.objects.using(self._using).update_or_create(kind=self.kind.plural, defaults=step)
 
@@ -221,10 +243,6 @@ def refresh_once_saved(domain: Domain, kind: type[Record], keys: Sequence[Key], 
 
 def _digests(rows: Iterable[tuple[str, str, str]]) -> dict[Place, str]:
     return {(user, name): digest for user, name, digest in rows}
-
-
-def _place(words: Words) -> Place:
-    return words.user_id, words.key
 
 
 def _place_text(place: Place | None) -> str:
