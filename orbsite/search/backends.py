@@ -39,10 +39,10 @@ class SearchBackend(ABC):
     """The function that returns the place of a text in another, 0 if it is not there."""
 
     @abstractmethod
-    def source(self, words: Sequence[tuple[str, bool]]) -> tuple[str, list[Any]]:
+    def source(self, words: Sequence[tuple[str, bool]], table: str = "", on: str = "") -> tuple[str, list[Any]]:
         """Return the SQL, from FROM on, of the rows of words, named `w`, that have all words, and its parameters.
 
-        Each word comes with whether it is a prefix.
+        Each word comes with whether it is a prefix. They are joined with a table, if there is one.
         """
 
     @abstractmethod
@@ -56,9 +56,11 @@ class Fts5(SearchBackend):
     position = "instr"
 
     @override
-    def source(self, words: Sequence[tuple[str, bool]]) -> tuple[str, list[Any]]:
-        found = "FROM orb_words_index f CROSS JOIN orb_words w ON w.id = f.rowid WHERE f.orb_words_index MATCH %s"
-        return found, [" ".join(f'"{word}"{" *" if is_begun else ""}' for word, is_begun in words)]
+    def source(self, words: Sequence[tuple[str, bool]], table: str = "", on: str = "") -> tuple[str, list[Any]]:
+        expression = " ".join(f'"{word}"{" *" if is_begun else ""}' for word, is_begun in words)
+        found = "FROM orb_words_index f CROSS JOIN orb_words w ON w.id = f.rowid"  # SQLite keeps this order
+        joined = f" CROSS JOIN {table} ON {on}" if table else ""
+        return f"{found}{joined} WHERE f.orb_words_index MATCH %s", [expression]
 
     @override
     def number(self, cursor: Any, word: str, most: int, *, is_begun: bool) -> int:
@@ -84,9 +86,10 @@ class Tsvector(SearchBackend):
     position = "strpos"
 
     @override
-    def source(self, words: Sequence[tuple[str, bool]]) -> tuple[str, list[Any]]:
+    def source(self, words: Sequence[tuple[str, bool]], table: str = "", on: str = "") -> tuple[str, list[Any]]:
         expression = " & ".join(f"'{word}'{':*' if is_begun else ''}" for word, is_begun in words)
-        return "FROM orb_words w WHERE w.vector @@ %s::tsquery", [expression]
+        joined = f" JOIN {table} ON {on}" if table else ""
+        return f"FROM orb_words w{joined} WHERE w.vector @@ %s::tsquery", [expression]
 
     @override
     def number(self, cursor: Any, word: str, most: int, *, is_begun: bool) -> int:

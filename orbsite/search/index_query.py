@@ -42,8 +42,10 @@ class IndexQuery:
 
     def condition(self, others: Sequence[Any]) -> Q:
         """Return the condition that a row matches, or has one of some other primary keys."""
-        words, parameters = self._words()
-        return Q(_IsAmong(f"SELECT {self._row()} {words}", parameters, others))
+        meta: Any = self._model._meta
+        same = [f"r.{self._quote(meta.get_field(name).column)} = {word}" for name, word in self._of_row.items()]
+        words, parameters = self._words(f"{self._quote(meta.db_table)} r", " AND ".join(same))
+        return Q(_IsAmong(f"SELECT r.{self._quote(meta.pk.column)} {words}", parameters, others))
 
     def count(self, rows: QuerySet[Any], most: int) -> int:
         """Return how many of some rows match, at most `most`; the index is read no further than that."""
@@ -59,21 +61,17 @@ class IndexQuery:
             cursor.execute(statement, [*of_words, *of_row, most])
             return int(cursor.fetchone()[0])
 
-    def _words(self) -> tuple[str, list[Any]]:
-        """Return the SQL from FROM on for the matching rows of words, named `w`, with its parameters."""
-        source, parameters = self._backend.source(self._wanted.words)
+    def _words(self, *joined: str) -> tuple[str, list[Any]]:
+        """Return the SQL from FROM on for the matching rows of words, named `w`, with its parameters.
+
+        `joined` is a table to join with its condition.
+        """
+        source, parameters = self._backend.source(self._wanted.words, *joined)
         sequences = [part.needle for part in self._wanted.parts if len(part.words) > 1]
         excluded = [part.needle for part in self._wanted.without]
         position = f" AND {self._backend.position}(w.words, %s)"
         exact = f"{position} > 0" * len(sequences) + f"{position} = 0" * len(excluded)
         return f"{source} AND w.kind = %s{exact}", [*parameters, self._model.kind.plural, *sequences, *excluded]
-
-    def _row(self) -> str:
-        """Return the SQL for the primary key of the row that words belong to, NULL if they are out of date."""
-        meta: Any = self._model._meta
-        same = [f"r.{self._quote(meta.get_field(name).column)} = {word}" for name, word in self._of_row.items()]
-        table, key = self._quote(meta.db_table), self._quote(meta.pk.column)
-        return f"(SELECT r.{key} FROM {table} r WHERE {' AND '.join(same)})"
 
 
 class _IsAmong(Func):

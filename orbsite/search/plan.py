@@ -13,8 +13,8 @@ from orbsite.search.index_query import IndexQuery
 
 FEW = 1000
 """The number of rows with a word up to which a search always reads the index."""
-MANY = 20_000
-"""The number at which counting the rows with a word stops."""
+ENOUGH, MANY = 5000, 20_000
+"""The numbers between which counting the rows with a word stops: once they are as many as there are rows to a page."""
 SMALL = 100_000
 """The number at which counting the rows to search stops."""
 _PAGE = 100
@@ -48,8 +48,9 @@ class SearchPlan:
 
     @cached_property
     def _hits(self) -> float:
-        number = self.index.rows_of_rarest_word(MANY)
-        return number if number < MANY else inf
+        most = int(min(MANY, max(ENOUGH, self._page)))
+        number = self.index.rows_of_rarest_word(most)
+        return number if number < most else inf
 
     @cached_property
     def _size(self) -> float:
