@@ -83,7 +83,7 @@ def reflections(start: int, end: int, total: int) -> list[Any]:
                     *(word for word, every in MARKS.items() if not draw.randrange(every)),
                 )
             ),
-            tags=tuple(draw.sample(("home", "work", "errand"), 2)),
+            tags=tuple(draw.sample(("home", "work", "travel"), 2)),
             notes="Task status: completed",
             created_at=NOW - timedelta(days=300) + timedelta(seconds=at * 20_000_000 // total),
         )

@@ -1,4 +1,4 @@
-"""The search conditions of each database: FTS5 in SQLite, an index of a tsvector in PostgreSQL."""
+"""The search index and the search conditions of each database: FTS5 in SQLite, an index of a tsvector in PostgreSQL."""
 
 from __future__ import annotations
 

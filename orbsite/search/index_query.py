@@ -7,8 +7,8 @@ from typing import Any
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connections
-from django.db.models import BooleanField, F, Func, Q, QuerySet
-from django.db.models.expressions import RawSQL
+from django.db.models import BooleanField, F, Func, Q, QuerySet, TextField
+from django.db.models.expressions import Expression
 
 from orbsite.search.backends import backend_of
 from orbsite.search.indexer import name_field
@@ -49,7 +49,7 @@ class IndexQuery:
 
     def count(self, rows: QuerySet[Any], most: int) -> int:
         """Return how many of some rows match, at most `most`; the index is read no further than that."""
-        own = rows.filter(**{name: RawSQL(column, ()) for name, column in self._of_row.items()})  # noqa: S611 -- names
+        own = rows.filter(**{name: _OfWords(column) for name, column in self._of_row.items()})
         try:
             row, of_row = own.order_by().values("pk").query.get_compiler(rows.db).as_sql()
         except EmptyResultSet:  # the conditions on the rows exclude each other
@@ -74,6 +74,20 @@ class IndexQuery:
         return f"{source} AND w.kind = %s{exact}", [*parameters, self._model.kind.plural, *sequences, *excluded]
 
 
+class _OfWords(Expression):
+    """A column of the rows of words that surround a query."""
+
+    output_field = TextField()
+
+    def __init__(self, column: str) -> None:
+        super().__init__()
+        self._column = column
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, Any]:  # noqa: ARG002 -- Django's signature
+        """Return the quoted name of the column."""
+        return self._column, []
+
+
 class _IsAmong(Func):
     """The condition that a primary key is among the results of a query, or among others."""
 
@@ -83,8 +97,8 @@ class _IsAmong(Func):
         super().__init__(F("pk"))
         self._query, self._parameters, self._others = query, parameters, others
 
-    def as_sql(self, compiler: Any, connection: Any, **_: Any) -> Any:  # noqa: ARG002 -- Django's signature
-        """Return the condition."""
+    def as_sql(self, compiler: Any, connection: Any, *_: Any, **__: Any) -> Any:  # noqa: ARG002 -- Django's signature
+        """Return the condition with the other keys as further results."""
         row, parameters = compiler.compile(self.source_expressions[0])
         more = f" UNION ALL VALUES {', '.join(['(%s)'] * len(self._others))}" if self._others else ""
         return f"{row} IN ({self._query}{more})", [*parameters, *self._parameters, *self._others]

@@ -34,8 +34,8 @@ _DIGEST = 64
 _NO_KEY = "its row in SQL does not decode (the key is no text); mend or remove it in SQL"
 _RECENT = timedelta(minutes=10)
 """How old the time of the last complete pass may be before it is saved again, if nothing else changed."""
-
-
+_DECODED_AT_ONCE = 50
+"""The number of rows that are in memory in all forms, because any row may be large."""
 _WRITTEN_AT_ONCE = 199
 """The number of rows of one statement. FTS5 writes to the file at the end of each; SQLite may take 999 parameters."""
 _UPSERT = (
@@ -182,11 +182,13 @@ class SearchIndex:
                 made.append(RecordWords((row[user], row[name]), printable(row[-1])[:_DIGEST], words))
         return made
 
-    def _decoded(self, rows: list[tuple[Any, ...]], done: IndexStep) -> Iterable[Record | None]:
-        """Return the records of rows, and None for each that does not decode."""
+    def _decoded(self, rows: list[tuple[Any, ...]], done: IndexStep) -> Iterator[Record | None]:
+        """Yield the records of rows, and None for each that does not decode."""
         reader = reader_of(self._model, connections[self._using].vendor)
-        decoded = None if reader is None else reader.read([row[:-1] for row in rows])
-        return (self._decoded_alone(row, done) for row in rows) if decoded is None else decoded
+        for start in range(0, len(rows), _DECODED_AT_ONCE):
+            part = rows[start : start + _DECODED_AT_ONCE]
+            decoded = None if reader is None else reader.read([row[:-1] for row in part])
+            yield from (self._decoded_alone(row, done) for row in part) if decoded is None else decoded
 
     def _decoded_alone(self, row: tuple[Any, ...], done: IndexStep) -> Record | None:
         values = dict(zip(columns(self.kind), row[:-1], strict=True))

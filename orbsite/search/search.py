@@ -16,7 +16,7 @@ from orbsite.search.analyzer import document
 from orbsite.search.backends import by_text
 from orbsite.search.index_query import IndexQuery
 from orbsite.search.indexer import is_off, is_searched, name_field, place_of, texts_of
-from orbsite.search.plan import SearchPlan
+from orbsite.search.plan import MANY, SearchPlan
 from orbsite.search.query import Wanted
 from orbsite.storage.base.query import Query
 from orbsite.storage.errors import SearchOff
@@ -58,6 +58,12 @@ class SearchResult:
         rows = self.rows.exclude(pk__in=self._others) if self._others else self.rows
         return min(most, len(self._others) + self._plan.index.count(rows, most))
 
+    def complete(self) -> Q:
+        """Return the condition in the form for queries that read all matching rows, such as the count of a filter."""
+        if self._plan is None or self._plan.index.rows_of_rarest_word(MANY) == MANY:
+            return self.condition
+        return self._plan.index.condition(self._others)
+
 
 def search(rows: QuerySet[Any], wanted: Wanted) -> SearchResult:
     """Return the condition for the rows of one table that match a query.
@@ -76,12 +82,13 @@ def search(rows: QuerySet[Any], wanted: Wanted) -> SearchResult:
     holds = Subquery(of_the_row.values(holds=ExpressionWrapper(by_text(wanted), BooleanField())))
     newest = rows.order_by(*(f"-{name}" for name in kind.order_fields)).values_list("pk", holds)[:NEWEST]
     answers = dict(newest)
-    unknown = list(_rows_of(rows, kind, [pk for pk, held in answers.items() if held is None]))
-    others = [values["pk"] for values in unknown if wanted.matches(_document(kind, values))]
+    unknown = _rows_of(rows, kind, [pk for pk, held in answers.items() if held is None])
+    searched = {values["pk"]: wanted.matches(_document(kind, values)) for values in unknown}
+    others = [pk for pk, matches in searched.items() if matches]
     index = IndexQuery(rows.model, wanted, rows.db)
     plan = SearchPlan(rows, index, [held is True for held in answers.values()])
     condition = index.condition(others) if plan.reads_index else Q(Coalesce(holds, Value(False))) | Q(pk__in=others)
-    return SearchResult(rows, condition, len(unknown), plan, others)
+    return SearchResult(rows, condition, len(searched), plan, others)
 
 
 class Searched(SqlStore):

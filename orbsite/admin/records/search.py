@@ -145,7 +145,7 @@ class OfTag(TypedFilter):
                 "The search index cannot find this tag, because it has no letters. Filter by user or session too.",
             )
         wanted = Wanted((Phrase(tag_words),) if tag_words else ())
-        return queryset.filter(has_it, search(queryset, wanted).condition)
+        return queryset.filter(has_it, search(queryset, wanted).complete())
 
     def frequent(self, changelist: Any) -> list[tuple[str, str]]:
         """Return the most frequent tags of the newest rows."""
@@ -219,7 +219,7 @@ class SearchedAdmin(QuickAdmin):
 
     @override
     def get_paginator(self, request: HttpRequest, *arguments: Any, **options: Any) -> Any:
-        paginator = super().get_paginator(request, *arguments, **options)
+        paginator: Any = super().get_paginator(request, *arguments, **options)
         paginator.result = getattr(request, "search_result", None)
         return paginator
 
