@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import Any
 
 from django.db.models import BooleanField, F, Func, Q, Value
@@ -15,7 +14,7 @@ from orbsite.search.query import Phrase, Wanted
 from orbsite.storage.sql.retention.dialects import text_list
 
 MOST_TERMS = 100
-"""The number of words with one prefix that are counted one by one."""
+"""The number of words with one prefix that are looked up one by one."""
 _INDEXED_PREFIX = 3
 """The length up to which the FTS5 table has an index of prefixes."""
 _TERMS_TABLE = (
@@ -35,67 +34,63 @@ _TERMS = (
 class SearchBackend(ABC):
     """The search index of one database. Words hold no quotation mark, apostrophe or backslash."""
 
+    conjunction: str
+    """The text between expressions that must all match."""
     position: str
     """The function that returns the place of a text in another, 0 if it is not there."""
+    matching: str
+    """The SQL from FROM on for what the index has for an expression, which is its parameter."""
 
     @abstractmethod
-    def source(self, words: Sequence[tuple[str, bool]], table: str = "", on: str = "") -> tuple[str, list[Any]]:
-        """Return the SQL, from FROM on, of the rows of words, named `w`, that have all words, and its parameters.
-
-        Each word comes with whether it is a prefix. They are joined with a table, if there is one.
-        """
+    def expression(self, cursor: Any, word: str, *, is_begun: bool) -> str:
+        """Return the expression for a word, or for all words that begin with it."""
 
     @abstractmethod
-    def number(self, cursor: Any, word: str, most: int, *, is_begun: bool) -> int:
-        """Return the number of rows with a word, or with a word that begins with it, at most `most`."""
+    def words(self, table: str = "", on: str = "") -> str:
+        """Return the SQL from FROM on for the rows of words of an expression, named `w`, joined with a table if any."""
 
 
 class Fts5(SearchBackend):
-    """SQLite's FTS5. It reads its list of the rows of a word step by step, but merges those of a prefix first."""
+    """SQLite's FTS5. It reads its lists of the rows of words step by step, but merges all lists of a prefix first."""
 
-    position = "instr"
+    conjunction, position = " AND ", "instr"
+    matching = "FROM orb_words_index WHERE orb_words_index MATCH %s"
 
     @override
-    def source(self, words: Sequence[tuple[str, bool]], table: str = "", on: str = "") -> tuple[str, list[Any]]:
-        expression = " ".join(f'"{word}"{" *" if is_begun else ""}' for word, is_begun in words)
+    def expression(self, cursor: Any, word: str, *, is_begun: bool) -> str:
+        if not is_begun:
+            return f'"{word}"'
+        terms = [] if len(word) <= _INDEXED_PREFIX else self._terms(cursor, word)
+        is_listed = 0 < len(terms) <= MOST_TERMS
+        return f"({' OR '.join(f'{chr(34)}{term}{chr(34)}' for term in terms)})" if is_listed else f'"{word}" *'
+
+    @override
+    def words(self, table: str = "", on: str = "") -> str:
         found = "FROM orb_words_index f CROSS JOIN orb_words w ON w.id = f.rowid"  # SQLite keeps this order
         joined = f" CROSS JOIN {table} ON {on}" if table else ""
-        return f"{found}{joined} WHERE f.orb_words_index MATCH %s", [expression]
+        return f"{found}{joined} WHERE f.orb_words_index MATCH %s"
 
-    @override
-    def number(self, cursor: Any, word: str, most: int, *, is_begun: bool) -> int:
-        expression = self._begun(cursor, word) if is_begun else f'"{word}"'
-        found = "SELECT 1 FROM orb_words_index WHERE orb_words_index MATCH %s LIMIT %s"
-        cursor.execute(f"SELECT COUNT(*) FROM ({found})", [expression, most])
-        return int(cursor.fetchone()[0])
-
-    def _begun(self, cursor: Any, word: str) -> str:
-        """Return the expression for a prefix: a choice of the words that begin with it, if they are not many."""
-        if len(word) <= _INDEXED_PREFIX:
-            return f'"{word}" *'
+    def _terms(self, cursor: Any, word: str) -> list[str]:
+        """Return the indexed words that begin with a word, at most one more than are used."""
         cursor.execute(_TERMS_TABLE)
         cursor.execute(_TERMS, [word, MOST_TERMS + 1])
-        terms = [term for (term,) in cursor.fetchall() if term is not None]
-        is_listed = 0 < len(terms) <= MOST_TERMS
-        return " OR ".join(f'"{term}"' for term in terms) if is_listed else f'"{word}" *'
+        return [term for (term,) in cursor.fetchall() if term is not None]
 
 
 class Tsvector(SearchBackend):
     """PostgreSQL's GIN index of a tsvector."""
 
-    position = "strpos"
+    conjunction, position = " & ", "strpos"
+    matching = "FROM orb_words w WHERE w.vector @@ %s::tsquery"
 
     @override
-    def source(self, words: Sequence[tuple[str, bool]], table: str = "", on: str = "") -> tuple[str, list[Any]]:
-        expression = " & ".join(f"'{word}'{':*' if is_begun else ''}" for word, is_begun in words)
+    def expression(self, cursor: Any, word: str, *, is_begun: bool) -> str:
+        return f"'{word}'{':*' if is_begun else ''}"
+
+    @override
+    def words(self, table: str = "", on: str = "") -> str:
         joined = f" JOIN {table} ON {on}" if table else ""
-        return f"FROM orb_words w{joined} WHERE w.vector @@ %s::tsquery", [expression]
-
-    @override
-    def number(self, cursor: Any, word: str, most: int, *, is_begun: bool) -> int:
-        source, parameters = self.source([(word, is_begun)])
-        cursor.execute(f"SELECT COUNT(*) FROM (SELECT 1 {source} LIMIT %s) AS found", [*parameters, most])
-        return int(cursor.fetchone()[0])
+        return f"FROM orb_words w{joined} WHERE w.vector @@ %s::tsquery"
 
 
 def backend_of(connection: Any) -> SearchBackend:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from django.core.exceptions import EmptyResultSet
@@ -36,8 +37,10 @@ class IndexQuery:
         """
         found = most
         with self._connection.cursor() as cursor:
-            for word, is_begun in self._wanted.words:
-                found = min(found, self._backend.number(cursor, word, found, is_begun=is_begun))
+            for expression in self._expressions:
+                statement = f"SELECT COUNT(*) FROM (SELECT 1 {self._backend.matching} LIMIT %s) AS found"
+                cursor.execute(statement, [expression, found])
+                found = int(cursor.fetchone()[0])
         return found
 
     def condition(self, others: Sequence[Any]) -> Q:
@@ -66,12 +69,20 @@ class IndexQuery:
 
         `joined` is a table to join with its condition.
         """
-        source, parameters = self._backend.source(self._wanted.words, *joined)
+        expression = self._backend.conjunction.join(self._expressions)
         sequences = [part.needle for part in self._wanted.parts if len(part.words) > 1]
         excluded = [part.needle for part in self._wanted.without]
         position = f" AND {self._backend.position}(w.words, %s)"
         exact = f"{position} > 0" * len(sequences) + f"{position} = 0" * len(excluded)
-        return f"{source} AND w.kind = %s{exact}", [*parameters, self._model.kind.plural, *sequences, *excluded]
+        parameters = [expression, self._model.kind.plural, *sequences, *excluded]
+        return f"{self._backend.words(*joined)} AND w.kind = %s{exact}", parameters
+
+    @cached_property
+    def _expressions(self) -> list[str]:
+        """The expressions of the index for each word of the query."""
+        with self._connection.cursor() as cursor:
+            words = self._wanted.words
+            return [self._backend.expression(cursor, word, is_begun=is_begun) for word, is_begun in words]
 
 
 class _OfWords(Expression):

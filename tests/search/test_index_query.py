@@ -6,19 +6,16 @@ import random
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from operator import attrgetter
-from typing import Any
 
 import msgspec
 import pytest
-from django.db import connections
 
 from orbsite.search import backends, search
 from orbsite.search.analyzer import document
-from orbsite.search.backends import backend_of
 from orbsite.search.index_query import IndexQuery
 from orbsite.search.indexer import SearchIndex, texts_of
 from orbsite.search.plan import SearchPlan
-from orbsite.search.query import Wanted, read
+from orbsite.search.query import Phrase, Wanted, read
 from orbsite.storage.sql.store import SqlStore
 from te.domain import DOMAIN
 from te.models import ReflectionRow
@@ -158,12 +155,12 @@ def test_the_rows_of_a_word_are_counted(
     texts = ("a kitchen", "kitchens", "kitcat", "kite kite", "kjt", "天気 予約")
     store.put([ReflectionFactory(id=f"r-{at}", input=text, output="", tags=()) for at, text in enumerate(texts)])
     indexed(store)
-    backend = backend_of(connections[store.using])
+    wanted = Wanted((Phrase((word,), is_begun),))
     for most_terms in (backends.MOST_TERMS, 1):  # one by one, and where they are too many for that
         monkeypatch.setattr(backends, "MOST_TERMS", most_terms)
-        with connections[store.using].cursor() as cursor:
-            found: list[Any] = [backend.number(cursor, word, most, is_begun=is_begun) for most in (100, 2)]
-        assert found == [number, min(number, 2)]
+        index = IndexQuery(ReflectionRow, wanted, store.using)
+        assert [index.rows_of_rarest_word(most) for most in (100, 2)] == [number, min(number, 2)]
+        assert index.count(ReflectionRow.objects.using(store.using).all(), 100) == number
 
 
 def test_the_rarest_word_decides(store: SqlStore) -> None:
