@@ -1,13 +1,16 @@
-"""Measures the requests per second of the API and of comparable servers.
+"""Measures the requests per second, and the processor time per request, of the API and of comparable servers.
 
 python -m benchmarks.api [ROWS] [postgresql]
 
 gunicorn with 2 sync workers, 8 concurrent connections, all servers in turns within one run, each with the same table.
-Sync workers close the connection after each response, so that each request connects anew.
+Sync workers close the connection after each response, so that each request connects anew. The processor time is that
+of the server's processes, which other work on the machine changes less than the rate. The bare view returns the same
+bytes as the API, which is checked first.
 """
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import socket
@@ -19,6 +22,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.serving import ROOT, _port, manage, production
@@ -26,6 +30,37 @@ from tests.torture.databases import Database, opened
 
 SEED, USERS, CONNECTIONS, SECONDS, ROUNDS = 7, 1000, 8, 4.0, 3
 BODY = {"input": "plan the listing " * 8, "output": "a summary of the kitchen " * 12, "tags": ["success", "budget"]}
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running gunicorn."""
+
+    port: int
+    pid: int
+
+    def cpu(self) -> float:
+        """Return the processor time of the master and its workers, in seconds."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in (self.pid, *children)]
+        return sum(int(ticks) for stat in stats for ticks in stat[11:13]) / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request to a server, for any user, and the status of its response."""
+
+    server: Server
+    what: str
+    wanted: int
+    head: str = ""
+
+    def request(self, user: int) -> bytes:
+        """Return the bytes to send."""
+        body = json.dumps(BODY).encode() if self.what.startswith("POST") else b""
+        more = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
+        line = f"{self.what.format(f'user-{user}')} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+        return f"{line}{self.head}{more}\r\n".encode() + body
 
 
 def main() -> None:
@@ -43,24 +78,49 @@ def main() -> None:
         peers = stack.enter_context(_server(work, "peers", ours | {"DJANGO_SETTINGS_MODULE": "benchmarks.peers"}))
         head = f"Authorization: Bearer {token}\r\n"
         latest = {
-            "the API: latest 100": (api, "GET /api/v1/users/user-{}/reflections", head, 200),
-            "DRF ListAPIView, ModelSerializer": (peers, "GET /drf/user-{}", "", 200),
-            "bare view, raw SQL, msgspec": (peers, "GET /bare/user-{}", "", 200),
+            "the API: latest 100": Asked(api, "GET /api/v1/users/{}/reflections", 200, head),
+            "DRF ListAPIView, ModelSerializer": Asked(peers, "GET /drf/{}", 200),
+            "bare view, raw SQL, msgspec": Asked(peers, "GET /bare/{}", 200),
         }
         saves = {
-            "the API: one save": (api, "POST /api/v1/users/user-{}/reflections", head, 201),
-            "bare view, the same INSERT": (peers, "POST /insert/user-{}", "", 201),
+            "the API: one save": Asked(api, "POST /api/v1/users/{}/reflections", 201, head),
+            "bare view, the same INSERT": Asked(peers, "POST /insert/{}", 201),
         }
+        _refuse_other_bytes(latest["the API: latest 100"], latest["bare view, raw SQL, msgspec"])
         print(f"{rows} rows, {kind}, Python {sys.version.split()[0]}, {os.cpu_count()} cores")
         for group in (latest, saves):
-            figures: dict[str, list[float]] = {name: [] for name in group}
+            figures: dict[str, list[tuple[float, float]]] = {name: [] for name in group}
             for _ in range(ROUNDS):  # they take turns, for the machine is not the same from one second to the next
                 for name, asked in group.items():
-                    figures[name].append(_measured(*asked))
-            ours_of_it = statistics.median(next(iter(figures.values())))
-            for name, found in figures.items():
-                median = statistics.median(found)
-                print(f"{name:36} {median:8.0f} requests/s   the API is {ours_of_it / median:5.2f} x this")
+                    figures[name].append(_measured(asked))
+            _print(figures)
+
+
+def _print(figures: dict[str, list[tuple[float, float]]]) -> None:
+    """Print the medians with the lowest and highest figures, and how the first name compares with each."""
+    medians = {name: tuple(map(statistics.median, zip(*found, strict=True))) for name, found in figures.items()}
+    our_rate, our_cost = next(iter(medians.values()))
+    for name, (rate, cost) in medians.items():
+        rates, costs = zip(*figures[name], strict=True)
+        print(f"{name:33} {rate:6.0f} requests/s ({min(rates):.0f} to {max(rates):.0f})", end="")
+        print(f", CPU {cost * 1e3:.2f} ms ({min(costs) * 1e3:.2f} to {max(costs) * 1e3:.2f})", end="")
+        print(f"; the API is {our_rate / rate:.2f} x this, by CPU {cost / our_cost:.2f} x")
+
+
+def _refuse_other_bytes(one: Asked, other: Asked) -> None:
+    """Raise RuntimeError if two servers answer otherwise."""
+    for user in range(0, USERS, USERS // 10):
+        bodies = [_body(asked, user) for asked in (one, other)]
+        if bodies[0] != bodies[1]:
+            raise RuntimeError(f"the bodies differ: {bodies[0][:300]!r} and {bodies[1][:300]!r}")
+
+
+def _body(asked: Asked, user: int) -> bytes:
+    with socket.create_connection(("127.0.0.1", asked.server.port)) as connection:
+        connection.sendall(asked.request(user))
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        return answer.read()
 
 
 def fill(rows: int) -> None:
@@ -103,8 +163,8 @@ def _environment(work: Path, database: Database) -> dict[str, str]:
 
 
 @contextmanager
-def _server(work: Path, name: str, environment: dict[str, str]) -> Iterator[int]:
-    """Start a server, and return its port."""
+def _server(work: Path, name: str, environment: dict[str, str]) -> Iterator[Server]:
+    """Start a server, and stop it in the end."""
     log = work / f"{name}.log"
     command = [sys.executable, "-m", "gunicorn", "--config", "python:orbsite.runtime.gunicorn", "--log-level", "info"]
     with log.open("w") as stream:
@@ -116,37 +176,34 @@ def _server(work: Path, name: str, environment: dict[str, str]) -> Iterator[int]
             stderr=stream,
         )
         try:
-            yield _port(log, process)
+            yield Server(_port(log, process), process.pid)
         finally:
             process.terminate()
             process.wait(30)
 
 
-def _measured(port: int, what: str, head: str, wanted: int) -> float:
-    """Return the number of responses per second. Raises an error for an unexpected response."""
-    body = json.dumps(BODY).encode() if what.startswith("POST") else b""
-    more = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
+def _measured(asked: Asked) -> tuple[float, float]:
+    """Return the requests per second, and the seconds of processor time of a request. Raises for another response."""
+    wanted = f"HTTP/1.1 {asked.wanted} ".encode()
     deadline = time.perf_counter() + SECONDS
 
     def ask(number: int) -> int:
         done = 0
         while time.perf_counter() < deadline:
-            address = what.format((number * 131 + done * 17) % USERS)
-            text = f"{address} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{head}{more}\r\n"
-            with socket.create_connection(("127.0.0.1", port)) as connection:
-                connection.sendall(text.encode() + body)
+            with socket.create_connection(("127.0.0.1", asked.server.port)) as connection:
+                connection.sendall(asked.request((number * 131 + done * 17) % USERS))
                 answer = connection.recv(65536)
-                if not answer.startswith(f"HTTP/1.1 {wanted} ".encode()):
+                if not answer.startswith(wanted):
                     raise RuntimeError(answer[:2000])
                 while connection.recv(65536):
                     pass
             done += 1
         return done
 
-    began = time.perf_counter()
+    began, spent = time.perf_counter(), asked.server.cpu()
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         number = sum(pool.map(ask, range(CONNECTIONS)))
-    return number / (time.perf_counter() - began)
+    return number / (time.perf_counter() - began), (asked.server.cpu() - spent) / number
 
 
 if __name__ == "__main__":
