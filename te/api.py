@@ -81,18 +81,7 @@ class TeView(OrbView):
         words = {} if search is None else {"search": search}
         wanted = PageRequest.of(request, Reflection, {**where, "tag": tag, "text": text, "times": times, **words})
         store = self.store if search is None else self._searched(search, where)
-        unreadable = list[Finding]()
-        listed = store.find(
-            Reflection,
-            where,
-            since=since,
-            until=until,
-            tag=tag,
-            text=text,
-            **wanted.bounds,
-            findings=unreadable,
-        )
-        return wanted.page(listed, unreadable=unreadable)
+        return wanted.page_of(store, where, since=since, until=until, tag=tag, text=text)
 
     def _searched(self, search: str, where: dict[str, str]) -> Store:
         """Return a store that contains only the results of a search. Raises Problem if the store is not SQL."""

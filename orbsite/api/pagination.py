@@ -3,9 +3,13 @@
 A resource searches and answers with a page:
 
     wanted = PageRequest.of(request, Reflection, {"user": user, "tag": tag})
+    return wanted.page_of(store, {"user_id": user}, tag=tag)
+
+or, if it has to look at the records before, as Luna does:
+
     unreadable = list[Finding]()
-    records = store.find(Reflection, {"user_id": user}, tag=tag, **wanted.bounds, findings=unreadable)
-    return wanted.page(records, unreadable=unreadable)
+    profiles = store.find(Profile, {"user_id": user}, tag=tag, **wanted.bounds, findings=unreadable)
+    return wanted.page(profiles, unreadable=unreadable)
 
 A page may have fewer items than the limit: it ends at ORB_API_PAGE_BYTES, but has one item at least.
 
@@ -29,7 +33,8 @@ from orbsite.api.etags import is_unchanged, not_modified
 from orbsite.api.problems import BAD, Problem
 from orbsite.api.renderers import encoded_list
 from orbsite.storage.base import cursor
-from orbsite.storage.base.query import memory_size
+from orbsite.storage.base.query import Query, memory_size
+from orbsite.storage.base.store import Store
 from orbsite.storage.encoding.json_printer import canonical, compact
 from orbsite.storage.findings import Finding, Unreadable
 from orbsite.storage.records.record import Record
@@ -66,6 +71,17 @@ class PageRequest:
         """The start and the limits for `Store.find`, with one more record than the page shows."""
         return {"after": self.after, "limit": self.limit + 1, "max_bytes": settings.ORB_API_PAGE_BYTES}
 
+    def page_of(self, store: Store, where: Mapping[str, str], **conditions: Any) -> Any:
+        """Return the response with the records of a store that meet the conditions of `Store.find`."""
+        query = Query(where=where, **conditions, **self.bounds | {"limit": self.limit})
+        query.check(self.kind)
+        printed = store.printed(self.kind, query)
+        if printed is not None:
+            return self._response(printed.items, printed.following)
+        unreadable = list[Finding]()
+        found = store.find(self.kind, where, **conditions, **self.bounds, findings=unreadable)
+        return self.page(found, unreadable=unreadable)
+
     def page(
         self, found: Sequence[Record], items: Sequence[Any] | None = None, *, unreadable: Sequence[Finding] = ()
     ) -> Any:
@@ -77,20 +93,22 @@ class PageRequest:
         is_too_large = len(found) > 1 and sum(map(memory_size, found)) > settings.ORB_API_PAGE_BYTES
         has_next = len(found) > self.limit or is_too_large
         shown = found[:-1] if has_next else found
-        following = self._next(shown[-1]) if has_next else None
         printed = encoded_list(self.kind, shown) if items is None else compact(list(items[: len(shown)]))
-        body = msgspec.Raw(
-            b'{"items":' + printed + b',"next":' + msgspec.json.encode(following) + named(unreadable) + b"}"
-        )
+        return self._response(printed, shown[-1].order if has_next else None, named(unreadable))
+
+    def _response(self, items: bytes, last: tuple[Any, ...] | None, unreadable: bytes = b"") -> Any:
+        """Return the response with printed items; `last` is the `order` of the last of them if there is a next page."""
+        following = None if last is None else self._next(last)
+        body = b'{"items":' + items + b',"next":' + msgspec.json.encode(following) + unreadable + b"}"
         tag = f'"{sha256(body).hexdigest()}"'
         if is_unchanged(self.request, tag):
             return not_modified(tag)
         headers = {"ETag": tag} | ({} if following is None else {"Link": f'<{following}>; rel="next"'})
-        return Response(body, headers=headers)
+        return Response(msgspec.Raw(body), headers=headers)
 
-    def _next(self, last: Record) -> str:
+    def _next(self, last: tuple[Any, ...]) -> str:
         query = self.request.query_params.copy()
-        query["cursor"] = cursor.encode(last.order, self.conditions)
+        query["cursor"] = cursor.encode(last, self.conditions)
         return f"{self.request.path}?{query.urlencode()}"
 
 

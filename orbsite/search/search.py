@@ -119,6 +119,10 @@ class Searched(SqlStore):
             found = filter(query.matches_time, chain.from_iterable(decoded))
             return list(query.cut(filter(query.matches_content, found)))
 
+    @override
+    def printed(self, kind: type[Record], query: Query) -> None:
+        """Return None: the condition of a search differs each time, and is in no compiled query."""
+
 
 def _rows_of(rows: QuerySet[Any], kind: type[Record], keys: list[Any]) -> Iterator[dict[str, Any]]:
     """Yield the columns of the rows with some primary keys, few at a time because any row may be large.

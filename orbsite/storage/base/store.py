@@ -31,6 +31,16 @@ from orbsite.storage.records.domain import Domain
 from orbsite.storage.records.record import Key, R, Record
 
 
+@dataclass(frozen=True, slots=True)
+class PrintedPage:
+    """Records that were printed without making records of them."""
+
+    items: bytes
+    """A JSON list of the records, each as its file has it."""
+    following: tuple[Any, ...] | None
+    """The `order` of the last of them if there are more, for `Query.after`."""
+
+
 class Store(ABC):
     """The abstract base class of the stores, each of which keeps the records of one domain."""
 
@@ -113,6 +123,14 @@ class Store(ABC):
     @abstractmethod
     def select(self, kind: type[R], query: Query, findings: list[Finding] | None = None) -> list[R]:
         """Return the records that `find` returns, for a query that was checked."""
+
+    def printed(self, kind: type[Record], query: Query) -> PrintedPage | None:  # noqa: ARG002 -- for other stores
+        """Return the records that `find` returns as JSON, for a query that was checked, with `limit` and `max_bytes`.
+
+        None where the store cannot print them without making records of them, and for a page with anything unusual:
+        an item that does not decode, unknown keys, or records that may take more than `max_bytes`. `find` reads it.
+        """
+        return None
 
     @abstractmethod
     def add(self, record: R) -> tuple[R, bool]:

@@ -9,6 +9,7 @@ from typing import Any
 from django.db import connections
 from django.db.models import QuerySet
 
+from orbsite.storage.base.store import PrintedPage
 from orbsite.storage.records.record import R, columns
 from orbsite.storage.records.unreadable import Unread
 from orbsite.storage.sql.compiled_query import PageQuery, fetch, fitting, rows_within
@@ -48,6 +49,19 @@ def decode(model: type[RecordRow], rows: list[tuple[Any, ...]], unread: Unread, 
     reader = reader_of(model, connections[using].vendor)
     decoded = None if reader is None else reader.read(rows)
     return _one_by_one(model.kind, rows, unread) if decoded is None else decoded
+
+
+def printed(
+    whole: PageQuery, where: Mapping[str, Any], after: tuple[Any, ...] | None, max_bytes: int
+) -> PrintedPage | None:
+    """Return all rows of a page but its last as JSON, or None if a row needs the slow path, or the page is large.
+
+    The last row tells that there are more.
+    """
+    reader = reader_of(whole.model, connections[whole.using].vendor)
+    if reader is None or fitting(whole, where, after, max_bytes) < whole.size:
+        return None
+    return reader.printed(fetch(whole, where, after), whole.size - 1, max_bytes)
 
 
 def _one_by_one(kind: type[R], rows: list[tuple[Any, ...]], unread: Unread) -> list[R]:

@@ -8,6 +8,7 @@ from typing import Any, Generic, cast
 
 import msgspec
 
+from orbsite.storage.base.store import PrintedPage
 from orbsite.storage.records.decoder import Reader
 from orbsite.storage.records.record import Instant, R, Text, declared, field_names, holds_texts_alone
 from orbsite.storage.sql.models import RecordRow
@@ -25,6 +26,7 @@ class RowReader(Generic[R]):
         spellings: dict[Any, Callable[[Any], Any]] = {tuple[Text, ...]: _list, Instant: instants}
         names = field_names(kind)
         self._reader: Reader[R] = Reader(kind)
+        self._hides_fields = bool(kind.outside_digest)
         self._shape = msgspec.defstruct(kind.__name__, [(name, Any, None) for _, name in names], omit_defaults=True)
         self._spelled = [
             (at, spellings[types[attribute]])
@@ -39,14 +41,35 @@ class RowReader(Generic[R]):
         """
         if not rows:
             return []
+        data = self._encoded(rows)
+        return None if data is None else self._reader.read_many(msgspec.Raw(data))
+
+    def printed(self, rows: Sequence[tuple[Any, ...]], limit: int, max_bytes: int) -> PrintedPage | None:
+        """Return the first `limit` rows as JSON; the others only tell that there are more.
+
+        None if a row needs the slow path, or if the records may take more than `max_bytes` of memory.
+        """
+        if self._hides_fields:
+            return None
+        records, data = list[R](), b"[]"
+        for part in (rows[limit:], rows[:limit]):
+            data = self._encoded(part) if part else b"[]"
+            max_bytes -= _max_memory(data or b"")
+            decoded = None if data is None or max_bytes < 0 else self._reader.read_many(msgspec.Raw(data))
+            if data is None or decoded is None:
+                return None
+            records = decoded
+        return PrintedPage(data, records[-1].order if len(rows) > limit else None)
+
+    def _encoded(self, rows: Sequence[tuple[Any, ...]]) -> bytes | None:
+        """Return the JSON of rows as a file has it, or None if a row needs the slow path; it may yet not decode."""
         *cells, extra = zip(*rows, strict=True)
         if any(keys is not None for keys in extra) or not all(_TEXTS.issuperset(map(type, cell)) for cell in cells):
             return None
         try:
             for at, spell in self._spelled:
                 cells[at] = tuple(map(spell, cells[at]))
-            made = map(self._shape, *cells)
-            return self._reader.read_many(msgspec.Raw(_encode(list(made))))
+            return _encode(list(map(self._shape, *cells)))
         except (TypeError, ValueError, msgspec.DecodeError):  # a column holds a value that is not valid in a record
             return None
 
@@ -59,6 +82,7 @@ def reader_of(model: type[RecordRow], vendor: str) -> RowReader[Any] | None:
 
 _TEXTS = frozenset({str, type(None)})
 _texts = msgspec.json.Decoder(list[str]).decode
+_OTHER_FORMAT = "the time has another format"
 _WHOLE, _FINE = len("2024-01-01 00:00:00"), len("2024-01-01 00:00:00.000000")
 
 
@@ -67,17 +91,28 @@ def _list(text: Any) -> Any:
 
 
 def _of_sqlite(text: Any) -> Any:
-    """Convert a time in Django's format, in UTC without a zone, to ISO 8601 with a Z."""
+    """Convert a time in Django's format, in UTC without a zone, to the format of the files."""
     if text is None:
         return None
     if len(text) not in (_WHOLE, _FINE) or text[10] != " ":
-        raise ValueError("the time has another format")
-    return f"{text[:10]}T{text[11:]}Z"
+        raise ValueError(_OTHER_FORMAT)
+    return f"{text[:10]}T{text[11:23]}{text[23:].rstrip('0') if len(text) == _FINE else '.000'}Z"
 
 
 def _of_postgresql(text: Any) -> Any:
+    """Convert a time as PostgreSQL prints it in UTC, with the digits of a second that are not zero."""
     if text is None:
         return None
     if not text.endswith("+00") or text[10] != " ":
-        raise ValueError("the time has another format")
-    return f"{text[:10]}T{text[11:-3]}Z"
+        raise ValueError(_OTHER_FORMAT)
+    seconds, _, fraction = text[11:-3].partition(".")
+    return f"{text[:10]}T{seconds}.{fraction:0<3}Z"
+
+
+def _max_memory(printed: bytes) -> int:
+    """Return the most bytes of memory, as `memory_size` counts them, that printed records can take.
+
+    A text of n bytes takes at most 77 + 5 n: the object, four bytes a character, and its UTF-8. It has two quotes. A
+    time takes less, and the quotes of the names are more than enough for the fields that are absent.
+    """
+    return 5 * len(printed) + 39 * printed.count(b'"')

@@ -16,6 +16,7 @@ from orbsite.storage.base.store import (
     Comparison,
     LedgerStore,
     Placed,
+    PrintedPage,
     RecordBatch,
     Store,
     StoredRecord,
@@ -37,7 +38,7 @@ from orbsite.storage.sql.bulk_postgresql import PostgresqlBulk
 from orbsite.storage.sql.bulk_sqlite import SqliteBulk
 from orbsite.storage.sql.compiled_query import PageQuery
 from orbsite.storage.sql.filters import by_keys, can_be_stored
-from orbsite.storage.sql.keyset_pagination import raw_pages, records
+from orbsite.storage.sql.keyset_pagination import printed, raw_pages, records
 from orbsite.storage.sql.models import LEDGER, column_of, read_cells, read_or_tell, why_unreadable
 from orbsite.storage.sql.raw_columns import Cursor, be_lenient, named_rows
 from orbsite.storage.sql.retry import TransactionRetry
@@ -91,11 +92,7 @@ class SqlStore(LedgerStore):
     def select(self, kind: type[R], query: Query, findings: list[Finding] | None = None) -> list[R]:
         if not all(map(can_be_stored, query.where.values())):
             return []
-        where: dict[str, Any] = dict(query.where)
-        if kind.time_field and query.since:
-            where[f"{kind.time_field}__gte"] = query.since
-        if kind.time_field and query.until:
-            where[f"{kind.time_field}__lt"] = query.until
+        where = _conditions(kind, query)
         content = query.tag is not None or query.text is not None
         size = _PAGE if content or query.limit is None else min(query.limit, _PAGE)
         page = PageQuery(self.domain.models[kind], self.using, kind.order_fields, query.oldest_first, size)
@@ -104,6 +101,16 @@ class SqlStore(LedgerStore):
             if query.since or query.until:  # SQLite compares times as texts, which is wrong for other formats
                 found = filter(query.matches_time, found)
             return list(query.cut(filter(query.matches_content, found) if content else found))
+
+    @override
+    def printed(self, kind: type[Record], query: Query) -> PrintedPage | None:
+        limit, max_bytes = query.limit, query.max_bytes
+        if limit is None or max_bytes is None or not 0 < limit < _PAGE:
+            return None
+        if query.tag is not None or query.text is not None or not all(map(can_be_stored, query.where.values())):
+            return None
+        page = PageQuery(self.domain.models[kind], self.using, kind.order_fields, query.oldest_first, limit + 1)
+        return printed(page, _conditions(kind, query), self._place(kind, query), max_bytes)
 
     def _place(self, kind: type[Record], query: Query) -> tuple[Any, ...] | None:
         """Return the cursor of a page; if SQLite stores the cursor's time in another format, with the stored text."""
@@ -311,6 +318,16 @@ class SqlStore(LedgerStore):
                 row: StoredRecord[R] = _row(kind, cells)
                 stored[row.key] = row
         return stored
+
+
+def _conditions(kind: type[Record], query: Query) -> dict[str, Any]:
+    """Return the conditions of a query that are evaluated in SQL."""
+    where: dict[str, Any] = dict(query.where)
+    if kind.time_field and query.since:
+        where[f"{kind.time_field}__gte"] = query.since
+    if kind.time_field and query.until:
+        where[f"{kind.time_field}__lt"] = query.until
+    return where
 
 
 def _row(kind: type[R], cells: dict[str, Any]) -> StoredRecord[R]:
