@@ -49,6 +49,11 @@ class Reader(Generic[R]):
         records: list[R] | None = self._fast(self._many, piece)
         return records
 
+    def read_printed(self, data: bytes) -> list[R] | None:
+        """Decode as `read_many` a list that was printed with times to the microsecond."""
+        records: list[R] | None = decoded(self._many, data, has_fine_times=False)
+        return records
+
     def read(self, piece: Piece, path: str) -> Reading[R]:
         """Decode one record; if that fails, the result has all errors."""
         record: R | None = self._fast(self._one, piece)
@@ -64,9 +69,12 @@ class Reader(Generic[R]):
         return decoded(decoder, bytes(piece)) if isinstance(piece, msgspec.Raw) else None
 
 
-def decoded(decoder: msgspec.json.Decoder[Any], data: bytes) -> Any:
-    """Decode JSON with a strict decoder, or return None if it needs the slow path."""
-    if (_BACKSLASH in data and _ESCAPED_NUL in data) or _FINE_TIME.search(data):
+def decoded(decoder: msgspec.json.Decoder[Any], data: bytes, *, has_fine_times: bool = True) -> Any:
+    """Decode JSON with a strict decoder, or return None if it needs the slow path.
+
+    Without `has_fine_times`, no time in it is finer than a microsecond; digits in texts may look like one.
+    """
+    if (_BACKSLASH in data and _ESCAPED_NUL in data) or (has_fine_times and _FINE_TIME.search(data)):
         return None
     try:
         return decoder.decode(data)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache, reduce
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from django.db import connections, models
+from django.db import OperationalError, connections, models
 from django.db.models.expressions import Expression
 from django.db.models.functions import Cast, Coalesce
 
@@ -16,7 +16,7 @@ from orbsite.storage.records.record import columns
 from orbsite.storage.records.sealed_columns import open_rows
 from orbsite.storage.sql.filters import beyond
 from orbsite.storage.sql.models import RecordRow, column_of
-from orbsite.storage.sql.raw_columns import Cursor, be_lenient, bound, place_of, raw_columns
+from orbsite.storage.sql.raw_columns import Cursor, be_lenient, bound, place_of, raw_columns, strict_text
 
 if TYPE_CHECKING:
     _Rows: TypeAlias = models.QuerySet[Any]
@@ -109,8 +109,38 @@ def fetch(page: PageQuery, where: Mapping[str, Any], after: tuple[Any, ...] | No
     connection = connections[page.using]
     be_lenient(connection)
     sql, parameters = _compiled(page, connection.vendor, tuple(where), _shape(after))
-    rows = _run(connection, sql, parameters, where, after)
-    return cast("list[tuple[Any, ...]]", open_rows(page.model.kind, columns(page.model.kind), rows, page.using))
+    return _opened(page, _run(connection, sql, parameters, where, after))
+
+
+def fetch_within(
+    page: PageQuery, where: Mapping[str, Any], after: tuple[Any, ...] | None, max_bytes: int
+) -> list[tuple[Any, ...]] | None:
+    """Return the rows of `fetch`, or None if they exceed `max_bytes`, or if a text is not UTF-8.
+
+    No more is in memory than `max_bytes` and one row. In SQLite this takes one query, because SQLite reads a row only
+    when it is asked for.
+    """
+    connection = connections[page.using]
+    if connection.vendor != "sqlite":
+        return fetch(page, where, after) if fitting(page, where, after, max_bytes) == page.size else None
+    sql, parameters = _compiled(page, connection.vendor, tuple(where), _shape(after), with_size=True)
+    rows, total = list[tuple[Any, ...]](), 0
+    with connection.cursor() as cursor, strict_text(connection):
+        cursor.execute(sql, _bound(parameters, where, after, connection))
+        try:
+            for row in cursor:
+                total += row[-1]
+                if total > max_bytes:
+                    return None
+                rows.append(row[:-1])
+        except OperationalError:  # its message contains the text
+            return None
+    return _opened(page, rows)
+
+
+def _opened(page: PageQuery, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    opened = open_rows(page.model.kind, columns(page.model.kind), rows, page.using)
+    return cast("list[tuple[Any, ...]]", opened)
 
 
 def _shape(after: tuple[Any, ...] | None) -> tuple[str, ...] | None:
@@ -123,10 +153,16 @@ def _shape(after: tuple[Any, ...] | None) -> tuple[str, ...] | None:
 def _run(
     connection: Any, sql: str, parameters: tuple[Any, ...], where: Mapping[str, Any], after: tuple[Any, ...] | None
 ) -> list[tuple[Any, ...]]:
-    values: dict[Any, Any] = {**where, **dict(enumerate(after or ()))}
     with connection.cursor() as cursor:
-        cursor.execute(sql, [_filled(parameter, values, connection) for parameter in parameters])
+        cursor.execute(sql, _bound(parameters, where, after, connection))
         return list(cursor.fetchall())
+
+
+def _bound(
+    parameters: tuple[Any, ...], where: Mapping[str, Any], after: tuple[Any, ...] | None, connection: Any
+) -> list[Any]:
+    values: dict[Any, Any] = {**where, **dict(enumerate(after or ()))}
+    return [_filled(parameter, values, connection) for parameter in parameters]
 
 
 @lru_cache(maxsize=_MAX_COMPILED)
@@ -135,8 +171,11 @@ def _compiled(
     vendor: str,  # noqa: ARG001 -- part of the cache key: a test may give an alias to another database
     where: tuple[str, ...],
     after: tuple[str, ...] | None,
+    *,
+    with_size: bool = False,
 ) -> tuple[str, tuple[Any, ...]]:
-    rows = _with_parameters(page, where, after).values_list(*raw_columns(columns(page.model.kind)))
+    size = [memory_size_of(page.model)] if with_size else []
+    rows = _with_parameters(page, where, after).values_list(*raw_columns(columns(page.model.kind)), *size)
     sql, parameters = rows.query.get_compiler(page.using).as_sql()
     return sql, tuple(parameters)
 

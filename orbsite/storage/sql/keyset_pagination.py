@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from orbsite.storage.base.store import PrintedPage
 from orbsite.storage.records.record import R, columns
 from orbsite.storage.records.unreadable import Unread
-from orbsite.storage.sql.compiled_query import PageQuery, fetch, fitting, rows_within
+from orbsite.storage.sql.compiled_query import PageQuery, fetch, fetch_within, fitting, rows_within
 from orbsite.storage.sql.filters import beyond
 from orbsite.storage.sql.models import RecordRow, column_of, read_or_tell
 from orbsite.storage.sql.raw_columns import Cursor, RawValue, named_rows
@@ -59,9 +59,8 @@ def printed(
     The last row tells that there are more.
     """
     reader = reader_of(whole.model, connections[whole.using].vendor)
-    if reader is None or fitting(whole, where, after, max_bytes) < whole.size:
-        return None
-    return reader.printed(fetch(whole, where, after), whole.size - 1, max_bytes)
+    rows = None if reader is None else fetch_within(whole, where, after, max_bytes)
+    return None if reader is None or rows is None else reader.printed(rows, whole.size - 1, max_bytes)
 
 
 def _one_by_one(kind: type[R], rows: list[tuple[Any, ...]], unread: Unread) -> list[R]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -104,6 +105,17 @@ def be_lenient(connection: Any) -> None:
         connection.ensure_connection()
         if connection.connection.text_factory is not lenient_text:
             prepare(connection.connection)
+
+
+@contextlib.contextmanager
+def strict_text(connection: Any) -> Iterator[None]:
+    """Read text from SQLite faster; text that is not UTF-8 raises OperationalError, whose message contains the text."""
+    be_lenient(connection)
+    connection.connection.text_factory = str
+    try:
+        yield
+    finally:
+        connection.connection.text_factory = lenient_text
 
 
 def is_escaped(value: Any) -> bool:

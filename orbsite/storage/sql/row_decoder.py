@@ -42,7 +42,7 @@ class RowReader(Generic[R]):
         if not rows:
             return []
         data = self._encoded(rows)
-        return None if data is None else self._reader.read_many(msgspec.Raw(data))
+        return None if data is None else self._reader.read_printed(data)
 
     def printed(self, rows: Sequence[tuple[Any, ...]], limit: int, max_bytes: int) -> PrintedPage | None:
         """Return the first `limit` rows as JSON; the others only tell that there are more.
@@ -54,11 +54,13 @@ class RowReader(Generic[R]):
         records, data = list[R](), b"[]"
         for part in (rows[limit:], rows[:limit]):
             data = self._encoded(part) if part else b"[]"
-            max_bytes -= _max_memory(data or b"")
-            decoded = None if data is None or max_bytes < 0 else self._reader.read_many(msgspec.Raw(data))
+            decoded = None if data is None else self._reader.read_printed(data)
             if data is None or decoded is None:
                 return None
+            max_bytes -= _max_memory(data, max_bytes)
             records = decoded
+        if max_bytes < 0:
+            return None
         return PrintedPage(data, records[-1].order if len(rows) > limit else None)
 
     def _encoded(self, rows: Sequence[tuple[Any, ...]]) -> bytes | None:
@@ -109,10 +111,12 @@ def _of_postgresql(text: Any) -> Any:
     return f"{text[:10]}T{seconds}.{fraction:0<3}Z"
 
 
-def _max_memory(printed: bytes) -> int:
-    """Return the most bytes of memory, as `memory_size` counts them, that printed records can take.
+def _max_memory(printed: bytes, enough: int) -> int:
+    """Return a number of bytes of memory, as `memory_size` counts them, that printed records do not exceed.
 
     A text of n bytes takes at most 77 + 5 n: the object, four bytes a character, and its UTF-8. It has two quotes. A
-    time takes less, and the quotes of the names are more than enough for the fields that are absent.
+    time takes less, and the quotes of the names are more than enough for the fields that are absent. The quotes are
+    counted only if the number would exceed `enough` otherwise.
     """
-    return 5 * len(printed) + 39 * printed.count(b'"')
+    size = len(printed)
+    return 44 * size if 44 * size <= enough else 5 * size + 39 * printed.count(b'"')
