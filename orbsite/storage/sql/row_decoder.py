@@ -27,7 +27,9 @@ class RowReader(Generic[R]):
         names = field_names(kind)
         self._reader: Reader[R] = Reader(kind)
         self._hides_fields = bool(kind.outside_digest)
-        self._shape = msgspec.defstruct(kind.__name__, [(name, Any, None) for _, name in names], omit_defaults=True)
+        self._shape = msgspec.defstruct(
+            kind.__name__, [(name, Any, None) for _, name in names], omit_defaults=True, gc=False
+        )
         self._spelled = [
             (at, spellings[types[attribute]])
             for at, (attribute, _) in enumerate(names)
