@@ -121,12 +121,13 @@ class Document:
 
         A missing directory is created. Without `make`, the directory existed before, and DocumentCorrupt is raised.
         """
-        with contextlib.ExitStack() as stack:
-            base = stack.enter_context(self._opened(Directory.make) if make else self._reopened())
-            directory = stack.enter_context(base.enter_or_make(self._within) if make else self._reopened(base))
+        with (
+            self._opened(Directory.make) if make else self._reopened() as base,
+            base.enter_or_make(self._within) if make else self._reopened(base) as directory,
+        ):
             self._refuse_network(directory)
             with locked(directory, self.name, LOCK_TIMEOUT):
-                if directory.status_of(self.name) is None:
+                if make and directory.status_of(self.name) is None:
                     self._sync_above(base)
                 yield directory
 
@@ -177,7 +178,7 @@ class Document:
         logger.warning("moved %d temporary files of dead processes to %s", len(orphans), lost.path)
 
     def _refuse_network(self, directory: Directory) -> None:
-        device = directory.fs.status(directory.descriptor).st_dev
+        device, _ = directory.identity
         kind = None if self._allow_network else _network_file_system(device)
         if kind is not None:
             raise DocumentRefused(

@@ -104,15 +104,20 @@ class Successor:
         return status
 
 
-@contextlib.contextmanager
-def failing_whole(path: Path) -> Iterator[None]:
+class failing_whole:  # noqa: N801 -- it reads like contextlib.suppress
     """Turn a system error into SaveFailed; use it only around code that runs before anything is changed."""
-    try:
-        yield
-    except OSError as problem:
-        raise SaveFailed(
-            f"{path} was not saved, and is unchanged: {problem.strerror or problem}; {remedy(problem)}"
-        ) from problem
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, problem: BaseException | None, __: object) -> None:
+        if isinstance(problem, OSError):
+            raise SaveFailed(
+                f"{self._path} was not saved, and is unchanged: {problem.strerror or problem}; {remedy(problem)}"
+            ) from problem
 
 
 def digest_of(data: bytes | None) -> str | None:

@@ -88,6 +88,11 @@ class Directory:
         """The path at which it was opened. Use it in messages only: the directory may have been renamed."""
         return self._above / self._name if self._name else self._above
 
+    @functools.cached_property
+    def identity(self) -> tuple[int, int]:
+        """The device and the inode, which stay the same while the directory is open."""
+        return _identity(self.fs.status(self.descriptor))
+
     @classmethod
     def open(cls, path: Path, fs: FileSystem = OS) -> Directory:
         """Open a directory for reading; nothing is created. Raises FileNotFoundError and DocumentRefused."""
@@ -156,23 +161,33 @@ class Directory:
 
     def look(self, name: str, offset: int = 0) -> ReadFile | None:
         """Read a file from an offset to its end; None if there is no such file. Raises DocumentRefused."""
-        with self.opened(name) as file:
-            return None if file is None else file.look(offset)
+        descriptor = self._open_for_reading(name)
+        if descriptor is None:
+            return None
+        try:
+            return OpenFile(self, name, descriptor).look(offset)
+        finally:
+            self.close(descriptor)
 
     @contextlib.contextmanager
     def opened(self, name: str) -> Iterator[OpenFile | None]:
         """Open a file for reading; yields None if there is no such file. Raises DocumentRefused."""
-        try:
-            descriptor = self.fs.open_for_reading(name, self.descriptor)
-        except FileNotFoundError:
+        descriptor = self._open_for_reading(name)
+        if descriptor is None:
             yield None
             return
-        except OSError as problem:
-            raise refused(self.path / name, problem) from problem
         try:
             yield OpenFile(self, name, descriptor)
         finally:
             self.close(descriptor)
+
+    def _open_for_reading(self, name: str) -> int | None:
+        try:
+            return self.fs.open_for_reading(name, self.descriptor)
+        except FileNotFoundError:
+            return None
+        except OSError as problem:
+            raise refused(self.path / name, problem) from problem
 
     def status_of(self, name: str) -> os.stat_result | None:
         """Return the status of a file, or None if there is no such file. Raises DocumentRefused."""
@@ -256,6 +271,7 @@ class Directory:
     def _claim(self) -> None:
         """Make the directory private. Refuses one that another user owns, or that others can write to."""
         status = self.fs.status(self.descriptor)
+        self.identity = _identity(status)
         if status.st_uid != os.geteuid():
             raise DocumentRefused(f"{self.path} belongs to another user (id {status.st_uid}); run this as that user")
         if status.st_mode & _OPEN_TO_OTHERS:
@@ -274,6 +290,10 @@ class Directory:
             logger.warning("made %s private", self.path)
         else:
             logger.warning("%s can be read by others: its file system keeps no permissions", self.path)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def numbered(stem: str, end: str = "") -> Iterator[str]:

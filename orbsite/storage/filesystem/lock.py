@@ -92,9 +92,8 @@ def _opened(path: str, beside: os.stat_result) -> int:
 
 @contextlib.contextmanager
 def _thread_lock(directory: Directory, name: str, timeout: float) -> Iterator[None]:
-    status = directory.fs.status(directory.descriptor)
     with _threads_lock:
-        lock = _threads.setdefault((status.st_dev, status.st_ino, name), threading.Lock())
+        lock = _threads.setdefault((*directory.identity, name), threading.Lock())
     is_ours = False
     try:
         is_ours = lock.acquire(timeout=timeout)

@@ -22,6 +22,8 @@ _APPEND = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEX
 _LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _PRIVATE_FILE, _PRIVATE_DIRECTORY = 0o600, 0o700
 _HINT_LENGTH = 200
+_LEAST_READ = 1024
+"""The number of bytes to ask for beyond what a file had, which may have grown."""
 _STAMP = "user.orb"
 
 
@@ -61,9 +63,12 @@ class FileSystem:
 
     def read(self, descriptor: int, offset: int = 0) -> bytes:
         """Return the content of an open file from an offset to its end."""
-        with open(descriptor, "rb", closefd=False) as file:
-            file.seek(offset)
-            return file.read()
+        pieces = list[bytes]()
+        rest = os.fstat(descriptor).st_size - offset
+        while piece := os.pread(descriptor, max(rest, _LEAST_READ), offset):
+            pieces.append(piece)
+            offset, rest = offset + len(piece), rest - len(piece)
+        return b"".join(pieces)
 
     def write(self, descriptor: int, data: memoryview) -> int:
         """Write some of the data, and return how many bytes were written."""
