@@ -9,6 +9,7 @@ from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
 from typing import Any
 
+from django.core.checks import Tags
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, SystemCheckError
 from django.db import DatabaseError
@@ -71,6 +72,8 @@ class OrbCommand(GuardedCommand):
     Exit code 0: no problems; 1: records were rejected or differ; the others are those of GuardedCommand.
     """
 
+    requires_system_checks = ("orb", Tags.models)
+    """The checks of what commands use. `check`, the start of a server and `migrate` run all others too."""
     reads_files = True
     unit = "records"
 
