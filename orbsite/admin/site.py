@@ -6,10 +6,12 @@ from functools import update_wrapper
 from importlib import import_module
 from typing import Any
 
+from django.apps import apps
 from django.contrib.admin import AdminSite
 from django.contrib.admin.options import BaseModelAdmin
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponseRedirect
+from django.utils.module_loading import autodiscover_modules
 
 from orbsite.admin.auth import reauthentication, two_factor
 from orbsite.admin.base import audit
@@ -30,15 +32,40 @@ PAGES: tuple[str, ...] = (
     "records.trash",
 )
 """The modules of this package that have pages; each has a function `urls(site)` that returns its URL patterns."""
+REGISTRATIONS: tuple[str, ...] = ("retention", "tokens", "audit")
+"""The modules of `registrations`, which register pages of models."""
 
 
 class Console(AdminSite):
-    """The admin site over the SQL store. Every page shows a notice if the application uses another store."""
+    """The admin site over the SQL store. Every page shows a notice if the application uses another store.
+
+    Its pages are imported when they are first asked for: by the URLs and the system checks, not by commands.
+    """
 
     site_header = "Orb persistence"
     site_title = "Orb persistence"
     index_title = "Data"
     site_url = None
+
+    def __init__(self, name: str = "admin") -> None:
+        self._are_imported = False
+        super().__init__(name)
+
+    @property
+    def _registry(self) -> dict[Any, Any]:
+        """The pages of models, where Django's class has a variable."""
+        if not self._are_imported and apps.models_ready:
+            self._are_imported = True  # first, because the pages register themselves
+            try:
+                _import_pages(self)
+            except BaseException:
+                self._are_imported = False
+                raise
+        return self._pages
+
+    @_registry.setter
+    def _registry(self, pages: dict[Any, Any]) -> None:
+        self._pages = pages
 
     def get_urls(self) -> list[Any]:
         """Put our URL patterns before Django's, because Django's last pattern matches every URL."""
@@ -117,3 +144,13 @@ def _notice() -> str:
         f"The application uses the {mode.value} store, but these pages show the SQL tables. "
         "To use the SQL tables, set ORB_PERSISTENCE=sql."
     )
+
+
+def _import_pages(site: Console) -> None:
+    """Import each app's `admin.py` and `console.py` and our registrations; replace or remove pages of other apps."""
+    for name in ("admin", "console"):
+        autodiscover_modules(name, register_to=site)
+    for name in REGISTRATIONS:
+        import_module(f"orbsite.admin.registrations.{name}")
+    import_module("orbsite.admin.auth.users").replace()
+    two_factor.hide(site)
