@@ -67,6 +67,14 @@ class Console(AdminSite):
     def _registry(self, pages: dict[Any, Any]) -> None:
         self._pages = pages
 
+    def register(self, *arguments: Any, **options: Any) -> None:
+        """Register a page. This does not import the others, of which one may be importing it."""
+        before, self._are_imported = self._are_imported, True
+        try:
+            super().register(*arguments, **options)
+        finally:
+            self._are_imported = before
+
     def get_urls(self) -> list[Any]:
         """Put our URL patterns before Django's, because Django's last pattern matches every URL."""
         pages = [import_module(f"orbsite.admin.{name}") for name in PAGES]
