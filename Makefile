@@ -59,6 +59,7 @@ torture: install
 bench: install
 	$(BIN)/python -m benchmarks.decode
 	$(BIN)/python -m benchmarks.file_store
+	$(BIN)/python -m benchmarks.start
 	$(BIN)/python -m benchmarks.migration
 	$(BIN)/python -m benchmarks.imports
 	$(BIN)/python -m benchmarks.sessions

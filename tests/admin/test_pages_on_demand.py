@@ -76,7 +76,7 @@ import te.admin
 te.admin.ReflectionAdmin.list_display = ("no_such_field",)
 print(json.dumps([one.id for one in run_checks() if one.id.startswith("admin.")]))
 """
-    assert _printed(tmp_path, program) == ["admin.E108"]
+    assert "admin.E108" in _printed(tmp_path, program)
 
 
 def test_sign_ins_are_heard_and_roles_are_kept_before_the_pages_are_imported(tmp_path: Path) -> None:
