@@ -21,7 +21,7 @@ PAGES = {
     "orbsite.Token": "TokenAdmin",
     "te.ReflectionRow": "ReflectionAdmin",
 }
-SERVED = ("te.admin", "orbsite.admin.site", "orbsite.urls", "rest_framework.views", "drf_spectacular.views")
+SERVED = ("te.console", "orbsite.admin.site", "orbsite.urls", "rest_framework.views", "drf_spectacular.views")
 BEGIN = """
 import json, sys
 import django
@@ -72,8 +72,8 @@ def test_the_checks_find_an_error_of_a_page(tmp_path: Path) -> None:
     program = """
 from django.core.checks import run_checks
 from django.test.utils import override_settings
-import te.admin
-te.admin.ReflectionAdmin.list_display = ("no_such_field",)
+import te.console
+te.console.ReflectionAdmin.list_display = ("no_such_field",)
 print(json.dumps([one.id for one in run_checks() if one.id.startswith("admin.")]))
 """
     assert "admin.E108" in _printed(tmp_path, program)
