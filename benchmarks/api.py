@@ -47,7 +47,7 @@ class Server:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Endpoint:
     """A request to a server, for any user, and the status of its response."""
 
     server: Server
@@ -78,21 +78,21 @@ def main() -> None:
         peers = stack.enter_context(_server(work, "peers", ours | {"DJANGO_SETTINGS_MODULE": "benchmarks.peers"}))
         head = f"Authorization: Bearer {token}\r\n"
         latest = {
-            "the API: latest 100": Asked(api, "GET /api/v1/users/{}/reflections", 200, head),
-            "DRF ListAPIView, ModelSerializer": Asked(peers, "GET /drf/{}", 200),
-            "bare view, raw SQL, msgspec": Asked(peers, "GET /bare/{}", 200),
+            "the API: latest 100": Endpoint(api, "GET /api/v1/users/{}/reflections", 200, head),
+            "DRF ListAPIView, ModelSerializer": Endpoint(peers, "GET /drf/{}", 200),
+            "bare view, raw SQL, msgspec": Endpoint(peers, "GET /bare/{}", 200),
         }
         saves = {
-            "the API: one save": Asked(api, "POST /api/v1/users/{}/reflections", 201, head),
-            "bare view, the same INSERT": Asked(peers, "POST /insert/{}", 201),
+            "the API: one save": Endpoint(api, "POST /api/v1/users/{}/reflections", 201, head),
+            "bare view, the same INSERT": Endpoint(peers, "POST /insert/{}", 201),
         }
         _refuse_other_bytes(latest["the API: latest 100"], latest["bare view, raw SQL, msgspec"])
         print(f"{rows} rows, {kind}, Python {sys.version.split()[0]}, {os.cpu_count()} cores")
         for group in (latest, saves):
             figures: dict[str, list[tuple[float, float]]] = {name: [] for name in group}
             for _ in range(ROUNDS):  # they take turns, for the machine is not the same from one second to the next
-                for name, asked in group.items():
-                    figures[name].append(_measured(asked))
+                for name, endpoint in group.items():
+                    figures[name].append(_measured(endpoint))
             _print(figures)
 
 
@@ -107,17 +107,17 @@ def _print(figures: dict[str, list[tuple[float, float]]]) -> None:
         print(f"; the API is {our_rate / rate:.2f} x this, by CPU {cost / our_cost:.2f} x")
 
 
-def _refuse_other_bytes(one: Asked, other: Asked) -> None:
+def _refuse_other_bytes(one: Endpoint, other: Endpoint) -> None:
     """Raise RuntimeError if two servers answer otherwise."""
     for user in range(0, USERS, USERS // 10):
-        bodies = [_body(asked, user) for asked in (one, other)]
+        bodies = [_body(endpoint, user) for endpoint in (one, other)]
         if bodies[0] != bodies[1]:
             raise RuntimeError(f"the bodies differ: {bodies[0][:300]!r} and {bodies[1][:300]!r}")
 
 
-def _body(asked: Asked, user: int) -> bytes:
-    with socket.create_connection(("127.0.0.1", asked.server.port)) as connection:
-        connection.sendall(asked.request(user))
+def _body(endpoint: Endpoint, user: int) -> bytes:
+    with socket.create_connection(("127.0.0.1", endpoint.server.port)) as connection:
+        connection.sendall(endpoint.request(user))
         answer = http.client.HTTPResponse(connection)
         answer.begin()
         return answer.read()
@@ -182,16 +182,16 @@ def _server(work: Path, name: str, environment: dict[str, str]) -> Iterator[Serv
             process.wait(30)
 
 
-def _measured(asked: Asked) -> tuple[float, float]:
+def _measured(endpoint: Endpoint) -> tuple[float, float]:
     """Return the requests per second, and the seconds of processor time of a request. Raises for another response."""
-    wanted = f"HTTP/1.1 {asked.wanted} ".encode()
+    wanted = f"HTTP/1.1 {endpoint.wanted} ".encode()
     deadline = time.perf_counter() + SECONDS
 
     def ask(number: int) -> int:
         done = 0
         while time.perf_counter() < deadline:
-            with socket.create_connection(("127.0.0.1", asked.server.port)) as connection:
-                connection.sendall(asked.request((number * 131 + done * 17) % USERS))
+            with socket.create_connection(("127.0.0.1", endpoint.server.port)) as connection:
+                connection.sendall(endpoint.request((number * 131 + done * 17) % USERS))
                 answer = connection.recv(65536)
                 if not answer.startswith(wanted):
                     raise RuntimeError(answer[:2000])
@@ -200,10 +200,10 @@ def _measured(asked: Asked) -> tuple[float, float]:
             done += 1
         return done
 
-    began, spent = time.perf_counter(), asked.server.cpu()
+    began, spent = time.perf_counter(), endpoint.server.cpu()
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         number = sum(pool.map(ask, range(CONNECTIONS)))
-    return number / (time.perf_counter() - began), (asked.server.cpu() - spent) / number
+    return number / (time.perf_counter() - began), (endpoint.server.cpu() - spent) / number
 
 
 if __name__ == "__main__":

@@ -53,17 +53,13 @@ class RowReader(Generic[R]):
         """
         if self._hides_fields:
             return None
-        records, data = list[R](), b"[]"
-        for part in (rows[limit:], rows[:limit]):
-            data = self._encoded(part) if part else b"[]"
-            decoded = None if data is None else self._reader.read_printed(data)
-            if data is None or decoded is None:
-                return None
-            max_bytes -= _max_memory(data, max_bytes)
-            records = decoded
-        if max_bytes < 0:
+        shown, beyond = (self._encoded(part) if part else b"[]" for part in (rows[:limit], rows[limit:]))
+        if shown is None or beyond is None or _max_memory(shown, max_bytes) + _max_memory(beyond, 0) > max_bytes:
             return None
-        return PrintedPage(data, records[-1].order if len(rows) > limit else None)
+        records, more = self._reader.read_printed(shown), self._reader.read_printed(beyond)
+        if records is None or more is None:
+            return None
+        return PrintedPage(shown, records[-1].order if more else None)
 
     def _encoded(self, rows: Sequence[tuple[Any, ...]]) -> bytes | None:
         """Return the JSON of rows as a file has it, or None if a row needs the slow path; it may yet not decode."""
