@@ -17,6 +17,7 @@ MOST_TERMS = 100
 """The number of words with one prefix that are looked up one by one."""
 _INDEXED_PREFIX = 3
 """The length up to which the FTS5 table has an index of prefixes."""
+_FTS5_WORDS = "FROM orb_words_index f CROSS JOIN orb_words w ON w.id = f.rowid"  # SQLite keeps this order
 _TERMS_TABLE = (
     "CREATE VIRTUAL TABLE IF NOT EXISTS temp.orb_terms USING fts5vocab('main', 'orb_words_index', 'instance')"
 )
@@ -46,8 +47,15 @@ class SearchBackend(ABC):
         """Return the expression for a word, or for all words that begin with it."""
 
     @abstractmethod
-    def words(self, table: str = "", on: str = "") -> str:
-        """Return the SQL from FROM on for the rows of words of an expression, named `w`, joined with a table if any."""
+    def words(self) -> str:
+        """Return the SQL from FROM on for the rows of words of an expression, named `w`."""
+
+    @abstractmethod
+    def keys(self, key: str, table: str, on: str, conditions: str) -> str:
+        """Return the query for a column of a table's rows whose words match an expression and have further conditions.
+
+        `on` joins the table with the words, `w`.
+        """
 
 
 class Fts5(SearchBackend):
@@ -65,10 +73,12 @@ class Fts5(SearchBackend):
         return f"({' OR '.join(f'{chr(34)}{term}{chr(34)}' for term in terms)})" if is_listed else f'"{word}" *'
 
     @override
-    def words(self, table: str = "", on: str = "") -> str:
-        found = "FROM orb_words_index f CROSS JOIN orb_words w ON w.id = f.rowid"  # SQLite keeps this order
-        joined = f" CROSS JOIN {table} ON {on}" if table else ""
-        return f"{found}{joined} WHERE f.orb_words_index MATCH %s"
+    def words(self) -> str:
+        return f"{_FTS5_WORDS} WHERE f.orb_words_index MATCH %s"
+
+    @override
+    def keys(self, key: str, table: str, on: str, conditions: str) -> str:
+        return f"SELECT {key} {_FTS5_WORDS} CROSS JOIN {table} ON {on} WHERE f.orb_words_index MATCH %s{conditions}"
 
     def _terms(self, cursor: Any, word: str) -> list[str]:
         """Return the indexed words that begin with a word, at most one more than are used."""
@@ -88,9 +98,14 @@ class Tsvector(SearchBackend):
         return f"'{word}'{':*' if is_begun else ''}"
 
     @override
-    def words(self, table: str = "", on: str = "") -> str:
-        joined = f" JOIN {table} ON {on}" if table else ""
-        return f"FROM orb_words w{joined} WHERE w.vector @@ %s::tsquery"
+    def words(self) -> str:
+        return self.matching
+
+    @override
+    def keys(self, key: str, table: str, on: str, conditions: str) -> str:
+        # materialized, because a planner without statistics would look for the words again for each row
+        found = f"SELECT w.user_id, w.key, w.digest {self.matching}{conditions}"
+        return f"WITH w AS MATERIALIZED ({found}) SELECT {key} FROM w JOIN {table} ON {on}"
 
 
 def backend_of(connection: Any) -> SearchBackend:

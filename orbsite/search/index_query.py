@@ -47,8 +47,10 @@ class IndexQuery:
         """Return the condition that a row matches, or has one of some other primary keys."""
         meta: Any = self._model._meta
         same = [f"r.{self._quote(meta.get_field(name).column)} = {word}" for name, word in self._of_row.items()]
-        words, parameters = self._words(f"{self._quote(meta.db_table)} r", " AND ".join(same))
-        return Q(_IsAmong(f"SELECT r.{self._quote(meta.pk.column)} {words}", parameters, others))
+        table, key = self._quote(meta.db_table), self._quote(meta.pk.column)
+        conditions, parameters = self._conditions()
+        keys = self._backend.keys(f"r.{key}", f"{table} r", " AND ".join(same), conditions)
+        return Q(_IsAmong(keys, parameters, others))
 
     def count(self, rows: QuerySet[Any], most: int) -> int:
         """Return how many of some rows match, at most `most`; the index is read no further than that."""
@@ -57,25 +59,22 @@ class IndexQuery:
             row, of_row = own.order_by().values("pk").query.get_compiler(rows.db).as_sql()
         except EmptyResultSet:  # the conditions on the rows exclude each other
             return 0
-        words, of_words = self._words()
+        conditions, of_words = self._conditions()
         # a scalar subquery runs per row; the planner may turn EXISTS into a join with all rows
-        statement = f"SELECT COUNT(*) FROM (SELECT 1 {words} AND ({row}) IS NOT NULL LIMIT %s) AS found"
+        found = f"SELECT 1 {self._backend.words()}{conditions} AND ({row}) IS NOT NULL LIMIT %s"
         with self._connection.cursor() as cursor:
-            cursor.execute(statement, [*of_words, *of_row, most])
+            cursor.execute(f"SELECT COUNT(*) FROM ({found}) AS found", [*of_words, *of_row, most])
             return int(cursor.fetchone()[0])
 
-    def _words(self, *joined: str) -> tuple[str, list[Any]]:
-        """Return the SQL from FROM on for the matching rows of words, named `w`, with its parameters.
-
-        `joined` is a table to join with its condition.
-        """
+    def _conditions(self) -> tuple[str, list[Any]]:
+        """Return further conditions on rows of words, each behind AND, with the parameters of them and of the index."""
         expression = self._backend.conjunction.join(self._expressions)
         sequences = [part.needle for part in self._wanted.parts if len(part.words) > 1]
         excluded = [part.needle for part in self._wanted.without]
         position = f" AND {self._backend.position}(w.words, %s)"
         exact = f"{position} > 0" * len(sequences) + f"{position} = 0" * len(excluded)
         parameters = [expression, self._model.kind.plural, *sequences, *excluded]
-        return f"{self._backend.words(*joined)} AND w.kind = %s{exact}", parameters
+        return f" AND w.kind = %s{exact}", parameters
 
     @cached_property
     def _expressions(self) -> list[str]:
@@ -113,3 +112,9 @@ class _IsAmong(Func):
         row, parameters = compiler.compile(self.source_expressions[0])
         more = f" UNION ALL VALUES {', '.join(['(%s)'] * len(self._others))}" if self._others else ""
         return f"{row} IN ({self._query}{more})", [*parameters, *self._parameters, *self._others]
+
+    def as_postgresql(self, compiler: Any, connection: Any, **_: Any) -> Any:
+        """Return the condition with an array, which is made once, even by a planner without statistics."""
+        sql, parameters = self.as_sql(compiler, connection)
+        row, _in, query = sql.partition(" IN (")
+        return f"{row} = ANY (ARRAY({query})", parameters
