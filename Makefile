@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 MANAGE := $(BIN)/python manage.py
 BASE := $(VENV)/installed-base
 DEV := $(VENV)/installed-dev
+DOCS_VENV := .venv-docs
+DOCS := $(DOCS_VENV)/installed-docs
 
-.PHONY: run serve test test-fast check torture bench release-check install lock openapi permissions sbom audit clean
+.PHONY: run serve test test-fast check torture bench docs release-check install lock openapi permissions sbom audit clean
 
 # Prepare the database, migrate the sample, and start the server, a worker for jobs and scheduled maintenance. Ctrl-C
 # ends all of them.
@@ -71,6 +73,10 @@ bench: install
 	$(BIN)/python -m benchmarks.sealing
 	$(BIN)/python -m benchmarks.startup
 
+# Build the documentation into site/, in an environment of its own. A warning is an error.
+docs: $(DOCS)
+	$(DOCS_VENV)/bin/mkdocs build --strict --quiet
+
 # Build the wheel and the source distribution, and try them in empty environments with each Python that is installed.
 release-check: install
 	$(BIN)/python -m tests.package.release_check
@@ -85,6 +91,10 @@ $(BASE): requirements/base.txt
 
 $(DEV): requirements/dev.txt $(BASE)
 	$(PYTHON) requirements/install.py $(VENV) $<
+	@touch $@
+
+$(DOCS): requirements/docs.txt
+	$(PYTHON) requirements/install.py $(DOCS_VENV) $<
 	@touch $@
 
 .env:
@@ -102,6 +112,7 @@ permissions: install
 lock:
 	uv pip compile --no-config --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" requirements/base.in --output-file requirements/base.txt
 	uv pip compile --no-config --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" requirements/dev.in --output-file requirements/dev.txt
+	uv pip compile --no-config --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" requirements/docs.in --output-file requirements/docs.txt
 	uv run --no-config --no-project --quiet --python 3.11 --with pip --with packaging python requirements/check.py --renew
 	uv run --no-config --no-project --quiet --python 3.11 --with packaging python requirements/sbom.py
 
@@ -114,4 +125,4 @@ audit:
 	$(PYTHON) requirements/audit.py
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) $(DOCS_VENV) site .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent
-FILES = ("base.txt", "dev.txt")
+FILES = ("base.txt", "dev.txt", "docs.txt")
 SERVICES = ("pypi", "osv")
 SECONDS = 180
 _LONGEST = 200

@@ -38,6 +38,8 @@ SYSTEMS = (
     ("win32", "Windows", "nt", "ARM64"),
 )
 FOLDER = Path(__file__).parent
+NAMES = ("base", "dev", "docs")
+"""The files of pins: NAME.txt, made from NAME.in. The other files have all packages of base.txt, with the same pins."""
 
 Environment = dict[str, str]
 Metadata = dict[str, dict[str, Any]]
@@ -67,21 +69,20 @@ class Pin(NamedTuple):
 
 
 def check(folder: Path = FOLDER) -> list[str]:
-    """Return the errors in base.txt and dev.txt, compared with base.in, dev.in and metadata.json."""
+    """Return the errors in the files of pins, compared with the files that they are made from and metadata.json."""
     found: dict[str, list[str]] = defaultdict(list)
-    base, dev = read_pins(folder / "base.txt"), read_pins(folder / "dev.txt")
+    pinned = {name: read_pins(folder / f"{name}.txt") for name in NAMES}
     metadata: Metadata = json.loads((folder / "metadata.json").read_text())
-    if stale := stale_entries([*base, *dev], metadata):
+    if stale := stale_entries(itertools.chain(*pinned.values()), metadata):
         return [f"metadata.json has no entry for the pin {key}; run `make lock`" for key in stale]
-    direct = {name: list(read_direct(folder / f"{name}.in")) for name in ("base", "dev")}
+    direct = {name: list(read_direct(folder / f"{name}.in")) for name in NAMES}
     for place, environment in environments():
-        for name, pins in (("base", base), ("dev", dev)):
+        keys = {name: {pin.key for pin in chosen(pins, environment)} for name, pins in pinned.items()}
+        for name, pins in pinned.items():
             for problem in unsatisfied(pins, direct[name], metadata, environment):
                 found[f"{name}.txt: {problem}"].append(place)
-        for key in sorted(
-            {pin.key for pin in chosen(base, environment)} - {pin.key for pin in chosen(dev, environment)}
-        ):
-            found[f"base.txt has {key}, and dev.txt does not"].append(place)
+            for key in sorted(keys["base"] - keys[name]):
+                found[f"base.txt has {key}, and {name}.txt does not"].append(place)
     return [f"{problem} ({_places(places)})" for problem, places in found.items()]
 
 
@@ -220,7 +221,7 @@ def stale_entries(pins: Iterable[Pin], metadata: Metadata) -> list[str]:
 def renew(folder: Path = FOLDER) -> None:
     """Fetch the metadata of every pin without an entry from the package index, and write metadata.json."""
     path = folder / "metadata.json"
-    pins = {pin.key: pin for name in ("base.txt", "dev.txt") for pin in read_pins(folder / name)}
+    pins = {pin.key: pin for name in NAMES for pin in read_pins(folder / f"{name}.txt")}
     old: Metadata = json.loads(path.read_text()) if path.exists() else {}
     kept = {key: old[key] for key, pin in pins.items() if old.get(key, {}).get("digest") == pin.digest}
     missing: dict[str, list[Pin]] = defaultdict(list)

@@ -24,7 +24,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from requirements import audit, sbom
-from requirements.check import PYTHONS, Pin, check, chosen, environments, read_pins
+from requirements.check import NAMES, PYTHONS, Pin, check, chosen, environments, read_pins
 from requirements.install import install
 from tests.support.time_limits import time_limit
 
@@ -32,7 +32,8 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "requirements"
-COPIED = ("base.in", "dev.in", "base.txt", "dev.txt", "metadata.json")
+FILES = tuple(f"{name}.txt" for name in NAMES)
+COPIED = (*FILES, *(f"{name}.in" for name in NAMES), "metadata.json")
 PINNED = {pin.key: pin for pin in read_pins(REQUIREMENTS / "dev.txt")}
 METADATA = json.loads((REQUIREMENTS / "metadata.json").read_text())
 MENDED = Version("23.3")
@@ -77,8 +78,8 @@ def _edit(path: Path, old: str, new: str) -> None:
 
 
 def _without(folder: Path, name: str) -> None:
-    """Take a pin out of both files, and what is known of it."""
-    for file in ("base.txt", "dev.txt"):
+    """Take a pin out of all files, and what is known of it."""
+    for file in FILES:
         kept = [pin for pin in read_pins(folder / file) if pin.name != name]
         (folder / file).write_text("".join(_line(pin) for pin in kept))
     known = json.loads((folder / "metadata.json").read_text())
@@ -155,15 +156,15 @@ def test_an_extra_that_a_package_does_not_have_is_found(copy: Path) -> None:
     "marker", ['sys_platform == "win32"', 'python_version >= "3.14"', 'platform_machine == "arm64"']
 )
 def test_a_requirement_of_another_system_or_python_is_found(copy: Path, marker: str) -> None:
-    _says(copy, _key("idna"), requires=[f"never-pinned; {marker}"])
+    _says(copy, _key("iniconfig"), requires=[f"never-pinned; {marker}"])
     (problem,) = check(copy)
     assert "requires never-pinned" in problem
 
 
 def test_a_pin_that_does_not_run_on_a_supported_python_is_found(copy: Path) -> None:
-    _says(copy, _key("idna"), python=">=3.12")
+    _says(copy, _key("iniconfig"), python=">=3.12")
     (problem,) = check(copy)
-    assert problem.startswith(f"dev.txt: {_key('idna')} requires Python >=3.12 (Python 3.11.0 on")
+    assert problem.startswith(f"dev.txt: {_key('iniconfig')} requires Python >=3.12 (Python 3.11.0 on")
 
 
 def test_two_pins_of_one_package_are_found(copy: Path) -> None:
@@ -347,6 +348,7 @@ def test_running_needs_base_alone_and_the_rest_dev() -> None:
     }
     assert targets["run"] == targets["serve"] == ["$(BASE)", ".env"]
     assert targets["install"] == ["$(DEV)", ".env"]
+    assert targets["docs"] == ["$(DOCS)"]
     assert all(targets[name] == ["install"] for name in ("test", "check", "torture", "bench", "openapi"))
 
 
@@ -382,7 +384,7 @@ def test_the_bill_of_materials_tells_what_requires_what() -> None:
     assert reached == refs, "nothing is pinned that nothing requires"
 
 
-@pytest.mark.parametrize("file", ["base.txt", "dev.txt"])
+@pytest.mark.parametrize("file", FILES)
 def test_no_release_is_older_than_the_first_without_known_vulnerabilities(file: str) -> None:
     pins = read_pins(REQUIREMENTS / file)
     old = [pin.key for pin in pins if Version(pin.version) < Version(audit.FLOORS.get(pin.name, "0"))]
