@@ -25,7 +25,7 @@ run: $(BASE) .env
 	$(MANAGE) runserver 127.0.0.1:$(PORT) & server=$$!; \
 	wait $$server
 
-# Serve as in production, with settings from the environment: see "Run it in production" in the README.
+# Serve as in production, with settings from the environment: see docs/how-to/production.md.
 serve: export DEBUG := false
 serve: $(BASE) .env
 	$(MANAGE) check --deploy --database default --fail-level WARNING
@@ -75,7 +75,7 @@ bench: install
 
 # Build the documentation into site/, in an environment of its own. A warning is an error.
 docs: $(DOCS)
-	$(DOCS_VENV)/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict --quiet
 
 # Build the wheel and the source distribution, and try them in empty environments with each Python that is installed.
 release-check: install

@@ -10,7 +10,7 @@ from pathlib import Path
 from orbsite.runtime.home import VARIABLE, find_home
 
 _SETTINGS = """\
-# Settings of orb-persistence. The README lists all of them.
+# Settings of orb-persistence. docs/reference/settings.md lists all of them.
 SECRET_KEY={key}
 ORB_PERSISTENCE=sql
 ALLOWED_HOSTS=localhost,127.0.0.1

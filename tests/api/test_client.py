@@ -1,4 +1,4 @@
-"""The README's clients against the project as it is served, and many clients at once."""
+"""The clients of the documentation against the project as it is served, and many clients at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.time_limits import time_limit
 
 pytestmark = pytest.mark.slow
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs/reference/rest.md").read_text()
 ALL = "/api/v1/users/ana/reflections"
 AT_ONCE = 20
 
@@ -57,7 +57,7 @@ def _ask(server: Server, token: str, method: str, path: str, body: object = None
 
 
 def test_the_client_in_python_saves_and_reads_back(server: Server, token: str) -> None:
-    example = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[1]
+    (example,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     assert len([line for line in example.splitlines() if line.strip()]) <= 20
     assert set(re.findall(r"^(?:import|from) (.*?)(?: import.*)?$", example, re.MULTILINE)) == {
         "json, os",
@@ -73,7 +73,7 @@ def test_the_client_in_curl_saves_and_reads_back(server: Server, token: str) -> 
     if shutil.which("curl") is None:
         assert "CI" not in os.environ
         pytest.skip("there is no curl on this machine")
-    (example,) = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    (example,) = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
     saved, read = re.findall(r"\{.*?\}(?=\{|\s*$)", _run(server, token, "bash", "-e", "-c", example))
     assert json.loads(saved) == json.loads(read)
     assert json.loads(read)["id"] == "r-2"

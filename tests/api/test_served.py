@@ -263,6 +263,6 @@ def test_the_deployment_check_is_clean(server: Server) -> None:
 
 
 def test_the_environment_of_these_tests_is_the_documented_one(tmp_path: Path) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    page = (Path(__file__).parents[2] / "docs/reference/settings.md").read_text()
     told = set(production(tmp_path)) - {"PATH", "HOME", "TMPDIR", "LANG"}
-    assert {name for name in told if f"`{name}`" not in readme} == set()
+    assert {name for name in told if f"`{name}`" not in page} == set()

@@ -147,8 +147,8 @@ def test_the_log_tells_nothing_of_slow_clients_as_if_it_were_an_error(server: Se
     assert lines == []
 
 
-def test_the_readme_tells_the_limits_and_shows_a_proxy_that_buffers_and_fits_the_settings() -> None:
-    text = (Path(__file__).parents[2] / "README.md").read_text()
+def test_the_page_about_production_tells_the_limits_and_shows_a_proxy_that_buffers_and_fits_the_settings() -> None:
+    text = (Path(__file__).parents[2] / "docs/how-to/production.md").read_text()
     for name in ("ORB_HEADER_TIMEOUT", "ORB_BODY_TIMEOUT", "ORB_THREADS"):
         assert f"`{name}`" in text
     proxy = text.partition("```nginx\n")[2].partition("```")[0]

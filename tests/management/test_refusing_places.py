@@ -1,4 +1,4 @@
-"""Every command in places that refuse: it ends in an exit code of the README's and a line that says what, where and how."""
+"""Every command in places that refuse: it ends in a documented exit code and a line that says what, where and how."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def test_the_defaults_for_other_projects_are_those_of_our_settings() -> None:
         "ORB_DATA_DIR": str(ROOT / ".orb-data"),
         "ORB_BACKUP_DIR": str(ROOT / ".orb-backups"),
     }
-    documented = set(re.findall(r"`(ORB_[A-Z0-9_]+)`", (ROOT / "README.md").read_text()))
+    documented = set(re.findall(r"`(ORB_[A-Z0-9_]+)`", (ROOT / "docs/reference/settings.md").read_text()))
     assert DEFAULTS.keys() <= documented
 
 

@@ -1,0 +1,97 @@
+"""Generates the parts of the documentation that the code and the OpenAPI document tell: a hook of MkDocs.
+
+A page has `<!-- generated: NAME -->` in the place of a part. Raises KeyError for a name that is not in `PARTS`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from argparse import Action
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import django
+from django.conf import settings
+from django.core.management import load_command_class
+
+ROOT = Path(__file__).parents[1]
+OPENAPI = ROOT / "docs/openapi.json"
+COMMANDS = ROOT / "orbsite/management/commands"
+_MARK = re.compile(r"<!-- generated: (\w+) -->")
+_OF_DJANGO = {
+    "help", "version", "verbosity", "settings", "pythonpath", "traceback", "no_color", "force_color", "skip_checks",
+}  # fmt: skip
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Return the text of a page with its generated parts."""
+    return _MARK.sub(lambda match: PARTS[match[1]](), markdown)
+
+
+def operations() -> str:
+    """Return a table of all operations of the API, and a sentence with the statuses that all of them have."""
+    paths: dict[str, dict[str, Any]] = json.loads(OPENAPI.read_text("utf-8"))["paths"]
+    every = [(f"{method.upper()} {path}", one) for path, methods in paths.items() for method, one in methods.items()]
+    common = set.intersection(*(set(one["responses"]) for _, one in every))
+    lines = [f"Every request may also be answered with {', '.join(sorted(common))}.", ""]
+    lines += ["| request | effect | scope | answers |", "|---|---|---|---|"]
+    lines += [
+        f"| `{request}` | {_effect(one)} | {', '.join(sorted(one['responses'].keys() - common))} |"
+        for request, one in every
+    ]
+    return "\n".join(lines)
+
+
+def _effect(operation: dict[str, Any]) -> str:
+    """Return the two cells with the description of an operation and with its scope."""
+    text, _, scope = str(operation["description"]).partition("Scope: ")
+    return f"{' '.join(text.split())} | {' '.join(scope.split()).rstrip('.')}"
+
+
+def commands() -> str:
+    """Return a section for each command of the project, with its options."""
+    _configure()
+    return "\n\n".join(_section(path.stem) for path in sorted(COMMANDS.glob("[a-z]*.py")) if path.stem != "migrate")
+
+
+def _configure() -> None:
+    """Configure Django for loading commands, unless that was done. The logging of MkDocs stays as it is."""
+    if not settings.configured:
+        sys.path.insert(0, str(ROOT))
+        apps = ["django.contrib.contenttypes", "django.contrib.auth", "django_otp.plugins.otp_totp"]
+        settings.configure(INSTALLED_APPS=[*apps, "orbsite", "luna", "te"], LOGGING_CONFIG=None, USE_TZ=True)
+        django.setup()
+
+
+def _section(name: str) -> str:
+    command = load_command_class("orbsite", name)
+    options = [one for one in command.create_parser("orb", name)._actions if one.dest not in _OF_DJANGO]
+    return "\n".join([f"### {name}", "", _cell(command.help), "", *_table(options)])
+
+
+def _table(options: list[Action]) -> Iterator[str]:
+    if options:
+        yield from ("| option | effect |", "|---|---|")
+    for option in options:
+        yield f"| `{_spelled(option)}` | {_cell(_help(option))} |"
+
+
+def _spelled(option: Action) -> str:
+    value = option.metavar or ("\\|".join(map(str, option.choices)) if option.choices else option.dest.upper())
+    takes_none = option.nargs == 0
+    return " ".join([*option.option_strings[-1:], *([] if takes_none else [str(value)])])
+
+
+def _help(option: Action) -> str:
+    return (option.help or "") % {"default": option.default, "dest": option.dest}
+
+
+def _cell(text: str) -> str:
+    """Return a text for a cell of a table, without characters that Markdown takes for its own."""
+    return re.sub(r"([|<*_])", r"\\\1", " ".join(text.split()))
+
+
+PARTS: dict[str, Callable[[], str]] = {"operations": operations, "commands": commands}
