@@ -5,6 +5,7 @@ A page has `<!-- generated: NAME -->` in the place of a part. Raises KeyError fo
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import sys
@@ -19,6 +20,7 @@ from django.core.management import load_command_class
 
 ROOT = Path(__file__).parents[1]
 OPENAPI = ROOT / "docs/openapi.json"
+CLIENT_ERRORS = ROOT / "orbsite/client/errors.py"
 COMMANDS = ROOT / "orbsite/management/commands"
 _MARK = re.compile(r"<!-- generated: (\w+) -->")
 _OF_DJANGO = {
@@ -94,4 +96,13 @@ def _cell(text: str) -> str:
     return re.sub(r"([|<*_])", r"\\\1", " ".join(text.split()))
 
 
-PARTS: dict[str, Callable[[], str]] = {"operations": operations, "commands": commands}
+def client_errors() -> str:
+    """Return the tree of the client's errors, which its module draws."""
+    docstring = ast.get_docstring(ast.parse(CLIENT_ERRORS.read_text("utf-8"))) or ""
+    _, _, tree = docstring.partition("\n\n")
+    return f"```text\n{tree}\n```"
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "operations": operations, "commands": commands, "client_errors": client_errors,
+}  # fmt: skip
