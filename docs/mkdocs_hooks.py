@@ -1,6 +1,7 @@
-"""Generates the parts of the documentation that the code and the OpenAPI document tell: a hook of MkDocs.
+"""A hook of MkDocs: inserts files, and what the code and the OpenAPI document tell, into the pages.
 
-A page has `<!-- generated: NAME -->` in the place of a part. Raises KeyError for a name that is not in `PARTS`.
+A page has a line `<!-- generated: NAME -->` in the place of a part, and `<!-- file: PATH -->`, in a block of Python
+`# file: PATH`, in the place of a file. Raises KeyError for a name that is not in `PARTS`, and OSError.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from argparse import Action
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import django
@@ -22,15 +24,17 @@ ROOT = Path(__file__).parents[1]
 OPENAPI = ROOT / "docs/openapi.json"
 CLIENT_ERRORS = ROOT / "orbsite/client/errors.py"
 COMMANDS = ROOT / "orbsite/management/commands"
-_MARK = re.compile(r"<!-- generated: (\w+) -->")
+_PART = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
+_FILE = re.compile(r"^( *)(?:<!--|#) file: (\S+)(?: -->)?$", re.MULTILINE)
 _OF_DJANGO = {
     "help", "version", "verbosity", "settings", "pythonpath", "traceback", "no_color", "force_color", "skip_checks",
 }  # fmt: skip
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Return the text of a page with its generated parts."""
-    return _MARK.sub(lambda match: PARTS[match[1]](), markdown)
+    """Return the text of a page with its files and its generated parts."""
+    with_files = _FILE.sub(lambda match: indent((ROOT / match[2]).read_text("utf-8").rstrip(), match[1]), markdown)
+    return _PART.sub(lambda match: PARTS[match[1]](), with_files)
 
 
 def operations() -> str:

@@ -49,13 +49,13 @@ def _blocks_of(page: str, text: str) -> Iterator[Block]:
         if fence := _FENCE.match(line):
             end = next(number for number in range(at + 1, len(lines)) if lines[number].strip() == "```")
             yield Block(page, fence[2] or "text", dedent("\n".join(lines[at + 1 : end])), before)
-            at = end
+            at, before = end, ""
         elif line.startswith("    ") and not in_list:
             end = at
             while end < len(lines) and (lines[end].startswith("    ") or not lines[end]):
                 end += 1
             yield Block(page, INDENTED, dedent("\n".join(lines[at:end])).rstrip(), before)
-            at = end - 1
+            at, before = end - 1, ""
         elif line and not line.startswith(" "):
             before, in_list = line, bool(_OWNER_OF_INDENTED.match(line))
         at += 1

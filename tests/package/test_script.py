@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pytest
 
+from tests.docs.pages import blocks
 from tests.support.installed import ROOT, environment
 
 pytestmark = pytest.mark.slow
@@ -42,10 +42,10 @@ def test_six_lines_save_and_read_back(tmp_path: Path) -> None:
     assert (saved.stat().st_mode & 0o777, saved.parents[2].stat().st_mode & 0o777) == (0o600, 0o700)
 
 
-def test_the_examples_of_the_readme_and_of_the_docs_run_as_files(tmp_path: Path) -> None:
-    text = (ROOT / "README.md").read_text() + (ROOT / "docs/use.md").read_text()
-    examples = [one for one in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "orbsite.persistence" in one]
-    assert len(examples) >= 2
+def test_the_examples_of_the_documentation_run_as_files(tmp_path: Path) -> None:
+    python = [block for block in blocks() if block.language == "python" and not block.before.startswith("Save this")]
+    examples = [block.text for block in python if "orbsite.persistence" in block.text]
+    assert len(examples) >= 4
     for number, example in enumerate(examples):
         place = tmp_path / str(number)
         place.mkdir()
