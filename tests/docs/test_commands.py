@@ -1,7 +1,7 @@
 """Every command in the documentation runs, page by page, in a home of its own; the exceptions are listed with a reason.
 
 The program is that of the installed wheel: `orb COMMAND` is `manage.py COMMAND`. Each page starts with the same data, which
-has what the pages name: the user `ana`, a reflection `ID`, a run, a backup, and files at /path/to.
+has what the pages name: the user `ana`, a reflection, a run, a backup, and files at /path/to.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ PLACES = {
     ".orb-backups/20261123T045429Z": "home/.orb-backups/first",
     "restore_orb_backup DIR": "restore_orb_backup home/.orb-backups/first",
     "rollback_orb_migration RUN": "rollback_orb_migration $(last migrate)",
+    "--explain ID": "--explain r-1",
     "--undo RUN": "--undo $(last compact)",
     "reset_orb_2fa NAME": "reset_orb_2fa admin",
 }
@@ -99,7 +100,7 @@ def work(tmp_path: Path) -> Path:
 
 
 def _write(data: Path) -> None:
-    ids = {"ID": 200, "older": 190} | {f"r-{number}": number % 60 for number in range(900)}
+    ids = {"old": 200, "older": 190} | {f"r-{number}": number % 60 for number in range(900)}
     items = [
         {"id": name, "input": "in", "output": "out", "tags": [], "createdAt": _spelled(NOW - timedelta(days=days))}
         for name, days in ids.items()
