@@ -86,9 +86,10 @@ def _table(options: list[Action]) -> Iterator[str]:
 
 
 def _spelled(option: Action) -> str:
-    value = option.metavar or ("\\|".join(map(str, option.choices)) if option.choices else option.dest.upper())
-    takes_none = option.nargs == 0
-    return " ".join([*option.option_strings[-1:], *([] if takes_none else [str(value)])])
+    """Return the name of an option and its value, as argparse shows them."""
+    choices = f"{{{','.join(map(str, option.choices))}}}" if option.choices else option.dest.upper()
+    value = [] if option.nargs == 0 else [str(option.metavar or choices)]
+    return " ".join([*option.option_strings[-1:], *value])
 
 
 def _help(option: Action) -> str:
