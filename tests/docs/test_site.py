@@ -64,6 +64,14 @@ def test_the_site_has_what_is_generated_and_inserted(site: Path) -> None:
     assert left == []
 
 
+def test_what_another_host_would_send_is_found() -> None:
+    for tag in ('<script src="https://a.example/b.js">', "<img alt='' src=//a.example/b.png>",
+                '<link rel="stylesheet" href="https://a.example/b.css">', '<link rel=preconnect href=https://a.example>'):  # fmt: skip
+        assert LOADED.search(tag), tag
+    for tag in ('<script src="../assets/b.js">', '<a href="https://a.example">', '<link rel="icon" href="b.png">'):
+        assert LOADED.search(tag) is None, tag
+
+
 def test_every_error_has_a_cause_and_a_cure() -> None:
     page = (ROOT / "docs/reference/errors.md").read_text()
     described = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)

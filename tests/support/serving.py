@@ -66,7 +66,7 @@ class Server:
 
 
 def production(work: Path, **more: str) -> dict[str, str]:
-    """Return an environment as the README documents it, and nothing of this one that would hide a lack."""
+    """Return an environment as the page about settings documents it, and nothing of this one that would hide a lack."""
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "TMPDIR", "LANG")}
     return {
         **kept,
