@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -31,6 +31,26 @@ def stringify(value: Any) -> bytes:
         raise ValueError("JSON cannot hold a value that contains itself, or that is nested so deep") from problem
     except UnicodeEncodeError:  # a lone surrogate, which only the slow printer escapes
         return _print(value, "\n").encode()
+
+
+def stringified(value: Any, depth: int = 2) -> Iterator[bytes]:
+    """Yield the bytes of `stringify` in pieces: the members of objects as deep as `depth` are printed one by one.
+
+    No piece is printed in one long call, so that other threads are not kept waiting.
+    """
+    yield from _pieces(value, depth, b"\n")
+
+
+def _pieces(value: Any, depth: int, line: bytes) -> Iterator[bytes]:
+    if not depth or not isinstance(value, Mapping) or not value:
+        yield stringify(value).replace(b"\n", line)
+        return
+    inner, opening = line + b"  ", b"{"
+    for key in key_order(value):
+        yield opening + inner + stringify(key) + b": "
+        yield from _pieces(value[key], depth - 1, inner)
+        opening = b","
+    yield line + b"}"
 
 
 def compact(value: Any) -> bytes:

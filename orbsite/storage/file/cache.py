@@ -12,7 +12,7 @@ from orbsite.storage.errors import DocumentCorrupt, NewerVersion, OrbError
 from orbsite.storage.file import journal as journals
 from orbsite.storage.file.content import Content
 from orbsite.storage.file.document import Document
-from orbsite.storage.file.journal import Journal, JournalEntry, Scan
+from orbsite.storage.file.journal import FoldedDocument, Journal, JournalEntry, Scan
 from orbsite.storage.filesystem.directory import Directory, ReadFile
 from orbsite.storage.filesystem.stat_signature import StatSignature
 from orbsite.storage.records.changes import StepReader
@@ -65,6 +65,8 @@ class Replica:
         """Whether the journal was folded into the document, and its file still exists."""
         self.adrift: list[msgspec.Raw] = []
         """Steps of the journal that have no place in a document that another program changed."""
+        self._folds: list[tuple[str, FoldedDocument]] = []
+        """The digests and documents of the folds that the journal's lines announce, which may yet take place."""
         self._document = document
         self._steps = StepReader(domain)
         if found is not None:
@@ -79,8 +81,10 @@ class Replica:
         """Read what other processes have saved; return False if everything has to be read again."""
         journal = directory.status_of(self._document.journal)  # first, because a fold replaces the document first
         status = directory.status_of(self._document.name)
-        if self.signature is None or status is None or not self.signature.is_of(status):
+        if self.signature is None or status is None:
             return False
+        if not self.signature.is_of(status):
+            return self._adopt(directory)
         if not self.signature.is_sure and not self._is_same(directory):
             return False
         if journal is None:
@@ -118,7 +122,7 @@ class Replica:
         elif found.data.startswith(known.last):
             scan = journals.follow(known, found.data[len(known.last) :], envelope)
         else:
-            return False
+            return self._adopt(directory)
         if scan.damage or scan.journal is None or not (known or scan.journal.base == self.digest):
             return False
         self.journal, self.rest, self.has_journal = scan.journal, scan.rest, True
@@ -127,6 +131,54 @@ class Replica:
             self.is_confirmed = False
             self._replay(scan.lines)
         return True
+
+    def _adopt(self, directory: Directory) -> bool:
+        """Take over a fold that was made while saves went on, without reading the document.
+
+        Its content is known, if the saves in it are. Return False if everything has to be read again.
+        """
+        known, envelope = self.journal, self._document.envelope
+        if known is None or self.is_foreign or self.is_folded:
+            return False
+        taken = directory.fs.nanoseconds()
+        with directory.opened(self._document.journal) as file:
+            found = None if file is None else file.look(known.end - len(known.last))
+            if file is None or found is None:
+                return False
+            lines: list[JournalEntry] | None
+            if found.data.startswith(known.last):
+                scan = journals.follow(known, found.data[len(known.last) :], envelope)
+                lines = scan.lines
+            else:
+                scan = journals.scan(file.look().data, envelope)
+                lines = self._unknown_of(known, scan)
+        if scan.damage or scan.journal is None or lines is None:
+            return False
+        self.journal, self.rest, self.has_journal, self.is_confirmed = scan.journal, scan.rest, True, False
+        self.journal_signature = None if scan.rest else StatSignature.of(found.status, taken)
+        self._replay(lines)
+        status = directory.status_of(self._document.name)
+        for digest, document in reversed(self._folds):
+            if status is not None and document.is_of(status):
+                self.took_fold(StatSignature.of_renamed(status, taken), digest, document)
+                return True
+        return False
+
+    def _unknown_of(self, known: Journal, scan: Scan) -> list[JournalEntry] | None:
+        """Return the unknown lines of a journal that goes on with the known one, None if more may be missing."""
+        head = scan.head
+        if head is None or head.follows is None or head.document is None or head.base is None:
+            return None
+        read = known.seq - head.follows.until
+        if head.follows.journal != known.name or not 0 <= read <= len(scan.lines):
+            return None
+        self._folds = [(head.base, head.document)]
+        return scan.lines[read:]
+
+    def took_fold(self, signature: StatSignature, digest: str, document: FoldedDocument) -> None:
+        """Record that the document was replaced by a fold."""
+        self.saw(signature, digest, document.size)
+        self.stamped, self.generation = True, document.generation
 
     def _take(self, domain: Domain, found: ReadFile, taken: int, highest: int) -> None:
         hashing = found.hashing  # runs while the content is decoded
@@ -146,13 +198,16 @@ class Replica:
         if scan is None or self.digest is None:
             return
         folded = scan.folded_into(self.digest)
-        self.is_foreign, self.is_folded = folded is None, bool(folded)
+        is_complete = not scan.is_partly_folded_into(self.digest)
+        self.is_foreign, self.is_folded = folded is None, bool(folded) and is_complete
         self._replay(scan.lines[folded or 0 :])
         if self.is_folded and len(scan.lines) > (folded or 0):
             self.is_foreign = True  # another writer appended to a folded journal, so the next save needs a new one
 
     def _replay(self, lines: Iterable[JournalEntry]) -> None:
         for line in lines:
+            if line.fold is not None and line.document is not None:
+                self._folds.append((line.fold, line.document))
             for raw in line.steps:
                 try:
                     self.content.replay(self._steps.read([raw]))

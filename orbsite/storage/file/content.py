@@ -6,13 +6,14 @@ import contextlib
 import gc
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
+from typing import Any
 
 from msgspec import structs
 
 from orbsite.storage.base.preconditions import refuse_other_owner, refuse_unexpected
 from orbsite.storage.base.store import alone, last_of_each
 from orbsite.storage.encoding import json_parser
-from orbsite.storage.encoding.json_printer import stringify
+from orbsite.storage.encoding.json_printer import stringified, stringify
 from orbsite.storage.errors import DocumentCorrupt, NewerVersion, RecordUnreadable
 from orbsite.storage.findings import Unreadable, error, errors, printable, unreadable, warning
 from orbsite.storage.memory.store import MemoryStore
@@ -153,6 +154,15 @@ class Content:
         with no_collection():
             return stringify(self._domain.layout.encode(self.tree))
 
+    def copied(self) -> Tree:
+        """Return a copy of the tree that later changes of the content leave as it is."""
+        copy: Tree = _copied(self.tree)
+        return copy
+
+    def encode_copy(self, tree: Tree) -> bytes:
+        """Return the bytes of a document for a copied tree, while other threads go on with short interruptions."""
+        return b"".join(stringified(self._domain.layout.encode(tree)))
+
     def take_steps(self) -> list[Step]:
         """Return the steps since the last call, and forget them."""
         steps, self._steps = self._steps, []
@@ -289,6 +299,12 @@ class Content:
                     f"{path} holds another item with the key of this record, which would take this record's place; "
                     "nothing was written. Repair the file by hand: run validate_orb_files to see both items"
                 )
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copied(item) if isinstance(item, dict | list) else item for key, item in value.items()}
+    return list(value)  # what a list holds is replaced and never changed
 
 
 @contextlib.contextmanager

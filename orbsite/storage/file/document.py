@@ -164,7 +164,14 @@ class Document:
         return sorted(name for name in names if name.startswith(f"{self.name}."))
 
     def orphans(self, directory: Directory) -> list[str]:
-        """Return the temporary files beside the document; under its lock, all of them are from dead processes."""
+        """Return the temporary files of dead processes beside the document; the caller holds the document's lock."""
+        return [name for name in self._temporary(directory) if not directory.is_locked(name)]
+
+    def is_being_folded(self, directory: Directory) -> bool:
+        """Tell whether a process is writing a new document without the lock."""
+        return any(map(directory.is_locked, self._temporary(directory)))
+
+    def _temporary(self, directory: Directory) -> list[str]:
         return [name for name in directory.names() if name.startswith(f".{self.name}.") and ".tmp" in name]
 
     def clear_orphans(self, directory: Directory) -> None:

@@ -6,6 +6,7 @@ itself, which tells a torn end after a crash from damage: no good line follows a
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,9 +19,36 @@ from orbsite.storage.encoding.json_printer import compact
 from orbsite.storage.errors import DocumentCorrupt
 from orbsite.storage.sealing.envelope import LINE_STARTS, Envelope
 
-VERSION = 1
+VERSION = 2
 _SUM = b',"sum":"'
 _SUM_LENGTH = 32
+
+
+class FoldedDocument(msgspec.Struct, frozen=True):
+    """The document that a fold has written, as its file's status shows it under any name."""
+
+    inode: int
+    size: int
+    modified: int
+    """The time of its last change, in nanoseconds since the epoch."""
+    generation: int = 0
+
+    @classmethod
+    def of(cls, status: os.stat_result, generation: int) -> FoldedDocument:
+        """Return what a status shows."""
+        return cls(status.st_ino, status.st_size, status.st_mtime_ns, generation)
+
+    def is_of(self, status: os.stat_result) -> bool:
+        """Tell whether a file is this document, unchanged."""
+        return self == FoldedDocument.of(status, self.generation)
+
+
+class Predecessor(msgspec.Struct, frozen=True):
+    """The journal that a journal goes on with, after a fold."""
+
+    journal: str
+    until: int
+    """The number of its last line that is in the document; the line after it is the first one of the new journal."""
 
 
 class JournalEntry(msgspec.Struct):
@@ -34,8 +62,13 @@ class JournalEntry(msgspec.Struct):
     base: str | None = None
     """On the first line: the SHA-256 of the document that the journal is based on."""
     steps: list[msgspec.Raw] = []
+    follows: Predecessor | None = None
+    """On the first line of a journal that a fold has begun."""
     fold: str | None = None
-    """The SHA-256 of the new document, which contains all saves up to this line."""
+    """The SHA-256 of the new document, which contains all saves up to this line, or up to the line `until`."""
+    until: int | None = None
+    document: FoldedDocument | None = None
+    """On the first line and on a fold's line, if the fold was made while saves went on."""
     sum: str = ""
 
 
@@ -72,6 +105,8 @@ class Scan:
 
     journal: Journal | None
     """None if the first line is incomplete or damaged."""
+    head: JournalEntry | None = None
+    """The first line, if it was read."""
     lines: list[JournalEntry] = field(default_factory=list)
     rest: bytes = b""
     """The bytes after the last good line: a line that is still being written, or a torn end."""
@@ -87,16 +122,26 @@ class Scan:
         folded = last_fold(self.lines, document)  # first, because a fold may write the bytes of the base again
         return folded or (0 if document == self.journal.base else None)
 
+    def is_partly_folded_into(self, document: str) -> bool:
+        """Tell whether the document with this SHA-256 was folded while saves went on, so that the journal goes on."""
+        folds = [line for line in self.lines if line.fold == document]
+        return bool(folds) and folds[-1].until is not None
+
 
 def last_fold(lines: Sequence[JournalEntry], document: str) -> int:
-    """Return the number of lines up to the last fold into the document with this SHA-256, 0 if there is none."""
-    return max((number for number, line in enumerate(lines, 1) if line.fold == document), default=0)
+    """Return the number of lines that the document with this SHA-256 contains by the last fold, 0 if there is none."""
+    folds = [line.seq if line.until is None else line.until for line in lines if line.fold == document]
+    last = max(folds, default=0)
+    return sum(line.seq <= last for line in lines)
 
 
-def begun(envelope: Envelope, base: str) -> Journal:
-    """Return a new journal based on the document with the SHA-256 `base`; the caller writes its first line."""
+def begun(envelope: Envelope, base: str, **after: Any) -> Journal:
+    """Return a new journal based on the document with the SHA-256 `base`; the caller writes its first line.
+
+    After a fold, `after` has the values of `follows` and `document`.
+    """
     name = secrets.token_hex(4)
-    head = closed(envelope, {"journal": name, "seq": 0, "version": VERSION, "base": base})
+    head = closed(envelope, {"journal": name, "seq": 0, "version": VERSION, "base": base, **after})
     return Journal(name, base, head, head, end=len(head))
 
 
@@ -104,14 +149,16 @@ def scan(data: bytes, envelope: Envelope) -> Scan:
     """Read a whole journal. Raises DocumentCorrupt if a newer version of the program wrote it."""
     head, _, _ = data.partition(b"\n")
     first = _parsed(head, envelope) if b"\n" in data else None
-    if first is not None and first.version not in (None, VERSION):
+    if first is not None and first.version is not None and first.version > VERSION:
         raise DocumentCorrupt(
             f"the journal has format {first.version}, and this program knows {VERSION}; run the newer program"
         )
     if first is None or first.base is None or first.seq:
         return _stopped(Scan(None), data, 0, envelope)
     journal = Journal(first.journal, first.base, head + b"\n", head + b"\n", end=len(head) + 1)
-    return follow(journal, data[journal.end :], envelope)
+    result = follow(journal, data[journal.end :], envelope)
+    result.head = first
+    return result
 
 
 def follow(journal: Journal, data: bytes, envelope: Envelope) -> Scan:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,8 +22,9 @@ from orbsite.storage.file.compaction import Compaction, compacted
 from orbsite.storage.file.content import Content
 from orbsite.storage.file.document import Document
 from orbsite.storage.file.group_commit import GroupCommit, PendingWrite
-from orbsite.storage.file.writer import SMALL, Writer
-from orbsite.storage.filesystem.atomic_replace import failing_whole
+from orbsite.storage.file.journal import FoldedDocument
+from orbsite.storage.file.writer import SMALL, FoldBase, NextJournal, Writer
+from orbsite.storage.filesystem.atomic_replace import Checked, Successor, checked, failing_whole, reserved
 from orbsite.storage.filesystem.directory import Directory
 from orbsite.storage.findings import Finding, Unreadable
 from orbsite.storage.memory.store import MemoryStore
@@ -34,6 +36,11 @@ from orbsite.storage.sealing.envelope import Packing
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+LARGE = 4 << 20
+"""The size in bytes above which saves go on while a document is folded."""
+_SLOWED = 0.02
+"""Seconds that a save takes longer while a fold does not keep pace with the saves."""
 
 
 class _HalfDone(Exception):
@@ -48,10 +55,22 @@ class FileStore(Store):
 
     name = "file"
 
-    def __init__(self, domain: Domain, document: Document, *, journal_above: int | None = SMALL) -> None:
+    def __init__(
+        self,
+        domain: Domain,
+        document: Document,
+        *,
+        journal_above: int | None = SMALL,
+        concurrent_above: int = LARGE,
+    ) -> None:
+        """A document of more than `journal_above` bytes has a journal, None for no journal.
+
+        If it is larger than `concurrent_above` bytes, saves go on while the journal is folded.
+        """
         super().__init__(domain)
         self._document = document
         self._journal_above = journal_above
+        self._concurrent_above = concurrent_above
         self._start()
         _open_stores.add(self)
 
@@ -64,6 +83,7 @@ class FileStore(Store):
         self._existed = False
         self._journal_is_suspect = False
         self._fold_failed_at = 0
+        self._folding: threading.Thread | None = None
 
     def fetch(
         self,
@@ -266,6 +286,11 @@ class FileStore(Store):
 
     def close(self) -> None:
         """Release the memory; a journal larger than a sixteenth of the document is folded first."""
+        folding, replica = self._folding, self._replica
+        if folding is not None:
+            folding.join()
+        elif replica is not None and replica.journal is not None and replica.size > self._concurrent_above:
+            self.fold_concurrently(lambda writer: writer.is_due(closing=True))
         with self._guard:
             replica, self._replica, self._existed = self._replica, None, False
         if replica is not None and replica.journal is not None:
@@ -303,8 +328,13 @@ class FileStore(Store):
         with failing_whole(self._document.path), self._document.writing(make=not self._existed) as directory:
             writer = self._saved(jobs, directory)
             acknowledge()
-            if writer.is_due() and writer.journal_size > self._fold_failed_at:
+            is_due = writer.is_due() and writer.journal_size > self._fold_failed_at
+            if is_due and not self._folds_concurrently(writer):
                 self._fold_after_save(writer)
+            elif is_due:
+                self._start_folding(directory)
+        if is_due and writer.is_overdue():
+            time.sleep(_SLOWED)
 
     def _saved(self, jobs: Sequence[PendingWrite[Any]], directory: Directory) -> Writer:
         """Run jobs and save their changes; if a job fails with a partial change, all other jobs are run again."""
@@ -337,15 +367,69 @@ class FileStore(Store):
                 self._journal_is_suspect = writer.is_suspect
             self._replica, self._existed = replica, replica.digest is not None
 
+    def _folds_concurrently(self, writer: Writer) -> bool:
+        return writer.size > self._concurrent_above
+
+    def _start_folding(self, directory: Directory) -> None:
+        """Fold the journal in a thread of its own, unless one or another process does."""
+        if self._folding is None and not self._document.is_being_folded(directory):
+            thread = threading.Thread(target=self._fold_in_thread, daemon=True, name=f"fold {self._document.name}")
+            self._folding = thread
+            thread.start()
+
+    def _fold_in_thread(self) -> None:
+        try:
+            self.fold_concurrently()
+        except Exception as problem:  # noqa: BLE001 -- the saves have succeeded, whatever the error is
+            self._failed_to_fold(self._document.journal_size(), problem)
+        finally:
+            self._folding = None
+
+    def fold_concurrently(self, wanted: Callable[[Writer], bool] = lambda _: True) -> bool:
+        """Fold the journal while saves go on; return False if that is not possible now, and nothing was changed."""
+        with contextlib.ExitStack() as stack:
+            directory = stack.enter_context(self._document.reading())
+            if directory is None:
+                return False
+            with failing_whole(self._document.path), self._document.writing(make=False) as locked:
+                if not locked.is_same(directory) or self._document.is_being_folded(locked):
+                    return False
+                with self._writer(locked) as writer:
+                    base = writer.begin_fold() if wanted(writer) else None
+                if base is None:
+                    return False
+                names = (self._document.name, self._document.journal)
+                document, journal = [stack.enter_context(reserved(directory, name, is_held=True)) for name in names]
+            data, generation = self._document.close(writer.content.encode_copy(base.tree), base.generation)
+            document.fill(data)
+            following = NextJournal(directory, names[1], self._document.envelope, base.journal, journal)
+            following.begin(document.digest, FoldedDocument.of(document.status(), generation))
+            previous = checked(directory, names[0])
+            with failing_whole(self._document.path), self._document.writing(make=False) as locked:
+                return locked.is_same(directory) and self._finish_fold(locked, base, document, following, previous)
+
+    def _finish_fold(
+        self, directory: Directory, base: FoldBase, document: Successor, journal: NextJournal, previous: Checked
+    ) -> bool:
+        with self._guard, self._writer(directory) as writer:
+            is_folded = writer.finish_fold(base, document, journal, previous)
+        if is_folded:
+            self._document.wrote(journal.document.generation)
+            self._fold_failed_at = 0
+        return is_folded
+
+    def _failed_to_fold(self, size: int, problem: Exception) -> None:
+        self._fold_failed_at = 2 * size
+        logger.warning("%s was not folded, and will be folded later: %s", self._document.journal, problem)
+
     def _fold_after_save(self, writer: Writer) -> None:
         """Fold the journal after acknowledged saves; an error is logged and the fold is tried again later."""
         try:
             self._fold(writer)
         except Exception as problem:  # noqa: BLE001 -- the saves have succeeded, whatever the error is
-            self._fold_failed_at = 2 * writer.journal_size
             with contextlib.suppress(OrbError, OSError):
                 writer.clear_orphans()
-            logger.warning("%s was not folded, and will be folded later: %s", self._document.journal, problem)
+            self._failed_to_fold(writer.journal_size, problem)
 
     def _fold_where(self, wanted: Callable[[Writer], bool]) -> bool:
         if not self._has(self._document.journal):

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import msgspec
 
 from orbsite.storage.errors import OrbError, SaveFailed, SaveOutcomeUnknown
 from orbsite.storage.file.cache import Replica
 from orbsite.storage.file.content import Content
 from orbsite.storage.file.document import Document
-from orbsite.storage.file.journal import Journal, begun
-from orbsite.storage.filesystem.atomic_replace import Successor, failing_whole, prepared, replace
+from orbsite.storage.file.journal import FoldedDocument, Journal, Predecessor, begun, follow
+from orbsite.storage.filesystem.atomic_replace import Checked, Successor, failing_whole, prepared, replace
 from orbsite.storage.filesystem.directory import Directory
 from orbsite.storage.filesystem.stat_signature import StatSignature
 from orbsite.storage.records.changes import as_json
+from orbsite.storage.records.domain import Tree
+from orbsite.storage.sealing.envelope import Envelope
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +28,20 @@ SMALL = 256 * 1024
 """The size in bytes up to which every save rewrites a document."""
 _FOLD_AT, _FOLD_AT_CLOSE = 4, 16
 """A journal is folded when it is larger than the document's size divided by this number."""
+_OVERDUE = 2
+"""How many times larger than that it is when saves are slowed down."""
+
+
+@dataclass(frozen=True)
+class FoldBase:
+    """What a document and its journal were when a fold began that is made while saves go on."""
+
+    digest: str
+    """The SHA-256 of the document."""
+    generation: int
+    journal: Journal
+    tree: Tree
+    """A copy of the content."""
 
 
 class Writer:
@@ -100,6 +120,15 @@ class Writer:
             self._fs.unlink(f"{self._document.name}.prev", self._directory.descriptor)
         self._directory.sync()
 
+    @property
+    def size(self) -> int:
+        """The size of the document in bytes."""
+        return self._replica.size
+
+    def is_overdue(self) -> bool:
+        """Tell whether the journal is so large that saves have to be slowed down until it is folded."""
+        return self.journal_size > _OVERDUE * self._limit(_FOLD_AT)
+
     def is_due(self, *, closing: bool = False) -> bool:
         """Tell whether the journal is large enough, relative to the document, to be folded."""
         return self.journal_size > self._limit(_FOLD_AT_CLOSE if closing else _FOLD_AT)
@@ -129,6 +158,35 @@ class Writer:
             self.is_suspect = False
         replica.generation = generation
         document.wrote(generation)
+
+    def begin_fold(self) -> FoldBase | None:
+        """Return what a fold begins with that is made while saves go on, None if only `fold` is possible."""
+        replica = self._replica
+        if self.is_suspect or replica.is_foreign or replica.adrift or replica.journal is None or not replica.digest:
+            return None
+        journal = dataclasses.replace(replica.journal)
+        return FoldBase(replica.digest, replica.generation, journal, replica.content.copied())
+
+    def finish_fold(self, base: FoldBase, document: Successor, journal: NextJournal, previous: Checked) -> bool:
+        """Replace document and journal by their successors; return False if they are not what the fold began with."""
+        replica = self._replica
+        known = replica.journal
+        if self.is_suspect or replica.is_foreign or known is None:
+            return False
+        if (known.name, replica.digest) != (base.journal.name, base.digest):
+            return False
+        journal.catch_up()
+        if journal.journal.seq + base.journal.seq != known.seq + 1:
+            return False
+        folded = journal.document
+        envelope = self._document.envelope
+        self._append(known, known.line(envelope, fold=document.digest, until=base.journal.seq, document=folded))
+        taken = self._fs.nanoseconds()
+        status = document.swap(base.digest, dataclasses.replace(previous, current=replica.signature))
+        replica.took_fold(StatSignature.of_renamed(status, taken), document.digest, folded)
+        journal.take_over()
+        replica.journal, replica.journal_signature, replica.is_confirmed = journal.journal, None, True
+        return True
 
     def _announce(self, journal: Journal, successor: Successor) -> None:
         """Write the new document's digest into the journal, so that readers know the journal is folded into it."""
@@ -197,3 +255,47 @@ class Writer:
             f"{self._document.path} may or may not have been saved: the disk did not confirm it: {problem.strerror}; "
             "check the disk, and read the document again before you retry"
         )
+
+
+class NextJournal:
+    """The journal after a fold: it has the lines that were written since the fold began, under new numbers."""
+
+    def __init__(
+        self, directory: Directory, name: str, envelope: Envelope, known: Journal, successor: Successor
+    ) -> None:
+        """`known` is the journal `name` when the fold began, and `successor` an empty file."""
+        self._directory, self._name, self._envelope, self._successor = directory, name, envelope, successor
+        self._known = dataclasses.replace(known)
+
+    def begin(self, digest: str, document: FoldedDocument) -> None:
+        """Write the first line, for the new document, and the lines that there are by now. Raises SaveFailed."""
+        self.document = document
+        follows = Predecessor(self._known.name, self._known.seq)
+        self.journal = begun(self._envelope, digest, follows=follows, document=document)
+        self._successor.fill(self.journal.head + self._copied())
+
+    def catch_up(self) -> None:
+        """Write the lines that were appended meanwhile, and one for the fold's line. Raises SaveFailed.
+
+        The caller holds the lock.
+        """
+        copied = self._copied()
+        self._successor.append(copied + self._line([]))
+
+    def take_over(self) -> None:
+        """Replace the journal. Raises SaveFailed and SaveOutcomeUnknown."""
+        self._successor.take_over()
+
+    def _copied(self) -> bytes:
+        """Return the new lines of the old journal, as lines of this one."""
+        known = self._known
+        found = self._directory.look(self._name, known.end - len(known.last))
+        if found is None or not found.data.startswith(known.last):
+            return b""
+        scan = follow(known, found.data[len(known.last) :], self._envelope)
+        return b"".join([self._line(line.steps) for line in scan.lines])
+
+    def _line(self, steps: list[msgspec.Raw]) -> bytes:
+        line = self.journal.line(self._envelope, steps=steps)
+        self.journal.took(line)
+        return line

@@ -14,12 +14,14 @@ import logging
 import os
 import secrets
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from orbsite.storage.errors import DocumentRefused, SaveFailed, SaveOutcomeUnknown
 from orbsite.storage.filesystem.background_hash import Hashing
 from orbsite.storage.filesystem.directory import NO_RENAMEAT2, Directory
 from orbsite.storage.filesystem.file_checks import remedy
+from orbsite.storage.filesystem.stat_signature import StatSignature
 
 logger = logging.getLogger(__name__)
 
@@ -37,18 +39,53 @@ def replace(directory: Directory, name: str, data: bytes, base: str | None) -> N
 @contextlib.contextmanager
 def prepared(directory: Directory, name: str, data: bytes) -> Iterator[Successor]:
     """Write a file's new content beside it and sync it, which is slow and changes nothing. Raises SaveFailed."""
+    with reserved(directory, name) as successor:
+        successor.fill(data)
+        yield successor
+
+
+@contextlib.contextmanager
+def reserved(directory: Directory, name: str, *, is_held: bool = False) -> Iterator[Successor]:
+    """Create an empty file for a file's new content beside it. Raises SaveFailed.
+
+    With `is_held`, a lock on it shows other processes that it is in use, so that the lock of `name` is not needed.
+    """
     temporary = temporary_name(name)
     with failing_whole(directory.path / name):
         descriptor = directory.fs.create(temporary, directory.descriptor)
     successor = Successor(directory, name, temporary, descriptor)
     try:
-        with failing_whole(directory.path / name):
-            successor.digest = _fill(directory, descriptor, data)
+        if is_held:
+            with failing_whole(directory.path / name):
+                directory.fs.lock(descriptor)
         yield successor
     finally:
         directory.close(descriptor)
         if not successor.swapped:
             forget(directory, temporary)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The signatures of files whose content was checked before a swap, so that it need not read them again."""
+
+    current: StatSignature | None
+    """Of the file with the name, which has the content that the caller knows."""
+    previous: StatSignature | None
+    """Of `NAME.prev`, which has the bytes of its stamp."""
+
+
+_UNCHECKED = Checked(None, None)
+
+
+def checked(directory: Directory, name: str) -> Checked:
+    """Read `NAME.prev`, and return what a swap needs to know of it."""
+    taken = directory.fs.nanoseconds()
+    with contextlib.suppress(DocumentRefused):
+        kept = directory.look(f"{name}.prev")
+        if kept is not None and kept.stamp in (None, kept.digest):
+            return Checked(None, StatSignature.of(kept.status, taken))
+    return _UNCHECKED
 
 
 class Successor:
@@ -59,6 +96,22 @@ class Successor:
         self.swapped = False
         self._directory, self._name, self._temporary, self._descriptor = directory, name, temporary, descriptor
 
+    def fill(self, data: bytes) -> None:
+        """Write and sync the new content, and set its digest. Raises SaveFailed."""
+        with failing_whole(self._directory.path / self._name):
+            self.digest = _fill(self._directory, self._descriptor, data)
+
+    def append(self, data: bytes) -> None:
+        """Write more behind the new content, and sync it; the digest stays. Raises SaveFailed."""
+        with failing_whole(self._directory.path / self._name):
+            self._directory.write_all(self._descriptor, data)
+            self._directory.fs.sync(self._descriptor)
+
+    def status(self) -> os.stat_result:
+        """Return the status of the new file. Raises SaveFailed."""
+        with failing_whole(self._directory.path / self._name):
+            return self._directory.fs.status(self._descriptor)
+
     def take_over(self) -> None:
         """Replace the old content, which the caller has kept elsewhere. Raises the errors of `swap`."""
         directory = self._directory
@@ -66,12 +119,12 @@ class Successor:
             directory.fs.rename(self._temporary, self._name, directory.descriptor)
         self._confirm(lambda: None)
 
-    def swap(self, base: str | None) -> os.stat_result:
+    def swap(self, base: str | None, known: Checked = _UNCHECKED) -> os.stat_result:
         """Replace the old content, and return the file's new status. Keeps the old content and raises as `replace`."""
         directory, name = self._directory, self._name
         with self._swapping():
             old = _swap(directory, self._temporary, name, exists=base is not None)
-        return self._confirm(lambda: _put_aside(directory, old, name, base) if old else None)
+        return self._confirm(lambda: _put_aside(directory, old, name, base, known) if old else None)
 
     @contextlib.contextmanager
     def _swapping(self) -> Iterator[None]:
@@ -192,16 +245,23 @@ def _swap_by_copy(directory: Directory, temporary: str, name: str) -> str | None
     return kept
 
 
-def _put_aside(directory: Directory, temporary: str, name: str, base: str | None) -> None:
+def _put_aside(directory: Directory, temporary: str, name: str, base: str | None, known: Checked) -> None:
     fs, within, previous = directory.fs, directory.descriptor, f"{name}.prev"
     with contextlib.suppress(DocumentRefused):  # another program put a link or the like there: it is kept as a conflict
-        if digest_of(directory.read(temporary)) == base:
-            kept = directory.look(previous)
+        if _is_known(directory, temporary, known.current) or digest_of(directory.read(temporary)) == base:
+            kept = None if _is_known(directory, previous, known.previous) else directory.look(previous)
             if kept is not None and kept.stamp not in (None, kept.digest):
                 _keep_conflict(directory, previous, name)  # an editor had it open while it was the document
             fs.rename(temporary, previous, within)
             return
     _keep_conflict(directory, temporary, name)
+
+
+def _is_known(directory: Directory, name: str, known: StatSignature | None) -> bool:
+    if known is None or not known.is_sure:
+        return False
+    status = directory.status_of(name)
+    return status is not None and known.is_of_renamed(status)
 
 
 def _keep_conflict(directory: Directory, kept: str, name: str) -> None:

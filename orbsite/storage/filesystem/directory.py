@@ -198,6 +198,27 @@ class Directory:
         except OSError as problem:
             raise refused(self.path / name, problem) from problem
 
+    def is_same(self, other: Directory) -> bool:
+        """Tell whether it is the same directory as another one."""
+        return self.identity == other.identity
+
+    def is_locked(self, name: str) -> bool:
+        """Tell whether a process holds a lock on a file."""
+        try:
+            descriptor = self.fs.open_for_reading(name, self.descriptor)
+        except OSError:  # it is gone, or not a file that this project would lock
+            return False
+        try:
+            self.fs.lock(descriptor)
+        except BlockingIOError:
+            return True
+        except OSError:  # locks do not work here
+            return False
+        else:
+            return False
+        finally:
+            self.close(descriptor)
+
     def move(self, name: str, to: Directory) -> None:
         """Move a file to another directory, under a free name: the time in nanoseconds, and its old name."""
         moment, taken = self.fs.nanoseconds(), set(to.names())

@@ -26,6 +26,14 @@ class StatSignature(msgspec.Struct, frozen=True):
     """Both in nanoseconds since the epoch: the time of the file's last change, and the time of the reading."""
 
     @classmethod
+    def of_renamed(cls, status: os.stat_result, taken: int) -> StatSignature:
+        """Return the signature of a file that this project wrote and synced, and that has only been renamed since.
+
+        Its last change is that of its content. `taken` is a time after which the status was read.
+        """
+        return cls(cls.of(status, 0).identity, status.st_mtime_ns, taken)
+
+    @classmethod
     def of(cls, status: os.stat_result, taken: int) -> StatSignature:
         """Return the signature of a status; `taken` is a time before the content was read."""
         identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
@@ -34,6 +42,10 @@ class StatSignature(msgspec.Struct, frozen=True):
     def is_of(self, status: os.stat_result) -> bool:
         """Tell whether a file has the same signature now."""
         return self.identity == StatSignature.of(status, 0).identity
+
+    def is_of_renamed(self, status: os.stat_result) -> bool:
+        """Tell whether a file has the same signature, but for a new name, which changes the ctime."""
+        return self.identity[:-1] == StatSignature.of(status, 0).identity[:-1]
 
     @property
     def is_sure(self) -> bool:

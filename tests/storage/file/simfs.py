@@ -18,23 +18,29 @@ from orbsite.storage.filesystem.syscalls import FileSystem
 ROOT = Path("/simulated")
 
 
+_numbers = itertools.count(1)
+
+
 @dataclass
 class File:
     cached: bytes = b""
     durable: set[bytes] = field(default_factory=lambda: {b""})
     stamp: bytes | None = None
     changes: int = 0
+    number: int = field(default_factory=lambda: next(_numbers))
+    holder: int | None = None
+    """The descriptor that has a lock on it."""
 
     def write(self, data: bytes) -> None:
         whole, half = self.cached + data, self.cached + data[: len(data) // 2]
         self.durable |= {whole, half, self.cached + b"\0" * len(data), half + b"\0" * (len(data) - len(data) // 2)}
         self.cached = whole
-        self.changes += 1
+        self.changes = next(_numbers)
 
     def truncate(self, size: int) -> None:
         self.cached = self.cached[:size]
         self.durable.add(self.cached)
-        self.changes += 1
+        self.changes = next(_numbers)
 
     def sync(self) -> None:
         self.durable = {self.cached}
@@ -137,6 +143,7 @@ class SimFS(FileSystem):
         self.after_each()
 
     def close(self, descriptor: int) -> None:
+        self.unlock(descriptor)
         del self.open_ones[descriptor]
 
     def narrow(self, descriptor: int, mode: int) -> None:
@@ -174,10 +181,15 @@ class SimFS(FileSystem):
         return list(self.open_ones[descriptor].entries)
 
     def lock(self, descriptor: int) -> None:
-        pass
+        file = self.open_ones[descriptor]
+        if file.holder not in (None, descriptor):
+            raise BlockingIOError
+        file.holder = descriptor
 
     def unlock(self, descriptor: int) -> None:
-        pass
+        file = self.open_ones[descriptor]
+        if isinstance(file, File) and file.holder == descriptor:
+            file.holder = None
 
     def leave_hint(self, descriptor: int, hint: bytes) -> None:
         pass
@@ -209,7 +221,9 @@ class SimFS(FileSystem):
 def _status(node: Any) -> _Status:
     if isinstance(node, Folder):
         return _Status(stat.S_IFDIR | 0o700, st_ino=id(node))
-    return _Status(stat.S_IFREG | 0o600, len(node.cached), st_ino=id(node), st_ctime_ns=node.changes)
+    status = _Status(stat.S_IFREG | 0o600, len(node.cached), st_ino=node.number)
+    status.st_mtime_ns = status.st_ctime_ns = node.changes
+    return status
 
 
 def _states(node: Any) -> Iterator[Any]:

@@ -10,17 +10,20 @@ import itertools
 import os
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from orbsite.storage.errors import OrbError
+from orbsite.storage.file import store as stores
 from orbsite.storage.file.cache import Replica
+from orbsite.storage.file.content import Content
 from orbsite.storage.file.document import Document
+from orbsite.storage.file.journal import Journal
 from orbsite.storage.file.store import FileStore
-from orbsite.storage.file.writer import Writer
-from orbsite.storage.filesystem import atomic_replace
+from orbsite.storage.file.writer import NextJournal, Writer
+from orbsite.storage.filesystem.atomic_replace import Successor
 from orbsite.storage.sealing.envelope import Packing
 from orbsite.storage.sealing.keys import Key, KeyRing
 from te.domain import DOMAIN
@@ -43,7 +46,8 @@ _stored_as = {"packing": PACKINGS[""]}
 
 
 def _open(fs: SimFS, above: int | None) -> FileStore:
-    return FileStore(DOMAIN, Document(ROOT / "data", DOMAIN.file, _stored_as["packing"], fs=fs), journal_above=above)
+    document = Document(ROOT / "data", DOMAIN.file, _stored_as["packing"], fs=fs)
+    return FileStore(DOMAIN, document, journal_above=above)
 
 
 def _reflection(name: str, text: str) -> Reflection:
@@ -85,6 +89,25 @@ class Witness:
         self.content, self.allowed = then, [then]
         self.look()
 
+    def fold_while_others_save(self, names: list[str], *, must_fold: bool = False) -> None:
+        """Fold while saves go on: some by this process, some by another one."""
+        saves = iter(names)
+        other = _open(self.fs, self.above)
+
+        def between(store: FileStore) -> None:
+            name = next(saves, None)
+            if name is not None:
+                then = {**self.content, name: name * 3}
+                self.change(lambda: store.put([_reflection(name, name * 3)]), then)
+
+        with _interrupted(lambda: between(self.store), lambda: between(other)):
+            is_folded = self.store.fold_concurrently()
+        assert is_folded or not must_fold
+        self.look()
+        for store in (self.store, other):
+            if _seen(store) != self.content:
+                raise Violation
+
     def die(self, act: Callable[[], None], calls: int) -> None:
         """Let the process die at its n-th call to the system; what it has done so far is not on the disk by that."""
         left = iter(range(calls))
@@ -122,14 +145,37 @@ class Witness:
         self.reopen()
 
 
+@contextlib.contextmanager
+def _interrupted(*acts: Callable[[], None]) -> Iterator[None]:
+    """Act at the moments of a fold at which it holds no lock: before the document is printed, and after."""
+    moments = ((Content, "encode_copy", acts[0]), (stores, "checked", acts[1]))
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name, act in moments:
+            usual = getattr(owner, name)
+            patch.setattr(owner, name, lambda *args, usual=usual, act=act: (act(), usual(*args))[1])
+        yield
+
+
+def _seen(store: FileStore) -> dict[str, str]:
+    return {one.id: one.input for one in store.find(Reflection)}
+
+
 def _content(fs: SimFS, above: int | None) -> dict[str, str] | None:
     try:
-        return {one.id: one.input for one in _open(fs, above).find(Reflection)}
+        return _seen(_open(fs, above))
     except OrbError:
         return None
 
 
-def _run(fs: SimFS, above: int | None, steps: int) -> Witness:
+def _fold_at_random(witness: Witness, draw: random.Random) -> None:
+    others = draw.sample(["k0", "k1", "new"], draw.randrange(3))
+    if draw.randrange(2):
+        witness.fold_while_others_save(others)
+    else:
+        witness.die(lambda: witness.fold_while_others_save(others), draw.randrange(30))
+
+
+def _run(fs: SimFS, above: int | None, steps: int, folds: float = 0.0) -> Witness:
     witness, draw = Witness(fs, above), random.Random(SEED)
     for _ in range(steps):
         name = f"k{draw.randrange(6)}"
@@ -146,6 +192,8 @@ def _run(fs: SimFS, above: int | None, steps: int) -> Witness:
                 witness.die(lambda: witness.save(name, name * 9), draw.randrange(12))  # noqa: B023 -- called at once
             case _:
                 witness.save(name, name * draw.randrange(1, 9))
+        if folds and draw.random() < folds:
+            _fold_at_random(witness, draw)
     return witness
 
 
@@ -161,7 +209,7 @@ def _simulated_owner(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_crash_loses_what_was_acknowledged(mode: str, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(_stored_as, "packing", PACKINGS[form])
     part = 2 if form else 1  # of sealed documents as many states take twice the time
-    witness = _run(SimFS(), MODES[mode], steps=STEPS // part)
+    witness = _run(SimFS(), MODES[mode], steps=STEPS // part, folds=0.2)
     sys.stdout.write(f"simulated crashes: seed {SEED}, {form}{mode}, {witness.states} states\n")
     assert witness.states > LEAST_STATES // part
 
@@ -218,7 +266,7 @@ def test_a_line_that_is_not_synced_is_found() -> None:
 
 
 def test_writing_in_place_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def swap(successor: Any, base: str | None) -> Any:
+    def swap(successor: Any, base: str | None, *_: Any) -> Any:
         directory, name = successor._directory, successor._name
         data = directory.fs.read(successor._descriptor)
         if base is not None:
@@ -229,7 +277,7 @@ def test_writing_in_place_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
         directory.sync()
         return directory.fs.status(descriptor)
 
-    monkeypatch.setattr(atomic_replace.Successor, "swap", swap)
+    monkeypatch.setattr(Successor, "swap", swap)
     with pytest.raises(Violation):
         _run(SimFS(), None, steps=6)
 
@@ -244,6 +292,67 @@ def test_a_fold_that_is_not_announced_is_found(monkeypatch: pytest.MonkeyPatch) 
     witness.store._journal_above = None
     with pytest.raises(Violation):
         witness.save("a", "4")
+
+
+def _fold_with_saves() -> int:
+    """Fold twice, each time while two processes save; return how many states were looked at."""
+    witness = Witness(SimFS(), 0)
+    for name in "abc":
+        witness.save(name, name)
+    witness.delete("c")
+    for _ in range(2):
+        witness.fold_while_others_save(["a", "d"], must_fold=True)
+        witness.save("b", "bb")
+        witness.delete("a")
+    return witness.states
+
+
+def _die_while_folding(calls: int) -> int:
+    """Let a process die at a call of a fold during which others save, and others go on and fold."""
+    witness = Witness(SimFS(), 0)
+    for name in "abc":
+        witness.save(name, name)
+    witness.die(lambda: witness.fold_while_others_save(["b", "e"]), calls)
+    witness.save("a", "aa")
+    witness.fold_while_others_save(["b"])
+    return witness.states
+
+
+@pytest.mark.parametrize("form", PACKINGS)
+def test_no_crash_of_a_fold_loses_what_is_saved_meanwhile(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(_stored_as, "packing", PACKINGS[form])
+    assert _fold_with_saves() > 1000
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("form", PACKINGS)
+def test_a_process_may_die_at_any_call_of_a_fold(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(_stored_as, "packing", PACKINGS[form])
+    assert sum(map(_die_while_folding, range(0, 45, effort(6, 1)))) > 1000
+
+
+def _append_unsynced(successor: Successor, data: bytes) -> None:
+    successor._directory.write_all(successor._descriptor, data)
+
+
+_line, _line_of_next = Journal.line, NextJournal._line
+
+FOLD_MUTANTS: dict[str, tuple[Any, str, Any]] = {
+    "saves are left out": (NextJournal, "_line", lambda journal, _: _line_of_next(journal, [])),
+    "saves are not synced": (Successor, "append", _append_unsynced),
+    "all saves are said to be in it": (
+        Journal,
+        "line",
+        lambda journal, envelope, **content: _line(journal, envelope, **{**content, "until": None}),
+    ),
+}
+
+
+@pytest.mark.parametrize("mutant", FOLD_MUTANTS)
+def test_a_fold_that_loses_what_is_saved_meanwhile_is_found(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(*FOLD_MUTANTS[mutant])
+    with pytest.raises(Violation):
+        _fold_with_saves()
 
 
 def _begin_twice() -> None:
