@@ -18,7 +18,7 @@ from tests.support.factories import moment
 
 Content: TypeAlias = dict[str, str]
 Act: TypeAlias = tuple[str, ...]
-"""("put", id, text, and so on), ("delete", id) or ("fold",)."""
+"""("put", id, text, and so on), ("delete", id), ("fold",) or ("fold concurrently",)."""
 
 BEFORE, AFTER = "before", "after"
 OUTCOMES = {
@@ -40,6 +40,8 @@ def perform(store: FileStore, act: Act) -> None:
             store.put([reflection(name, text) for name, text in _pairs(records)])
         case ("delete", name):
             store.delete(Reflection, [("ana", name)])
+        case ("fold concurrently",):
+            store.fold_concurrently()
         case _:
             store.fold()
 

@@ -98,6 +98,7 @@ class Scenario:
 
 _CHANGES = (("put", "x", "x2", "y", "y1"), ("delete", "a"), ("put", "c", "c2"))
 _MORE = (("put", "c", "c3"), ("fold",), ("put", "x", "x3"))
+_CONCURRENT = (*_CHANGES[:1], ("fold concurrently",), ("delete", "a"), ("fold concurrently",), ("put", "x", "x3"))
 
 SCENES = [
     Scenario("file-first", REWRITE, nothing, (("put", "a", "a1"), ("put", "b", "b1"))),
@@ -110,6 +111,7 @@ SCENES = [
     Scenario("journal-by-links", JOURNAL, _document, _CHANGES, _no_renameat2),
     Scenario("journal", JOURNAL, _journal, _CHANGES),
     Scenario("journal-fold", JOURNAL, _journal, _MORE),
+    Scenario("journal-fold-concurrent", JOURNAL, _journal, _CONCURRENT),
     Scenario("journal-due", JOURNAL, _journal, _CHANGES[:2], _fold_at_once),
     Scenario("journal-torn", JOURNAL, _torn, _CHANGES[:2]),
     Scenario("journal-torn-fold", JOURNAL, _torn, (("fold",), ("put", "x", "x2"))),

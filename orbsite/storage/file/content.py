@@ -156,7 +156,8 @@ class Content:
 
     def copied(self) -> Tree:
         """Return a copy of the tree that later changes of the content leave as it is."""
-        copy: Tree = _copied(self.tree)
+        with no_collection():
+            copy: Tree = _copied(self.tree)
         return copy
 
     def encode_copy(self, tree: Tree) -> bytes:

@@ -25,6 +25,9 @@ from orbsite.storage.filesystem.stat_signature import StatSignature
 
 logger = logging.getLogger(__name__)
 
+_AT_ONCE = 4 << 20
+"""The number of bytes that are written before they are synced."""
+
 
 def replace(directory: Directory, name: str, data: bytes, base: str | None) -> None:
     """Replace a file's content, whose SHA-256 is `base`, None if there is no file; the result survives a power cut.
@@ -185,7 +188,10 @@ def temporary_name(name: str) -> str:
 
 def _fill(directory: Directory, descriptor: int, data: bytes) -> str:
     fs, hashing = directory.fs, Hashing(data)
-    directory.write_all(descriptor, data)
+    for start in range(0, len(data), _AT_ONCE):
+        if start:
+            fs.sync_data(descriptor)  # little by little, because the syncs of others wait for what is not synced yet
+        directory.write_all(descriptor, memoryview(data)[start : start + _AT_ONCE])
     digest = hashing.hexdigest()
     if fs.status(descriptor).st_size != len(data):
         raise OSError(errno.EIO, "the file has another size than what was written")
