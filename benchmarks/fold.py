@@ -2,8 +2,8 @@
 
 python -m benchmarks.fold [NUMBER OF REFLECTIONS ...]
 
-One process saves until its journal is due, and folds; a thread of it reads. Another process saves and a third one reads
-all the time. Beside it stand the raw limits: writing, hashing and syncing the document's bytes, and one append with its sync.
+One process folds while a thread of it reads; another process saves and a third one reads all the time. Beside it stands
+the raw limit: writing, hashing and syncing the document's bytes.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from benchmarks.reflections import SEED, make
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from orbsite.storage.file.store import FileStore
+
 SIZES = (100_000,)
 _PAUSE = 0.005
 """Seconds between two saves or two reads of one process."""
@@ -45,18 +47,17 @@ def _timed(act: Callable[[], object], is_over: Callable[[], bool]) -> list[tuple
     return found
 
 
-def _saver(base: Path) -> Callable[[], object]:
-    store, number = open_store(base), iter(range(10**9))
+def _saver(store: FileStore) -> Callable[[], object]:
+    number = iter(range(10**9))
     mark = os.getpid()
     return lambda: store.put([fresh(mark * 1_000_000 + next(number))])
 
 
-def _reader(base: Path) -> Callable[[], object]:
+def _reader(store: FileStore) -> Callable[[], object]:
     from te.records import Reflection
 
-    store = open_store(base)
-    (one,) = store.list(Reflection, limit=1) if hasattr(store, "list") else store.find(Reflection)[:1]
-    return lambda: store.fetch(Reflection, [one.key])
+    (key,) = store.examine(lambda content: content.view.keys(Reflection))[:1]
+    return lambda: store.fetch(Reflection, [key])
 
 
 def follow(verb: str, base: Path) -> None:
@@ -70,7 +71,7 @@ def follow(verb: str, base: Path) -> None:
         return usual(*args, **options)
 
     stores.load = load
-    act = {"save": _saver, "read": _reader}[verb](base)
+    act = {"save": _saver, "read": _reader}[verb](open_store(base))
     act()
     (base / f"{verb}.ready").touch()
     loads[0] = 0
@@ -94,11 +95,13 @@ def _line(name: str, calls: list[tuple[float, float]], begin: float, end: float)
     if not waits or not idle:
         print(f"  {name}: too few calls ({len(waits)} during, {len(idle)} before)")
         return
+    print(f"  {name}, ms: {_spread(waits)} during the fold; {_spread(idle)} before it")
+
+
+def _spread(waits: list[float]) -> str:
     p99 = sorted(waits)[int(len(waits) * 0.99)]
-    print(
-        f"  {name}: longest {max(waits) * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms, median {statistics.median(waits) * 1e3:.2f} ms "
-        f"({len(waits)} during the fold); before it longest {max(idle) * 1e3:.1f}, median {statistics.median(idle) * 1e3:.2f} ms"
-    )
+    median, longest = statistics.median(waits), max(waits)
+    return f"median {median * 1e3:.2f}, p99 {p99 * 1e3:.1f}, longest {longest * 1e3:.1f} (n={len(waits)})"
 
 
 def measure(size: int, base: Path) -> None:
@@ -119,7 +122,7 @@ def measure(size: int, base: Path) -> None:
         time.sleep(0.05)
     own: list[tuple[float, float]] = []
     over = threading.Event()
-    reading = threading.Thread(target=lambda: own.extend(_timed(_reader_of(store), over.is_set)))
+    reading = threading.Thread(target=lambda: own.extend(_timed(_reader(store), over.is_set)))
     reading.start()
     time.sleep(2)
     before = peak()
@@ -141,13 +144,6 @@ def measure(size: int, base: Path) -> None:
     _line("reads of another process", found["read"]["calls"], begin, end)
     _line("reads of the process itself", own, begin, end)
     print(f"  documents read again by others: {found['save']['loads'] + found['read']['loads']}")
-
-
-def _reader_of(store: Any) -> Callable[[], object]:
-    from te.records import Reflection
-
-    (key,) = list(store.examine(lambda content: content.view.keys(Reflection)))[:1]
-    return lambda: store.fetch(Reflection, [key])
 
 
 def main(arguments: list[str]) -> None:

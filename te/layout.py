@@ -7,7 +7,7 @@ users have a `userId`. From version 2 on, which the document states, every item 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import attrgetter
 from typing import Any, Literal
@@ -199,14 +199,8 @@ class ReflectionsLayout(Layout):
 
     @override
     def encode(self, tree: Tree) -> Any:
-        users, marked = users_of(tree.get(USERS, {})), is_marked(tree)
         printed = dict(tree)
-        printed[_SESSIONS] = {
-            session: items_as_json(content, users.get(session, []), marked=marked)
-            if isinstance(content, list)
-            else content
-            for session, content in tree.get(_SESSIONS, {}).items()
-        }
+        printed[_SESSIONS] = _PrintedSessions(tree)
         printed.setdefault(USERS, {})
         return printed
 
@@ -255,6 +249,26 @@ class ReflectionsLayout(Layout):
         if record.session_id is not None and not marked:  # redundant, but the file has it: keep it
             record = structs.replace(record, extra=Extra({**(record.extra or {}), "sessionId": place[1]}))
         return _owned(record, place, users, findings), keys
+
+
+class _PrintedSessions(Mapping[str, Any]):
+    """The JSON of each session, made when it is asked for, so that not all are in memory at once."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._sessions: Tree = tree.get(_SESSIONS, {})
+        self._users, self._marked = users_of(tree.get(USERS, {})), is_marked(tree)
+
+    def __getitem__(self, session: str) -> Any:
+        content = self._sessions[session]
+        if not isinstance(content, list):
+            return content
+        return items_as_json(content, self._users.get(session, []), marked=self._marked)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sessions)
+
+    def __len__(self) -> int:
+        return len(self._sessions)
 
 
 def _owned(record: Reflection, place: tuple[str, str, int], users: tuple[str, ...], findings: list[Finding]) -> Entry:

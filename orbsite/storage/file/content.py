@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -162,7 +163,10 @@ class Content:
 
     def encode_copy(self, tree: Tree) -> bytes:
         """Return the bytes of a document for a copied tree, while other threads go on with short interruptions."""
-        return b"".join(stringified(self._domain.layout.encode(tree)))
+        printed = io.BytesIO()
+        for piece in stringified(self._domain.layout.encode(tree)):
+            printed.write(piece)
+        return printed.getvalue()
 
     def take_steps(self) -> list[Step]:
         """Return the steps since the last call, and forget them."""

@@ -171,6 +171,12 @@ class Document:
         """Tell whether a process is writing a new document without the lock."""
         return any(map(directory.is_locked, self._temporary(directory)))
 
+    def stop_folds(self, directory: Directory) -> None:
+        """Remove the files that other processes are writing without the lock; their folds end without effect."""
+        for name in filter(directory.is_locked, self._temporary(directory)):
+            with contextlib.suppress(FileNotFoundError):
+                self._fs.unlink(name, directory.descriptor)
+
     def _temporary(self, directory: Directory) -> list[str]:
         return [name for name in directory.names() if name.startswith(f".{self.name}.") and ".tmp" in name]
 

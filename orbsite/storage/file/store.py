@@ -375,7 +375,10 @@ class FileStore(Store):
         if self._folding is None and not self._document.is_being_folded(directory):
             thread = threading.Thread(target=self._fold_in_thread, daemon=True, name=f"fold {self._document.name}")
             self._folding = thread
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:  # no more threads can be started; the saves have succeeded
+                self._folding = None
 
     def _fold_in_thread(self) -> None:
         try:

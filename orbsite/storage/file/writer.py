@@ -115,7 +115,8 @@ class Writer:
         self.fold(contextlib.nullcontext())
 
     def forget_previous(self) -> None:
-        """Remove the previous generation of the document, `.prev`."""
+        """Remove the previous generation of the document, `.prev`, and what a fold is writing from it."""
+        self._document.stop_folds(self._directory)
         with contextlib.suppress(FileNotFoundError):
             self._fs.unlink(f"{self._document.name}.prev", self._directory.descriptor)
         self._directory.sync()

@@ -259,7 +259,7 @@ class Directory:
                 return aside
         raise OSError(errno.EEXIST, os.strerror(errno.EEXIST), of)
 
-    def write_all(self, descriptor: int, data: bytes) -> None:
+    def write_all(self, descriptor: int, data: bytes | memoryview) -> None:
         """Write all of the data to an open file, in as many calls as it takes."""
         rest = memoryview(data)
         while rest:

@@ -166,6 +166,20 @@ def test_a_fold_gives_way_to_another_one(base: Path, monkeypatch: pytest.MonkeyP
     assert "new" in content(store)
 
 
+def test_an_erasure_removes_what_a_fold_is_writing(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, other, left = opened(base), opened(base), list[str]()
+
+    def erase() -> None:
+        other.filter(lambda data: data.replace(b'"b2"', b'"gone"'))
+        left.extend(path.name for path in (base / "te").glob(".*.tmp"))
+
+    during(monkeypatch, erase)
+    assert not store.fold_concurrently()
+    assert left == []
+    assert "b2" not in content(store)
+    assert not (base / "te/lost+found").exists()
+
+
 def test_only_one_process_folds(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, answers = opened(base), list[bool]()
     during(monkeypatch, lambda: answers.append(opened(base).fold_concurrently()))
