@@ -65,6 +65,19 @@ def test_sealing_writes_what_it_announces_and_leaves_nothing_readable(files: Pat
     assert (code, again["domains"]["te"]["written"]) == (0, 0)
 
 
+def test_the_first_sealing_leaves_no_plain_previous_generation(files: Path, settings: Any) -> None:
+    settings.ORB_DATA_DIR = files
+    path = files / "te/reflections.json"
+    path.write_bytes(path.read_bytes().replace(b'"input": "', b'"input": "%s ' % CANARY.encode(), 1))
+    path.with_name(f"{path.name}.prev").unlink(missing_ok=True)
+    assert readable(files) == [str(path)]
+    settings.ORB_KEYS = OLD
+    assert run("seal_orb_data", "--data-dir", files, "--apply")[0] == 0
+    assert readable(files) == []
+    assert path.with_name(f"{path.name}.prev").exists()
+    assert run("orb_key_status", "--data-dir", files)[0] == 0
+
+
 def test_sealed_files_are_used_as_before_and_new_saves_are_sealed(sealed: Path) -> None:
     assert readable(sealed) == []
     assert canaries(sealed) == 1

@@ -43,7 +43,7 @@ def repack(document: Document) -> Iterator[tuple[str, str | None]]:
             )
             with prepared(directory, name, packed) as successor:
                 if is_document:
-                    successor.swap(digest_of(data))  # keeps the old file as `.prev`, which therefore comes later
+                    successor.swap(digest_of(data))  # keeps the old file as `.prev`, which comes later
                     document.wrote(generation)
                 else:
                     successor.take_over()
@@ -104,10 +104,11 @@ def _form_of(stored: bytes) -> str:
         return DAMAGED
 
 
-def _files_of(document: Document, directory: Directory) -> list[str]:
-    """Return the document and the files beside it, the document first; the journal and the lock are left out."""
+def _files_of(document: Document, directory: Directory) -> Iterator[str]:
+    """Yield the document and then the files that are beside it by then; the journal and the lock are left out."""
+    yield document.name
     beside = document.beside(directory.names())
-    return [document.name, *(name for name in beside if name != document.journal and not name.endswith(".lock"))]
+    yield from (name for name in beside if name != document.journal and not name.endswith(".lock"))
 
 
 def _tombstone_files(base: Path, *, writing: bool) -> Iterator[tuple[Directory, str]]:
