@@ -25,6 +25,8 @@ from orbsite.storage.records.domain import Domain, Entry, Tree, plant
 from orbsite.storage.records.record import Key, R, Record, key_getter, keys_of_all, own
 
 _MAX_LISTED = 5
+_MUCH = 4 << 20
+"""The number of bytes whose records the garbage collector would walk over for so long that others wait noticeably."""
 
 
 def entries(domain: Domain, data: bytes) -> Iterator[Entry]:
@@ -105,6 +107,8 @@ class Content:
         with no_collection():
             if data is not None and not self._load(data):
                 self._decode(data)
+            if data is not None and len(data) > _MUCH:
+                gc.freeze()
 
     def _load(self, data: bytes) -> bool:
         loaded = self._domain.layout.decode_whole(data)
@@ -159,6 +163,7 @@ class Content:
         """Return a copy of the tree that later changes of the content leave as it is."""
         with no_collection():
             copy: Tree = _copied(self.tree)
+            gc.freeze()
         return copy
 
     def encode_copy(self, tree: Tree) -> bytes:

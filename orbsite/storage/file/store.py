@@ -26,6 +26,7 @@ from orbsite.storage.file.journal import FoldedDocument
 from orbsite.storage.file.writer import SMALL, FoldBase, NextJournal, Writer
 from orbsite.storage.filesystem.atomic_replace import Checked, Successor, checked, failing_whole, reserved
 from orbsite.storage.filesystem.directory import Directory
+from orbsite.storage.filesystem.stat_signature import seconds_until_sure
 from orbsite.storage.findings import Finding, Unreadable
 from orbsite.storage.memory.store import MemoryStore
 from orbsite.storage.records.domain import Domain
@@ -408,6 +409,7 @@ class FileStore(Store):
             following = NextJournal(directory, names[1], self._document.envelope, base.journal, journal)
             following.begin(document.digest, FoldedDocument.of(document.status(), generation))
             previous = checked(directory, names[0])
+            time.sleep(seconds_until_sure(document.status().st_mtime_ns, directory.fs.nanoseconds()))
             with failing_whole(self._document.path), self._document.writing(make=False) as locked:
                 return locked.is_same(directory) and self._finish_fold(locked, base, document, following, previous)
 

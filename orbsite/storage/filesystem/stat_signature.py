@@ -17,6 +17,16 @@ _COARSE_TICK = 2_000_000_000
 _SECOND = 1_000_000_000
 
 
+def seconds_until_sure(changed: int, now: int) -> float:
+    """Return how long to wait until the status of a file tells every later change; both times are in nanoseconds."""
+    left = _tick(changed) - (now - changed)
+    return max(left, 0) / _SECOND if left <= _tick(changed) else 0.0  # a clock that was set back tells nothing
+
+
+def _tick(changed: int) -> int:
+    return _TICK if changed % _SECOND else _COARSE_TICK
+
+
 class StatSignature(msgspec.Struct, frozen=True):
     """The status of a file that was read, and the time of the reading."""
 
@@ -50,5 +60,4 @@ class StatSignature(msgspec.Struct, frozen=True):
     @property
     def is_sure(self) -> bool:
         """Whether an equal signature proves that the file is unchanged."""
-        tick = _TICK if self.changed % _SECOND else _COARSE_TICK
-        return abs(self.taken - self.changed) > tick
+        return abs(self.taken - self.changed) > _tick(self.changed)
