@@ -328,7 +328,7 @@ def test_no_crash_of_a_fold_loses_what_is_saved_meanwhile(form: str, monkeypatch
 @pytest.mark.parametrize("form", PACKINGS)
 def test_a_process_may_die_at_any_call_of_a_fold(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(_stored_as, "packing", PACKINGS[form])
-    assert sum(map(_die_while_folding, range(0, 45, effort(15 if form else 6, 1)))) > 1000
+    assert sum(map(_die_while_folding, range(0, 45, effort(15 if form else 6, 5 if form else 2)))) > 1000
 
 
 def _append_unsynced(successor: Successor, data: bytes) -> None:
