@@ -114,6 +114,10 @@ class ProfilesLayout(Layout):
         return owner if owner is not None or not entry.place else str(entry.place[0])
 
     @override
+    def divided(self, tree: Tree) -> Tree:
+        return tree
+
+    @override
     def encode(self, tree: Tree) -> Any:
         return {user: _user_as_json(part) if isinstance(part, dict) else part for user, part in tree.items()}
 

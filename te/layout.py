@@ -198,6 +198,15 @@ class ReflectionsLayout(Layout):
         return bool(erased or emptied)
 
     @override
+    def divided(self, tree: Tree) -> Tree:
+        sessions: Tree = tree.get(_SESSIONS, {})
+        return sessions
+
+    @override
+    def member_of(self, record: Record) -> str:
+        return _session_of(record)
+
+    @override
     def encode(self, tree: Tree) -> Any:
         printed = dict(tree)
         printed[_SESSIONS] = _PrintedSessions(tree)

@@ -21,7 +21,7 @@ from orbsite.storage.memory.store import MemoryStore
 from orbsite.storage.records.changes import Delete, Put, Step
 from orbsite.storage.records.decoder import checked
 from orbsite.storage.records.digest import digest
-from orbsite.storage.records.domain import Domain, Entry, Tree, plant
+from orbsite.storage.records.domain import Domain, Entry, Layout, Tree, plant
 from orbsite.storage.records.record import Key, R, Record, key_getter, keys_of_all, own
 
 _MAX_LISTED = 5
@@ -92,6 +92,35 @@ def _repetition(entry: Entry, record: Record, before: Entry) -> Entry:
     return structs.replace(entry, record=None, value=record, key=record.key, findings=(*entry.findings, finding))
 
 
+class TreeCopy:
+    """A copy of a tree as it was when the copy began, made little by little while the tree changes."""
+
+    def __init__(self, layout: Layout, tree: Tree) -> None:
+        divided = layout.divided(tree)
+        self._layout = layout
+        self._members: Tree = dict(divided)
+        if divided is tree:
+            self.tree = self._members
+        else:
+            self.tree = {name: self._members if part is divided else _copied(part) for name, part in tree.items()}
+        self._left = dict.fromkeys(self._members)
+
+    def keep(self, records: Iterable[Record]) -> None:
+        """Copy the members that a change of records is about to change."""
+        for member in map(self._layout.member_of, records) if self._left else ():
+            if member in self._left:
+                del self._left[member]
+                self._members[member] = _copied(self._members[member])
+
+    def go_on(self, most: int) -> bool:
+        """Copy more members, until they have had `most` items; tell whether all are copied."""
+        while self._left and most > 0:
+            member, _ = self._left.popitem()
+            self._members[member] = copy = _copied(self._members[member])
+            most -= 1 + (len(copy) if isinstance(copy, dict | list) else 0)
+        return not self._left
+
+
 class Content:
     """The content of a document. Each change updates the tree and the view, and is recorded as a step."""
 
@@ -101,6 +130,7 @@ class Content:
         self.view = MemoryStore(domain)
         self.invalid: list[Entry] = []
         """The items of the document that are not valid records."""
+        self._copy: TreeCopy | None = None
         self._steps: list[Step] = []
         self._unreadable: dict[tuple[type[Record], Key], str] = {}
         self._covered: dict[tuple[type[Record], Key], str] = {}  # records whose key an earlier record has
@@ -159,17 +189,17 @@ class Content:
         with no_collection():
             return stringify(self._domain.layout.encode(self.tree))
 
-    def copied(self) -> Tree:
-        """Return a copy of the tree that later changes of the content leave as it is."""
-        with no_collection():
-            copy: Tree = _copied(self.tree)
-            gc.freeze()
-        return copy
+    def begin_copy(self) -> TreeCopy:
+        """Begin a copy of the tree as it is now. There is one copy at a time, and each change first copies its part."""
+        self._copy = TreeCopy(self._domain.layout, self.tree)
+        return self._copy
 
-    def encode_copy(self, tree: Tree) -> bytes:
-        """Return the bytes of a document for a copied tree, while other threads go on with short interruptions."""
+    def encode_copy(self, copy: TreeCopy) -> bytes:
+        """Return the bytes of a document for a whole copy, while other threads go on with short interruptions."""
+        if self._copy is copy:
+            self._copy = None
         printed = io.BytesIO()
-        for piece in stringified(self._domain.layout.encode(tree)):
+        for piece in stringified(self._domain.layout.encode(copy.tree)):
             printed.write(piece)
         return printed.getvalue()
 
@@ -206,6 +236,7 @@ class Content:
             refuse_other_owner(record, kept)
             return kept, False
         self._domain.layout.admit(self.tree, record)
+        self._keep([record])
         self.view.put_checked([record], None)
         self._apply(record, None)
         return own(record), True
@@ -219,6 +250,7 @@ class Content:
             self._domain.layout.admit(self.tree, record)
         old = {(type(one), one.key): self.view.fetch(type(one), [one.key]).get(one.key) for one in wanted}
         self.view.put_checked(wanted, expect, free=free)
+        self._keep([*wanted, *filter(None, old.values())])
         if not free:
             self._remove_moved(wanted, old)
         for record in wanted:
@@ -231,6 +263,7 @@ class Content:
         found = self.view.fetch(kind, alone(keys, expect), user_id=user_id)
         refuse_unexpected(next(iter(found.values()), None), expect)
         self._refuse_to_uncover(found.values(), is_deleted=True)
+        self._keep(found.values())
         self._domain.layout.drop_many(self.tree, found.values())
         self._steps += [Delete(kind, key) for key in found]
         return self.view.delete(kind, found)
@@ -250,12 +283,14 @@ class Content:
     def drop_many(self, kind: type[Record], records: Sequence[Record]) -> None:
         """Remove records in one pass; the caller must exclude the keys that `covering` returns."""
         keys = list(keys_of_all(kind, records))
+        self._keep(records)
         self._domain.layout.drop_many(self.tree, records)
         self.view.drop_many(kind, keys)
         self._steps += [Delete(kind, key) for key in keys]
 
     def put_back(self, records: Sequence[tuple[Record, int | None]]) -> None:
         """Restore records at their positions in one pass; their keys must be free."""
+        self._keep(record for record, _ in records)
         self._domain.layout.put_back(self.tree, records)
         self.view.take(record for record, _ in records)
         self._steps += [Put(record) for record, _ in records]
@@ -271,6 +306,10 @@ class Content:
         except RecordUnreadable:
             return "the list for it"
         return ""
+
+    def _keep(self, records: Iterable[Record]) -> None:
+        if self._copy is not None:
+            self._copy.keep(records)
 
     def _as_in_file(self, record: Record) -> Record:
         return self._domain.layout.in_file(self.tree, record)
@@ -314,7 +353,7 @@ class Content:
 def _copied(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _copied(item) if isinstance(item, dict | list) else item for key, item in value.items()}
-    return list(value)  # what a list holds is replaced and never changed
+    return list(value) if isinstance(value, list) else value  # what a list holds is replaced and never changed
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from orbsite.storage.base.store import Store
 from orbsite.storage.errors import OrbError
 from orbsite.storage.file.cache import Replica, load
 from orbsite.storage.file.compaction import Compaction, compacted
-from orbsite.storage.file.content import Content
+from orbsite.storage.file.content import Content, TreeCopy
 from orbsite.storage.file.document import Document
 from orbsite.storage.file.group_commit import GroupCommit, PendingWrite
 from orbsite.storage.file.journal import FoldedDocument
@@ -40,6 +40,8 @@ T = TypeVar("T")
 
 LARGE = 4 << 20
 """The size in bytes above which saves go on while a document is folded."""
+_COPIED, _BETWEEN = 2_000, 0.001
+"""The number of items that are copied in one go, and the seconds between two goes."""
 _SLOWED = 0.02
 """Seconds that a save takes longer while a fold does not keep pace with the saves."""
 
@@ -404,7 +406,8 @@ class FileStore(Store):
                     return False
                 names = (self._document.name, self._document.journal)
                 document, journal = [stack.enter_context(reserved(directory, name, is_held=True)) for name in names]
-            data, generation = self._document.close(writer.content.encode_copy(base.tree), base.generation)
+            self._finish_copy(base.copy)
+            data, generation = self._document.close(writer.content.encode_copy(base.copy), base.generation)
             document.fill(data)
             following = NextJournal(directory, names[1], self._document.envelope, base.journal, journal)
             following.begin(document.digest, FoldedDocument.of(document.status(), generation))
@@ -412,6 +415,14 @@ class FileStore(Store):
             time.sleep(seconds_until_sure(document.status().st_mtime_ns, directory.fs.nanoseconds()))
             with failing_whole(self._document.path), self._document.writing(make=False) as locked:
                 return locked.is_same(directory) and self._finish_fold(locked, base, document, following, previous)
+
+    def _finish_copy(self, copy: TreeCopy) -> None:
+        """Copy what is left of a content, with pauses in which others read and save."""
+        while True:
+            with self._guard:
+                if copy.go_on(_COPIED):
+                    return
+            time.sleep(_BETWEEN)
 
     def _finish_fold(
         self, directory: Directory, base: FoldBase, document: Successor, journal: NextJournal, previous: Checked

@@ -12,14 +12,13 @@ import msgspec
 
 from orbsite.storage.errors import OrbError, SaveFailed, SaveOutcomeUnknown
 from orbsite.storage.file.cache import Replica
-from orbsite.storage.file.content import Content
+from orbsite.storage.file.content import Content, TreeCopy
 from orbsite.storage.file.document import Document
 from orbsite.storage.file.journal import FoldedDocument, Journal, Predecessor, begun, follow
 from orbsite.storage.filesystem.atomic_replace import Checked, Successor, failing_whole, prepared, replace
 from orbsite.storage.filesystem.directory import Directory
 from orbsite.storage.filesystem.stat_signature import StatSignature
 from orbsite.storage.records.changes import as_json
-from orbsite.storage.records.domain import Tree
 from orbsite.storage.sealing.envelope import Envelope
 
 logger = logging.getLogger(__name__)
@@ -40,8 +39,8 @@ class FoldBase:
     """The SHA-256 of the document."""
     generation: int
     journal: Journal
-    tree: Tree
-    """A copy of the content."""
+    copy: TreeCopy
+    """A copy of the content, which has been begun."""
 
 
 class Writer:
@@ -166,7 +165,7 @@ class Writer:
         if self.is_suspect or replica.is_foreign or replica.adrift or replica.journal is None or not replica.digest:
             return None
         journal = dataclasses.replace(replica.journal)
-        return FoldBase(replica.digest, replica.generation, journal, replica.content.copied())
+        return FoldBase(replica.digest, replica.generation, journal, replica.content.begin_copy())
 
     def finish_fold(self, base: FoldBase, document: Successor, journal: NextJournal, previous: Checked) -> bool:
         """Replace document and journal by their successors; return False if they are not what the fold began with."""

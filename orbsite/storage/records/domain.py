@@ -175,6 +175,17 @@ class Layout(ABC):
         """
         return sum(_prune_above(tree, place) for place in places) > 0
 
+    def divided(self, tree: Tree) -> Tree:  # noqa: ARG002 -- a layout may leave its tree in one piece
+        """Return the object in a tree, or the tree, that is copied member by member while records change.
+
+        It is empty for a tree that is copied at once.
+        """
+        return {}
+
+    def member_of(self, record: Record) -> str:
+        """Return the one member of the `divided` object that a change of a record changes."""
+        return record.owner
+
     @abstractmethod
     def encode(self, tree: Tree) -> Any:
         """Return the tree as JSON values, each record in the form of the file."""

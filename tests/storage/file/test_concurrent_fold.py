@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from luna.domain import DOMAIN as LUNA
+from luna.records import ActiveMode, Profile
 from orbsite.storage.encoding.json_printer import stringified, stringify
 from orbsite.storage.file import store as stores
 from orbsite.storage.file.content import Content
@@ -25,7 +29,7 @@ from orbsite.storage.filesystem.syscalls import FileSystem
 from te.domain import DOMAIN as TE
 from te.records import Reflection
 from tests.contract.harness import PACKINGS
-from tests.support.factories import ReflectionFactory
+from tests.support.factories import ProfileFactory, ReflectionFactory
 from tests.support.time_limits import time_limit
 
 PATIENCE = 60
@@ -71,9 +75,9 @@ def during(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
     """Act while a fold writes the document."""
     usual = Content.encode_copy
 
-    def encode(content: Content, tree: Any) -> bytes:
+    def encode(content: Content, copy: Any) -> bytes:
         act()
-        return usual(content, tree)
+        return usual(content, copy)
 
     monkeypatch.setattr(Content, "encode_copy", encode)
 
@@ -312,6 +316,62 @@ def test_a_fold_that_fails_is_tried_again(
     assert _awaited(lambda: growing._folding is None)
     growing.close()
     assert growing.journal_size() < 100_000
+
+
+def _change_reflections(content: Content, draw: random.Random, number: int) -> None:
+    records = content.view.find(Reflection)
+    one = draw.choice(records)
+    match draw.randrange(6):
+        case 0:
+            content.add(ReflectionFactory(id=f"n{number}", session_id=draw.choice(["s-a", "s-b", "new"])))
+        case 1:
+            content.upsert([replace(one, input="changed")], None)
+        case 2:
+            content.upsert([replace(one, session_id=draw.choice(["s-a", "s-c", "other"]))], None)
+        case 3:
+            content.delete(Reflection, [one.key], None)
+        case 4:
+            content.drop_many(Reflection, [one])
+        case _:
+            content.drop_many(Reflection, [one])
+            content.put_back([(one, 0)])
+
+
+def _change_profiles(content: Content, draw: random.Random, number: int) -> None:
+    user = draw.choice(["ana", "bob", "eva", f"u{number}"])
+    match draw.randrange(4):
+        case 0:
+            content.upsert(
+                [ProfileFactory(user_id=user, mode_id=draw.choice(["mars", "pluto"]), preferences=(f"f{number}",))],
+                None,
+            )
+        case 1:
+            content.upsert([ActiveMode(user_id=user, mode_id="mars")], None)
+        case 2:
+            content.delete(ActiveMode, [(user,)], None)
+        case _:
+            content.delete(Profile, [(user, "mars")], None)
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize(
+    ("domain", "change"), [(TE, _change_reflections), (LUNA, _change_profiles)], ids=["te", "luna"]
+)
+def test_a_copy_stays_as_the_content_was_whatever_is_changed_meanwhile(domain: Any, change: Any, seed: int) -> None:
+    draw, content = random.Random(seed), Content(domain, None)
+    if domain is TE:
+        content.upsert([ReflectionFactory(id=f"r{at}", session_id=f"s-{'abc'[at % 3]}") for at in range(12)], None)
+    for number in range(10):
+        change(content, draw, number)
+    before, copy = content.encode(), content.begin_copy()
+    for number in range(10, 20):
+        change(content, draw, number)
+        if draw.random() < 0.4:
+            copy.go_on(2)
+    assert content.encode() != before
+    while not copy.go_on(3):
+        pass
+    assert content.encode_copy(copy) == before
 
 
 _json = st.recursive(
