@@ -335,7 +335,7 @@ class FileStore(Store):
             if is_due and not self._folds_concurrently(writer):
                 self._fold_after_save(writer)
             elif is_due:
-                self._start_folding(directory)
+                self._start_folding(directory, writer.journal_size)
         if is_due and writer.is_overdue():
             time.sleep(_SLOWED)
 
@@ -373,21 +373,21 @@ class FileStore(Store):
     def _folds_concurrently(self, writer: Writer) -> bool:
         return writer.size > self._concurrent_above
 
-    def _start_folding(self, directory: Directory) -> None:
-        """Fold the journal in a thread of its own, unless one or another process does."""
+    def _start_folding(self, directory: Directory, size: int) -> None:
+        """Fold a journal of a size in a thread of its own, unless one or another process does."""
         if self._folding is None and not self._document.is_being_folded(directory):
-            thread = threading.Thread(target=self._fold_in_thread, daemon=True, name=f"fold {self._document.name}")
+            thread = threading.Thread(target=self._fold_in_thread, args=[size], daemon=True)
             self._folding = thread
             try:
                 thread.start()
             except RuntimeError:  # no more threads can be started; the saves have succeeded
                 self._folding = None
 
-    def _fold_in_thread(self) -> None:
+    def _fold_in_thread(self, size: int) -> None:
         try:
             self.fold_concurrently()
         except Exception as problem:  # noqa: BLE001 -- the saves have succeeded, whatever the error is
-            self._failed_to_fold(self._document.journal_size(), problem)
+            self._failed_to_fold(size, problem)
         finally:
             self._folding = None
 
