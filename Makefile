@@ -77,9 +77,11 @@ bench: install
 docs: $(DOCS)
 	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict --quiet
 
-# Build the wheel and the source distribution, and try them in empty environments with each Python that is installed.
+# Build the wheel and the source distribution, try them in empty environments with each Python that is installed, and run
+# every command of the documentation.
 release-check: install
 	$(BIN)/python -m tests.package.release_check
+	$(BIN)/python -m pytest --numprocesses auto -m release
 
 # Create the virtual environment with the packages for tests and checks, and settings for development.
 install: $(DEV) .env

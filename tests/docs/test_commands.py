@@ -138,6 +138,7 @@ print(*sqlite3.connect('home/db.sqlite3').execute(query, sys.argv[1:]).fetchone(
 
 
 @pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.parametrize("page", [page for page in PAGES if "tutorials" not in page])
 def test_the_commands_of_a_page_run(work: Path, page: str) -> None:
     script = "\n".join(_script(block) for block in SHELL if block.page == page)
@@ -149,6 +150,7 @@ def test_the_commands_of_a_page_run(work: Path, page: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.parametrize("page", [page for page in PAGES if "tutorials" in page])
 def test_the_steps_of_a_tutorial_lead_to_what_it_shows(tmp_path: Path, page: str) -> None:
     script = []
