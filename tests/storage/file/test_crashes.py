@@ -36,6 +36,8 @@ pytestmark = pytest.mark.slow
 
 SEED = int(os.environ.get("ORB_SEED", "11"))
 STEPS, LEAST_STATES = effort(30, 250), effort(2_000, 25_000)
+FOLDS = 6
+"""The number of folds among the steps during which others save, on average."""
 MOST_STATES = 100
 """At one moment; after a process has died half way, there may be many more."""
 MODES = {"file": None, "journal": 0}
@@ -209,7 +211,7 @@ def _simulated_owner(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_crash_loses_what_was_acknowledged(mode: str, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(_stored_as, "packing", PACKINGS[form])
     part = 2 if form else 1  # of sealed documents as many states take twice the time
-    witness = _run(SimFS(), MODES[mode], steps=STEPS // part, folds=0.2)
+    witness = _run(SimFS(), MODES[mode], steps=STEPS // part, folds=FOLDS / STEPS)
     sys.stdout.write(f"simulated crashes: seed {SEED}, {form}{mode}, {witness.states} states\n")
     assert witness.states > LEAST_STATES // part
 
@@ -328,7 +330,7 @@ def test_no_crash_of_a_fold_loses_what_is_saved_meanwhile(form: str, monkeypatch
 @pytest.mark.parametrize("form", PACKINGS)
 def test_a_process_may_die_at_any_call_of_a_fold(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(_stored_as, "packing", PACKINGS[form])
-    assert sum(map(_die_while_folding, range(0, 45, effort(15 if form else 6, 5 if form else 2)))) > 1000
+    assert sum(map(_die_while_folding, range(0, 45, effort(15 if form else 6, 9 if form else 3)))) > 1000
 
 
 def _append_unsynced(successor: Successor, data: bytes) -> None:
