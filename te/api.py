@@ -9,12 +9,24 @@ from django.http import Http404
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
+from typing_extensions import override
 
 from orbsite.api.idempotency import IdempotentRequest, once
 from orbsite.api.merge_patch import patched
 from orbsite.api.pagination import PageRequest
 from orbsite.api.problems import BAD, CONFLICT, Problem
-from orbsite.api.schema import IDEMPOTENT, IF_MATCH, IF_NONE_MATCH, PAGED, described, fields_of, list_of, page_of, shape
+from orbsite.api.schema import (
+    CLEAN_TEXT,
+    IDEMPOTENT,
+    IF_MATCH,
+    IF_NONE_MATCH,
+    PAGED,
+    described,
+    fields_of,
+    list_of,
+    page_of,
+    shape,
+)
 from orbsite.api.views import OrbView, fetched, found
 from orbsite.search.query import read
 from orbsite.search.search import Searched
@@ -23,6 +35,7 @@ from orbsite.storage.clock import utc_now
 from orbsite.storage.encoding.timestamps import spell
 from orbsite.storage.errors import SearchOff
 from orbsite.storage.findings import ROOT, Finding, step
+from orbsite.storage.records.record import R
 from orbsite.storage.statistics.sessions import Group, groups
 from te.domain import DOMAIN
 from te.records import Reflection
@@ -44,15 +57,15 @@ described(
     },
 )
 _FILTERS = [
-    OpenApiParameter("session", str, description="Only reflections of this session."),
-    OpenApiParameter("tag", str, description="Only reflections with this tag."),
+    OpenApiParameter("session", CLEAN_TEXT, description="Only reflections of this session."),
+    OpenApiParameter("tag", CLEAN_TEXT, description="Only reflections with this tag."),
     OpenApiParameter("from", _TIME, description="Only reflections created at this time or later."),
     OpenApiParameter("to", _TIME, description="Only reflections created before this time."),
-    OpenApiParameter("text", str, description="Only reflections whose texts contain this text, ignoring case."),
+    OpenApiParameter("text", CLEAN_TEXT, description="Only reflections whose texts contain this text, ignoring case."),
 ]
 _SEARCH = OpenApiParameter(
     "search",
-    str,
+    CLEAN_TEXT,
     description='Only reflections that contain all these words. Quote a "phrase"; put - before a word to exclude it. '
     "Case and accents are ignored, and the last word matches as a prefix. Only the SQL store supports it (else 400).",
 )
@@ -71,6 +84,16 @@ class TeView(OrbView):
     def current(self, user: str, reflection: str) -> Reflection | None:
         """Return a user's reflection, or None. Raises RecordUnreadable if the stored item cannot be decoded."""
         return fetched(self.store, Reflection, (user, reflection), user)
+
+    @override
+    def record(self, kind: type[R], value: Any, path: str = ROOT) -> R:
+        """Return the record that a JSON value describes; a reflection without a session is in the session "default".
+
+        Raises Problem with the path of each error.
+        """
+        if kind is Reflection and isinstance(value, dict) and value.get("sessionId") is None:
+            value = {**value, "sessionId": DEFAULT_SESSION}
+        return super().record(kind, value, path)
 
     def page_of_reflections(self, request: Request, where: dict[str, str]) -> Any:
         """Return a page of reflections with these field values that match the query, newest first."""
@@ -146,7 +169,7 @@ class Reflections(TeView):
         given = self.object_of(value, path)
         missing = {"id": attempt.new_id(number), "tags": [], "createdAt": spell(attempt.moment)}
         where = {"userId": self.owner_of(given, user, path)}
-        return self.record(Reflection, {**missing, "sessionId": DEFAULT_SESSION, **given, **where}, path)
+        return self.record(Reflection, {**missing, **given, **where}, path)
 
     def _refuse_taken(self, created: list[Reflection]) -> None:
         """Raise Problem for ids that occur twice in the list, or that another reflection of the user has."""

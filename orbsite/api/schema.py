@@ -82,6 +82,8 @@ IF_NONE_MATCH = OpenApiParameter(
     "If-None-Match", str, "header", description="The ETag that the client has. If it is current, the answer is 304."
 )
 _CLEAN = {"pattern": r"^[^\u0000]*$"}
+CLEAN_TEXT = {"type": "string"} | _CLEAN
+"""The schema of a text that may be anything but must not hold a NUL, such as a query parameter."""
 _ID = {"type": "string", "minLength": 1, "maxLength": 255} | _CLEAN
 _FREE_REF = {"$ref": _TEMPLATE.format(name="Free")}
 _FREE: dict[str, Any] = {
@@ -218,6 +220,9 @@ def _of_value(schema: dict[str, Any], *, is_open: bool) -> dict[str, Any]:
         for name, one in schema["properties"].items()
         if name != "extra"
     }
+    if is_open:  # an explicit null of an optional field is kept and returned
+        required = schema.get("required", ())
+        properties = {name: one if name in required else _or_null(one) for name, one in properties.items()}
     kept = {name: value for name, value in schema.items() if name != "additionalProperties"}
     return kept | {"properties": properties} | (_OPEN if is_open else _CLOSED)
 
@@ -235,6 +240,13 @@ def field(schema: dict[str, Any]) -> dict[str, Any]:
     parts = {name: field(schema[name]) for name in ("items",) if isinstance(schema.get(name), dict)}
     choices = {name: [field(one) for one in schema[name]] for name in ("anyOf",) if name in schema}
     return schema | parts | choices
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a field that may also be null."""
+    if isinstance(schema.get("type"), str):
+        return schema | {"type": [schema["type"], "null"]}
+    return {"anyOf": [schema, {"type": "null"}]}
 
 
 def _closure(part: Any, known: dict[str, Any]) -> set[str]:

@@ -76,6 +76,17 @@ def test_a_reflection_is_saved_read_changed_and_deleted(ana: Caller) -> None:
         refused(answer, 404, "not-found")
 
 
+def test_a_null_where_a_field_may_be_missing_is_kept_and_no_session_is_the_default_one(ana: Caller) -> None:
+    made = ana.post(ALL, {**BODY, "notes": None, "sessionId": None})
+    assert (made.status_code, made.json()) == (201, {**BODY, "notes": None, "sessionId": "default", "userId": "ana"})
+    one = made["Location"]
+    assert ana.put(one, {**BODY, "sessionId": "s"}).json()["sessionId"] == "s"
+    for changed in (ana.patch(one, {"sessionId": None}), ana.put(one, {**BODY, "sessionId": None})):
+        assert (changed.status_code, changed.json()["sessionId"]) == (200, "default")
+    within = "/api/v1/users/ana/sessions/default/reflections"
+    assert [found["id"] for found in ana.get(within).json()["items"]] == [BODY["id"]]
+
+
 def test_what_is_there_already_stays(ana: Caller) -> None:
     assert ana.post(ALL, BODY).status_code == 201
     assert ana.post(ALL, BODY).status_code == 201, "the same once more is no conflict"
