@@ -143,7 +143,7 @@ def test_a_row_that_does_not_decode_becomes_a_finding(
     store: SqlStore, compared: Callable[[], int], *, is_last: bool
 ) -> None:
     cells = OF_SQLITE if store.using == "default" else OF_POSTGRESQL
-    for cell in cells:
+    for cell in cells[is_last::2]:
         if cell.column in ("user_id", "session_id"):
             continue
         store.put(reflections())

@@ -22,6 +22,7 @@ NAMES = {
     "Handed", "Curated", "Chosen", "Mender",
 }  # fmt: skip
 """Names of classes that have standard names now."""
+CLASSES = re.compile(r"^ *class (\w+)", re.MULTILINE)
 KINDS = {".py", ".md", ".html", ".js", ".css", ".toml", ".txt", ""}
 OTHERS = ("tests/data/", "requirements/", "orbsite/static/console/vendor/", "LICENSE", "CHANGELOG.md", "sample/")
 HERE = "tests/architecture/test_words.py"
@@ -46,8 +47,8 @@ def test_no_word_of_the_old_vocabulary_is_left() -> None:
 
 
 def test_no_class_has_a_name_of_the_old_vocabulary() -> None:
-    trees = [(path, ast.parse(path.read_text())) for path in _files() if path.suffix == ".py"]
-    found = [(path, node.name) for path, tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    paths = [path for path in _files() if path.suffix == ".py"]
+    found = [(path, name) for path in paths for name in CLASSES.findall(path.read_text())]
     assert len(found) > 300
     assert [one for one in found if one[1] in NAMES] == []
 

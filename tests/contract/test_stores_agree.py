@@ -60,10 +60,11 @@ def _harnesses(aliases: Sequence[str], case: Case, base: Path, *, is_sealed: boo
     return [*files, *(harness.sql(alias, is_sealed=is_sealed) for alias in aliases)]
 
 
+@pytest.mark.deep
 @pytest.mark.django_db(databases="__all__")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_stores_agree_step_by_step(case: Case) -> None:
-    _run(case, is_sealed=False, runs=12)
+    _run(case, is_sealed=False, runs=effort(6, 12))
 
 
 @pytest.mark.deep

@@ -20,10 +20,11 @@ from orbsite.storage.clock import utc_now
 from orbsite.storage.encoding.json_printer import canonical
 from orbsite.storage.records.domain import registered
 from orbsite.stores import open_sql_store
+from tests.support.effort import effort
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
-SEED, FILES = 11, 200
+SEED, FILES = 11, effort(60, 200)
 TE, LUNA = "te/reflections.json", "luna/profiles.json"
 TABLES = ("te_reflections", "luna_profiles", "luna_active_modes")
 NAMES = [
@@ -185,6 +186,7 @@ def written() -> Iterator[list[tuple[str, ...]]]:
         execute("DROP TABLE temp.written")
 
 
+@pytest.mark.deep
 def test_files_drawn_by_lot_come_back_equal_and_are_not_written_again(tmp_path: Path) -> None:
     records = 0
     for number in range(FILES):

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -380,6 +381,7 @@ _json = st.recursive(
 )
 
 
+@hypothesis_settings(max_examples=40)
 @given(st.dictionaries(st.text(max_size=3) | st.sampled_from("0179"), _json), st.integers(0, 3))
 def test_pieces_are_the_whole(value: Any, depth: int) -> None:
     assert b"".join(stringified(value, depth)) == stringify(value)

@@ -302,7 +302,7 @@ def _fold_with_saves() -> int:
     for name in "abc":
         witness.save(name, name)
     witness.delete("c")
-    for _ in range(2):
+    for _ in range(effort(1, 2)):
         witness.fold_while_others_save(["a", "d"], must_fold=True)
         witness.save("b", "bb")
         witness.delete("a")
@@ -320,17 +320,18 @@ def _die_while_folding(calls: int) -> int:
     return witness.states
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("form", PACKINGS)
 def test_no_crash_of_a_fold_loses_what_is_saved_meanwhile(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(_stored_as, "packing", PACKINGS[form])
-    assert _fold_with_saves() > 1000
+    assert _fold_with_saves() > effort(300, 1000)
 
 
 @pytest.mark.deep
 @pytest.mark.parametrize("form", PACKINGS)
 def test_a_process_may_die_at_any_call_of_a_fold(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(_stored_as, "packing", PACKINGS[form])
-    assert sum(map(_die_while_folding, range(0, 45, effort(15 if form else 6, 9 if form else 3)))) > 1000
+    assert sum(map(_die_while_folding, range(0, 45, effort(25 if form else 15, 9 if form else 3)))) > effort(300, 1000)
 
 
 def _append_unsynced(successor: Successor, data: bytes) -> None:

@@ -173,7 +173,7 @@ FILES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(tree=FILES, order=st.booleans())
 def test_the_shortcut_loads_what_the_long_way_does(tree: dict[str, Any], order: bool) -> None:
     data = stringify(tree if order else dict(reversed(tree.items())))
