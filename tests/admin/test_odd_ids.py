@@ -87,6 +87,7 @@ def _former(name: str) -> str:
     return reverse("admin:te_reflectionrow_change", args=[quote(name)])
 
 
+@pytest.mark.slow
 def test_an_address_of_an_earlier_version_leads_on_where_one_user_has_the_id(admin_client: Client) -> None:
     SqlStore(TE).put([ReflectionFactory(id=name) for name in IDS])
     for name in IDS:

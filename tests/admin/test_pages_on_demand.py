@@ -50,6 +50,7 @@ print(json.dumps(imported()))
     assert _printed(tmp_path, f"from django.conf import settings\nsettings.ORB_PERSISTENCE = 'memory'\n{program}") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "look",
     [

@@ -162,6 +162,7 @@ def test_an_error_tells_nothing_of_what_it_choked_on(
     assert CANARY not in Caller().get("/readyz").content.decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoil", ["cut", "repeated", "no json", "not text", "wrong item"])
 def test_a_damaged_file_tells_nothing_of_what_is_in_it(
     ana: Caller, operator: Caller, settings: Any, tmp_path: Path, spoil: str

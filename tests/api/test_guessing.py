@@ -217,6 +217,7 @@ def _guess_from_everywhere(sign_in: SignIn, name: str, number: int = 40) -> list
     return [sign_in(name, "wrong", f"198.51.100.{one}") for one in range(number)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["admin", "nobody"])
 def test_a_name_that_is_guessed_from_many_networks_makes_strangers_wait(sign_in: SignIn, name: str) -> None:
     assert _guess_from_everywhere(sign_in, name) == [200] * 29 + [429] * 11
@@ -233,6 +234,7 @@ def test_guesses_of_strangers_keep_nobody_out_for_good(sign_in: SignIn) -> None:
     assert sign_in("admin", "right", "192.0.2.8") == 302
 
 
+@pytest.mark.slow
 def test_each_guess_of_a_stranger_makes_the_next_wait_longer_up_to_a_limit(sign_in: SignIn) -> None:
     _guess_from_everywhere(sign_in, "admin", 30)
     waits = []

@@ -161,6 +161,7 @@ def _state() -> Any:
     return found, sorted(Job.objects.values_list("pk", "state", "wants_to_stop"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "path"), OPERATIONS, ids=[f"{method} {path}" for method, path in OPERATIONS])
 def test_only_those_who_may_can(method: str, path: str, dataset: dict[str, str]) -> None:
     row, before = ROWS[method, path], _state()

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.django_db
 ADDRESS = "/api/v1/users/ana/profiles"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("mode")
 def test_a_walk_meets_every_old_one_once_while_others_are_added(ana: Caller) -> None:
     store = open_store(LUNA)
@@ -135,6 +136,7 @@ def test_a_list_is_printed_as_its_records_are() -> None:
     assert "updatedAt" not in as_json(modes[0])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("mode")
 @given(
     sizes=st.lists(st.sampled_from([0, 1, 5000, 20_000]), max_size=12),

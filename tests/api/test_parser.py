@@ -196,6 +196,7 @@ def _loaded(base: Path) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 def test_a_record_in_a_body_and_in_a_file_is_judged_alike(ana: Caller, data_dir: Path, place: str) -> None:
     """By the API, by whoever validates a file, and by the store that reads it; of repeated keys files are warned of."""

@@ -103,6 +103,7 @@ def _odd() -> list[Reflection]:
     ]
 
 
+@pytest.mark.slow
 def test_rows_of_every_text_and_time_are_printed_as_their_records_are(
     store: SqlStore, compared: Callable[[], int]
 ) -> None:
@@ -138,6 +139,7 @@ def test_a_time_in_another_format_is_the_same_time(store: SqlStore, compared: Ca
     assert compared() > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_last", [True, False])
 def test_a_row_that_does_not_decode_becomes_a_finding(
     store: SqlStore, compared: Callable[[], int], *, is_last: bool
@@ -155,6 +157,7 @@ def test_a_row_that_does_not_decode_becomes_a_finding(
         store._rows(Reflection).filter(user_id="ana").delete()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_bytes", [1, 500, 5_000, 12_000])
 def test_a_page_that_may_be_too_large_is_cut_where_it_was(
     store: SqlStore, compared: Callable[[], int], settings: Any, max_bytes: int
@@ -165,6 +168,7 @@ def test_a_page_that_may_be_too_large_is_cut_where_it_was(
     assert store.printed(Reflection, Query(where={"user_id": "ana"}, limit=26, max_bytes=max_bytes)) is None
 
 
+@pytest.mark.slow
 def test_sealed_rows_are_opened(store: SqlStore, compared: Callable[[], int]) -> None:
     with override_settings(ORB_KEYS=f"k:{base64.b64encode(b'k' * 32).decode()}"):
         store.put(_odd())

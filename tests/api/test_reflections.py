@@ -285,6 +285,7 @@ def test_the_same_key_and_body_have_the_same_answer(ana: Caller) -> None:
     assert ana.post(ALL, {"input": "1", "output": ""}, Idempotency_Key="mended").status_code == 201
 
 
+@pytest.mark.slow
 def test_a_walk_meets_each_old_one_once_while_others_are_added(ana: Caller, mode: str) -> None:
     """The writer adds a few between any two pages, among the newest, the oldest, and in the middle."""
     made = {one.id for one in _fill(10_000)}
@@ -306,6 +307,7 @@ def test_a_walk_meets_each_old_one_once_while_others_are_added(ana: Caller, mode
     assert made <= set(seen)
 
 
+@pytest.mark.slow
 def test_a_walk_is_whole_while_a_thread_writes(ana: Caller, mode: str) -> None:
     if mode == "sql":  # a test's transaction is one connection's; tests/api/test_served.py serves SQL to several
         _fill(300)

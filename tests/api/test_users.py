@@ -125,6 +125,7 @@ def test_what_the_ledger_keeps_of_a_user_goes_and_what_it_keeps_of_others_stays(
     assert Reject.objects.count() == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 2, 3, 2100])
 def test_what_is_handed_out_is_counted_however_much_it_is(ana: Caller, number: int) -> None:
     stores.open_store(LUNA).put([ProfileFactory(user_id="ana") for _ in range(number)])

@@ -190,6 +190,7 @@ def test_data_of_version_1_comes_back_from_version_2_and_from_version_0_where_no
     assert tree == before
 
 
+@pytest.mark.slow
 @given(documents(OBJECTS | TEXTS, form=JSON), st.integers(0, 2), st.integers(0, 2))
 def test_any_cast_has_the_version_that_was_asked_for_and_keeps_unknown_members(tree: Any, first: int, to: int) -> None:
     done = VERSIONS.cast(VERSIONS.cast(tree, first).tree, to)

@@ -91,6 +91,7 @@ def test_the_text_says_where_the_backup_is(files: Path, tmp_path: Path) -> None:
     assert f"Backup created: {path}" in out.getvalue()
 
 
+@pytest.mark.slow
 def test_a_database_in_a_file_comes_back_with_its_project(files: Path, tmp_path: Path) -> None:
     place = tmp_path / "db.sqlite3"
     environment = os.environ | {

@@ -223,6 +223,7 @@ def test_stats_count_files_and_the_configured_store(sample: Path) -> None:
     assert report["domains"]["te"]["size"] == (sample / "te/reflections.json").stat().st_size
 
 
+@pytest.mark.slow
 def test_a_command_ends_without_a_traceback_as_a_program_too(tmp_path: Path) -> None:
     environment = {
         **os.environ,

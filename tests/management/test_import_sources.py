@@ -165,6 +165,7 @@ def test_a_link_to_a_database_is_followed(tmp_path: Path) -> None:
     assert [one.name for one in source.parent.iterdir()] == ["orb.db"]
 
 
+@pytest.mark.slow
 def test_a_damaged_page_ends_the_import_and_keeps_what_came_before(tmp_path: Path) -> None:
     source = made(tmp_path / "src" / "orb.db", rows=10_000)
     data = bytearray(source.read_bytes())
@@ -289,6 +290,7 @@ def test_a_statement_has_a_deadline(slow: Path, monkeypatch: pytest.MonkeyPatch)
             list(origin.entries(TE))
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_an_import_and_it_goes_on_from_there(tmp_path: Path) -> None:
     source = made(tmp_path / "orb.db", rows=50_000)
 

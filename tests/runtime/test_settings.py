@@ -72,6 +72,7 @@ def test_postgresql_takes_the_limits(postgresql_alias: str) -> None:
     assert _run(program, DATABASE_URL=url, ORB_STATEMENT_TIMEOUT="45s") == ["10s", "10min", "45s"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ORB_DATA_DIR", "ORB_BACKUP_DIR", "ORB_STATIC_ROOT"])
 def test_a_path_that_begins_with_a_tilde_is_in_the_home_directory(name: str) -> None:
     program = (

@@ -91,6 +91,7 @@ class Table:
         return {one.id for one in known if not wanted.is_empty and wanted.matches(document(texts_of(one)))}
 
 
+@pytest.mark.slow
 def test_the_index_the_rows_and_every_record_agree(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "NEWEST", NEWEST)
     draw, found = random.Random(7), 0

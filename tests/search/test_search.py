@@ -317,6 +317,7 @@ def test_a_row_that_does_not_decode_is_counted_and_hinders_nothing(store: SqlSto
     assert hits(store, "予約") == {"book"}
 
 
+@pytest.mark.slow
 def test_hostile_texts_are_stored_and_looked_for(store: SqlStore, index: SearchIndex) -> None:
     texts = naughty_strings()
     assert len(texts) == 515

@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(900)]
 APART = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
 PARTS = {
-    "api": ["tests/api", "-m", "not slow and not torture", "-k", "profiles or reflections or users or schema or tokens"],
-    "served": ["tests/api/test_served.py", "tests/api/test_client.py"],
+    "api": ["tests/api", "-m", "not slow and not torture", "-k", "profiles or users or tokens"],
+    "served": ["tests/api/test_client.py", "tests/api/test_served.py", "-k", "client or key or ready or static"],
     "surfaces": ["tests/admin/test_admin.py", "tests/management/test_commands.py", "tests/management/test_import.py",
                  "tests/admin/test_jobs_and_policies.py", "tests/management/test_backup_commands.py"],
     "operations": ["tests/operations/jobs/test_jobs.py", "tests/operations/scheduling/test_maintenance.py", "tests/operations/backup/test_backup.py"],

@@ -161,6 +161,7 @@ def test_a_form_with_an_error_still_has_what_was_written(admin_client: Client) -
     assert form_of(answer, "updated_at")["preferences-0-text"] == ["calm"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [MOST_ROWS, MOST_ROWS + 1])
 def test_a_list_beyond_all_bounds_is_edited_as_json(admin_client: Client, number: int) -> None:
     many = [f"p{at}" for at in range(number)]
@@ -172,6 +173,7 @@ def test_a_list_beyond_all_bounds_is_edited_as_json(admin_client: Client, number
         assert _saved(admin_client, row, preferences='["a"]').preferences == ["a"]
 
 
+@pytest.mark.slow
 def test_hostile_strings_pass_unchanged_and_run_nowhere(admin_client: Client) -> None:
     strings = naughty_strings()
     assert len(strings) > 500

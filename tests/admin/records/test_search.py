@@ -165,6 +165,7 @@ def test_a_search_asks_the_database_little_however_many_rows_there_are(
         assert [sql for sql in about if "LIMIT" not in sql and number == 60] == []
 
 
+@pytest.mark.slow
 def test_hostile_texts_are_queries_like_any_other(admin_client: Client) -> None:
     texts = naughty_strings()
     assert len(texts) == 515

@@ -481,6 +481,7 @@ def test_a_removal_that_is_killed_leaves_no_half_backup(
     assert names(backups) == {at(40), at(1)}
 
 
+@pytest.mark.slow
 def test_clean_up_beside_saves_loses_nothing(data_dir: Path) -> None:
     """Saves of two processes, and clean-up without any grace all the while."""
     total = int(os.environ.get("ORB_SAVES", "60"))

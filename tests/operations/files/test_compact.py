@@ -234,6 +234,7 @@ USERS = st.fixed_dictionaries(
 DOCUMENTS_OF_LUNA = st.dictionaries(IDS, st.one_of(USERS, ODD), max_size=5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("domain", "documents"), [(LUNA, DOCUMENTS_OF_LUNA), (TE, DOCUMENTS_OF_TE)], ids=["luna", "te"]
 )
@@ -323,6 +324,7 @@ def lost(base: Path) -> list[str]:
     return sorted(there - found)
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_moment_loses_nothing(tmp_path: Path) -> None:
     for number in range(200):
         base = tmp_path / str(number)

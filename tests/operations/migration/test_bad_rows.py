@@ -164,6 +164,7 @@ def test_retention_by_tags_and_sessions_goes_on(spoiled: Cell, keep_tags: tuple[
     assert SqlStore(DOMAIN).count(Reflection) == 1
 
 
+@pytest.mark.slow
 def test_pages_of_the_admin_show_the_others(spoiled: Cell, admin_client: Client) -> None:
     listed = reverse("admin:te_reflectionrow_changelist")
     for query in ({}, {"user_id": "ana"}, {"tag": "x", "user_id": "ana"}, {"from": "2020-01-01"}, {"q": "a"}):

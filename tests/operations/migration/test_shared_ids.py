@@ -69,6 +69,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     return SqlStore(DOMAIN, "default" if request.param == "default" else request.getfixturevalue("postgresql_alias"))
 
 
+@pytest.mark.slow
 def test_they_are_kept_apart_by_every_verb(store: Store) -> None:
     ana, bo = of("ana"), of("bo")
     store.put([one for pair in zip(ana, bo, strict=True) for one in pair])
@@ -91,6 +92,7 @@ def test_they_are_kept_apart_by_every_verb(store: Store) -> None:
     assert held(store, "bo") == theirs
 
 
+@pytest.mark.slow
 def test_an_export_of_one_tells_nothing_of_the_other_and_one_of_both_comes_back(store: Store, tmp_path: Path) -> None:
     ana, bo = of("ana"), of("bo")
     store.put([*ana, *bo])
@@ -106,6 +108,7 @@ def test_an_export_of_one_tells_nothing_of_the_other_and_one_of_both_comes_back(
     assert len({one.key for one in found}) == 2 * MANY
 
 
+@pytest.mark.slow
 def test_the_erasure_of_one_and_the_undo_of_a_compaction_leave_the_other(store: Store, tmp_path: Path) -> None:
     ana, bo = of("ana"), [msgspec.structs.replace(one, created_at=utc_now()) for one in of("bo")]
     store.put([*ana, *bo])
@@ -120,6 +123,7 @@ def test_the_erasure_of_one_and_the_undo_of_a_compaction_leave_the_other(store: 
     assert (held(store, "ana"), held(store, "bo")) == ({}, theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("session", ["shared", "own"])
 def test_a_migration_its_verification_and_its_rollback_go_by_user_and_id(session: str, tmp_path: Path) -> None:
     ana, bo = of("ana", session), of("bo", "shared")
@@ -156,6 +160,7 @@ def test_the_history_of_one_is_not_the_others(django_capture_on_commit_callbacks
     assert digest(held(store, "bo")[bo[1].key]) == digest(bo[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alias", ["default", "postgresql"])
 @pytest.mark.parametrize("most", [0, 500])
 def test_a_search_finds_each_users_own(

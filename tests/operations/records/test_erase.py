@@ -331,6 +331,7 @@ def test_retention_in_memory_is_not_undone_either(base: Path) -> None:
     assert [one.user_id for one in store.walk(Reflection)] == ["bo"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alias", ["default", "postgresql"])
 def test_a_restore_brings_nobody_back_and_keeps_the_list(
     request: pytest.FixtureRequest, base: Path, tmp_path: Path, alias: str

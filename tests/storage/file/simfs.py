@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,12 @@ class Folder:
 
     def sync(self) -> None:
         self.states = [dict(self.entries)]
+
+
+def _key(node: File | Folder) -> Hashable:
+    if isinstance(node, File):
+        return node.cached, node.stamp
+    return tuple(sorted((name, _key(entry)) for name, entry in node.entries.items()))
 
 
 @dataclass
@@ -193,6 +199,10 @@ class SimFS(FileSystem):
 
     def leave_hint(self, descriptor: int, hint: bytes) -> None:
         pass
+
+    def key(self) -> Hashable:
+        """Return what lies there, to compare it with another state: two states that are equal are read equally."""
+        return _key(self.root)
 
     def crashes(self) -> Iterator[SimFS]:
         """Yield what may be on the disk now, as file systems of their own."""

@@ -22,6 +22,7 @@ def _is_found(base: Path) -> bool:
     return any(report.domains["te"].counts["files"].values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["reflections.json", "reflections.json.journal"])
 def test_every_cut_and_every_flip_is_found(base: Path, name: str) -> None:
     path = base / "te" / name

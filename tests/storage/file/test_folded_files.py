@@ -173,6 +173,7 @@ FILES = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(tree=FILES, order=st.booleans())
 def test_the_shortcut_loads_what_the_long_way_does(tree: dict[str, Any], order: bool) -> None:

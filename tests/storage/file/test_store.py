@@ -47,6 +47,7 @@ def _worker(*arguments: object) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[3], env=environment)
 
 
+@pytest.mark.slow
 def test_fifty_concurrent_saves_of_eight_processes_are_all_kept(tmp_path: Path) -> None:
     names = [f"r{number}" for number in range(50)]
     processes = [_worker("save", tmp_path / "data", *names[start::8]) for start in range(8)]
@@ -71,6 +72,7 @@ def test_concurrent_saves_of_threads_are_all_kept(tmp_path: Path) -> None:
     assert open_store(tmp_path / "data").count(Reflection) == 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("torn", [b"", b'{"sessions": {"a": [{"id": "x"', b"\x00" * 100])
 def test_a_torn_file_is_an_error_for_every_verb_and_its_bytes_stay(tmp_path: Path, torn: bytes) -> None:
     path = tmp_path / "te/reflections.json"

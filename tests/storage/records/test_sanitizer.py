@@ -163,6 +163,7 @@ ANYTHING = st.recursive(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("makers", [{}, {"new_id": None, "now": None}], ids=["makes up", "makes nothing up"])
 @given(data=st.data())

@@ -47,6 +47,7 @@ def test_a_file_that_was_removed_does_not_come_back_empty(tmp_path: Path, django
         assert execute(ALIAS, "SELECT count(*) FROM kept") == (0,)
 
 
+@pytest.mark.slow
 def test_where_the_settings_say_so_migrate_alone_makes_the_file(tmp_path: Path, django_db_blocker: Any) -> None:
     path = tmp_path / "odd ? name % #1"
     with django_db_blocker.unblock(), scratch(path, tables=False):
