@@ -11,25 +11,13 @@ from typing import Any
 from orbsite.api.etags import expected
 from orbsite.api.problems import BAD, Problem
 from orbsite.api.views import OrbView, found
+from orbsite.storage.encoding.merge_patch import merged
 from orbsite.storage.errors import Conflict, OwnerConflict
 from orbsite.storage.findings import ROOT, step
 from orbsite.storage.records.digest import digest
 from orbsite.storage.records.record import R
 
 _ATTEMPTS = 5
-
-
-def merged(target: Any, patch: Any) -> Any:
-    """Return the value after a patch. A null in the patch removes the member."""
-    if not isinstance(patch, Mapping):
-        return patch
-    result = dict(target) if isinstance(target, Mapping) else {}
-    for name, value in patch.items():
-        if value is None:
-            result.pop(name, None)
-        else:
-            result[name] = merged(result.get(name), value)
-    return result
 
 
 def patched(

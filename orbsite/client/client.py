@@ -17,7 +17,18 @@ import msgspec
 from luna.records import ActiveMode, Profile
 from orbsite.client.errors import Changed, InvalidResponse, JobFailed, NotFound
 from orbsite.client.transport import Response, Retries, Transport
-from orbsite.client.values import Exported, Job, Page, Session, Unreadable, Versioned, decoded, record_in, same
+from orbsite.client.values import (
+    Exported,
+    Job,
+    Page,
+    Session,
+    Unreadable,
+    Versioned,
+    decoded,
+    has_changes,
+    record_in,
+    same,
+)
 from orbsite.storage.encoding.json_printer import compact
 from orbsite.storage.encoding.timestamps import spell
 from orbsite.storage.encoding.url_ids import segment
@@ -99,7 +110,10 @@ class Client:
     def set_active_mode(self, user: str, mode: str, *, expect: str | None = None) -> Versioned[ActiveMode]:
         """Set the active mode of a user. Raises Changed."""
         address = _of(user, "active-mode")
-        response = self._transport.send("PUT", address, compact({"modeId": mode}), If_Match=expect)
+        try:
+            response = self._transport.send("PUT", address, compact({"modeId": mode}), If_Match=expect)
+        except Changed as problem:
+            return self._stored_if(problem, ActiveMode, address, lambda stored: stored.mode_id == mode)
         return _versioned(ActiveMode, response, address)
 
     # Reflections, sessions
@@ -258,17 +272,25 @@ class Client:
         try:
             response = self._transport.send("PUT", address, compact(record.as_json()), If_Match=expect)
         except Changed as problem:
-            if not problem.was_repeated:
-                raise
-            stored = self._read(type(record), address)  # the first attempt may have been executed
-            if not same(record, stored.record):
-                raise
-            return stored
+            return self._stored_if(problem, type(record), address, lambda stored: same(record, stored))
         return _versioned(type(record), response, address)
 
     def _patched(self, kind: type[R], address: str, changes: Mapping[str, Any], expect: str | None) -> Versioned[R]:
         headers = {"Content_Type": _MERGE_PATCH, "If_Match": expect}
-        return _versioned(kind, self._transport.send("PATCH", address, compact(dict(changes)), **headers), address)
+        try:
+            response = self._transport.send("PATCH", address, compact(dict(changes)), **headers)
+        except Changed as problem:
+            return self._stored_if(problem, kind, address, lambda stored: has_changes(stored, changes))
+        return _versioned(kind, response, address)
+
+    def _stored_if(self, problem: Changed, kind: type[R], address: str, is_done: Callable[[R], bool]) -> Versioned[R]:
+        """Return the stored record if an earlier attempt may have written it and it has what was sent, else raise."""
+        if not problem.was_repeated:
+            raise problem
+        stored = self._read(kind, address)
+        if not is_done(stored.record):
+            raise problem
+        return stored
 
     def _deleted(self, address: str, expect: str | None) -> None:
         try:

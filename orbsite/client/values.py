@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from orbsite.client.errors import InvalidResponse
+from orbsite.storage.encoding.json_printer import compact
+from orbsite.storage.encoding.merge_patch import merged
 from orbsite.storage.findings import ROOT
 from orbsite.storage.records.decoder import Reader
 from orbsite.storage.records.record import R, Record
@@ -99,3 +102,9 @@ def record_in(kind: type[R], body: bytes | msgspec.Raw) -> R:
 def same(sent: Record, stored: Record) -> bool:
     """Tell whether a stored record is the one that was sent."""
     return sent.as_json() == stored.as_json()
+
+
+def has_changes(stored: R, changes: Mapping[str, Any]) -> bool:
+    """Tell whether a stored record has what a JSON Merge Patch sets, so that applying it again changes nothing."""
+    patched = Reader[R](type(stored)).read(msgspec.Raw(compact(merged(stored.as_json(), changes))), ROOT).record
+    return patched is not None and same(patched, stored)

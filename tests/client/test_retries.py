@@ -119,6 +119,48 @@ def test_a_save_whose_response_was_lost_is_found_saved(server: FaultyServer, cli
     assert [one.headers.get("if-match") for one in server.asked[:3]] == ['"old"', '"old"', None]
 
 
+@pytest.mark.parametrize("changes", [{"notes": "n"}, {"notes": "n", "tags": []}, {"notes": "n", "gone": None}])
+def test_a_change_whose_response_was_lost_is_found_made(server: FaultyServer, client: Client, changes: dict) -> None:
+    server.tells(GONE, CHANGED, PreparedAnswer(200, RECORD | {"notes": "n"}, {"ETag": '"new"'}))
+    changed = client.change_reflection("ana", "r-1", changes, expect='"old"')
+    assert (changed.record.notes, changed.etag) == ("n", '"new"')
+    assert [(one.method, one.headers.get("if-match")) for one in server.asked] == [
+        ("PATCH", '"old"'),
+        ("PATCH", '"old"'),
+        ("GET", None),
+    ]
+
+
+def test_a_change_in_another_form_of_the_same_time_is_found_made(server: FaultyServer, client: Client) -> None:
+    server.tells(GONE, CHANGED, PreparedAnswer(200, RECORD, {"ETag": '"new"'}))
+    changes = {"createdAt": "2024-01-01T01:00:00+01:00"}
+    assert client.change_reflection("ana", "r-1", changes, expect='"old"').etag == '"new"'
+
+
+def test_a_change_that_another_client_prevented_is_reported(server: FaultyServer, client: Client) -> None:
+    server.tells(GONE, CHANGED, PreparedAnswer(200, RECORD | {"notes": "of another client"}))
+    with pytest.raises(Changed):
+        client.change_reflection("ana", "r-1", {"notes": "n"}, expect='"old"')
+    server.tells(GONE, CHANGED, PreparedAnswer(200, RECORD | {"notes": "n"}))
+    with pytest.raises(Changed):
+        client.change_reflection("ana", "r-1", {"notes": None}, expect='"old"')
+    server.tells(GONE, CHANGED, PreparedAnswer(200, RECORD))
+    with pytest.raises(Changed):
+        client.change_reflection("ana", "r-1", {"input": 5}, expect='"old"')
+    server.tells(CHANGED)
+    with pytest.raises(Changed):
+        client.change_reflection("ana", "r-1", {"notes": "n"}, expect='"old"')
+
+
+def test_an_active_mode_whose_response_was_lost_is_found_set(server: FaultyServer, client: Client) -> None:
+    stored = {"userId": "ana", "modeId": "mars", "updatedAt": "2024-01-01T00:00:00.000Z"}
+    server.tells(GONE, CHANGED, PreparedAnswer(200, stored, {"ETag": '"new"'}))
+    assert client.set_active_mode("ana", "mars", expect='"old"').etag == '"new"'
+    server.tells(GONE, CHANGED, PreparedAnswer(200, stored))
+    with pytest.raises(Changed):
+        client.set_active_mode("ana", "sol", expect='"old"')
+
+
 def test_a_deletion_whose_response_was_lost_is_done(server: FaultyServer, client: Client) -> None:
     server.tells(GONE, MISSING)
     client.delete_reflection("ana", "r-1")
