@@ -115,6 +115,7 @@ lock:
 	uv pip compile --no-config --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" requirements/base.in --output-file requirements/base.txt
 	uv pip compile --no-config --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" requirements/dev.in --output-file requirements/dev.txt
 	uv pip compile --no-config --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" requirements/docs.in --output-file requirements/docs.txt
+	uv pip compile --no-config --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" requirements/build.in --output-file requirements/build.txt
 	uv run --no-config --no-project --quiet --python 3.11 --with pip --with packaging python requirements/check.py --renew
 	uv run --no-config --no-project --quiet --python 3.11 --with packaging python requirements/sbom.py
 

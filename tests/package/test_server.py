@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -26,14 +24,9 @@ from orbsite.client import (
     Unauthenticated,
 )
 from tests.support.factories import ReflectionFactory, moment
-from tests.support.installed import ROOT, environment
-from tests.support.processes import ended
-from tests.support.time_limits import time_limit
+from tests.support.installed import ROOT, environment, serving
 
 pytestmark = pytest.mark.slow
-
-LISTENING = re.compile(r"Listening at: (http://127\.0\.0\.1:\d+)")
-LOCAL = {"ORB_BIND": "127.0.0.1:0", "WEB_CONCURRENCY": "1", "ORB_TASKS_BACKEND": "immediate"}
 
 
 class Server(NamedTuple):
@@ -48,29 +41,11 @@ class Server(NamedTuple):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     work = tmp_path_factory.mktemp("server")
-    home, log = work / "home", work / "log"
+    home = work / "home"
     environment().run(environment().orb, "init", home, cwd=work)
-    with log.open("w") as stream:
-        process = subprocess.Popen(
-            [environment().orb, "--home", home, "serve"],
-            cwd=work,
-            env=environment().variables(work, **LOCAL),
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-        )
-        with ended(process):
-            yield Server(home, _address(log, process))
-            process.terminate()
-            process.wait(time_limit(30))
-
-
-def _address(log: Path, process: subprocess.Popen[bytes]) -> str:
-    deadline = time.monotonic() + time_limit(60)
-    while time.monotonic() < deadline and process.poll() is None:
-        if match := LISTENING.search(log.read_text()):
-            return match[1]
-        time.sleep(0.05)
-    raise RuntimeError(log.read_text())
+    variables = environment().variables(work, ORB_TASKS_BACKEND="immediate")
+    with serving([environment().orb, "--home", home, "serve"], work, variables) as url:
+        yield Server(home, url)
 
 
 @pytest.fixture(scope="module")

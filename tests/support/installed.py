@@ -6,19 +6,25 @@ The environment takes the dependencies from the one that runs the tests, and ref
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
+import time
 import venv
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from tests.support.processes import ended
 from tests.support.shared_run import made_once
 from tests.support.time_limits import time_limit
 
 ROOT = Path(__file__).parents[2]
+_LISTENING = re.compile(r"Listening at: (http://127\.0\.0\.1:\d+)")
 _GUARD = """\
 import os, sys
 def refuse(event, arguments, root={root!r}, allowed={allowed!r}):
@@ -62,6 +68,33 @@ class Environment:
 
     def variables(self, home: Path, **more: str) -> dict[str, str]:
         return {"PATH": f"{self.path}/bin:{os.environ['PATH']}", "HOME": str(home), "PYTHONWARNINGS": "error", **more}
+
+
+@contextlib.contextmanager
+def serving(command: Sequence[object], work: Path, variables: dict[str, str]) -> Iterator[str]:
+    """Run a server on a free port in a directory, which gets its log, and yield its address."""
+    log = work / "log"
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            list(map(str, command)),
+            cwd=work,
+            env=variables | {"ORB_BIND": "127.0.0.1:0", "WEB_CONCURRENCY": "1"},
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
+    with ended(process):
+        yield _address(log, process)
+        process.terminate()
+        process.wait(time_limit(30))
+
+
+def _address(log: Path, process: subprocess.Popen[bytes]) -> str:
+    deadline = time.monotonic() + time_limit(60)
+    while time.monotonic() < deadline and process.poll() is None:
+        if match := _LISTENING.search(log.read_text()):
+            return match[1]
+        time.sleep(0.05)
+    raise RuntimeError(log.read_text())
 
 
 @cache
