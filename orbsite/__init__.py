@@ -1,3 +1,3 @@
 """The project: kernel, operations and surfaces."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0rc1"

@@ -40,6 +40,7 @@ NOT_RUN: dict[str, str] = {
     r"make (run|test)": BUILDS,
     r"SECRET_KEY=\.\.\..*make serve": "it needs PostgreSQL and a proxy; tests/api/test_served.py starts such a server",
     r"curl .*|    -H .*": HTTP,
+    r"docker .*|sudo .*": "it needs a container engine or systemd; tests/deploy runs and checks the files that it uses",
     r"\* \* \* \* \* .*|15 3 \* \* \* .*|ExecStart=.*": "it is a line for cron or systemd",
 }
 """Lines of commands that are not run, with the reasons."""
