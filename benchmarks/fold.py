@@ -53,7 +53,8 @@ def _saver(store: FileStore) -> Callable[[], object]:
     return lambda: store.put([fresh(mark * 1_000_000 + next(number))])
 
 
-def _reader(store: FileStore) -> Callable[[], object]:
+def reader(store: FileStore) -> Callable[[], object]:
+    """Return a call that reads one record by its key."""
     from te.records import Reflection
 
     (key,) = store.examine(lambda content: content.view.keys(Reflection))[:1]
@@ -71,7 +72,7 @@ def follow(verb: str, base: Path) -> None:
         return usual(*args, **options)
 
     stores.load = load
-    act = {"save": _saver, "read": _reader}[verb](open_store(base))
+    act = {"save": _saver, "read": reader}[verb](open_store(base))
     act()
     (base / f"{verb}.ready").touch()
     loads[0] = 0
@@ -95,10 +96,11 @@ def _line(name: str, calls: list[tuple[float, float]], begin: float, end: float)
     if not waits or not idle:
         print(f"  {name}: too few calls ({len(waits)} during, {len(idle)} before)")
         return
-    print(f"  {name}, ms: {_spread(waits)} during the fold; {_spread(idle)} before it")
+    print(f"  {name}, ms: {spread(waits)} during the fold; {spread(idle)} before it")
 
 
-def _spread(waits: list[float]) -> str:
+def spread(waits: list[float]) -> str:
+    """Return the median, the 99th percentile and the longest of some waits in seconds, as milliseconds."""
     p99 = sorted(waits)[int(len(waits) * 0.99)]
     median, longest = statistics.median(waits), max(waits)
     return f"median {median * 1e3:.2f}, p99 {p99 * 1e3:.1f}, longest {longest * 1e3:.1f} (n={len(waits)})"
@@ -122,7 +124,7 @@ def measure(size: int, base: Path) -> None:
         time.sleep(0.05)
     own: list[tuple[float, float]] = []
     over = threading.Event()
-    reading = threading.Thread(target=lambda: own.extend(_timed(_reader(store), over.is_set)))
+    reading = threading.Thread(target=lambda: own.extend(_timed(reader(store), over.is_set)))
     reading.start()
     time.sleep(2)
     before = peak()
