@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -12,6 +12,7 @@ import pytest_timeout
 from django.db import connections
 from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker
+from pytest_django.plugin import blocking_manager_key
 
 from tests.support import postgresql
 from tests.support.shared_run import backup_directory, is_shared, made_once, postgresql_server, shared
@@ -57,6 +58,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = [number * len(quick) // len(pieces) for number in range(len(pieces))] + [len(quick)]
     spread = zip(pieces, pairwise(places), strict=True)
     items[:] = [item for piece, (start, end) in spread for item in (*piece, *quick[start:end])] if pieces else quick
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """Have the numbers of rows begin anew in SQLite after a test whose rows were committed, as after all others."""
+    result = yield
+    marker = item.get_closest_marker("django_db")
+    if (marker and marker.kwargs.get("transaction")) or "transactional_db" in getattr(item, "fixturenames", ()):
+        with item.config.stash[blocking_manager_key].unblock(), connections["default"].cursor() as cursor:
+            cursor.execute("DELETE FROM sqlite_sequence")
+    return result
 
 
 @pytest.hookimpl(optionalhook=True)
