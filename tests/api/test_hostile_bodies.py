@@ -18,7 +18,7 @@ from tests.support.time_limits import time_limit
 
 pytestmark = pytest.mark.slow
 
-STEP = effort(4, 1)
+STEP = effort(4, 2)
 """Every so many of the bodies are sent."""
 SECONDS, MIB, LIST_MIB = 1.0, 150, 200
 
