@@ -251,9 +251,8 @@ class RecordBatch:
         return self._sums
 
     def _sum(self, places: Sequence[int]) -> Sums:
-        sums, digests = Sums(), self.digests
-        for at in places:
-            sums.add(self.records[at].owner, digests[at])
+        sums, digests, records = Sums(), self.digests, self.records
+        sums.add_all([records[at].owner for at in places], [digests[at] for at in places])
         return sums
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from hashlib import sha256
-from operator import attrgetter
+from itertools import starmap
+from operator import attrgetter, methodcaller
 from typing import Any
 
 import msgspec
@@ -76,20 +77,23 @@ class CanonicalPrinter:
         fields = [columns.of(name) for name in self.attributes]
         for at in self.instants:
             fields[at] = [text and timestamps.shortened(text) for text in columns.spelled(self.attributes[at])]
-        shape, encode = self._shape, self._encode
-        return [sha256(encode(shape(*values))).hexdigest() for values in zip(*fields, strict=True)]
+        return list(map(_hex, map(sha256, self._printed(fields))))
 
-    def digest_of(self, values: Iterable[Any]) -> str:
-        """Return the digest of a record with these values, in the order of `attributes`; times are passed as texts.
+    def digests_of(self, fields: Sequence[Sequence[Any]]) -> list[str]:
+        """Return the digests of records with these values of the `attributes`, in order; times are passed as texts.
 
         Raises ValueError for a text with NUL, which no record may have.
         """
-        printed = self._encode(self._shape(*values))
-        if _NUL in printed and _has_nul(printed):
+        printed = list(self._printed(fields))
+        if any(_NUL in line and _has_nul(line) for line in printed):
             raise ValueError("a text holds NUL")
-        return sha256(printed).hexdigest()
+        return list(map(_hex, map(sha256, printed)))
+
+    def _printed(self, fields: Sequence[Sequence[Any]]) -> Iterator[bytes]:
+        return map(self._encode, starmap(self._shape, zip(*fields, strict=True)))
 
 
+_hex = methodcaller("hexdigest")
 _NUL = b"\\u0000"
 
 

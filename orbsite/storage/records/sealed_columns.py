@@ -8,9 +8,8 @@ an `Unopened`, which no record can hold, so that its row is reported as one that
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
-from itertools import islice
 from typing import Any, Protocol
 
 import msgspec
@@ -23,7 +22,6 @@ from orbsite.storage.sealing.cells import MARKS, PLAIN, SEALED, DataKey, escaped
 _SEALED_MEMBER, _PLAIN_MEMBER = SEALED.rstrip(":"), PLAIN.rstrip(":")
 _MEMBERS = (_SEALED_MEMBER, _PLAIN_MEMBER)
 _JSON_MARK = '{"orb:'
-_PAGE = 1000
 NOT_SEALED = "the column is not sealed, although keys are configured; run seal_orb_data --apply if that is right"
 DESTROYED = "the column is sealed with a data key that was destroyed, as an erasure does, or that is missing"
 DAMAGED = "the sealed column was changed, or belongs in another row"
@@ -111,13 +109,6 @@ def open_rows(kind: type[Record], names: Sequence[str], rows: Any, using: str) -
         return rows
     refuses_plain = is_sealing()
     return opener.opened(rows, using, refuses_plain=refuses_plain) if refuses_plain or opener.is_marked(rows) else rows
-
-
-def open_pages(kind: type[Record], names: Sequence[str], rows: Iterable[Any], using: str) -> Iterator[Any]:
-    """Yield the rows of `open_rows`, of which a thousand are in memory at a time."""
-    source = iter(rows)
-    while page := list(islice(source, _PAGE)):
-        yield from open_rows(kind, names, page, using)
 
 
 def open_values(

@@ -14,14 +14,12 @@ from django.db import IntegrityError
 
 from orbsite.storage.base.store import Comparison, RecordBatch
 from orbsite.storage.encoding.json_printer import compact
-from orbsite.storage.encoding.timestamps import shortened
 from orbsite.storage.errors import Conflict
 from orbsite.storage.records.changes import Put, as_json
 from orbsite.storage.records.digest import CanonicalPrinter, Columns, digest, line_of
 from orbsite.storage.records.record import Id, R, Record, columns, declared, holds_texts_alone
 from orbsite.storage.records.sealed_columns import (
     is_sealing,
-    open_pages,
     open_rows,
     private_columns,
     refuse_plain_writer,
@@ -93,16 +91,16 @@ class Bulk(ABC, Generic[R]):
                 raise
             raise Conflict("another writer has taken a key meanwhile; read again, then retry") from problem
 
-    def digests(self, run: int | None) -> Iterator[tuple[Any, str | None]]:
-        """Yield user and digest of all rows, or of those that a run wrote; the digest is None for unreadable rows."""
+    def digests(self, run: int | None) -> Iterator[tuple[Sequence[Any], Sequence[str | None]]]:
+        """Yield users and digests of all rows, or of those that a run wrote, a page at a time.
+
+        The digest is None for an unreadable row.
+        """
         names = columns(self.kind)
         user = names.index("user_id")
-        for row in open_pages(self.kind, names, self.read(run), self.connection.alias):
-            value = self._digest(row)
-            if value is None:  # the fast path does not apply to this row
-                record = read_cells(self.kind, dict(zip(names, row, strict=True))).record
-                value = None if record is None else digest(record)
-            yield row[user], value
+        for page in self.read(run):
+            rows = open_rows(self.kind, names, page, self.connection.alias)
+            yield [row[user] for row in rows], self._digests(rows)
 
     def _seals(self) -> bool:
         """Tell whether columns of this table are sealed, in which case equal records have different columns."""
@@ -131,22 +129,33 @@ class Bulk(ABC, Generic[R]):
         names = columns(self.kind)
         return [read_cells(self.kind, dict(zip(names, row, strict=True))).record for row in rows]
 
-    def _digest(self, row: Sequence[Any]) -> str | None:
-        """Return the digest of a row that is in the format that a store writes, None for other rows."""
-        line = self.line
-        if line is None or row[-1] is not None:  # the last column holds unknown keys
+    def _digests(self, rows: Sequence[tuple[Any, ...]]) -> Sequence[str | None]:
+        """Return the digests of rows: all at once, or one by one where the fast path does not apply to all of them."""
+        digests = self._fast_digests(rows)
+        return digests or [(self._fast_digests([row]) or [self._slow_digest(row)])[0] for row in rows]
+
+    def _slow_digest(self, row: tuple[Any, ...]) -> str | None:
+        record = read_cells(self.kind, dict(zip(columns(self.kind), row, strict=True))).record
+        return None if record is None else digest(record)
+
+    def _fast_digests(self, rows: Sequence[tuple[Any, ...]]) -> list[str] | None:
+        """Return the digests of rows that are in the format that a store writes, None if one of them is not."""
+        line, cells = self.line, list(zip(*rows, strict=True))
+        if line is None or cells[-1].count(None) < len(rows):  # the last column holds unknown keys
             return None
-        values = [row[at] for at in self._line_places]
-        if not _TEXTS.issuperset(map(type, values)):
+        fields: list[Sequence[Any]] = [cells[at] for at in self._line_places]
+        if not all(_TEXTS.issuperset(map(type, texts)) for texts in fields):
             return None
-        if not all(0 < len(values[at] or "") <= ID_LENGTH for at in self._id_places):
+        if not all(None not in fields[at] and min(map(len, fields[at])) > 0 for at in self._id_places):
+            return None
+        if any(max(map(len, fields[at])) > ID_LENGTH for at in self._id_places):
             return None
         try:
             for at in line.instants:
-                values[at] = None if values[at] is None else _spelled(values[at])
+                fields[at] = _spelled(fields[at])
             for at in line.lists:
-                values[at] = None if values[at] is None else _texts.decode(values[at])
-            return line.digest_of(values)
+                fields[at] = [text and _texts.decode(text) for text in fields[at]]
+            return line.digests_of(fields)
         except (msgspec.DecodeError, UnicodeEncodeError, TypeError, ValueError):
             return None
 
@@ -171,8 +180,8 @@ class Bulk(ABC, Generic[R]):
         """Tell whether an error means that a key is taken."""
 
     @abstractmethod
-    def read(self, run: int | None) -> Iterator[Sequence[Any]]:
-        """Yield the column values of all rows, or of those that a run wrote; times and lists as text."""
+    def read(self, run: int | None) -> Iterator[Sequence[tuple[Any, ...]]]:
+        """Yield pages of the column values of all rows, or of those that a run wrote; times and lists as text."""
 
     @abstractmethod
     def loading(self, size: int) -> contextlib.AbstractContextManager[None]:
@@ -199,11 +208,17 @@ def _is_equal(stored: Record | None, record: Record) -> bool:
 _texts = msgspec.json.Decoder(list[str])
 _TEXTS = frozenset({str, type(None)})
 _WHOLE, _FINE = len("2024-01-01 00:00:00"), len("2024-01-01 00:00:00.000000")
+_NO_FRACTION = ".000000"
 
 
-def _spelled(text: str) -> str:
-    """Convert a database's UTC time without a zone to the format of the files. Raises ValueError for other formats."""
-    moment = datetime.fromisoformat(text) if len(text) in (_WHOLE, _FINE) else None
-    if moment is None or moment.tzinfo is not None or str(moment)[:_WHOLE] != text[:_WHOLE]:
-        raise ValueError("the time has another format")
-    return shortened(f"{text[:10]}T{text[11:]}+00:00")
+def _spelled(texts: Sequence[str | None]) -> Sequence[str | None]:
+    """Convert a database's UTC times without a zone to the format of the files. Raises ValueError for other formats."""
+    if None in texts:
+        return [text and _spelled([text])[0] for text in texts]
+    times = [text.removesuffix(_NO_FRACTION) for text in texts if text is not None]
+    if not {_WHOLE, _FINE}.issuperset(map(len, times)) or list(map(str, map(datetime.fromisoformat, times))) != times:
+        raise ValueError("a time has another format")
+    return [
+        f"{text[:10]}T{text[11:23]}{text[23:].rstrip('0')}Z" if len(text) == _FINE else f"{text[:10]}T{text[11:]}.000Z"
+        for text in times
+    ]

@@ -61,7 +61,7 @@ class PostgresqlBulk(Bulk[R]):
     def is_taken(self, problem: IntegrityError) -> bool:
         return getattr(problem.__cause__, "sqlstate", None) == _UNIQUE_VIOLATION
 
-    def read(self, run: int | None) -> Iterator[Sequence[Any]]:
+    def read(self, run: int | None) -> Iterator[Sequence[tuple[Any, ...]]]:
         types = self.cells.types
         texts = [
             f"CASE WHEN {name} BETWEEN {_FIRST} AND {_LAST} THEN to_char({name} AT TIME ZONE 'UTC', '{_UTC}') "
@@ -77,7 +77,7 @@ class PostgresqlBulk(Bulk[R]):
         with transaction.atomic(self.connection.alias), self._cursor(name="orb_sums") as cursor:
             cursor.execute(statement, [] if run is None else [run])
             while page := cursor.fetchmany(_PAGE):  # a server-side cursor, so that only one page is in memory
-                yield from page
+                yield page
 
     def loading(self, size: int) -> contextlib.AbstractContextManager[None]:  # noqa: ARG002 -- the server's cache is configured there
         return contextlib.nullcontext()

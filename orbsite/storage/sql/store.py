@@ -228,8 +228,8 @@ class SqlStore(LedgerStore):
 
     def sums(self, kind: type[Record], run: int | None = None) -> Sums:
         sums = Sums()
-        for user, digest_or_none in self._bulk(kind).digests(run):
-            sums.add(printable(user), digest_or_none)
+        for users, digests in self._bulk(kind).digests(run):
+            sums.add_all(map(printable, users), digests)
         return sums
 
     @property
@@ -239,8 +239,7 @@ class SqlStore(LedgerStore):
 
     @override
     def refused(self) -> int:
-        digests = (one for kind in self.domain.kinds for _, one in self._bulk(kind).digests(None))
-        return sum(one is None for one in digests)
+        return sum(digests.count(None) for kind in self.domain.kinds for _, digests in self._bulk(kind).digests(None))
 
     def records_of(self, kind: type[R], rows: models.QuerySet[Any], unread: Unread) -> Iterator[R]:
         """Yield the records of rows of a kind's table; rows that do not decode are added to `unread`."""

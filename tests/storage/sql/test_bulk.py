@@ -152,3 +152,17 @@ def test_a_row_that_was_edited_by_hand_counts_as_what_it_says_now(alias: str, re
         cursor.execute("UPDATE te_reflections SET extra = '[]' WHERE id = %s", [records[1].id])
     assert sorted(before.differing(store.sums(Reflection, 7))) == ["ana", "bo"]
     assert store.sums(Reflection, 7).records == 4
+
+
+def test_a_text_that_is_not_utf8_behind_the_first_page_of_sums_hides_and_repeats_no_row() -> None:
+    store, memory = SqlStore(TE), MemoryStore(TE)
+    records = [ReflectionFactory(id=f"{number:05}", user_id="ana", input="", output="") for number in range(2100)]
+    for one in (store, memory):
+        loaded(one, records)
+    with connections["default"].cursor() as cursor:
+        cursor.execute("UPDATE te_reflections SET notes = CAST(x'7aff' AS TEXT) WHERE id = '02050'")
+    memory.delete(Reflection, [records[2050].key])
+    rest = memory.sums(Reflection)
+    rest.add("ana", None)
+    assert store.sums(Reflection).of_users == rest.of_users
+    assert store.refused() == 1
