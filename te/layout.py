@@ -19,9 +19,9 @@ from typing_extensions import override
 from orbsite.storage.encoding.json_parser import count_keys, repeated_keys
 from orbsite.storage.errors import DocumentCorrupt, RecordUnreadable
 from orbsite.storage.findings import ROOT, Finding, error, errors, path_to, step, warning
-from orbsite.storage.records.decoder import Piece, Reader, decoded, items, keys_in, keys_of, members, peek
+from orbsite.storage.records.decoder import Piece, Reader, decoded, items, keys_in, keys_of_many, members, peek
 from orbsite.storage.records.digest import digest
-from orbsite.storage.records.domain import Entry, Layout, Place, Tree
+from orbsite.storage.records.domain import Entry, Layout, Place, Span, Tree, flattened
 from orbsite.storage.records.record import Extra, Key, Record
 from orbsite.storage.records.validator import name_of
 from orbsite.storage.records.versions import MARK, MARKED, UNMARKED, is_marked, refuse_newer
@@ -67,6 +67,10 @@ class ReflectionsLayout(Layout):
 
     def decode(self, data: bytes) -> Iterator[Entry]:
         """Yield an entry for each session, followed by its reflections, and for all other parts of the document."""
+        return flattened(self.decode_spans(data))
+
+    @override
+    def decode_spans(self, data: bytes) -> Iterator[Entry | Span]:
         parts = members(msgspec.Raw(data))
         if parts is None:
             raise DocumentCorrupt("expected an object with sessions and userSessions", ROOT)
@@ -76,18 +80,18 @@ class ReflectionsLayout(Layout):
         listed = {user: peek(piece) for user, piece in index.items()}
         users = users_of(listed)
         keys = len(parts) + len(sessions) + count_keys(listed)
-        for name, part in parts.items():
+        for name, piece in parts.items():
             if name == USERS:
                 yield Entry(place=(USERS,), value=listed, findings=tuple(index_findings(listed)))
             elif name != _SESSIONS:
-                keys += keys_in(part)
-                yield Entry(place=(name,), value=part)
+                keys += keys_in(piece)
+                yield Entry(place=(name,), value=piece)
             else:
                 yield Entry(place=(_SESSIONS,), value={})
                 for session, content in sessions.items():
-                    for entry, count in self._session(session, content, tuple(users.get(session, ())), marked=marked):
+                    for part, count in self._session(session, content, tuple(users.get(session, ())), marked=marked):
                         keys += count
-                        yield entry
+                        yield part
         yield Entry(place=(), findings=tuple(repeated_keys(data, keys)))
 
     def decode_whole(self, data: bytes) -> tuple[Tree, Sequence[Record]] | None:
@@ -215,13 +219,16 @@ class ReflectionsLayout(Layout):
 
     def _session(
         self, session: str, piece: Piece, users: tuple[str, ...], *, marked: bool
-    ) -> Iterator[tuple[Entry, int]]:
+    ) -> Iterator[tuple[Entry | Span, int]]:
         place = (_SESSIONS, session)
         id_findings = id_problems(session, path_to(place))
         whole = None if id_findings else self._reader.read_many(piece)
         usual = (None, session) if marked else (None,)
         if whole is not None and all(record.session_id in usual for record in whole):
-            yield Entry(place=place, value=[]), sum(map(keys_of, whole))
+            yield Entry(place=place, value=[]), keys_of_many(Reflection, whole)
+            if _has_one_owner_each(whole, users):
+                yield _span(whole, place, users), 0
+                return
             for index, record in enumerate(whole):
                 yield _owned(record, (*place, index), users, []), 0
             return
@@ -278,6 +285,19 @@ class _PrintedSessions(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._sessions)
+
+
+def _has_one_owner_each(records: list[Reflection], users: tuple[str, ...]) -> bool:
+    return bool(records) and (len(users) == 1 or all(record.user_id is not None for record in records))
+
+
+def _span(records: list[Reflection], place: tuple[str, str], users: tuple[str, ...]) -> Span:
+    """Set session and owner of newly decoded records, as `_owned` does, and return their span."""
+    for record in records:
+        structs.force_setattr(record, "session_id", place[1])
+        if record.user_id is None:
+            structs.force_setattr(record, "user_id", users[0])
+    return Span(place=place, kind=Reflection, records=records)
 
 
 def _owned(record: Reflection, place: tuple[str, str, int], users: tuple[str, ...], findings: list[Finding]) -> Entry:

@@ -19,7 +19,7 @@ from orbsite.storage.base.erasures import Erasure, ErasureList, digest_of, new_s
 from orbsite.storage.encoding.timestamps import spell
 from orbsite.storage.file.erasure import ErasureFile, ErasureFilter, without_erased
 from orbsite.storage.findings import error, path_to
-from orbsite.storage.records.domain import Domain, Entry
+from orbsite.storage.records.domain import Domain, Entry, Span, flattened
 
 _BATCH = 1000
 ADVICE = "it was left out, and nothing of it is kept; what the user saves from then on is taken"
@@ -75,13 +75,15 @@ def pseudonym(erasures: ErasureList, user: str) -> str:
 
 
 def refused(
-    domain: Domain, erasures: ErasureList, entries: Iterator[Entry], source: Callable[[], Iterable[Entry]]
-) -> Iterator[Entry]:
+    domain: Domain, erasures: ErasureList, entries: Iterator[Entry | Span], source: Callable[[], Iterable[Entry]]
+) -> Iterator[Entry | Span]:
     """Return entries, each erased one replaced by an entry that reports the erasure and holds none of its data.
 
     `source` returns all entries of the source, of which these may be a part.
     """
-    return _refused(domain, ErasureFilter(domain, erasures, source), entries) if erasures else entries
+    if not erasures:
+        return entries
+    return _refused(domain, ErasureFilter(domain, erasures, source), flattened(entries))
 
 
 def _refused(domain: Domain, erasure_filter: ErasureFilter, entries: Iterator[Entry]) -> Iterator[Entry]:

@@ -51,6 +51,9 @@ class LegacyDatabase:
             for page in self._tables.pages(table, kind.key_fields, columns):
                 yield from rows.of(page)
 
+    spans = entries
+    """A database has no long lists."""
+
     @property
     def digests(self) -> dict[str, str]:
         """The SHA-256 of the whole database; empty where it cannot be computed."""

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Protocol
 
 from orbsite.storage.errors import DocumentCorrupt
-from orbsite.storage.file.content import entries
+from orbsite.storage.file.content import spans
 from orbsite.storage.file.document import require_directory
 from orbsite.storage.filesystem.atomic_replace import digest_of
 from orbsite.storage.findings import ROOT, warning
-from orbsite.storage.records.domain import Domain, Entry
+from orbsite.storage.records.domain import Domain, Entry, Span, flattened
 from orbsite.storage.records.record import field_names
 from orbsite.stores import file_store
 
@@ -41,6 +41,9 @@ class Source(Protocol):
     def entries(self, domain: Domain) -> Iterator[Entry]:
         """Return all entries of one domain, always in the same order."""
 
+    def spans(self, domain: Domain) -> Iterator[Entry | Span]:
+        """Return the same entries, of which those of long lists may be spans."""
+
     def expected(self, domain: Domain) -> tuple[int, int]:
         """Return the approximate number of records and their size in bytes."""
 
@@ -58,12 +61,16 @@ class DocumentsSnapshot:
         self.base: Path | None = base
         self._directory = base
         self.documents = {domain.name: file_store(domain, base).snapshot() for domain in domains}
-        self._checked = {domain.name: _entries(domain, base, self.documents[domain.name]) for domain in domains}
+        self._checked = {domain.name: _spans(domain, base, self.documents[domain.name]) for domain in domains}
         self.digests = {name: digest_of(content) or "" for name, content in self.documents.items()}
 
     def entries(self, domain: Domain) -> Iterator[Entry]:
         """Return the entries of a domain's document. A missing file has one entry, with a warning only."""
-        return self._checked.pop(domain.name, None) or _entries(domain, self._directory, self.documents[domain.name])
+        return flattened(self.spans(domain))
+
+    def spans(self, domain: Domain) -> Iterator[Entry | Span]:
+        """Return the entries of a domain's document, those of long lists as spans."""
+        return self._checked.pop(domain.name, None) or _spans(domain, self._directory, self.documents[domain.name])
 
     def expected(self, domain: Domain) -> tuple[int, int]:
         """Return the approximate number of records in a document, estimated from its first bytes, and its size."""
@@ -77,15 +84,15 @@ class DocumentsSnapshot:
 
 def read_document(domain: Domain, base: Path) -> Iterator[Entry]:
     """Return the entries of one domain's document. Raises DocumentError."""
-    return _entries(domain, base, file_store(domain, base).snapshot())
+    return flattened(_spans(domain, base, file_store(domain, base).snapshot()))
 
 
-def _entries(domain: Domain, base: Path, data: bytes | None) -> Iterator[Entry]:
+def _spans(domain: Domain, base: Path, data: bytes | None) -> Iterator[Entry | Span]:
     if data is None:
         finding = warning(ROOT, f"there is no file {domain.file}, and so there are no records")
         return iter([Entry(place=(), findings=(finding,))])
     try:
-        return entries(domain, data)
+        return spans(domain, data)
     except DocumentCorrupt as problem:
         raise DocumentCorrupt(
             f"{base / domain.file}: {problem}; nothing was written, and the file is unchanged. "

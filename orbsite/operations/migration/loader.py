@@ -18,7 +18,7 @@ from orbsite.storage.file.content import no_collection
 from orbsite.storage.findings import Finding, error, warning
 from orbsite.storage.records.checksum import Sums
 from orbsite.storage.records.digest import digest
-from orbsite.storage.records.domain import Entry
+from orbsite.storage.records.domain import Entry, Span
 from orbsite.storage.records.record import Key, Record
 
 _ATTEMPTS = 5
@@ -46,7 +46,7 @@ class Loader:
         """The checksums of the written records, to verify them at the end."""
         self._may_all_be_new = True
 
-    def all(self, source: Iterable[Entry], *, part: int = SIZE, transaction: int = SIZE, size: int = 0) -> None:
+    def all(self, source: Iterable[Entry | Span], *, part: int = SIZE, transaction: int = SIZE, size: int = 0) -> None:
         """Load all entries that the change log lacks: `part` entries at a time, `transaction` entries per transaction.
 
         The source has about `size` bytes. The change log is saved in the same transaction. Raises Stopped after the
@@ -57,7 +57,7 @@ class Loader:
         with self._progress.heeded(), no_collection(), self._target.loading(size), Ahead(parts) as made:
             for first in made:
                 if first.is_done:
-                    self._owners.settle(first.entries)
+                    self._owners.settle(first.open)
                     self._progress(first.items)
                     continue
                 self._transaction(first, made, transaction)
@@ -76,7 +76,7 @@ class Loader:
                 outcomes = self._part(part, found)
                 if self._change_log is not None:
                     self._change_log.keep(outcomes)
-                entries, items = entries + len(part.entries), items + part.items
+                entries, items = entries + part.size, items + part.items
                 enough = entries >= most or self._progress.is_stopping
                 try:
                     part = None if enough else next(more, None)

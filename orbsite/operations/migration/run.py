@@ -24,7 +24,7 @@ from orbsite.operations.report import Report, Section
 from orbsite.storage.base.erasures import ErasureList
 from orbsite.storage.file.erasure import without_erased
 from orbsite.storage.findings import ROOT, error
-from orbsite.storage.records.domain import Domain, Entry
+from orbsite.storage.records.domain import Domain, Entry, Span, flattened
 from orbsite.stores import open_sql_store
 
 COLUMNS = ("read", "new", "unchanged", "replaced", "kept", "rejected")
@@ -139,10 +139,9 @@ class Transfer:
         """Return the paths of the items to retry; None for all."""
         return open_rejects(domain, self._source.name) if self._operation == Run.Operation.RETRY else None
 
-    def _entries(self, domain: Domain, wanted: Collection[str] | None) -> Iterator[Entry]:
-        source = partial(self._source.entries, domain)
-        entries = source()
-        chosen = entries if wanted is None else (entry for entry in entries if entry.path in wanted)
+    def _entries(self, domain: Domain, wanted: Collection[str] | None) -> Iterator[Entry | Span]:
+        entries, source = self._source.spans(domain), partial(self._source.entries, domain)
+        chosen = entries if wanted is None else (entry for entry in flattened(entries) if entry.path in wanted)
         return refused(domain, self._erasures, chosen, source)
 
     def _without_erased(self, documents: Mapping[str, bytes | None]) -> dict[str, bytes | None]:
@@ -160,5 +159,5 @@ class Transfer:
         return max(1, min(batches.SIZE, of_bytes)), max(_PARTS * batches.SIZE, records // _TRANSACTIONS), size
 
 
-def _of(entries: Iterator[Entry], users: Collection[str]) -> Iterator[Entry]:
-    return (one for one in entries if is_open(one) or (one.record is not None and one.record.owner in users))
+def _of(entries: Iterator[Entry | Span], users: Collection[str]) -> Iterator[Entry]:
+    return (one for one in flattened(entries) if is_open(one) or (one.record is not None and one.record.owner in users))

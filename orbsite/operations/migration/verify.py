@@ -21,7 +21,7 @@ from orbsite.storage.base.store import LedgerStore, StoredRecord
 from orbsite.storage.file.content import no_collection
 from orbsite.storage.findings import Finding, Unreadable, error
 from orbsite.storage.records.digest import digest
-from orbsite.storage.records.domain import Domain, Entry
+from orbsite.storage.records.domain import Domain, Entry, Span, flattened
 from orbsite.storage.records.record import Key, Record
 from orbsite.stores import open_sql_store
 
@@ -47,9 +47,8 @@ def verify(
         progress.expect(records)
         source = partial(snapshot.entries, domain)
         comparison = Comparison(targets[domain.name], section, Owners(targets[domain.name], source))
-        entries = partial(_without_erased, domain, erasures, source)
-        comparison.all(entries(), size=size, progress=progress)
-        comparison.list_extra(entries)
+        comparison.all(refused(domain, erasures, snapshot.spans(domain), source), size=size, progress=progress)
+        comparison.list_extra(partial(_without_erased, domain, erasures, source))
     if now is not None and began is not None:
         run = Run(
             operation=Run.Operation.VERIFY, state=RunState.COMPLETE, source=snapshot.name, sources=snapshot.digests
@@ -61,7 +60,7 @@ def verify(
 
 
 def _without_erased(domain: Domain, erasures: ErasureList, source: Callable[[], Iterator[Entry]]) -> Iterator[Entry]:
-    return refused(domain, erasures, source(), source)
+    return flattened(refused(domain, erasures, source(), source))
 
 
 class Comparison:
@@ -72,7 +71,7 @@ class Comparison:
         self._found: dict[type[Record], int] = dict.fromkeys(target.domain.kinds, 0)
         """How many records of the store have been compared with an entry."""
 
-    def all(self, source: Iterable[Entry], *, size: int = 0, progress: Progress = silent) -> None:
+    def all(self, source: Iterable[Entry | Span], *, size: int = 0, progress: Progress = silent) -> None:
         """Compare all entries. `list_extra` lists the records that only the store has."""
         with no_collection(), self._target.loading(size), Ahead(parts_of(source, self._target)) as parts:
             for part in parts:

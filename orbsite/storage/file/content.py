@@ -6,7 +6,7 @@ import contextlib
 import gc
 import io
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, repeat
 from typing import Any
 
 from msgspec import structs
@@ -21,7 +21,7 @@ from orbsite.storage.memory.store import MemoryStore
 from orbsite.storage.records.changes import Delete, Put, Step
 from orbsite.storage.records.decoder import checked
 from orbsite.storage.records.digest import digest
-from orbsite.storage.records.domain import Domain, Entry, Layout, Tree, plant
+from orbsite.storage.records.domain import Domain, Entry, Layout, Span, Tree, flattened, plant
 from orbsite.storage.records.record import Key, R, Record, key_getter, keys_of_all, own
 
 _MAX_LISTED = 5
@@ -35,12 +35,17 @@ def entries(domain: Domain, data: bytes) -> Iterator[Entry]:
     Raises DocumentCorrupt and NewerVersion before anything is returned, DocumentCorrupt with line and column if the
     document is not JSON.
     """
+    return flattened(spans(domain, data))
+
+
+def spans(domain: Domain, data: bytes) -> Iterator[Entry | Span]:
+    """Return the entries of `entries`, those of long lists as spans where the layout decodes them so."""
     data, remarks = json_parser.without_bom(data)
     try:
         json_parser.check(data)
     except json_parser.MalformedJSON as problem:
         raise DocumentCorrupt(f"it is not valid JSON: {problem}") from problem
-    decoded = domain.layout.decode(data)
+    decoded = domain.layout.decode_spans(data)
     try:
         opening = next(decoded)  # raises for errors in the document as a whole, before a caller acts on a part
     except NewerVersion as problem:
@@ -48,25 +53,38 @@ def entries(domain: Domain, data: bytes) -> Iterator[Entry]:
     return _first_of_each(domain, data, chain([Entry(place=(), findings=tuple(remarks)), opening], decoded))
 
 
-def _first_of_each(domain: Domain, data: bytes, decoded: Iterable[Entry]) -> Iterator[Entry]:
+def _first_of_each(domain: Domain, data: bytes, decoded: Iterable[Entry | Span]) -> Iterator[Entry | Span]:
     """Yield the entries; only hashes of keys are kept, and the document is decoded again if a hash repeats."""
     seen: set[int] = set()
     firsts: dict[tuple[type[Record], Key], Entry] | None = None
-    for entry in decoded:
-        record = entry.record
-        if record is None:
-            yield entry
+    for part in decoded:
+        if isinstance(part, Span) and _are_new(part, seen):
+            yield part
             continue
-        kind = type(record)
-        key_hash = hash((kind, key_getter(kind)(record)))
-        if key_hash not in seen:
-            seen.add(key_hash)
-            yield entry
-            continue
-        if firsts is None:
-            firsts = _repeated(domain, data)
-        before = firsts.get((type(record), record.key), entry)
-        yield entry if before.place == entry.place else _repetition(entry, record, before)
+        for entry in flattened([part]):
+            record = entry.record
+            if record is None:
+                yield entry
+                continue
+            kind = type(record)
+            key_hash = hash((kind, key_getter(kind)(record)))
+            if key_hash not in seen:
+                seen.add(key_hash)
+                yield entry
+                continue
+            if firsts is None:
+                firsts = _repeated(domain, data)
+            before = firsts.get((type(record), record.key), entry)
+            yield entry if before.place == entry.place else _repetition(entry, record, before)
+
+
+def _are_new(span: Span, seen: set[int]) -> bool:
+    """Add the hashes of a span's keys to those that were seen, or return False if one of them repeats."""
+    hashes = set(map(hash, zip(repeat(span.kind), keys_of_all(span.kind, span.records))))
+    if len(hashes) < len(span.records) or not hashes.isdisjoint(seen):
+        return False
+    seen |= hashes
+    return True
 
 
 def _repeated(domain: Domain, data: bytes) -> dict[tuple[type[Record], Key], Entry]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from operator import attrgetter
 from typing import Any, Generic, TypeAlias
 
 import msgspec
@@ -131,6 +133,15 @@ def keys_of(value: Value) -> int:
     for name in lists:
         count += sum(keys_of(part) for part in getattr(value, name) or () if isinstance(part, Value))
     return count
+
+
+def keys_of_many(kind: type[Value], values: Sequence[Value]) -> int:
+    """Return the sum of `keys_of` for many values of a kind, several times as fast."""
+    count, optional, lists = _key_plan(kind)
+    if lists:
+        return sum(map(keys_of, values))
+    absent = sum(list(map(attrgetter(name), values)).count(None) for name in optional)
+    return len(values) * (count + len(optional)) - absent
 
 
 @cache

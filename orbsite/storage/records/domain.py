@@ -66,6 +66,43 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         )
 
 
+class Span(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Consecutive entries of one list: records of one kind, each with one owner, without findings and in its place.
+
+    It stands for its entries where they are many: an entry is made only for a record that is looked at by itself.
+    """
+
+    place: Place
+    """The place of the list."""
+    kind: type[Record]
+    records: Sequence[Record]
+    start: int = 0
+    """The position of the first record in the list."""
+
+    def entry(self, at: int) -> Entry:
+        """Return the entry of the record at an index of this span."""
+        position = self.start + at
+        return Entry(place=(*self.place, position), record=self.records[at], kind=self.kind, position=position)
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield the entries, in order."""
+        return map(self.entry, range(len(self.records)))
+
+    def split(self, at: int) -> tuple[Span, Span]:
+        """Return the first `at` entries and the others."""
+        rest = structs.replace(self, records=self.records[at:], start=self.start + at)
+        return structs.replace(self, records=self.records[:at]), rest
+
+
+def flattened(parts: Iterable[Entry | Span]) -> Iterator[Entry]:
+    """Yield the entries of a document, those of spans one by one."""
+    for part in parts:
+        if isinstance(part, Span):
+            yield from part.entries()
+        else:
+            yield part
+
+
 def plant(tree: Tree, place: Place, value: Any) -> None:
     """Insert a value at its place in a tree; in a list, it is appended."""
     container: Any = tree
@@ -98,6 +135,10 @@ class Layout(ABC):
 
         `data` must be valid JSON. Findings about the document as a whole are in a last entry without a place.
         """
+
+    def decode_spans(self, data: bytes) -> Iterator[Entry | Span]:
+        """Yield the entries of `decode`, of which those of long lists may be spans; none are by default."""
+        return self.decode(data)
 
     def decode_whole(self, data: bytes) -> tuple[Tree, Sequence[Record]] | None:  # noqa: ARG002
         """Decode a whole document at once; return its tree with records in their places, and the records.
