@@ -44,7 +44,10 @@ class Columns:
         """Return a field's times from `isoformat()`: with `+00:00`, and with microseconds if they are not zero."""
         texts = self._spelled.get(attribute)
         if texts is None:
-            texts = self._spelled[attribute] = [moment and moment.isoformat() for moment in self.of(attribute)]
+            moments = self.of(attribute)
+            texts = self._spelled[attribute] = (
+                [moment and moment.isoformat() for moment in moments] if None in moments else [*map(_iso, moments)]
+            )
         return texts
 
     def digests(self) -> list[str]:
@@ -76,7 +79,7 @@ class CanonicalPrinter:
         """Return the digest of each record, in order."""
         fields = [columns.of(name) for name in self.attributes]
         for at in self.instants:
-            fields[at] = [text and timestamps.shortened(text) for text in columns.spelled(self.attributes[at])]
+            fields[at] = _shortened(columns.spelled(self.attributes[at]))
         return list(map(_hex, map(sha256, self._printed(fields))))
 
     def digests_of(self, fields: Sequence[Sequence[Any]]) -> list[str]:
@@ -93,7 +96,19 @@ class CanonicalPrinter:
         return map(self._encode, starmap(self._shape, zip(*fields, strict=True)))
 
 
-_hex = methodcaller("hexdigest")
+_hex, _iso = methodcaller("hexdigest"), methodcaller("isoformat")
+_OF_MILLISECONDS = "000+00:00"
+
+
+def _shortened(texts: Sequence[str | None]) -> Sequence[str | None]:
+    """Return times from `isoformat()` in the format of the files: all at once if they are of whole milliseconds."""
+    if texts and None not in texts:
+        together = "\n".join(texts)  # type: ignore[arg-type]
+        if together.count(_OF_MILLISECONDS) == len(texts):
+            return together.replace(_OF_MILLISECONDS, "Z").split("\n")
+    return [text and timestamps.shortened(text) for text in texts]
+
+
 _NUL = b"\\u0000"
 
 

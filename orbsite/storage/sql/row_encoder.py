@@ -65,7 +65,10 @@ def _json(field: Any, value: Any) -> str:
 
 def _instants_in_sqlite(columns: Columns, name: str) -> Sequence[Any]:
     # Django's format: in UTC, without a zone.
-    return [text and f"{text[:10]} {text[11:-6]}" for text in columns.spelled(name)]
+    texts = columns.spelled(name)
+    if not texts or None in texts:
+        return [text and f"{text[:10]} {text[11:-6]}" for text in texts]
+    return "\n".join(map(str, texts)).replace("+00:00", "").replace("T", " ").split("\n")
 
 
 def _lists(columns: Columns, name: str) -> Sequence[Any]:
