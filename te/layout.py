@@ -57,11 +57,20 @@ class _WholeMarked(_Whole):
     schemaVersion: Literal[2]  # noqa: N815 -- as in the file
 
 
+class _Parts(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """The parts of a document, whose sessions and users are not decoded yet."""
+
+    sessions: dict[str, msgspec.Raw]
+    userSessions: dict[str, msgspec.Raw]  # noqa: N815 -- as in the file
+    schemaVersion: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET  # noqa: N815 -- as in the file
+
+
 class ReflectionsLayout(Layout):
     """`{"sessions": {"<sessionId>": [{...}]}, "userSessions": {"<userId>": ["<sessionId>"]}}`."""
 
     def __init__(self) -> None:
         self._reader = Reader(Reflection)
+        self._parts = msgspec.json.Decoder(_Parts)
         self._whole = msgspec.json.Decoder(_Whole)
         self._whole_marked = msgspec.json.Decoder(_WholeMarked)
 
@@ -71,7 +80,7 @@ class ReflectionsLayout(Layout):
 
     @override
     def decode_spans(self, data: bytes) -> Iterator[Entry | Span]:
-        parts = members(msgspec.Raw(data))
+        parts = self._parts_in_usual_order(data) or members(msgspec.Raw(data))
         if parts is None:
             raise DocumentCorrupt("expected an object with sessions and userSessions", ROOT)
         refuse_newer(parts, VERSIONS.newest, ROOT)
@@ -93,6 +102,20 @@ class ReflectionsLayout(Layout):
                         keys += count
                         yield part
         yield Entry(place=(), findings=tuple(repeated_keys(data, keys)))
+
+    def _parts_in_usual_order(self, data: bytes) -> dict[str, Piece] | None:
+        """Return the members of the document and of its two objects in one pass, None for an unusual document."""
+        is_marked_document = _MARKED_ORDER.match(data) is not None
+        if not is_marked_document and not _USUAL_ORDER.match(data):
+            return None
+        try:
+            found = self._parts.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        if (found.schemaVersion is not msgspec.UNSET) != is_marked_document:
+            return None
+        mark = {MARK: found.schemaVersion} if is_marked_document else {}
+        return {**mark, _SESSIONS: found.sessions, USERS: found.userSessions}
 
     def decode_whole(self, data: bytes) -> tuple[Tree, Sequence[Record]] | None:
         """Decode the whole document at once, or return None if a reflection has unknown keys or unusual places.
