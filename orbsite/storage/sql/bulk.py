@@ -208,7 +208,7 @@ def _is_equal(stored: Record | None, record: Record) -> bool:
 _texts = msgspec.json.Decoder(list[str])
 _TEXTS = frozenset({str, type(None)})
 _WHOLE, _FINE = len("2024-01-01 00:00:00"), len("2024-01-01 00:00:00.000000")
-_NO_FRACTION = ".000000"
+_NO_FRACTION, _NO_MICROSECONDS = ".000000", "000\n"
 
 
 def _spelled(texts: Sequence[str | None]) -> Sequence[str | None]:
@@ -218,6 +218,9 @@ def _spelled(texts: Sequence[str | None]) -> Sequence[str | None]:
     times = [text.removesuffix(_NO_FRACTION) for text in texts if text is not None]
     if not {_WHOLE, _FINE}.issuperset(map(len, times)) or list(map(str, map(datetime.fromisoformat, times))) != times:
         raise ValueError("a time has another format")
+    together = "\n".join([*times, ""])
+    if together.count(_NO_MICROSECONDS) == len(times):
+        return together.replace(_NO_MICROSECONDS, "Z\n").replace(" ", "T").split("\n")[:-1]
     return [
         f"{text[:10]}T{text[11:23]}{text[23:].rstrip('0')}Z" if len(text) == _FINE else f"{text[:10]}T{text[11:]}.000Z"
         for text in times

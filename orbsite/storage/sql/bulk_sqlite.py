@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
-from itertools import chain, islice
-from operator import itemgetter
+from itertools import chain, islice, repeat
+from operator import add, itemgetter
 from typing import Any
 
 import msgspec
@@ -33,8 +33,8 @@ class SqliteBulk(Bulk[R]):
         return self.cells.of(columns)
 
     def rows(self, batch: RecordBatch, run: int | None) -> Sequence[Any]:
-        ledger = zip(batch.cells, batch.digests, batch.positions, strict=True)
-        return [(*cells, digest, run, position) for cells, digest, position in ledger]
+        ledger = zip(batch.digests, repeat(run), batch.positions)
+        return list(map(add, batch.cells, ledger))
 
     def compared(self, cells: Sequence[Any]) -> Comparison:
         places = [self.names.index(key) for key in self.keys]
