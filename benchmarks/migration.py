@@ -1,6 +1,10 @@
 """Measures the migration of a file into SQL, compared with the database drivers on the same rows, in one run.
 
 python -m benchmarks.migration [NUMBER OF REFLECTIONS ...]
+
+Times are of the wall and of the processor; those of the processor leave out a server's processes. Ratios are of the
+processor's, and of the wall on PostgreSQL. The command is a process of its own: its start is told by a file of one
+reflection, its backup by the difference to a command without one.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ import gc
 import json
 import os
 import platform
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -34,6 +39,7 @@ PRODUCTION = {
 
 SIZES = (100_000, 1_000_000)
 FILE = "te/reflections.json"
+DATABASES = ("raw", "ours", "one", "command", "backup")
 PEER = (
     "CREATE TABLE te_reflections (id TEXT PRIMARY KEY, user_id TEXT, session_id TEXT, input TEXT, output TEXT, "
     "tags TEXT, notes TEXT, created_at TEXT)"
@@ -41,13 +47,13 @@ PEER = (
 PEER_INDEXES = ("user_id, created_at, id", "session_id, created_at, id", "created_at, id")
 
 
-def timed(act: Callable[[], object]) -> float:
-    """Return the seconds that a call takes, after a garbage collection."""
+def timed(act: Callable[[], object]) -> dict[str, float]:
+    """Return the seconds of wall and processor that a call takes, after a garbage collection."""
     gc.collect()
     gc.freeze()
-    begin = time.perf_counter()
+    begin, before = time.perf_counter(), time.process_time()
     act()
-    return time.perf_counter() - begin
+    return {"wall": time.perf_counter() - begin, "cpu": time.process_time() - before}
 
 
 def prepared(base: Path) -> tuple[Any, list[tuple[Any, ...]]]:
@@ -85,7 +91,7 @@ def raw(base: Path) -> dict[str, float]:
         driver.execute("COMMIT")
 
     if connection.vendor == "sqlite":
-        return {"seconds": timed(sqlite)}
+        return timed(sqlite)
 
     from psycopg.types.json import Jsonb
 
@@ -108,7 +114,7 @@ def raw(base: Path) -> dict[str, float]:
             for row in whole:
                 copy.write_row(row)
 
-    return {"seconds": timed(postgresql)}
+    return timed(postgresql)
 
 
 def sqlite_utils(base: Path) -> dict[str, float]:
@@ -136,7 +142,7 @@ def sqlite_utils(base: Path) -> dict[str, float]:
         for item in items
     ]
     table: Any = peer.Database(connection)["te_reflections"]
-    return {"seconds": timed(lambda: table.insert_all(records, pk="id"))}
+    return timed(lambda: table.insert_all(records, pk="id"))
 
 
 def ours(base: Path) -> dict[str, float]:
@@ -146,19 +152,18 @@ def ours(base: Path) -> dict[str, float]:
     from orbsite.storage.clock import utc_now
     from te.domain import DOMAIN
 
-    found = {"verification": 0.0}
+    verification = {"wall": 0.0, "cpu": 0.0}
     verify = Transfer._verify
 
     def watched(*arguments: Any, **options: Any) -> None:
-        found["verification"] += timed(lambda: verify(*arguments, **options))
+        verification.update(timed(lambda: verify(*arguments, **options)))
 
     Transfer._verify = watched  # type: ignore[method-assign]
     reports: list[Any] = []
-    found["seconds"] = timed(lambda: reports.append(migrate([DOMAIN], base, now=utc_now)))
-    found["seconds"] -= found["verification"]
+    found = timed(lambda: reports.append(migrate([DOMAIN], base, now=utc_now)))
     section = reports[0].domains["te"]
-    found |= {"new": section.total("new"), "unchanged": section.total("unchanged"), "peak": peak()}
-    return found
+    found |= {f"{name} of verification": seconds for name, seconds in verification.items()}
+    return found | {"new": section.total("new"), "unchanged": section.total("unchanged"), "peak": peak()}
 
 
 def verified(base: Path) -> dict[str, float]:
@@ -167,8 +172,8 @@ def verified(base: Path) -> dict[str, float]:
     from te.domain import DOMAIN
 
     reports: list[Any] = []
-    seconds = timed(lambda: reports.append(verify([DOMAIN], base)))
-    return {"seconds": seconds, "equal": reports[0].domains["te"].total("equal")}
+    found = timed(lambda: reports.append(verify([DOMAIN], base)))
+    return found | {"equal": reports[0].domains["te"].total("equal")}
 
 
 STEPS = {"raw": raw, "sqlite_utils": sqlite_utils, "ours": ours, "verified": verified}
@@ -180,31 +185,34 @@ def peak() -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
+def environment(url: str) -> dict[str, str]:
+    """Return the environment of a process that uses a database."""
+    named = {"DJANGO_SETTINGS_MODULE": "orbsite.settings", "DATABASE_URL": url}
+    return {**os.environ, **PRODUCTION, **named}
+
+
 def step(name: str, base: Path, url: str) -> dict[str, float]:
     """Run a step in a new process."""
-    environment = {
-        **os.environ,
-        "DJANGO_SETTINGS_MODULE": "orbsite.settings",
-        "DATABASE_URL": url,
-        **PRODUCTION,
-    }
     command = [sys.executable, "-m", "benchmarks.migration", name, str(base)]
-    printed = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    printed = subprocess.run(command, capture_output=True, text=True, env=environment(url), check=False)
     if printed.returncode:
         raise SystemExit(printed.stderr)
     found: dict[str, float] = json.loads(printed.stdout)
     return found
 
 
+def command(base: Path, url: str, *options: str) -> dict[str, float]:
+    """Run the command of a migration in a new process, and return its times from start to end."""
+    arguments = [sys.executable, "manage.py", "migrate_orb_files", "--data-dir", str(base), *options]
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(arguments, capture_output=True, env=environment(url), check=True)
+    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {"wall": wall, "cpu": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime}
+
+
 def fresh(url: str) -> None:
     """Create the tables of a new database."""
-    environment = {
-        **os.environ,
-        "DJANGO_SETTINGS_MODULE": "orbsite.settings",
-        "DATABASE_URL": url,
-        **PRODUCTION,
-    }
-    subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], env=environment, check=True)
+    subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], env=environment(url), check=True)
 
 
 def database(server: Any, name: str) -> str:
@@ -218,36 +226,56 @@ def database(server: Any, name: str) -> str:
     return f"postgres://{server.user}@/{name}?host={quote(server.host)}&port={server.port}"
 
 
-def measure(base: Path, urls: list[str], vendor: str) -> dict[str, dict[str, float]]:
-    """Measure one vendor with two databases: one for the driver alone, one for the migration."""
-    for url in urls:
+def write(base: Path, number: int) -> int:
+    """Write a data directory with a number of reflections, and return the size of its file."""
+    (base / "te").mkdir(mode=0o700, parents=True)
+    (base / FILE).write_bytes(make(number))
+    (base / FILE).chmod(0o600)
+    return (base / FILE).stat().st_size
+
+
+def measure(base: Path, urls: dict[str, str], vendor: str) -> dict[str, dict[str, float]]:
+    """Measure one vendor, with a database for the driver alone, one for the migration, and three for the command."""
+    for url in urls.values():
         fresh(url)
-    found = {"raw": step("raw", base, urls[0])}
+    found = {"raw": step("raw", base, urls["raw"])}
     for name in ("first", "repeat"):
-        found[name] = step("ours", base, urls[1])
-    found["verified"] = step("verified", base, urls[1])
+        found[name] = step("ours", base, urls["ours"])
+    found["verified"] = step("verified", base, urls["ours"])
+    found["start"] = command(base / "one", urls["one"], "--no-backup")
+    found["command"] = command(base, urls["command"], "--no-backup")
+    found["with backup"] = command(base, urls["backup"])
     if vendor == "sqlite":
-        found["sqlite-utils"] = step("sqlite_utils", base, urls[0])
+        found["sqlite-utils"] = step("sqlite_utils", base, urls["raw"])
     return found
 
 
 def print_results(vendor: str, size: int, data: int, found: dict[str, dict[str, float]]) -> None:
     """Print seconds and ratios of a measurement."""
-    limit, first, repeat = found["raw"]["seconds"], found["first"]["seconds"], found["repeat"]["seconds"]
-    print(f"{vendor}, {size:,} reflections, {data / 1e6:,.0f} MB")
-    print(f"  the driver alone        {limit:8.2f} s")
-    print(f"  migration               {first:8.2f} s  {first / limit:.2f} x the driver; {found['first']['new']:,} new")
+    clock = "cpu" if vendor == "sqlite" else "wall"
+    raw, first = found["raw"], found["first"]
+    own = {name: first[f"{name} of verification"] for name in ("wall", "cpu")}
+    alone = {name: first[name] - own[name] for name in own}
+    rows = [
+        ("the driver alone", raw, raw, "itself"),
+        ("migration, verification", first, raw, "the driver"),
+        ("  without verification", alone, raw, "the driver"),
+        ("  the verification", own, first, "the migration"),
+        ("repeat", found["repeat"], alone, "the first without verification"),
+        ("verify_orb_files", found["verified"], first, "the migration"),
+        ("command", found["command"], raw, "the driver"),
+        ("  its start", found["start"], found["command"], "the command"),
+        ("command with backup", found["with backup"], found["command"], "the command without"),
+    ]
     if "sqlite-utils" in found:
-        peer = found["sqlite-utils"]["seconds"]
-        print(f"  sqlite-utils            {peer:8.2f} s  {peer / first:.2f} x the migration")
+        rows.append(("sqlite-utils", found["sqlite-utils"], first, "the migration"))
     print(
-        f"  repeat                  {repeat:8.2f} s  {repeat / first:.2f} x the first; {found['repeat']['new']:,} new"
+        f"{vendor}, {size:,} reflections, {data / 1e6:,.0f} MB; {first['new']:,} new, {found['repeat']['new']:,} again"
     )
-    own, all_of_it = found["first"]["verification"], found["verified"]["seconds"]
-    print(f"  the run's verification  {own:8.2f} s  {own / first:.2f} x the migration")
-    print(f"  verify_orb_files        {all_of_it:8.2f} s  {all_of_it / first:.2f} x the migration")
-    over = (found["first"]["peak"] - 1.2 * data) / 2**20
-    print(f"  peak memory             {found['first']['peak'] / 2**20:8.0f} MiB, 1.2 x the file and {over:,.0f} MiB")
+    for name, times, other, what in rows:
+        ratio = f"{times[clock] / other[clock]:.2f} x {what}"
+        print(f"  {name:24}{times['wall']:8.2f} s, CPU {times['cpu']:6.2f} s  {ratio}")
+    print(f"  {'peak memory':24}{first['peak'] / 2**20:8.0f} MiB, {first['peak'] / data:.2f} x the file")
 
 
 def main() -> None:
@@ -267,19 +295,17 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, {platform.machine()}")
     per_record: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory(dir=".") as work, throwaway(fsync="on", full_page_writes="on") as server:
+        os.environ["ORB_BACKUP_DIR"] = str(Path(work).resolve() / "backups")
         for size in sizes:
             base = Path(work).resolve() / str(size)
-            (base / "te").mkdir(mode=0o700, parents=True)
-            (base / FILE).write_bytes(make(size))
-            (base / FILE).chmod(0o600)
-            data = (base / FILE).stat().st_size
+            data, _ = write(base, size), write(base / "one", 1)
             for vendor in ("sqlite", "postgresql"):
-                urls = [f"sqlite:///{base}/{name}.sqlite3" for name in ("raw", "ours")]
+                urls = {name: f"sqlite:///{base}/{name}.sqlite3" for name in DATABASES}
                 if vendor == "postgresql":
-                    urls = [database(server, f"{name}_{size}") for name in ("raw", "ours")]
+                    urls = {name: database(server, f"{name}_{size}") for name in DATABASES}
                 found = measure(base, urls, vendor)
                 print_results(vendor, size, data, found)
-                per_record.setdefault(vendor, []).append(found["first"]["seconds"] / size)
+                per_record.setdefault(vendor, []).append(found["first"]["cpu"] / size)
     for vendor, times in per_record.items():
         if len(times) > 1:
             print(f"{vendor}: a record at {sizes[-1]:,} takes {times[-1] / times[0]:.2f} x one at {sizes[0]:,}")
