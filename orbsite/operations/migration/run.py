@@ -28,7 +28,7 @@ from orbsite.storage.records.domain import Domain, Entry, Span, flattened
 from orbsite.stores import open_sql_store
 
 COLUMNS = ("read", "new", "unchanged", "replaced", "kept", "rejected")
-_PART_BYTES = 2 << 20
+_PART_BYTES = 1 << 20
 _PARTS, _TRANSACTIONS = 4, 10
 """The minimum of batches per transaction, and the approximate number of transactions. Each one rewrites index pages."""
 
