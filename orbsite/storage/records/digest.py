@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from functools import cache
 from hashlib import sha256
 from itertools import starmap
@@ -44,10 +45,7 @@ class Columns:
         """Return a field's times from `isoformat()`: with `+00:00`, and with microseconds if they are not zero."""
         texts = self._spelled.get(attribute)
         if texts is None:
-            moments = self.of(attribute)
-            texts = self._spelled[attribute] = (
-                [moment and moment.isoformat() for moment in moments] if None in moments else [*map(_iso, moments)]
-            )
+            texts = self._spelled[attribute] = _spelled(self.of(attribute))
         return texts
 
     def digests(self) -> list[str]:
@@ -96,8 +94,16 @@ class CanonicalPrinter:
         return map(self._encode, starmap(self._shape, zip(*fields, strict=True)))
 
 
-_hex, _iso = methodcaller("hexdigest"), methodcaller("isoformat")
+_hex = methodcaller("hexdigest")
+_encode = msgspec.json.Encoder().encode
 _OF_MILLISECONDS = "000+00:00"
+
+
+def _spelled(moments: Sequence[datetime | None]) -> list[str | None]:
+    """Return times from `isoformat()`; msgspec prints many of them five times as fast, with a Z."""
+    if None in moments or not moments:
+        return [moment and moment.isoformat() for moment in moments]
+    return list(_encode(moments).decode()[2:-2].replace("Z", "+00:00").split('","'))
 
 
 def _shortened(texts: Sequence[str | None]) -> Sequence[str | None]:

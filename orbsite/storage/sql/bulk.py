@@ -205,10 +205,12 @@ def _is_equal(stored: Record | None, record: Record) -> bool:
     return is_of_texts or compact(as_json(Put(stored))) == compact(as_json(Put(record)))
 
 
-_texts = msgspec.json.Decoder(list[str])
+_texts, _moments = msgspec.json.Decoder(list[str]), msgspec.json.Decoder(list[datetime])
+_encode = msgspec.json.Encoder().encode
 _TEXTS = frozenset({str, type(None)})
 _WHOLE, _FINE = len("2024-01-01 00:00:00"), len("2024-01-01 00:00:00.000000")
-_NO_FRACTION, _NO_MICROSECONDS = ".000000", "000\n"
+_BETWEEN = '","'
+_NO_FRACTION, _NO_MICROSECONDS = ".000000", f"000{_BETWEEN}"
 
 
 def _spelled(texts: Sequence[str | None]) -> Sequence[str | None]:
@@ -216,11 +218,13 @@ def _spelled(texts: Sequence[str | None]) -> Sequence[str | None]:
     if None in texts:
         return [text and _spelled([text])[0] for text in texts]
     times = [text.removesuffix(_NO_FRACTION) for text in texts if text is not None]
-    if not {_WHOLE, _FINE}.issuperset(map(len, times)) or list(map(str, map(datetime.fromisoformat, times))) != times:
+    together = _BETWEEN.join([*times, ""])
+    printed = f'["{together.replace(" ", "T").removesuffix(_BETWEEN)}"]'.encode()
+    is_of_times = {_WHOLE, _FINE}.issuperset(map(len, times)) and "T" not in together
+    if not is_of_times or _encode(_moments.decode(printed)) != printed:
         raise ValueError("a time has another format")
-    together = "\n".join([*times, ""])
     if together.count(_NO_MICROSECONDS) == len(times):
-        return together.replace(_NO_MICROSECONDS, "Z\n").replace(" ", "T").split("\n")[:-1]
+        return together.replace(_NO_MICROSECONDS, f"Z{_BETWEEN}").replace(" ", "T").split(_BETWEEN)[:-1]
     return [
         f"{text[:10]}T{text[11:23]}{text[23:].rstrip('0')}Z" if len(text) == _FINE else f"{text[:10]}T{text[11:]}.000Z"
         for text in times
