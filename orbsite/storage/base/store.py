@@ -251,8 +251,10 @@ class RecordBatch:
         return self._sums
 
     def _sum(self, places: Sequence[int]) -> Sums:
-        sums, digests, records = Sums(), self.digests, self.records
-        sums.add_all([records[at].owner for at in places], [digests[at] for at in places])
+        sums, digests, owners = Sums(), self.digests, [owner or "" for owner in self.columns.of("user_id")]
+        if len(places) < len(owners):
+            owners, digests = [owners[at] for at in places], [digests[at] for at in places]
+        sums.add_all(owners, digests)
         return sums
 
 

@@ -229,7 +229,8 @@ class SqlStore(LedgerStore):
     def sums(self, kind: type[Record], run: int | None = None) -> Sums:
         sums = Sums()
         for users, digests in self._bulk(kind).digests(run):
-            sums.add_all(map(printable, users), digests)
+            names = {user: printable(user) for user in set(users)}
+            sums.add_all(map(names.__getitem__, users), digests)
         return sums
 
     @property
