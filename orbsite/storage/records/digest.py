@@ -102,7 +102,7 @@ _OF_MILLISECONDS = "000+00:00"
 def _spelled(moments: Sequence[datetime | None]) -> list[str | None]:
     """Return times from `isoformat()`; msgspec prints many of them five times as fast, with a Z."""
     if None in moments or not moments:
-        return [moment and moment.isoformat() for moment in moments]
+        return [None if moment is None else moment.isoformat() for moment in moments]
     return list(_encode(moments).decode()[2:-2].replace("Z", "+00:00").split('","'))
 
 

@@ -138,7 +138,7 @@ class Bulk(ABC, Generic[R]):
         record = read_cells(self.kind, dict(zip(columns(self.kind), row, strict=True))).record
         return None if record is None else digest(record)
 
-    def _fast_digests(self, rows: Sequence[tuple[Any, ...]]) -> list[str] | None:
+    def _fast_digests(self, rows: Sequence[tuple[Any, ...]]) -> Sequence[str | None] | None:
         """Return the digests of rows that are in the format that a store writes, None if one of them is not."""
         line, cells = self.line, list(zip(*rows, strict=True))
         if line is None or cells[-1].count(None) < len(rows):  # the last column holds unknown keys
