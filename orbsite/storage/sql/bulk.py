@@ -42,7 +42,6 @@ class Bulk(ABC, Generic[R]):
         self.cells = RowEncoder(model, connection)
         quote = connection.ops.quote_name
         self.table: str = quote(model._meta.db_table)
-        self.stage: str = quote(f"stage_{model._meta.db_table}")
         names = columns(model.kind)
         self.names: list[str] = [quote(field.column) for field in self.cells.fields]
         """The quoted names of the record's columns."""
@@ -186,15 +185,6 @@ class Bulk(ABC, Generic[R]):
     @abstractmethod
     def loading(self, size: int) -> contextlib.AbstractContextManager[None]:
         """Prepare the connection for writing about `size` bytes."""
-
-    def differs(self, ours: str, theirs: str, sign: str) -> str:
-        """Return the SQL condition that two rows differ in a column outside the key."""
-        rest = [name for name in self.names if name not in self.keys]
-        return " OR ".join(f"{ours}.{name} {sign} {theirs}.{name}" for name in rest)
-
-    def joined(self, ours: str, theirs: str) -> str:
-        """Return the SQL condition that two rows have the same key."""
-        return " AND ".join(f"{ours}.{name} = {theirs}.{name}" for name in self.keys)
 
 
 def _is_equal(stored: Record | None, record: Record) -> bool:

@@ -37,22 +37,31 @@ class PostgresqlBulk(Bulk[R]):
         ]
 
     def compared(self, cells: Sequence[Any]) -> Comparison:
-        names = ", ".join(self.names)
+        names, stage = ", ".join(self.names), self.connection.ops.quote_name(f"stage_{self.model._meta.db_table}")
         missing = f"r.{self.keys[0]} IS NULL"
         with transaction.atomic(self.connection.alias), self._cursor() as cursor:
             cursor.execute(
-                f"CREATE TEMP TABLE IF NOT EXISTS {self.stage} ON COMMIT DELETE ROWS "
+                f"CREATE TEMP TABLE IF NOT EXISTS {stage} ON COMMIT DELETE ROWS "
                 f"AS SELECT 0 AS place, {names} FROM {self.table} WITH NO DATA"
             )
-            cursor.execute(f"TRUNCATE {self.stage}")
+            cursor.execute(f"TRUNCATE {stage}")
             rows = [f"{at}\t{row}\n" for at, row in enumerate(cells)]
-            self._copy(cursor, f"pg_temp.{self.stage} (place, {names})", rows)
+            self._copy(cursor, f"pg_temp.{stage} (place, {names})", rows)
             free, other = cursor.execute(
                 f"SELECT array_agg(place) FILTER (WHERE {missing}), array_agg(place) FILTER "
-                f"(WHERE NOT {missing} AND ({self.differs('r', 's', 'IS DISTINCT FROM')})) "
-                f"FROM {self.stage} s LEFT JOIN {self.table} r ON {self.joined('r', 's')}"
+                f"(WHERE NOT {missing} AND ({self._differs('r', 's', 'IS DISTINCT FROM')})) "
+                f"FROM {stage} s LEFT JOIN {self.table} r ON {self._joined('r', 's')}"
             ).fetchone()
         return Comparison(free=free or [], other=other or [])
+
+    def _differs(self, ours: str, theirs: str, sign: str) -> str:
+        """Return the SQL condition that two rows differ in a column outside the key."""
+        rest = [name for name in self.names if name not in self.keys]
+        return " OR ".join(f"{ours}.{name} {sign} {theirs}.{name}" for name in rest)
+
+    def _joined(self, ours: str, theirs: str) -> str:
+        """Return the SQL condition that two rows have the same key."""
+        return " AND ".join(f"{ours}.{name} = {theirs}.{name}" for name in self.keys)
 
     def write(self, rows: Sequence[Any]) -> None:
         with self._cursor() as cursor:
