@@ -73,6 +73,11 @@ def fill(number: int) -> dict[str, float]:
     return {}
 
 
+def _seconds(act: Callable[[], object]) -> float:
+    """Return the wall seconds of a call."""
+    return timed(act)["wall"]
+
+
 def _settled() -> None:
     """Update the statistics of PostgreSQL, as autovacuum would do later."""
     from django.db import connection
@@ -97,7 +102,7 @@ def raw(_: int) -> dict[str, float]:
             rows.append(cursor.rowcount)
 
     connection.ensure_connection()
-    return {"seconds": timed(delete), "removed": rows[0]}
+    return {"seconds": _seconds(delete), "removed": rows[0]}
 
 
 def ours(_: int, *, writes: bool = False) -> dict[str, float]:
@@ -112,7 +117,7 @@ def ours(_: int, *, writes: bool = False) -> dict[str, float]:
     other = _Writer() if writes else None
     if other is not None:
         other.start()
-    seconds = timed(lambda: reports.append(retain([store], guides_policy(), now=lambda: NOW, force=True)))
+    seconds = _seconds(lambda: reports.append(retain([store], guides_policy(), now=lambda: NOW, force=True)))
     if other is not None:
         found |= other.stop()
     section = reports[0].domains["te"]
@@ -187,8 +192,8 @@ def codec(_: int) -> dict[str, float]:
     data = (app_settings.data_directory() / DOMAIN.file).read_bytes()
     decoder: Any = ReflectionsLayout()._whole
     return {
-        "typed": timed(lambda: msgspec.json.encode(decoder.decode(data))),
-        "untyped": timed(lambda: msgspec.json.encode(msgspec.json.decode(data))),
+        "typed": _seconds(lambda: msgspec.json.encode(decoder.decode(data))),
+        "untyped": _seconds(lambda: msgspec.json.encode(msgspec.json.decode(data))),
         "size": len(data),
     }
 
@@ -202,7 +207,7 @@ def file(_: int) -> dict[str, float]:
 
     reports: list[Any] = []
     store = open_file_store(DOMAIN)
-    seconds = timed(lambda: reports.append(retain([store], guides_policy(), now=lambda: NOW, force=True)))
+    seconds = _seconds(lambda: reports.append(retain([store], guides_policy(), now=lambda: NOW, force=True)))
     section = reports[0].domains["te"]
     return {"seconds": seconds, "removed": section.total("removed"), "peak": peak()} | section.facts
 
