@@ -187,6 +187,19 @@ class Bulk(ABC, Generic[R]):
         """Prepare the connection for writing about `size` bytes."""
 
 
+class PageSize:
+    """The number of rows to read at a time, so that a page of large rows takes little memory. It begins small."""
+
+    def __init__(self, most: int) -> None:
+        self.rows, self._most = min(most, _FIRST_PAGE), most
+
+    def adapt(self, page: Sequence[Sequence[Any]]) -> None:
+        """Choose the size of the next page by some rows of this one."""
+        some = page[::_SAMPLED]
+        taken = sum(len(cell) for row in some for cell in row if isinstance(cell, str | bytes))
+        self.rows = max(1, min(self._most, self.rows * _GROWTH, _PAGE_BYTES * len(some) // max(1, taken)))
+
+
 def _is_equal(stored: Record | None, record: Record) -> bool:
     """Tell whether two records have the same JSON; in Python, 1 equals True and 1.0."""
     if stored != record or stored is None:
@@ -195,6 +208,9 @@ def _is_equal(stored: Record | None, record: Record) -> bool:
     return is_of_texts or compact(as_json(Put(stored))) == compact(as_json(Put(record)))
 
 
+_FIRST_PAGE, _GROWTH, _SAMPLED = 100, 4, 8
+_PAGE_BYTES = 4 << 20
+"""The approximate maximum size of the texts of a page."""
 _texts, _moments = msgspec.json.Decoder(list[str]), msgspec.json.Decoder(list[datetime])
 _encode = msgspec.json.Encoder().encode
 _TEXTS = frozenset({str, type(None)})

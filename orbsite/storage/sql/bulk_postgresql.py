@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from orbsite.storage.base.store import Comparison, RecordBatch
 from orbsite.storage.records.digest import Columns
 from orbsite.storage.records.record import Id, Instant, R, Text
-from orbsite.storage.sql.bulk import Bulk
+from orbsite.storage.sql.bulk import Bulk, PageSize
 
 _PAGE = 5000
 _UNIQUE_VIOLATION = "23505"
@@ -85,8 +85,10 @@ class PostgresqlBulk(Bulk[R]):
         statement = f"SELECT {', '.join(texts)} FROM {self.table}{where}"
         with transaction.atomic(self.connection.alias), self._cursor(name="orb_sums") as cursor:
             cursor.execute(statement, [] if run is None else [run])
-            while page := cursor.fetchmany(_PAGE):  # a server-side cursor, so that only one page is in memory
+            size = PageSize(_PAGE)
+            while page := cursor.fetchmany(size.rows):  # a server-side cursor, so that only one page is in memory
                 yield page
+                size.adapt(page)
 
     def loading(self, size: int) -> contextlib.AbstractContextManager[None]:  # noqa: ARG002 -- the server's cache is configured there
         return contextlib.nullcontext()

@@ -15,7 +15,7 @@ from django.db import IntegrityError, OperationalError
 from orbsite.storage.base.store import Comparison, RecordBatch
 from orbsite.storage.records.digest import Columns
 from orbsite.storage.records.record import R
-from orbsite.storage.sql.bulk import Bulk
+from orbsite.storage.sql.bulk import Bulk, PageSize
 from orbsite.storage.sql.raw_columns import be_lenient, strict_text
 
 _encode = msgspec.json.Encoder().encode
@@ -73,20 +73,22 @@ class SqliteBulk(Bulk[R]):
         where = "" if run is None else f" WHERE {self.run} = ?"
         statement, values = f"SELECT {', '.join(texts)} FROM {self.table}{where}", [] if run is None else [run]
         be_lenient(self.connection)
-        rows, done = self._run(statement, values), 0
+        rows, done, size = self._run(statement, values), 0, PageSize(_PAGE)
         try:
-            while page := self._page(rows):
+            while page := self._page(rows, size.rows):
                 yield page
                 done += len(page)
+                size.adapt(page)
         except OperationalError:  # a text is not UTF-8: the rest is read as slowly as that takes
             rows.close()
             rows = islice(self._run(statement, values), done, None)
-            while page := list(islice(rows, _PAGE)):
+            while page := list(islice(rows, size.rows)):
                 yield page
+                size.adapt(page)
 
-    def _page(self, rows: Any) -> list[tuple[Any, ...]]:
+    def _page(self, rows: Any, number: int) -> list[tuple[Any, ...]]:
         with self.connection.wrap_database_errors, strict_text(self.connection):
-            return list(rows.fetchmany(_PAGE))
+            return list(rows.fetchmany(number))
 
     @contextlib.contextmanager
     def loading(self, size: int) -> Iterator[None]:

@@ -16,6 +16,7 @@ from orbsite.storage.base.store import LedgerStore
 from orbsite.storage.errors import Conflict
 from orbsite.storage.memory.store import MemoryStore
 from orbsite.storage.records.record import Extra
+from orbsite.storage.sql.bulk import PageSize
 from orbsite.storage.sql.store import SqlStore
 from te.domain import DOMAIN as TE
 from te.models import ReflectionRow
@@ -166,3 +167,16 @@ def test_a_text_that_is_not_utf8_behind_the_first_page_of_sums_hides_and_repeats
     rest.add("ana", None)
     assert store.sums(Reflection).of_users == rest.of_users
     assert store.refused() == 1
+
+
+def test_pages_of_large_rows_have_few_rows_and_those_of_small_ones_many() -> None:
+    size = PageSize(2000)
+    for _ in range(3):
+        size.adapt([("ana", "x" * 10, None, 5)] * size.rows)
+    assert size.rows == 2000
+    size.adapt([("ana", "x" * (1 << 20), None, 5)] * size.rows)
+    assert size.rows == 3
+    size.adapt([("ana", b"x" * (1 << 25), None, 5)] * size.rows)
+    assert size.rows == 1
+    size.adapt([("", None)])
+    assert size.rows == 4
