@@ -18,7 +18,8 @@ class ConsoleConfig(SimpleAdminConfig):
     default_site = "orbsite.admin.site.Console"
 
     def ready(self) -> None:
-        """Register the checks, and connect the signals of sign-ins and roles."""
+        """Name the apps as the sections of the menu, register the checks, and connect the signals."""
+        import_module("orbsite.admin.navigation").name_apps()
         register(check_dependencies, Tags.admin)
         register(_check_pages, Tags.admin)
         import_module("orbsite.admin.auth.signals").watch()

@@ -13,10 +13,12 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponseRedirect
 from django.utils.module_loading import autodiscover_modules
 
+from orbsite.admin import navigation
 from orbsite.admin.auth import reauthentication, two_factor
 from orbsite.admin.base import audit
 from orbsite.admin.dashboard import view as dashboard
 from orbsite.admin.jobs import views
+from orbsite.admin.records import trash
 from orbsite.conf import app_settings
 from orbsite.conf.app_settings import Persistence
 from orbsite.storage.clock import utc_now
@@ -107,6 +109,14 @@ class Console(AdminSite):
             return view(request) if view == self.logout else two_factor.send(request)
 
         return update_wrapper(require_two_factor, inner)
+
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
+        """Return the sections of the menu instead of the apps; with a label, the models of that app."""
+        listed = super().get_app_list(request, app_label)
+        if app_label is not None:
+            return listed
+        may = {"removed": trash.may_look(self, request), "operations": views.may_look(request)}
+        return navigation.grouped(listed, [name for name, is_allowed in may.items() if is_allowed])
 
     def index(self, request: HttpRequest, extra_context: Any = None) -> Any:
         """Show the dashboard above Django's list of models."""

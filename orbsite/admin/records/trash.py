@@ -50,6 +50,11 @@ def urls(site: AdminSite) -> list[URLPattern]:
     ]
 
 
+def may_look(site: AdminSite, request: HttpRequest) -> bool:
+    """Return whether the user may view records of any kind."""
+    return bool(_visible_kinds(site, request))
+
+
 def _runs(site: AdminSite, request: HttpRequest) -> Any:
     """List the latest runs that removed records, with counts of the kinds that the user may view."""
     visible = {(domain.name, kind.plural): kind for domain, kind in _visible_kinds(site, request)}
