@@ -184,11 +184,14 @@ def test_an_operator_revokes_tokens_and_makes_none() -> None:
 
 @pytest.mark.parametrize("act", ["made", "changed", "removed"])
 def test_who_makes_changes_or_removes_a_policy_is_noted(admin_client: Client, act: str) -> None:
-    form = {"name": "p", "domain": "te", "store": "sql", "rules": '{"keep_last": 1}', "every": "60", "enabled": "on"}
-    form |= {"next_due_0": "", "next_due_1": "", "initial-rules": '{"keep_last": 1}'}
+    form = {"name": "p", "domain": "te", "store": "sql", "keep_last": "1", "rules": "{}", "enabled": "on"}
+    form |= {"next_due_0": "", "next_due_1": "", "every_number": "1", "every_unit": "days"}
     admin_client.post(reverse("admin:orbsite_retentionpolicy_add"), form)
     policy = RetentionPolicy.objects.get()
-    admin_client.post(reverse("admin:orbsite_retentionpolicy_change", args=[policy.pk]), form | {"every": "61"})
+    admin_client.post(
+        reverse("admin:orbsite_retentionpolicy_change", args=[policy.pk]),
+        form | {"every_number": "61", "rules": '{"keep_last": 1}'},
+    )
     admin_client.post(reverse("admin:orbsite_retentionpolicy_delete", args=[policy.pk]), {"post": "yes"})
     event = Event.objects.get(act=f"policy {act}")
     assert (event.actor, event.subject, event.address) == ("admin", str(policy.pk), "127.0.0.1")

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
-from django.db import models
-from django.http import HttpRequest
-from django.urls import reverse
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, JsonResponse
+from django.urls import path, reverse
+from django.utils.timezone import localtime
 
 from orbsite.admin.base import audit
 from orbsite.admin.base.changelist import StrictAdmin, known
 from orbsite.admin.base.permissions import may
-from orbsite.admin.forms.fields import TreeField
 from orbsite.admin.jobs.start import confirmation, who
 from orbsite.admin.links import Link, LinksMixin, to_operation
 from orbsite.admin.records.model_admin import LedgerAdmin, ModelAdmin, pretty
+from orbsite.admin.registrations.policy_form import (
+    KEPT,
+    LIMITS,
+    SCHEDULE,
+    PolicyForm,
+    due_moments,
+    explanation,
+    in_words,
+)
 from orbsite.models.jobs import OPERATIONS, Job
 from orbsite.models.retention import PolicyRun, RetentionPolicy, domains_with_retention
 from orbsite.operations.jobs import catalog, jobs
 from orbsite.storage.clock import utc_now
 from orbsite.storage.errors import OrbError
 
-
-class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]
-    """The form of a policy; its choices are the domains that support retention."""
-
-    domain = forms.ChoiceField(choices=lambda: [(name, name) for name in domains_with_retention()])
+_NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
 @admin.register(RetentionPolicy)
@@ -36,15 +41,27 @@ class RetentionPolicyAdmin(LinksMixin, StrictAdmin):
     """Pages of retention policies: rules, schedule, and the result of the last run."""
 
     form = PolicyForm
-    formfield_overrides = {models.JSONField: {"form_class": TreeField}}
-    list_display = ("name", "domain", "store", "enabled", "every", "next_due", "last_state", "last_finished")
+    change_form_template = "console/policy_form.html"
+    list_display = ("name", "in_words", "enabled", "next_due", "last_state", "last_finished")
     list_filter = ("enabled", known("domain", domains_with_retention), "store", "last_state")
     actions = ("run_next", "preview")
-    readonly_fields = ("last_state", "last_started", "last_finished", "last_error", "result", "claimed_by", "heartbeat")
+    readonly_fields = (
+        *("next_runs", "last_state", "last_started", "last_finished", "last_error", "result"),
+        *("claimed_by", "heartbeat"),
+    )
     fieldsets = (
-        (None, {"fields": ("name", "domain", "store", "rules", "force")}),
-        ("Schedule", {"fields": ("enabled", "every", "next_due")}),
-        ("Last run", {"fields": readonly_fields}),
+        (None, {"fields": ("name", ("domain", "store"))}),
+        ("Limits", {"fields": LIMITS}),
+        (
+            "What is kept",
+            {"fields": KEPT, "description": "Without any of these, all within the limits are kept."},
+        ),
+        ("Schedule", {"fields": ("enabled", SCHEDULE, "next_due", "next_runs", "force")}),
+        ("Rules as JSON", {"fields": ("rules",), "classes": ("collapse",)}),
+    )
+    last_run = (
+        ("Last run", {"fields": ("last_state", "last_started", "last_finished", "last_error")}),
+        ("Details of the last run", {"fields": ("result", "claimed_by", "heartbeat"), "classes": ("collapse",)}),
     )
 
     def links(self, request: HttpRequest, row: Any = None) -> Iterator[Link]:
@@ -52,10 +69,32 @@ class RetentionPolicyAdmin(LinksMixin, StrictAdmin):
         if row is not None:
             yield from to_operation(request, "Preview", "preview", policy=row.pk)
 
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Return the parts of the form; those of the last run only where there was one."""
+        return (*self.fieldsets, *(self.last_run if obj is not None and obj.last_state else ()))
+
+    def get_urls(self) -> list[Any]:
+        """Add the view that says what a form would do."""
+        view = self.admin_site.admin_view(self.explain)
+        return [path("explain/", view, name="orbsite_retentionpolicy_explain"), *super().get_urls()]
+
+    def explain(self, request: HttpRequest) -> JsonResponse:
+        """Return what the policy of a form would do, in words and, if it may be previewed, in numbers."""
+        if request.method != "POST":
+            return JsonResponse({"text": "Send the form with POST."}, status=405)
+        if not (self.has_add_permission(request) or self.has_change_permission(request)):
+            raise PermissionDenied
+        number = request.POST.get("policy", "")
+        found = RetentionPolicy.objects.filter(pk=int(number)).first() if _NUMBER.fullmatch(number) else None
+        form = PolicyForm(request.POST, instance=found)
+        form.is_valid()
+        counts = self.has_preview_permission(request)
+        return JsonResponse({"text": explanation(form, utc_now(), counts=counts)})
+
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Save only the changed fields, because maintenance may update the others at the same time."""
-        obj.save(update_fields=form.changed_data if change else None)
-        audit.note(request, "policy changed" if change else "policy made", subject=obj.pk, fields=form.changed_data)
+        obj.save(update_fields=form.changed_columns if change else None)
+        audit.note(request, "policy changed" if change else "policy made", subject=obj.pk, fields=form.changed_columns)
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         """Delete a policy, and add it to the audit log."""
@@ -75,6 +114,18 @@ class RetentionPolicyAdmin(LinksMixin, StrictAdmin):
     def has_preview_permission(self, request: HttpRequest) -> bool:
         """Allow users who may start a preview to preview policies."""
         return may(request.user, "preview")
+
+    @admin.display(description="what it does")
+    def in_words(self, policy: RetentionPolicy) -> str:
+        """What the policy does, in sentences."""
+        return in_words(policy)
+
+    @admin.display(description="next runs")
+    def next_runs(self, policy: RetentionPolicy) -> str:
+        """The next three moments at which the saved policy is due."""
+        moments = due_moments(policy, utc_now()) if policy.pk else []
+        told = ", ".join(f"{localtime(one):%Y-%m-%d %H:%M %Z}" for one in moments)
+        return told or "None, until it is saved and enabled."
 
     @admin.display(description="result")
     def result(self, policy: RetentionPolicy) -> Any:
