@@ -28,7 +28,8 @@ FORM = {
     "store": "sql",
     "rules": '{"max_age_days": 90}',
     "enabled": "on",
-    "every": "3600",
+    "every_number": "1",
+    "every_unit": "hours",
     "next_due_0": "",
     "next_due_1": "",
 }
@@ -48,7 +49,7 @@ def test_a_policy_is_made_and_changed(admin_client: Client) -> None:
     assert _post(admin_client, "retentionpolicy_add", FORM).status_code == 302
     policy = RetentionPolicy.objects.get()
     assert (policy.rules, policy.next_due, policy.interval.total_seconds()) == ({"max_age_days": 90}, None, 3600)
-    changed = FORM | {"rules": '{"keep_last": 5}', "every": "60"}
+    changed = FORM | {"rules": '{"keep_last": 5}', "every_unit": "minutes"}
     assert _post(admin_client, "retentionpolicy_change", changed, policy.pk).status_code == 302
     policy.refresh_from_db()
     assert (policy.rules, policy.every) == ({"keep_last": 5}, 60)
@@ -78,10 +79,10 @@ def test_a_change_leaves_alone_what_maintenance_writes_meanwhile(
         ("rules", '{"max_days": 1}', "max_days"),
         ("rules", '{"keep_last": "5"}', "keep_last"),
         ("rules", "[", "not valid JSON"),
-        ("rules", "", "This field"),
+        ("rules", "", "without any rule"),
         ("domain", "mars", "Select a valid choice"),
         ("store", "memory", "Select a valid choice"),
-        ("every", "0", "greater than or equal to 1"),
+        ("every_number", "0", "greater than or equal to 1"),
         ("name", "", "required"),
     ],
 )

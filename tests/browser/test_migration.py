@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.browser.site import Prepared, Site
 
 pytestmark = pytest.mark.slow
-MANY = 40_000
+MANY = 100_000
 _PATIENCE = 120_000.0  # milliseconds
 _HAS_ENDED = (
     "() => { const state = document.getElementById('job-state');"
@@ -119,7 +119,7 @@ def test_a_migration_needs_no_mouse(site: Site, changes: Changes, operator: Page
 
 @pytest.fixture
 def large(begin: Prepared, tmp_path: Path) -> Iterator[Site]:
-    """A site over files with 40,000 reflections, none of which is in SQL; it has no worker yet."""
+    """A site over files with 100,000 reflections, none of which is in SQL; it has no worker yet."""
     with begin.running(tmp_path) as site:
         site.make("large", site.data, MANY)
         yield site
