@@ -49,7 +49,7 @@ def test_a_policy_is_made_and_changed(admin_client: Client) -> None:
     assert _post(admin_client, "retentionpolicy_add", FORM).status_code == 302
     policy = RetentionPolicy.objects.get()
     assert (policy.rules, policy.next_due, policy.interval.total_seconds()) == ({"max_age_days": 90}, None, 3600)
-    changed = FORM | {"rules": '{"keep_last": 5}', "every_unit": "minutes"}
+    changed = FORM | {"max_age_days": "", "keep_last": "5", "every_unit": "minutes"}
     assert _post(admin_client, "retentionpolicy_change", changed, policy.pk).status_code == 302
     policy.refresh_from_db()
     assert (policy.rules, policy.every) == ({"keep_last": 5}, 60)
@@ -66,7 +66,8 @@ def test_a_change_leaves_alone_what_maintenance_writes_meanwhile(
         return clean(form)
 
     monkeypatch.setattr(PolicyForm, "clean", and_claim)
-    assert _post(admin_client, "retentionpolicy_change", FORM, policy.pk).status_code == 302
+    form = FORM | {"rules": '{"keep_last": 1}', "max_age_days": "90"}
+    assert _post(admin_client, "retentionpolicy_change", form, policy.pk).status_code == 302
     policy.refresh_from_db()
     assert (policy.name, policy.rules, policy.claimed_by) == ("keep 90 days", {"max_age_days": 90}, "a host")
 
