@@ -59,15 +59,15 @@ class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]
     """The form of a policy. Its rules are taken from their fields, or from the JSON if that was changed alone."""
 
     domain = forms.ChoiceField(choices=lambda: [(name, name) for name in domains_with_retention()])
-    max_age_days = _days("Remove after", "days, whatever the rules below keep")
-    max_per_session = _number("Remove beyond the newest", "records of each session, whatever the rules below keep")
+    max_age_days = _days("Remove after", "days")
+    max_per_session = _number("Remove beyond the newest", "records of each session")
     keep_within_days = _days("Keep the last", "days")
     keep_last = _number("Keep the newest", "records of each session")
     keep_last_of_user = _number("Keep the newest of each user", "records")
     keep_daily = _number("Keep the newest of each day, for", "days that have any")
     keep_weekly = _number("Keep the newest of each week, for", "weeks that have any")
     keep_monthly = _number("Keep the newest of each month, for", "months that have any")
-    keep_tags = TagsField(label="Always keep those tagged", help_text="tags, separated by commas", required=False)
+    keep_tags = TagsField(label="Keep those tagged", help_text="tags, separated by commas", required=False)
     rules = TreeField(
         label="Rules as JSON", required=False, initial=dict, help_text="Changed here, they replace the fields above."
     )

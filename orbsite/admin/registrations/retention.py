@@ -33,6 +33,10 @@ from orbsite.operations.jobs import catalog, jobs
 from orbsite.storage.clock import utc_now
 from orbsite.storage.errors import OrbError
 
+_ABOUT_KEEP_RULES = (
+    "A record that one of these keeps is kept, and one that none of these keeps is removed. "
+    "Without any, all records within the limits are kept."
+)
 _NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
@@ -51,10 +55,10 @@ class RetentionPolicyAdmin(LinksMixin, StrictAdmin):
     )
     fieldsets = (
         (None, {"fields": ("name", ("domain", "store"))}),
-        ("Limits", {"fields": LIMITS}),
+        ("Limits", {"fields": LIMITS, "description": "These remove records, whatever the keep rules say."}),
         (
-            "What is kept",
-            {"fields": KEPT, "description": "Without any of these, all within the limits are kept."},
+            "Keep rules",
+            {"fields": KEPT, "description": _ABOUT_KEEP_RULES},
         ),
         ("Schedule", {"fields": ("enabled", SCHEDULE, "next_due", "next_runs", "force")}),
         ("Rules as JSON", {"fields": ("rules",), "classes": ("collapse",)}),
