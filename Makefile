@@ -8,7 +8,7 @@ DEV := $(VENV)/installed-dev
 DOCS_VENV := .venv-docs
 DOCS := $(DOCS_VENV)/installed-docs
 
-.PHONY: run serve test test-fast check torture bench docs release-check install lock openapi permissions sbom audit clean
+.PHONY: run serve test test-fast check torture bench bench-large docs release-check install lock openapi permissions sbom audit clean
 
 # Prepare the database, migrate the sample, and start the server, a worker for jobs and scheduled maintenance. Ctrl-C
 # ends all of them.
@@ -57,21 +57,33 @@ torture: install
 	tests/torture/prepare
 	ORB_DEEP=true $(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "torture or deep"
 
-# Run the benchmarks, which report ratios within one run.
+# Run the benchmarks, which report ratios within one run, and draw how costs grow with size.
 bench: install
 	$(BIN)/python -m benchmarks.decode
 	$(BIN)/python -m benchmarks.file_store
 	$(BIN)/python -m benchmarks.start
-	$(BIN)/python -m benchmarks.migration
+	$(BIN)/python -m benchmarks.migration 100000
 	$(BIN)/python -m benchmarks.imports
 	$(BIN)/python -m benchmarks.sessions
 	$(BIN)/python -m benchmarks.api
 	$(BIN)/python -m benchmarks.admin
 	$(BIN)/python -m benchmarks.refusals
-	$(BIN)/python -m benchmarks.compaction
+	$(BIN)/python -m benchmarks.compaction 100000
 	$(BIN)/python -m benchmarks.search
 	$(BIN)/python -m benchmarks.sealing
 	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.fold
+	$(BIN)/python -m benchmarks.contention
+	$(BIN)/python -m benchmarks.scaling
+
+# Run the benchmarks of a million reflections, which take an hour and some gigabytes.
+bench-large: install
+	$(BIN)/python -m benchmarks.migration 1000000
+	$(BIN)/python -m benchmarks.compaction 1000000
+	$(BIN)/python -m benchmarks.search 1000000
+	$(BIN)/python -m benchmarks.fold 1000000
+	$(BIN)/python -m benchmarks.contention 1000000 300
+	$(BIN)/python -m benchmarks.scaling 1000 10000 100000 1000000
 
 # Build the documentation into site/, in an environment of its own. A warning is an error.
 docs: $(DOCS)
