@@ -15,6 +15,7 @@ from pytest_django import DjangoDbBlocker
 from pytest_django.plugin import blocking_manager_key
 
 from tests.support import postgresql
+from tests.support.effort import IS_DEEP_LATER
 from tests.support.shared_run import backup_directory, is_shared, made_once, postgresql_server, shared
 from tests.support.time_limits import time_limit
 
@@ -45,7 +46,16 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(stack.close)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what a deeper run tries later, and spread the slow modules over the list."""
+    if IS_DEEP_LATER:
+        left_out = [item for item in items if item.get_closest_marker("deep")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+    _spread(items)
+
+
+def _spread(items: list[pytest.Item]) -> None:
     """Spread the modules with slow tests over the list, because each worker begins with a part of it.
 
     Slow tests mostly wait for other processes, so that the quick tests of the other workers run meanwhile.
