@@ -106,6 +106,15 @@ def test_who_may_not_change_policies_is_told_nothing() -> None:
     assert staff_client("nora").post(EXPLAIN, FORM).status_code == 404
 
 
+def test_who_may_only_view_a_policy_reads_what_it_does() -> None:
+    policy = RetentionPolicy.objects.create(name="p", domain="te", rules={"max_age_days": 90})
+    page = staff_client("vera", group="viewer").get(_change(policy)).content.decode()
+    assert "Remove reflections that are older than 90 days. Keep all others." in page
+    assert "policy.js" not in page
+    assert "Keep the newest" not in page
+    assert "policy.js" in staff_client("olga", group="operator").get(_change(policy)).content.decode()
+
+
 def test_only_a_form_is_explained(admin_client: Client) -> None:
     assert admin_client.get(EXPLAIN).status_code == 405
 

@@ -63,6 +63,10 @@ class RetentionPolicyAdmin(LinksMixin, StrictAdmin):
         ("Schedule", {"fields": ("enabled", SCHEDULE, "next_due", "next_runs", "force")}),
         ("Rules as JSON", {"fields": ("rules",), "classes": ("collapse",)}),
     )
+    viewed = (
+        (None, {"fields": ("name", ("domain", "store"), "in_words", "rules", "force")}),
+        ("Schedule", {"fields": ("enabled", "every", "next_due", "next_runs")}),
+    )
     last_run = (
         ("Last run", {"fields": ("last_state", "last_started", "last_finished", "last_error")}),
         ("Details of the last run", {"fields": ("result", "claimed_by", "heartbeat"), "classes": ("collapse",)}),
@@ -74,8 +78,9 @@ class RetentionPolicyAdmin(LinksMixin, StrictAdmin):
             yield from to_operation(request, "Preview", "preview", policy=row.pk)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Return the parts of the form; those of the last run only where there was one."""
-        return (*self.fieldsets, *(self.last_run if obj is not None and obj.last_state else ()))
+        """Return the parts of the form, or of the page of those who may only view; the last run if there was one."""
+        parts = self.fieldsets if obj is None or self.has_change_permission(request, obj) else self.viewed
+        return (*parts, *(self.last_run if obj is not None and obj.last_state else ()))
 
     def get_urls(self) -> list[Any]:
         """Add the view that says what a form would do."""
