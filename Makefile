@@ -7,7 +7,6 @@ BASE := $(VENV)/installed-base
 DEV := $(VENV)/installed-dev
 DOCS_VENV := .venv-docs
 DOCS := $(DOCS_VENV)/installed-docs
-TORTURE = $$(grep --recursive --files-with-matches --extended-regexp 'mark\.(torture|deep)' --include 'test_*.py' tests)
 
 .PHONY: run serve test test-fast check torture bench bench-large docs release-check install lock openapi permissions sbom audit clean
 
@@ -56,7 +55,7 @@ check: install
 # Run the tests that need root or system packages, which are installed first, and try more at random. No test is skipped.
 torture: install
 	tests/torture/prepare
-	ORB_DEEP=true $(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "torture or deep" $(TORTURE)
+	ORB_DEEP=true $(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "torture or deep"
 
 # Run the benchmarks, which report ratios within one run, and draw how costs grow with size.
 bench: install
