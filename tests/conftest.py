@@ -68,6 +68,7 @@ def _spread(items: list[pytest.Item]) -> None:
     places = [number * len(quick) // len(pieces) for number in range(len(pieces))] + [len(quick)]
     spread = zip(pieces, pairwise(places), strict=True)
     items[:] = [item for piece, (start, end) in spread for item in (*piece, *quick[start:end])] if pieces else quick
+    items.sort(key=lambda item: item.path.name != "test_faults.py")  # the longest ones of `make torture`
 
 
 @pytest.hookimpl(wrapper=True)

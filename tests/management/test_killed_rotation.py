@@ -51,7 +51,7 @@ def test_a_rotation_that_is_killed_leaves_everything_readable_with_both_keys(
         store = SqlStore(TE, alias)
         store.put([ReflectionFactory(id="r", user_id=f"u{number}", input=CANARY) for number in range(users)])
         settings.ORB_KEYS = f"{NEW},{OLD}"
-        for number in range(effort(5, 50)):
+        for number in range(effort(5, 25)):
             keys = [NEW, OLD] if number % 2 == 0 else [OLD, NEW]
             address = f"sqlite:///{tmp_path / 'orb.sqlite3'}"
             environment = usual | {"ORB_KEYS": ",".join(keys), "DATABASE_URL": address, "DEBUG": "true"}

@@ -1,4 +1,4 @@
-"""The API and its document, each operation many times: 50, or as many as ORB_EXAMPLES says."""
+"""The API and its document, each operation many times: 30, or as many as ORB_EXAMPLES says."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.api.fuzzing import check, fuzz
 
-EXAMPLES = int(os.environ.get("ORB_EXAMPLES") or 50)
+EXAMPLES = int(os.environ.get("ORB_EXAMPLES") or 30)
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(900)]
 
 

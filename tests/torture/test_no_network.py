@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.torture, pytest.mark.timeout(900)]
 APART = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
 PARTS = {
     "api": ["tests/api/test_users.py", "tests/api/test_tokens.py", "-m", "not slow"],
-    "served": ["tests/api/test_client.py", "tests/api/test_served.py", "-k", "client or key or ready or static"],
+    "served": ["tests/api/test_client.py"],
     "surfaces": ["tests/admin/test_admin.py", "tests/management/test_commands.py", "tests/management/test_import.py",
                  "tests/admin/test_jobs_and_policies.py", "tests/management/test_backup_commands.py"],
     "operations": ["tests/operations/jobs/test_jobs.py", "tests/operations/scheduling/test_maintenance.py", "tests/operations/backup/test_backup.py"],
