@@ -69,7 +69,7 @@ def lost(base: Path, saved: dict[str, int]) -> int:
 
 
 def measure(size: int, seconds: float, processes: int, base: Path) -> bool:
-    """Print the waits, and tell whether nothing was lost and nobody gave up."""
+    """Print the waits. Return False if an acknowledged save is missing or a call failed."""
     path = base / "te" / "reflections.json"
     path.parent.mkdir(mode=0o700)
     path.write_bytes(make(size))
@@ -103,7 +103,7 @@ def measure(size: int, seconds: float, processes: int, base: Path) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    """Measure, or be one of the processes; the exit code is 1 if something was lost or somebody gave up."""
+    """Run the measurement or one of its processes. The exit code is 1 if a save is missing or a call failed."""
     django.setup()
     if arguments[:1] and arguments[0] in ("save", "read"):
         verb, mark, base, seconds = arguments
