@@ -11,6 +11,7 @@ from django.db import models
 
 from orbsite.storage.errors import InvalidPolicy
 from orbsite.storage.records.domain import registered
+from orbsite.storage.records.record import Record
 from orbsite.storage.retention.policy import Policy, retained
 
 
@@ -70,6 +71,11 @@ class RetentionPolicy(models.Model):
         return Policy.of_json(self.rules)
 
     @property
+    def kinds(self) -> list[type[Record]]:
+        """The kinds of records in its domain that retention applies to; none for an unknown domain."""
+        return next((retained(one) for one in registered() if one.name == self.domain), [])
+
+    @property
     def interval(self) -> timedelta:
         """The time between two runs."""
         return timedelta(seconds=self.every)
@@ -77,8 +83,7 @@ class RetentionPolicy(models.Model):
     def clean(self) -> None:
         """Raise ValidationError, by field, for a domain without retention and for invalid rules."""
         problems: dict[str, Any] = {}
-        domain = next((one for one in registered() if one.name == self.domain), None)
-        kinds = retained(domain) if domain else []
+        kinds = self.kinds
         if not kinds:
             problems["domain"] = f"This domain has no retention; choose one of {', '.join(domains_with_retention())}."
         try:

@@ -92,6 +92,8 @@ def test_a_form_tells_what_it_would_do_to_those_who_may_know(admin_client: Clien
     assert _explained(editor, max_age_days="4.5") == text
     assert "without any rule" in _explained(admin_client)
     assert "greater than or equal to 0" in _explained(admin_client, keep_last="-1")
+    assert "one of the places" in _explained(admin_client, keep_last="1", rules='{"keep_last": 2}')
+    assert "Select a valid choice" in _explained(admin_client, keep_last="1", store="memory")
     assert SqlStore(DOMAIN).count(DOMAIN.kinds[0]) == 10
 
 

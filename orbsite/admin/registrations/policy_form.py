@@ -6,26 +6,27 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django import forms
-from django.core.exceptions import ValidationError
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from typing_extensions import override
 
 from orbsite.admin.forms.fields import TreeField
 from orbsite.models.retention import RetentionPolicy, domains_with_retention
 from orbsite.operations.retention.apply import retain
 from orbsite.storage.errors import InvalidPolicy, OrbError
-from orbsite.storage.records.domain import registered
-from orbsite.storage.retention.policy import Policy, retained
 from orbsite.storage.retention.wording import sentences
 from orbsite.stores import store_named
 
 UNITS = {"weeks": 604_800, "days": 86_400, "hours": 3600, "minutes": 60, "seconds": 1}
-LIMITS, KEPT = ("max_age_days", "max_per_session"), (
+LIMITS = ("max_age_days", "max_per_session")
+KEPT = (
     "keep_within_days", "keep_last", "keep_last_of_user", "keep_daily", "keep_weekly", "keep_monthly", "keep_tags",
 )  # fmt: skip
 RULES = (*LIMITS, *KEPT)
 MOST_COUNTED = 200_000
 """The maximum number of records in a store for which the form tells what a policy would remove."""
 SCHEDULE = ("every_number", "every_unit")
+_EXPLAINED = (NON_FIELD_ERRORS, *RULES, "rules", "domain", "store")
+"""The fields whose errors are told instead of what the policy would do."""
 _COLUMNS = dict.fromkeys(RULES, "rules") | dict.fromkeys(SCHEDULE, "every")
 """The columns of the table that fields of the form are stored in, where they have other names."""
 
@@ -117,41 +118,32 @@ def _initial(rules: Any) -> dict[str, Any]:
 
 def in_words(policy: RetentionPolicy) -> str:
     """Return what a policy does, in sentences, or what is wrong with its rules."""
-    domain = next((one for one in registered() if one.name == policy.domain), None)
-    kinds = retained(domain) if domain else []
-    if not kinds:
-        return f"The domain {policy.domain} has no retention."
     try:
-        return " ".join(sentences(policy.policy, kind.plural, _group(kind.group_field)) for kind in kinds)
+        rules = policy.policy
     except InvalidPolicy as problem:
         return str(problem)
+    told = " ".join(sentences(rules, kind) for kind in policy.kinds)
+    return told or f"The domain {policy.domain} has no retention."
 
 
 def explanation(form: PolicyForm, now: datetime, *, counts: bool) -> str:
     """Return what the policy of a validated form does, in words, and what it would remove now if that may be told."""
-    policy = form.instance
-    policy.rules = form.cleaned_data.get("rules", {})
-    policy.domain, policy.store = (form.cleaned_data.get(name, "") for name in ("domain", "store"))
-    wrong = next((str(text) for name in (*RULES, "rules") for text in form.errors.get(name, ())), None)
+    wrong = next((str(text) for name in _EXPLAINED for text in form.errors.get(name, ())), None)
+    if wrong is not None:
+        return wrong
+    told = in_words(form.instance)
     try:
-        rules = policy.policy
-        told = in_words(policy)
-        return f"{told} {_effect(policy, rules, now)}" if counts and wrong is None else wrong or told
+        return f"{told} {_effect(form.instance, now)}" if counts else told
     except OrbError as problem:
-        return wrong or str(problem)
+        return f"{told} {problem}"
 
 
-def _effect(policy: RetentionPolicy, rules: Policy, now: datetime) -> str:
+def _effect(policy: RetentionPolicy, now: datetime) -> str:
     store = store_named(policy.store, policy.domain)
-    kinds = retained(store.domain)
-    if sum(store.count(kind) for kind in kinds) > MOST_COUNTED:
+    if sum(map(store.count, policy.kinds)) > MOST_COUNTED:
         return "There are too many records to count here: save the policy, and start its preview."
-    found = retain([store], rules, now=lambda: now, dry_run=True).domains[policy.domain]
+    found = retain([store], policy.policy, now=lambda: now, dry_run=True).domains[policy.domain]
     return f"Today it would remove {found.facts['would_go']:,} of {found.total('read'):,} records."
-
-
-def _group(name: str | None) -> str:
-    return (name or "").removesuffix("_id")
 
 
 def due_moments(policy: RetentionPolicy, now: datetime, number: int = 3) -> list[datetime]:

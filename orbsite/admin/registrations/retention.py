@@ -55,11 +55,8 @@ class RetentionPolicyAdmin(LinksMixin, StrictAdmin):
     )
     fieldsets = (
         (None, {"fields": ("name", ("domain", "store"))}),
-        ("Limits", {"fields": LIMITS, "description": "These remove records, whatever the keep rules say."}),
-        (
-            "Keep rules",
-            {"fields": KEPT, "description": _ABOUT_KEEP_RULES},
-        ),
+        ("Limits", {"fields": LIMITS, "description": "A limit removes a record even if a keep rule keeps it."}),
+        ("Keep rules", {"fields": KEPT, "description": _ABOUT_KEEP_RULES}),
         ("Schedule", {"fields": ("enabled", SCHEDULE, "next_due", "next_runs", "force")}),
         ("Rules as JSON", {"fields": ("rules",), "classes": ("collapse",)}),
     )

@@ -105,7 +105,7 @@ class Reasons:
     """The texts of the reasons to keep or remove records of a kind by a policy."""
 
     def __init__(self, kind: type[Record], policy: Policy) -> None:
-        group = (kind.group_field or "").removesuffix("_id")
+        group = group_of(kind)
         self.old = f"older than {_plain(policy.max_age_days)} days"
         self.beyond = f"beyond the newest {policy.max_per_session} of its {group}"
         self.unkept = "no rule keeps it"
@@ -124,6 +124,11 @@ class Reasons:
     def of_tag(tag: str) -> str:
         """Return the reason to keep a record with a tag."""
         return f"has the tag {tag}"
+
+
+def group_of(kind: type[Record]) -> str:
+    """Return the word for a group of records of a kind, such as session; empty for a kind without groups."""
+    return (kind.group_field or "").removesuffix("_id")
 
 
 def retained(domain: Domain) -> list[type[Record]]:

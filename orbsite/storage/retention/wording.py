@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orbsite.storage.retention.policy import DAILY, MONTHLY, WEEKLY, Policy
+from orbsite.storage.records.record import Record
+from orbsite.storage.retention.policy import DAILY, MONTHLY, WEEKLY, Policy, group_of
 
 _PERIODS = {DAILY: "day", WEEKLY: "week", MONTHLY: "month"}
 
 
-def sentences(policy: Policy, kind: str, group: str = "session") -> str:
-    """Return what a policy does with records, such as reflections in sessions.
-
-    The first says what the keep rules keep; the second what the limits remove, whatever the rules say.
-    """
+def sentences(policy: Policy, kind: type[Record]) -> str:
+    """Return what a policy does with the records of a kind: what its keep rules keep, then what its limits remove."""
+    group = group_of(kind)
     kept, removed = _joined(list(_kept(policy, group))), _joined(list(_removed(policy, group)))
     if not policy.has_keep_rules:
-        return f"Remove {kind} that are {removed}. Keep all others."
-    told = f"Keep {kind} that are {kept}. Remove all others."
+        return f"Remove {kind.plural} that are {removed}. Keep all others."
+    told = f"Keep {kind.plural} that are {kept}. Remove all others."
     return f"{told} Also remove those that are {removed}, even if a rule keeps them." if removed else told
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from orbsite.storage.retention.policy import Policy
 from orbsite.storage.retention.wording import sentences
+from te.records import Reflection
 
 
 @pytest.mark.parametrize(
@@ -37,4 +38,4 @@ from orbsite.storage.retention.wording import sentences
     ],
 )
 def test_a_policy_is_told_in_sentences(rules: dict[str, Any], told: str) -> None:
-    assert sentences(Policy(**rules), "reflections") == told
+    assert sentences(Policy(**rules), Reflection) == told
