@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from html import escape
 from math import ceil, floor, log10
 
-WIDTH, HEIGHT = 760, 400
-LEFT, RIGHT, TOP, BOTTOM = 70, 250, 50, 50
+WIDTH, HEIGHT = 800, 400
+LEFT, RIGHT, TOP, BOTTOM = 70, 290, 50, 50
 COLORS = ("#2f6fb0", "#c2571a", "#2e8b57", "#8a4fa3", "#b03a48", "#64748b", "#9a7b0f")
 _LEAST_BETWEEN = 16
 """Pixels between two labels."""
@@ -78,7 +78,7 @@ def plot(title: str, of_sizes: str, lines: Sequence[Line]) -> str:
 def spelled(seconds: float) -> str:
     """Return a duration with a unit that suits it."""
     if seconds >= 1:
-        return f"{seconds:.3g} s"
+        return f"{seconds:,.0f} s" if seconds >= 100 else f"{seconds:.3g} s"  # noqa: PLR2004 -- three digits
     return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} µs"  # noqa: PLR2004 -- a millisecond
 
 

@@ -14,11 +14,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.file_store import fresh as reflection
+from benchmarks.file_store import open_store, times
 from benchmarks.migration import FILE, PRODUCTION, fresh
 from benchmarks.plots import Line, plot
 from benchmarks.reflections import make
@@ -47,21 +48,17 @@ RUNS = {
 
 def timed(act: Callable[[], object]) -> float:
     """Return the wall seconds of a call."""
-    began = time.perf_counter()
-    act()
-    return time.perf_counter() - began
+    return times([act])[0]
 
 
 def median(act: Callable[[], object]) -> float:
     """Return the median of the wall seconds of several calls, after a first one."""
     act()
-    return statistics.median(timed(act) for _ in range(ROUNDS))
+    return statistics.median(times([act] * ROUNDS))
 
 
 def files(base: Path) -> dict[str, float]:
     """Measure the file store."""
-    from benchmarks.file_store import fresh as reflection
-    from benchmarks.file_store import open_store
     from te.records import Reflection
 
     def latest() -> object:
@@ -76,7 +73,6 @@ def files(base: Path) -> dict[str, float]:
 
 def tables(base: Path) -> dict[str, float]:
     """Measure migration, verification, requests, the index and retention on SQLite."""
-    from benchmarks.file_store import fresh as reflection
     from orbsite.operations.migration.migrate import migrate
     from orbsite.operations.migration.verify import verify
     from orbsite.operations.retention.apply import retain
