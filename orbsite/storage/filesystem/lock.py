@@ -21,8 +21,7 @@ from pathlib import Path
 from orbsite.storage.errors import DocumentRefused, LockTimeout
 from orbsite.storage.filesystem.directory import Directory
 from orbsite.storage.filesystem.file_checks import refuse_unless_plain, refused
-
-_LONGEST_PAUSE = 0.05
+from orbsite.storage.filesystem.syscalls import FileSystem
 
 _threads: dict[tuple[int, int, str], threading.Lock] = {}
 _threads_lock = threading.Lock()
@@ -106,28 +105,73 @@ def _thread_lock(directory: Directory, name: str, timeout: float) -> Iterator[No
 
 
 def _acquire(directory: Directory, descriptor: int, name: str, deadline: float) -> None:
-    pause = 0.001
-    while True:
+    try:
         try:
             directory.fs.lock(descriptor)
-        except BlockingIOError as problem:
-            if time.monotonic() >= deadline:
-                holder = directory.fs.read_hint(descriptor).decode(errors="replace").strip()
-                raise LockTimeout(
-                    f"{directory.path / name} is held by {holder or 'another process'}; "
-                    "wait for it to end, or stop it, then try again"
-                ) from problem
-            time.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+        except BlockingIOError:
+            _QueuedLock(directory.fs, descriptor).wait(deadline)
+    except BlockingIOError as problem:
+        holder = directory.fs.read_hint(descriptor).decode(errors="replace").strip()
+        raise LockTimeout(
+            f"{directory.path / name} is held by {holder or 'another process'}; "
+            "wait for it to end, or stop it, then try again"
+        ) from problem
+    except OSError as problem:
+        raise DocumentRefused(
+            f"{directory.path / name} cannot be locked: {problem.strerror}; "
+            "keep the data directory on a local disk, where locks work"
+        ) from problem
+    with contextlib.suppress(OSError):  # the lock is held even if a full disk has no room for the hint
+        directory.fs.leave_hint(descriptor, _hint(os.getpid(), int(time.time())))
+
+
+class _QueuedLock:
+    """Waits for a lock in the kernel's queue, in which the first to come is the first to get it.
+
+    Whoever polls instead waits for ever while others save one after the other. The kernel's call knows no deadline, so
+    that a thread makes it, which gives the lock back if it gets it after the deadline.
+    """
+
+    def __init__(self, fs: FileSystem, descriptor: int) -> None:
+        self._fs = fs
+        self._descriptor = fs.duplicate(descriptor)  # the thread may need it for longer than the caller
+        self._guard = threading.Lock()
+        self._ended = threading.Event()
+        self._is_given_up = False
+        self._problem: OSError | None = None
+        _held.add(self._descriptor)
+
+    def wait(self, deadline: float) -> None:
+        """Return when the descriptor has the lock. Raises BlockingIOError at the deadline, and OSError."""
+        try:
+            threading.Thread(target=self._lock, name="lock", daemon=True).start()
+        except RuntimeError as problem:  # no more threads can be started
+            self._close()
+            raise BlockingIOError(errno.EAGAIN, "no thread can wait for the lock") from problem
+        try:
+            self._ended.wait(max(0.0, deadline - time.monotonic()))
+        finally:  # for an interruption too
+            with self._guard:
+                self._is_given_up = not self._ended.is_set()
+        if self._is_given_up:
+            raise BlockingIOError(errno.EWOULDBLOCK, "another process holds the lock")
+        if self._problem is not None:
+            raise self._problem
+
+    def _lock(self) -> None:
+        try:
+            self._fs.wait_for_lock(self._descriptor)
         except OSError as problem:
-            raise DocumentRefused(
-                f"{directory.path / name} cannot be locked: {problem.strerror}; "
-                "keep the data directory on a local disk, where locks work"
-            ) from problem
-        else:
-            with contextlib.suppress(OSError):  # the lock is held even if a full disk has no room for the hint
-                directory.fs.leave_hint(descriptor, _hint(os.getpid(), int(time.time())))
-            return
+            self._problem = problem
+        with self._guard:
+            self._ended.set()
+            if self._is_given_up and self._problem is None:
+                self._fs.unlock(self._descriptor)
+        self._close()
+
+    def _close(self) -> None:
+        _held.discard(self._descriptor)
+        self._fs.close(self._descriptor)
 
 
 @functools.lru_cache(maxsize=1)

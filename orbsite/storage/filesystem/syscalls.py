@@ -146,6 +146,14 @@ class FileSystem:
         """Take an exclusive flock. Raises BlockingIOError if another process or descriptor holds it."""
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
+    def wait_for_lock(self, descriptor: int) -> None:
+        """Take an exclusive flock as soon as all who asked for it before have had it."""
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+    def duplicate(self, descriptor: int) -> int:
+        """Return a second descriptor of an open file, which has the same lock."""
+        return os.dup(descriptor)
+
     def unlock(self, descriptor: int) -> None:
         """Release the flock of an open file."""
         fcntl.flock(descriptor, fcntl.LOCK_UN)

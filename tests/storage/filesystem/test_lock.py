@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -70,25 +69,77 @@ def test_a_holder_that_hangs_is_named_at_the_deadline(tmp_path: Path, monkeypatc
     assert store.count(Reflection) == 2
 
 
-class Held(FileSystem):
-    """A disk on which another process holds every lock."""
+class Crowded(FileSystem):
+    """A disk on which somebody else always is faster, unless the kernel's queue is asked."""
+
+    def __init__(self) -> None:
+        self.is_free = threading.Event()
+        self.unlocked = threading.Event()
 
     def lock(self, descriptor: int) -> None:
         raise BlockingIOError(errno.EWOULDBLOCK, "held")
 
+    def wait_for_lock(self, descriptor: int) -> None:
+        self.is_free.wait(time_limit(GENEROUS))
+        super().wait_for_lock(descriptor)
 
-def test_no_attempt_is_made_after_the_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    now, ends = [100.0], list[float]()
+    def unlock(self, descriptor: int) -> None:
+        super().unlock(descriptor)
+        self.unlocked.set()
 
-    def sleep(seconds: float) -> None:
-        now[0] += seconds
-        ends.append(now[0])
 
-    monkeypatch.setattr(locks, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
-    with pytest.raises(LockTimeout), Directory.open(tmp_path, Held()) as directory, locked(directory, "x", 2.0):
-        pass
-    assert 102 <= ends[-1] <= 102 + locks._LONGEST_PAUSE
-    assert ends[-2] < 102
+def test_who_waits_is_in_the_kernels_queue(tmp_path: Path) -> None:
+    crowded = Crowded()
+    crowded.is_free.set()
+    assert _gets_it(tmp_path, time_limit(GENEROUS), crowded)
+
+
+def test_a_lock_that_comes_after_the_deadline_is_given_back(tmp_path: Path) -> None:
+    crowded, before = Crowded(), set(locks._held)
+    assert not _gets_it(tmp_path, 0.05, crowded)
+    crowded.unlocked.clear()
+    crowded.is_free.set()
+    assert crowded.unlocked.wait(time_limit(GENEROUS))
+    assert _gets_it(tmp_path, time_limit(GENEROUS))
+    _wait_until(lambda: set(locks._held) == before)
+
+
+def test_without_a_thread_to_wait_the_lock_is_held_by_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    before = set(locks._held)
+    with holding(tmp_path) as (pid, _):
+        monkeypatch.setattr(threading.Thread, "start", start)
+        with (
+            pytest.raises(LockTimeout, match=f"process {pid} .*try again"),
+            Directory.open(tmp_path) as directory,
+            locked(directory, "x", 5),
+        ):
+            pass
+    assert locks._held == before
+
+
+def test_nobody_starves_while_others_take_the_lock_all_the_time(tmp_path: Path) -> None:
+    """Each of four processes takes the lock again as soon as it has let it go; the last to come gets it as often."""
+    counts = [tmp_path / str(number) for number in range(4)]
+    over = tmp_path / "over"
+
+    def take(count: Path) -> None:
+        number = 0
+        while not over.exists():
+            with Directory.open(tmp_path) as directory, locked(directory, "x", time_limit(GENEROUS)):
+                time.sleep(0.003)
+            number += 1
+            count.write_text(str(number))
+
+    with contextlib.ExitStack() as stack:
+        pids = [stack.enter_context(forked(lambda count=count: take(count))) for count in counts]  # type: ignore[misc]
+        _wait_until(lambda: all(count.exists() and int(count.read_text() or 0) > 10 for count in counts))
+        over.touch()
+        assert [os.waitpid(pid, 0)[1] for pid in pids] == [0] * 4
+    taken = [int(count.read_text()) for count in counts]
+    assert min(taken) * 5 > max(taken), taken
 
 
 def test_a_child_forked_while_the_lock_is_held_cannot_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
