@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Iterable
@@ -145,18 +146,15 @@ class Replica:
             found = None if file is None else file.look(known.end - len(known.last))
             if file is None or found is None:
                 return False
-            lines: list[JournalEntry] | None
             if found.data.startswith(known.last):
                 scan = journals.follow(known, found.data[len(known.last) :], envelope)
-                lines = scan.lines
             else:
-                scan = journals.scan(file.look().data, envelope)
-                lines = self._unknown_of(known, scan)
-        if scan.damage or scan.journal is None or lines is None:
+                scan = journals.scan_after(file.look().data, functools.partial(self._known_lines, known), envelope)
+        if scan.damage or scan.journal is None:
             return False
         self.journal, self.rest, self.has_journal, self.is_confirmed = scan.journal, scan.rest, True, False
         self.journal_signature = None if scan.rest else StatSignature.of(found.status, taken)
-        self._replay(lines)
+        self._replay(scan.lines)
         status = directory.status_of(self._document.name)
         for digest, document in reversed(self._folds):
             if status is not None and document.is_of(status):
@@ -164,16 +162,12 @@ class Replica:
                 return True
         return False
 
-    def _unknown_of(self, known: Journal, scan: Scan) -> list[JournalEntry] | None:
-        """Return the unknown lines of a journal that goes on with the known one, None if more may be missing."""
-        head = scan.head
-        if head is None or head.follows is None or head.document is None or head.base is None:
-            return None
-        read = known.seq - head.follows.until
-        if head.follows.journal != known.name or not 0 <= read <= len(scan.lines):
+    def _known_lines(self, known: Journal, head: JournalEntry) -> int | None:
+        """Return how many lines are known of a journal that goes on with the known one, None if it is another one."""
+        if head.follows is None or head.document is None or head.base is None or head.follows.journal != known.name:
             return None
         self._folds = [(head.base, head.document)]
-        return scan.lines[read:]
+        return known.seq - head.follows.until
 
     def took_fold(self, signature: StatSignature, digest: str, document: FoldedDocument) -> None:
         """Record that the document was replaced by a fold."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -159,6 +159,31 @@ def scan(data: bytes, envelope: Envelope) -> Scan:
     result = follow(journal, data[journal.end :], envelope)
     result.head = first
     return result
+
+
+def scan_after(data: bytes, known: Callable[[JournalEntry], int | None], envelope: Envelope) -> Scan:
+    """Read a journal without its first lines; `known` returns for its head how many of them are known.
+
+    The scan has no journal if `known` returns None or if there are not so many lines.
+    """
+    end = data.find(b"\n") + 1
+    result = scan(data[:end], envelope)
+    count = None if result.head is None else known(result.head)
+    if result.journal is None or count is None or count < 0:
+        return Scan(None)
+    start = 0
+    for _ in range(count):
+        start, end = end, data.find(b"\n", end) + 1
+        if not end:
+            return Scan(None)
+    last = data[start:end]
+    line = _parsed(last[:-1], envelope)
+    if line is None or (line.journal, line.seq) != (result.journal.name, count):
+        return Scan(None)
+    result.journal.seq, result.journal.end, result.journal.last = count, end, last
+    after = follow(result.journal, data[end:], envelope)
+    after.head = result.head
+    return after
 
 
 def follow(journal: Journal, data: bytes, envelope: Envelope) -> Scan:

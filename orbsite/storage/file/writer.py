@@ -213,7 +213,7 @@ class Writer:
             size = self._fs.status(descriptor).st_size
             if size != journal.end:
                 raise SaveFailed(f"{name} has changed under its lock, by {size - journal.end} bytes; try again")
-            if not self._replica.is_confirmed:  # the process that wrote it may have died before it synced
+            if not self._replica.is_confirmed and not self._is_synced(descriptor, journal):
                 self._fs.sync_data(descriptor)
                 self._directory.sync()
             self._directory.write_all(descriptor, line)
@@ -226,10 +226,20 @@ class Writer:
                 raise self._unknown(problem) from problem
             with failing_whole(path):
                 raise
+        else:
+            journal.took(line)
+            with contextlib.suppress(OSError):  # not every file system has extended attributes
+                self._fs.stamp(descriptor, _synced(journal))
         finally:
             self._directory.close(descriptor)
-        journal.took(line)
         self._replica.is_confirmed, self._replica.journal_signature = True, None
+
+    def _is_synced(self, descriptor: int, journal: Journal) -> bool:
+        """Tell whether whoever wrote the last line has synced it; a process may have died before it did."""
+        try:
+            return self._fs.read_stamp(descriptor) == _synced(journal)
+        except OSError:  # it has no stamp, or the file system has no extended attributes
+            return False
 
     def _cut_journal(self, size: int) -> None:
         descriptor = self._fs.open_for_appending(self._document.journal, self._directory.descriptor)
@@ -299,3 +309,8 @@ class NextJournal:
         line = self.journal.line(self._envelope, steps=steps)
         self.journal.took(line)
         return line
+
+
+def _synced(journal: Journal) -> bytes:
+    """Return the stamp of a journal whose lines are synced so far."""
+    return f"synced {journal.name} {journal.end}".encode()

@@ -5,6 +5,7 @@ ORB_SEED makes other saves.
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import sys
@@ -215,6 +216,57 @@ def test_lines_that_are_missing_repeated_swapped_or_of_another_journal_are_refus
     for changed in ([*lines, lines[-1]], [*lines, foreign], [*lines, head]):
         assert Damage(b"".join([head, *changed]), None).violation(kept, save=True) is None
     assert Damage(b"".join(lines), None).violation(kept, save=True) is None
+
+
+def test_a_journal_read_without_its_known_lines_is_the_rest_of_the_whole(kept: Kept) -> None:
+    envelope = open_store(kept.base)._document.envelope
+    whole = journals.scan(kept.journal, envelope)
+    for count in range(len(whole.lines) + 1):
+        rest = journals.scan_after(kept.journal, lambda _: count, envelope)  # noqa: B023 -- called at once
+        assert (rest.head, rest.journal, rest.lines) == (whole.head, whole.journal, whole.lines[count:])
+    for count in (None, -1, len(whole.lines) + 1):
+        assert journals.scan_after(kept.journal, lambda _: count, envelope).journal is None  # noqa: B023
+    damaged = kept.journal.replace(kept.journal.split(b"\n")[2], b"x")
+    assert journals.scan_after(damaged, lambda _: 2, envelope).journal is None
+    assert journals.scan_after(b"", lambda _: 0, envelope).journal is None
+
+
+class Counting(FileSystem):
+    """Counts the syncs. Without stamps, it is a disk that knows no extended attributes."""
+
+    def __init__(self, *, has_stamps: bool = True) -> None:
+        self.syncs = list[str]()
+        self._has_stamps = has_stamps
+
+    def sync(self, descriptor: int) -> None:
+        self.syncs.append("all")
+
+    def sync_data(self, descriptor: int) -> None:
+        self.syncs.append("data")
+
+    def stamp(self, descriptor: int, value: bytes) -> None:
+        if not self._has_stamps:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        super().stamp(descriptor, value)
+
+
+def test_what_another_process_has_synced_is_not_synced_again(tmp_path: Path) -> None:
+    fs = Counting()
+    store, other, unstamped = (open_store(tmp_path, disk) for disk in (fs, Quick(), Counting(has_stamps=False)))
+    names = iter("abcdefgh")
+
+    def syncs_after(writer: FileStore) -> list[str]:
+        writer.put([ReflectionFactory(id=next(names))])
+        fs.syncs.clear()
+        store.put([ReflectionFactory(id=next(names))])
+        return fs.syncs
+
+    store.put([ReflectionFactory(id="first")])
+    store.put([ReflectionFactory(id="second")])
+    assert syncs_after(other) == ["data"]
+    assert syncs_after(unstamped) == ["data", "all", "data"]
+    assert syncs_after(store) == ["data"]
+    assert len(store.find(Reflection)) == 8
 
 
 @pytest.mark.parametrize("kept", ["data"], indirect=True)
