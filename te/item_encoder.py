@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from typing_extensions import override
 
+from orbsite.storage.encoding.json_printer import SlicedList
 from orbsite.storage.encoding.timestamps import spell
 from orbsite.storage.records.domain import Tree
 from te.ownership import DEFAULT_OWNER
@@ -32,6 +34,21 @@ def items_as_json(content: list[Any], users: list[str], *, marked: bool = False)
         else item
         for item in content
     ]
+
+
+class SessionItems(SlicedList):
+    """The JSON items of a session, as `items_as_json` returns them."""
+
+    def __init__(self, content: list[Any], users: list[str], *, marked: bool) -> None:
+        self._content, self._users, self._marked = content, users, marked
+
+    @override
+    def __len__(self) -> int:
+        return len(self._content)
+
+    @override
+    def part(self, start: int, end: int) -> list[Any] | msgspec.Raw:
+        return items_as_json(self._content[start:end], self._users, marked=self._marked)
 
 
 class _Item(msgspec.Struct, rename="camel", omit_defaults=True, gc=False):

@@ -26,7 +26,7 @@ from orbsite.storage.records.record import Extra, Key, Record
 from orbsite.storage.records.validator import name_of
 from orbsite.storage.records.versions import MARK, MARKED, UNMARKED, is_marked, refuse_newer
 from te import retention
-from te.item_encoder import items_as_json
+from te.item_encoder import SessionItems
 from te.ownership import (
     DEFAULT_OWNER,
     USERS,
@@ -301,7 +301,7 @@ class _PrintedSessions(Mapping[str, Any]):
         content = self._sessions[session]
         if not isinstance(content, list):
             return content
-        return items_as_json(content, self._users.get(session, []), marked=self._marked)
+        return SessionItems(content, self._users.get(session, []), marked=self._marked)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._sessions)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -18,6 +19,8 @@ EXACT_INTEGERS = 2**53
 _LARGEST_INDEX = 2**32 - 2
 _INDEX = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_AT_ONCE = 200
+"""The number of items of a `SlicedList` that are printed in one go."""
 
 
 def stringify(value: Any) -> bytes:
@@ -33,15 +36,35 @@ def stringify(value: Any) -> bytes:
         return _print(value, "\n").encode()
 
 
-def stringified(value: Any, depth: int = 2) -> Iterator[bytes]:
-    """Yield the bytes of `stringify` in pieces: the members of objects as deep as `depth` are printed one by one.
+class SlicedList(ABC):
+    """A list whose JSON items are made when they are printed, a slice at a time."""
 
-    No piece is printed in one long call, so that other threads are not kept waiting.
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of items."""
+
+    @abstractmethod
+    def part(self, start: int, end: int) -> list[Any] | msgspec.Raw:
+        """Return the items from `start` up to `end`, as a list or as its JSON."""
+
+
+def stringified(value: Any, depth: int = 2) -> Iterator[bytes]:
+    """Yield the bytes of `stringify` in pieces, none of which is printed in one long call that keeps others waiting.
+
+    The members of objects as deep as `depth` are printed one by one, and a `SlicedList` there by some items at a time.
     """
     yield from _pieces(value, depth, b"\n")
 
 
 def _pieces(value: Any, depth: int, line: bytes) -> Iterator[bytes]:
+    if isinstance(value, SlicedList) and len(value) > _AT_ONCE:
+        opening = b"["
+        for start in range(0, len(value), _AT_ONCE):
+            printed = stringify(value.part(start, start + _AT_ONCE))
+            yield opening + printed[1:-2].replace(b"\n", line)
+            opening = b","
+        yield line + b"]"
+        return
     if not depth or not isinstance(value, Mapping) or not value:
         yield stringify(value).replace(b"\n", line)
         return
@@ -134,6 +157,8 @@ def _prepared(value: Any) -> Any:
     if isinstance(value, (dict, Mapping)) and all(isinstance(key, str) for key in value):
         items = [(key, value[key]) for key in key_order(value)] if any(map(str.isdecimal, value)) else value.items()
         return {key: item if type(item) is str else _prepared(item) for key, item in items}
+    if isinstance(value, SlicedList):
+        return _prepared(value.part(0, len(value)))
     if isinstance(value, list | tuple):
         return [item if type(item) is str else _prepared(item) for item in value]
     raise ValueError(f"JSON has no {type(value).__name__}, or not with such keys")
@@ -141,6 +166,8 @@ def _prepared(value: Any) -> Any:
 
 def _print(value: Any, line: str | None) -> str:
     """Print `value` without msgspec: on lines that start with `line`, or in canonical form if it is None."""
+    if isinstance(value, SlicedList):
+        value = value.part(0, len(value))
     if isinstance(value, str):
         return _text(value, escape=line is not None)
     if isinstance(value, msgspec.Raw):

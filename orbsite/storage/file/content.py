@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import io
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, repeat
 from typing import Any
 
@@ -212,13 +212,14 @@ class Content:
         self._copy = TreeCopy(self._domain.layout, self.tree)
         return self._copy
 
-    def encode_copy(self, copy: TreeCopy) -> bytes:
-        """Return the bytes of a document for a whole copy, while other threads go on with short interruptions."""
+    def encode_copy(self, copy: TreeCopy, pause: Callable[[], None] = lambda: None) -> bytes:
+        """Return the bytes of a document for a whole copy. `pause` is called often, to let other threads go on."""
         if self._copy is copy:
             self._copy = None
         printed = io.BytesIO()
         for piece in stringified(self._domain.layout.encode(copy.tree)):
             printed.write(piece)
+            pause()
         return printed.getvalue()
 
     def take_steps(self) -> list[Step]:

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from orbsite.storage.base.query import Query
 from orbsite.storage.base.store import Store
-from orbsite.storage.errors import OrbError
+from orbsite.storage.errors import DocumentRefused, OrbError
 from orbsite.storage.file.cache import Replica, load
 from orbsite.storage.file.compaction import Compaction, compacted
 from orbsite.storage.file.content import Content, TreeCopy
@@ -26,6 +26,7 @@ from orbsite.storage.file.journal import FoldedDocument
 from orbsite.storage.file.writer import SMALL, FoldBase, NextJournal, Writer
 from orbsite.storage.filesystem.atomic_replace import Checked, Successor, checked, failing_whole, reserved
 from orbsite.storage.filesystem.directory import Directory
+from orbsite.storage.filesystem.pauses import Pauses
 from orbsite.storage.filesystem.stat_signature import seconds_until_sure
 from orbsite.storage.findings import Finding, Unreadable
 from orbsite.storage.memory.store import MemoryStore
@@ -40,8 +41,8 @@ T = TypeVar("T")
 
 LARGE = 4 << 20
 """The size in bytes above which saves go on while a document is folded."""
-_COPIED, _BETWEEN = 2_000, 0.001
-"""The number of items that are copied in one go, and the seconds between two goes."""
+_COPIED = 2_000
+"""The number of items that are copied in one go."""
 _SLOWED = 0.02
 """Seconds that a save takes longer while a fold does not keep pace with the saves."""
 
@@ -81,6 +82,8 @@ class FileStore(Store):
         """Reset to an empty cache and new locks: for a new store, and in a forked child."""
         self._guard = threading.RLock()
         self._batches = GroupCommit(self._commit)
+        self._is_quiet = threading.Event()  # not while a thread saves with the lock, for which others wait
+        self._is_quiet.set()
         self._replica: Replica | None = None
         self._is_tidy = False
         self._existed = False
@@ -329,7 +332,11 @@ class FileStore(Store):
 
     def _commit(self, jobs: Sequence[PendingWrite[Any]], acknowledge: Callable[[], None]) -> None:
         with failing_whole(self._document.path), self._document.writing(make=not self._existed) as directory:
-            writer = self._saved(jobs, directory)
+            self._is_quiet.clear()
+            try:
+                writer = self._saved(jobs, directory)
+            finally:
+                self._is_quiet.set()
             acknowledge()
             is_due = writer.is_due() and writer.journal_size > self._fold_failed_at
             if is_due and not self._folds_concurrently(writer):
@@ -407,22 +414,27 @@ class FileStore(Store):
                 names = (self._document.name, self._document.journal)
                 document, journal = [stack.enter_context(reserved(directory, name, is_held=True)) for name in names]
             self._finish_copy(base.copy)
-            data, generation = self._document.close(writer.content.encode_copy(base.copy), base.generation)
+            encoded = writer.content.encode_copy(base.copy, Pauses(self._is_quiet).pause)
+            data, generation = self._document.close(encoded, base.generation)
             document.fill(data)
-            following = NextJournal(directory, names[1], self._document.envelope, base.journal, journal)
-            following.begin(document.digest, FoldedDocument.of(document.status(), generation))
             previous = checked(directory, names[0])
             time.sleep(seconds_until_sure(document.status().st_mtime_ns, directory.fs.nanoseconds()))
+            following = NextJournal(directory, names[1], self._document.envelope, base.journal, journal)
+            following.begin(document.digest, FoldedDocument.of(document.status(), generation))
+            for replaced in (f"{names[0]}.prev", names[1]):  # held open, so that the disk frees them after the lock
+                with contextlib.suppress(DocumentRefused):
+                    stack.enter_context(directory.opened(replaced))
             with failing_whole(self._document.path), self._document.writing(make=False) as locked:
                 return locked.is_same(directory) and self._finish_fold(locked, base, document, following, previous)
 
     def _finish_copy(self, copy: TreeCopy) -> None:
         """Copy what is left of a content, with pauses in which others read and save."""
+        pauses = Pauses(self._is_quiet)
         while True:
             with self._guard:
                 if copy.go_on(_COPIED):
                     return
-            time.sleep(_BETWEEN)
+            pauses.make()
 
     def _finish_fold(
         self, directory: Directory, base: FoldBase, document: Successor, journal: NextJournal, previous: Checked

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import random
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -20,7 +22,7 @@ from msgspec.structs import replace
 
 from luna.domain import DOMAIN as LUNA
 from luna.records import ActiveMode, Profile
-from orbsite.storage.encoding.json_printer import stringified, stringify
+from orbsite.storage.encoding.json_printer import SlicedList, compact, stringified, stringify
 from orbsite.storage.file import store as stores
 from orbsite.storage.file.content import Content
 from orbsite.storage.file.document import Document
@@ -76,9 +78,9 @@ def during(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
     """Act while a fold writes the document."""
     usual = Content.encode_copy
 
-    def encode(content: Content, copy: Any) -> bytes:
+    def encode(content: Content, *args: Any) -> bytes:
         act()
-        return usual(content, copy)
+        return usual(content, *args)
 
     monkeypatch.setattr(Content, "encode_copy", encode)
 
@@ -385,3 +387,34 @@ _json = st.recursive(
 @given(st.dictionaries(st.text(max_size=3) | st.sampled_from("0179"), _json), st.integers(0, 3))
 def test_pieces_are_the_whole(value: Any, depth: int) -> None:
     assert b"".join(stringified(value, depth)) == stringify(value)
+
+
+class Slices(SlicedList):
+    def __init__(self, content: list[Any], *, is_raw: bool) -> None:
+        self._content, self._is_raw = content, is_raw
+
+    def __len__(self) -> int:
+        return len(self._content)
+
+    def part(self, start: int, end: int) -> list[Any] | msgspec.Raw:
+        part = self._content[start:end]
+        return msgspec.Raw(compact(part)) if self._is_raw else part
+
+
+@hypothesis_settings(max_examples=40)
+@given(st.lists(_json, max_size=4), st.sampled_from([0, 1, 199, 200, 201, 400, 401]), st.booleans())
+def test_slices_are_the_whole_list(some: list[Any], size: int, is_raw: bool) -> None:
+    content = list(itertools.islice(itertools.cycle(some), size)) if some else []
+    sliced = {"a": Slices(content, is_raw=is_raw), "b": 1}
+    assert b"".join(stringified(sliced)) == stringify(sliced) == stringify({"a": content, "b": 1})
+
+
+def test_no_piece_of_a_large_session_is_printed_in_one_go() -> None:
+    content_ = Content(TE, None)
+    content_.upsert([ReflectionFactory(id=f"r{number}", session_id="one") for number in range(1000)], None)
+    pauses = list[int]()
+    copy = content_.begin_copy()
+    while not copy.go_on(100):
+        pass
+    assert content_.encode_copy(copy, lambda: pauses.append(1)) == content_.encode()
+    assert len(pauses) >= 5

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from orbsite.storage.errors import OrbError
-from orbsite.storage.file import store as stores
 from orbsite.storage.file.cache import Replica
 from orbsite.storage.file.content import Content
 from orbsite.storage.file.document import Document
@@ -154,12 +153,11 @@ class Witness:
 
 @contextlib.contextmanager
 def _interrupted(*acts: Callable[[], None]) -> Iterator[None]:
-    """Act at the moments of a fold at which it holds no lock: before the document is printed, and after."""
-    moments = ((Content, "encode_copy", acts[0]), (stores, "checked", acts[1]))
+    """Act at the moments of a fold at which it holds no lock: before the document is printed, and at its end."""
+    encode, begin = Content.encode_copy, NextJournal.begin
     with pytest.MonkeyPatch.context() as patch:
-        for owner, name, act in moments:
-            usual = getattr(owner, name)
-            patch.setattr(owner, name, lambda *args, usual=usual, act=act: (act(), usual(*args))[1])
+        patch.setattr(Content, "encode_copy", lambda *args: (acts[0](), encode(*args))[1])
+        patch.setattr(NextJournal, "begin", lambda *args: (begin(*args), acts[1]())[0])
         yield
 
 
