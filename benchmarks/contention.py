@@ -2,8 +2,9 @@
 
 python -m benchmarks.contention [NUMBER OF REFLECTIONS [SECONDS [PROCESSES]]]
 
-Half of the processes save, the others read. A save is of several kilobytes, so that folds become due soon. In the end a
-new process reads the file, and counts what was acknowledged and is not there.
+Half of the processes save, the others read. A save is of several kilobytes, so that folds become due soon. Beside them
+stands the raw limit: one more process appends as many bytes to a file of its own, without a lock, and syncs it. In the
+end a new process reads the file, and counts what was acknowledged and is not there.
 """
 
 from __future__ import annotations
@@ -32,6 +33,27 @@ _PAUSE = 0.002
 """Seconds between two calls of one process."""
 
 
+def append(mark: int, base: Path, seconds: float) -> None:
+    """Append to a file for a time, sync it each time, and print the waits."""
+    waits = list[float]()
+    with (base / f"{mark}.bytes").open("ab", buffering=0) as file:
+        _wait_for_the_others(mark, base)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            begin = time.monotonic()
+            file.write(_TEXT.encode())
+            os.fdatasync(file.fileno())
+            waits.append(time.monotonic() - begin)
+            time.sleep(_PAUSE)
+    sys.stdout.write(json.dumps({"waits": waits, "errors": {}, "saved": 0, "peak": peak()}))
+
+
+def _wait_for_the_others(mark: int, base: Path) -> None:
+    (base / f"{mark}.ready").touch()
+    while not (base / "start").exists():
+        time.sleep(0.05)
+
+
 def one_of_many(verb: str, mark: int, base: Path, seconds: float) -> None:
     """Save or read for a time, and print the waits, the errors and the number of acknowledged saves."""
     from orbsite.storage.errors import OrbError
@@ -40,9 +62,7 @@ def one_of_many(verb: str, mark: int, base: Path, seconds: float) -> None:
     read = reader(store)
     waits, errors, saved = list[float](), Counter[str](), 0
     read()
-    (base / f"{mark}.ready").touch()
-    while not (base / "start").exists():
-        time.sleep(0.05)
+    _wait_for_the_others(mark, base)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         begin = time.monotonic()
@@ -74,13 +94,13 @@ def measure(size: int, seconds: float, processes: int, base: Path) -> bool:
     path.parent.mkdir(mode=0o700)
     path.write_bytes(make(size))
     path.chmod(0o600)
-    verbs = ["save" if number % 2 else "read" for number in range(processes)]
+    verbs = [*("save" if number % 2 else "read" for number in range(processes)), "append"]
     command = [sys.executable, "-m", "benchmarks.contention"]
     others = [
         subprocess.Popen([*command, verb, str(mark + 1), str(base), str(seconds)], stdout=subprocess.PIPE, text=True)
         for mark, verb in enumerate(verbs)
     ]
-    while len(list(base.glob("*.ready"))) < processes:
+    while len(list(base.glob("*.ready"))) < len(verbs):
         time.sleep(0.1)
     (base / "start").touch()
     generations, end = {path.stat().st_ino}, time.monotonic() + seconds
@@ -96,18 +116,21 @@ def measure(size: int, seconds: float, processes: int, base: Path) -> bool:
         f"{len(generations) - 1} folds; errors {dict(errors)}; "
         f"the largest process {max(one['peak'] for one in found) >> 20:,} MiB"
     )
-    for verb in ("save", "read"):
+    for verb, name_of_it in {"save": "a save", "read": "a read", "append": "the disk alone"}.items():
         waits = [wait for one, name in zip(found, verbs, strict=True) if name == verb for wait in one["waits"]]
-        print(f"  a {verb}, ms: {spread(waits)}")
+        print(f"  {name_of_it}, ms: {spread(waits)}")
     return not gone and not errors
 
 
 def main(arguments: list[str]) -> int:
     """Run the measurement or one of its processes. The exit code is 1 if a save is missing or a call failed."""
     django.setup()
-    if arguments[:1] and arguments[0] in ("save", "read"):
+    if arguments[:1] and arguments[0] in ("save", "read", "append"):
         verb, mark, base, seconds = arguments
-        one_of_many(verb, int(mark), Path(base), float(seconds))
+        if verb == "append":
+            append(int(mark), Path(base), float(seconds))
+        else:
+            one_of_many(verb, int(mark), Path(base), float(seconds))
         return 0
     size, seconds_, processes = [*map(int, arguments), *(SIZE, SECONDS, PROCESSES)[len(arguments) :]]
     print(f"seed {SEED}; Python {platform.python_version()}, {os.cpu_count()} cores {platform.machine()}")
