@@ -8,39 +8,41 @@ from typing import Any
 
 import msgspec
 from django.contrib import admin
-from django.db.models import QuerySet
-from django.http import HttpRequest
-from typing_extensions import override
+from django.utils.safestring import SafeString
 
 from luna.models import ActiveModeRow, ProfileRow
-from luna.presets import new_profile, presets
+from luna.presets import new_profile
 from luna.records import Profile
-from orbsite.admin.records.model_admin import RecordAdmin, excerpt
+from orbsite.admin.base.cells import text_cell, time_cell
+from orbsite.admin.records.filters import OfUser, of_value
+from orbsite.admin.records.model_admin import RecordAdmin
+from orbsite.storage.clock import utc_now
+
+OF_MODE = of_value("mode_id", "mode")
 
 
-class ModeFilter(admin.SimpleListFilter):
-    """Filters by the modes that have a preset. Use the search for other modes."""
+class ModeAdmin(RecordAdmin):
+    """Columns of records that belong to a mode."""
 
-    title = "mode"
-    parameter_name = "mode_id"
+    @admin.display(description="mode")
+    def shown_mode(self, row: Any) -> SafeString:
+        """The mode of the record."""
+        return text_cell(row.mode_id, "Mode")
 
-    @override
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(mode, preset.label) for mode, preset in presets().items()]
-
-    @override
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(mode_id=self.value()) if self.value() else queryset
+    @admin.display(description="updated")
+    def shown_time(self, row: Any) -> SafeString:
+        """The time of the last change, relative to now."""
+        return time_cell(row.updated_at, utc_now())
 
 
 @admin.register(ProfileRow)
-class ProfileAdmin(RecordAdmin):
+class ProfileAdmin(ModeAdmin):
     """Admin pages of profiles, ordered by user and mode."""
 
-    list_display = ("user_id", "mode_id", "shown_preferences", "shown_constraints", "updated_at")
-    list_display_links = ("user_id", "mode_id")
-    list_filter = (ModeFilter,)
-    sortable_by = ("user_id",)
+    list_display = ("shown_user", "shown_mode", "shown_preferences", "shown_constraints", "shown_time")
+    list_display_links = ("shown_mode",)
+    list_filter = (OfUser, OF_MODE)
+    sortable_by = ("shown_user",)
     search_fields = ("user_id", "mode_id")
     search_help_text = "Enter a complete user id or mode id."
     ordering = ("user_id", "mode_id")
@@ -51,23 +53,24 @@ class ProfileAdmin(RecordAdmin):
         return msgspec.structs.replace(record, preferences=initial.preferences, constraints=initial.constraints)
 
     @admin.display(description="preferences")
-    def shown_preferences(self, row: ProfileRow) -> str:
-        """The preferences, shortened to one line."""
-        return excerpt(_in_a_line(row.preferences, str))
+    def shown_preferences(self, row: ProfileRow) -> SafeString:
+        """The preferences on one line."""
+        return text_cell(_in_a_line(row.preferences, str), "Preferences")
 
     @admin.display(description="constraints")
-    def shown_constraints(self, row: ProfileRow) -> str:
-        """The descriptions of the constraints, shortened to one line."""
-        return excerpt(_in_a_line(row.constraints, _description))
+    def shown_constraints(self, row: ProfileRow) -> SafeString:
+        """The descriptions of the constraints on one line."""
+        return text_cell(_in_a_line(row.constraints, _description), "Constraints")
 
 
 @admin.register(ActiveModeRow)
-class ActiveModeAdmin(RecordAdmin):
+class ActiveModeAdmin(ModeAdmin):
     """Admin pages of active modes, ordered by user."""
 
-    list_display = ("user_id", "mode_id", "updated_at")
-    list_filter = (ModeFilter,)
-    sortable_by = ("user_id",)
+    list_display = ("shown_user", "shown_mode", "shown_time")
+    list_display_links = ("shown_mode",)
+    list_filter = (OfUser, OF_MODE)
+    sortable_by = ("shown_user",)
     search_fields = ("user_id", "mode_id")
     search_help_text = "Enter a complete user id or mode id."
     ordering = ("user_id",)

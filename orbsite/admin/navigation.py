@@ -32,7 +32,10 @@ SECTIONS = (
             "luna.activemoderow": "The mode that each user is in",
             "te.reflectionrow": "What the assistant noted after each run",
         },
-        {"removed": ("Removed", "Records that can be restored, by the run that removed them")},
+        {
+            "users": ("Users", "Everything of one user on one page"),
+            "removed": ("Removed", "Records that can be restored, by the run that removed them"),
+        },
     ),
     Section(
         "Operations",

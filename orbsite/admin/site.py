@@ -32,6 +32,7 @@ PAGES: tuple[str, ...] = (
     "dashboard.view",
     "records.history_views",
     "records.trash",
+    "records.user_page",
 )
 """The modules of this package that have pages; each has a function `urls(site)` that returns its URL patterns."""
 REGISTRATIONS: tuple[str, ...] = ("retention", "tokens", "audit")
@@ -115,7 +116,8 @@ class Console(AdminSite):
         listed = super().get_app_list(request, app_label)
         if app_label is not None:
             return listed
-        may = {"removed": trash.may_look(self, request), "operations": views.may_look(request)}
+        may_look = trash.may_look(self, request)
+        may = {"users": may_look, "removed": may_look, "operations": views.may_look(request)}
         return navigation.grouped(listed, [name for name, is_allowed in may.items() if is_allowed])
 
     def index(self, request: HttpRequest, extra_context: Any = None) -> Any:

@@ -151,6 +151,8 @@ def _values(route: str, names: list[str], owner: Any) -> list[dict[str, str]]:
     if "removed" in route and names:
         return [{"number": str(removal.pk), "domain": "te", "kind": "reflections"}]
     if "key" in names:
+        if "domain" not in names:
+            return [{"key": "ana"}]
         records = [("luna", "profiles", "ana,mars"), ("te", "reflections", "r-1")]
         return [{"domain": one, "kind": kind, "key": key, "change": str(change.pk)} for one, kind, key in records]
     if "name" in names:

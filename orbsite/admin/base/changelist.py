@@ -15,7 +15,6 @@ from typing_extensions import override
 
 from orbsite.models.ledger import Run
 from orbsite.storage.records.domain import registered
-from orbsite.storage.sql.models import RecordRow
 
 if TYPE_CHECKING:
     ModelAdmin: TypeAlias = admin.ModelAdmin[Any]
@@ -32,7 +31,7 @@ class AtLeast(int):
     """A number at which counting stopped; its text ends with a plus sign."""
 
     def __str__(self) -> str:
-        return f"{int(self)}+"
+        return f"{int(self):,}+"
 
 
 class BoundedPaginator(_Paginator):
@@ -51,15 +50,16 @@ class BoundedPaginator(_Paginator):
 
 
 class QuickChangeList(ChangeList):
-    """A change list that sorts only by the columns in `sortable_by`, and shows no sealed texts."""
+    """A change list that sorts only by the columns in `sortable_by`."""
 
     def get_results(self, request: HttpRequest) -> None:
-        """Find the rows of the page, with a mask in the place of sealed texts."""
+        """Find the rows of the page, and load them."""
         super().get_results(request)
-        self.result_list: Any = list(self.result_list)
-        for row in self.result_list:
-            if isinstance(row, RecordRow):
-                row.mask_columns()
+        self.result_list: Any = self.load(self.result_list)
+
+    def load(self, rows: QuerySet[Any]) -> list[Any]:
+        """Return the rows of the page; a list of records loads less of them."""
+        return list(rows)
 
     def get_ordering_field(self, field_name: Any) -> Any:
         """Return the field to sort by, or None for a column that would sort the whole table."""

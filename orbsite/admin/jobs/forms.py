@@ -9,7 +9,7 @@ import msgspec
 from django import forms
 from django.core.exceptions import ValidationError
 
-from orbsite.admin.forms.fields import ExactTextField
+from orbsite.admin.forms.fields import UNKEPT, ExactTextField
 from orbsite.conf import app_settings
 from orbsite.models.ledger import Run, RunState
 from orbsite.models.retention import RetentionPolicy, domains_with_retention
@@ -41,6 +41,8 @@ class ArgumentsForm(forms.Form):
         for name, value in (given or {}).items():
             if name in self.fields:
                 self.initial[name] = _initial(self.fields[name], value)
+                if isinstance(self.fields[name], ExactTextField) and UNKEPT.search(value):
+                    self.fields[name].widget = forms.Textarea({"rows": 2})  # a one-line input loses line ends
 
     def clean(self) -> dict[str, Any]:
         """Refuse what the operation itself would refuse."""

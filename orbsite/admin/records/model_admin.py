@@ -18,12 +18,16 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from typing_extensions import override
 
+from orbsite.admin.base.cells import user_cell
 from orbsite.admin.base.changelist import ModelAdmin, QuickAdmin, domains, known, runs
 from orbsite.admin.base.permissions import may_see
 from orbsite.admin.forms.fields import ExactTextField, InstantField, RecordForm, TreeField
 from orbsite.admin.links import Link, LinksMixin, to_operation
+from orbsite.admin.records.columns import ColumnsMixin
 from orbsite.admin.records.editing import EditingMixin
+from orbsite.admin.records.filters import TypedFilter
 from orbsite.admin.records.operation_actions import OperationActionsMixin
+from orbsite.admin.records.record_list import RecordList
 from orbsite.models.ledger import Change, Reject, Run, RunState
 from orbsite.models.statistics import Growth
 from orbsite.operations.migration.rollback import REVERSIBLE
@@ -31,12 +35,14 @@ from orbsite.storage.encoding.json_parser import UNCLEAN
 from orbsite.storage.records.domain import registered
 from orbsite.storage.sql.models import RecordRow
 
-__all__ = ["LedgerAdmin", "ModelAdmin", "QuickAdmin", "RecordAdmin", "excerpt", "pretty"]
+__all__ = ["LedgerAdmin", "ModelAdmin", "QuickAdmin", "RecordAdmin", "pretty"]
 
 
-class RecordAdmin(OperationActionsMixin, EditingMixin, QuickAdmin):
+class RecordAdmin(ColumnsMixin, OperationActionsMixin, EditingMixin, QuickAdmin):
     """Pages for the rows of one kind of record. Its forms apply the record's own validation rules."""
 
+    search_label: ClassVar[str] = "Find a complete id"
+    """The label of the search field of the list."""
     former_address: ClassVar[str] = ""
     """The former primary key, with which URLs of earlier versions identify a row; empty if it has not changed."""
     form = RecordForm
@@ -46,6 +52,22 @@ class RecordAdmin(OperationActionsMixin, EditingMixin, QuickAdmin):
         models.TextField: {"form_class": ExactTextField},
         models.DateTimeField: {"form_class": InstantField, "widget": AdminTextInputWidget},
     }
+
+    @override
+    def get_changelist(self, request: HttpRequest, **options: Any) -> Any:
+        return RecordList
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
+        """Allow the lookups that the search form has fields for."""
+        typed = {
+            one.parameter_name for one in self.list_filter if isinstance(one, type) and issubclass(one, TypedFilter)
+        }
+        return lookup in typed or super().lookup_allowed(lookup, value, request)
+
+    @admin.display(description="user", ordering="user_id")
+    def shown_user(self, row: Any) -> SafeString:
+        """The user, with a link to the page about the user."""
+        return user_cell(row.user_id)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """Return the fields that cannot be edited; the key and the owner of an existing row are among them."""
@@ -196,12 +218,6 @@ def pretty(value: Any) -> SafeString:
     if value is None:
         return format_html("{}", "-")
     return format_html("<pre>{}</pre>", json.dumps(value, ensure_ascii=False, indent=2))
-
-
-def excerpt(text: str, length: int = 80) -> str:
-    """Return the first `length` characters of a text on one line."""
-    line = " ".join(text.split())
-    return line if len(line) <= length else f"{line[: length - 1]}…"
 
 
 def _run_label(uid: int | None) -> str:

@@ -23,7 +23,7 @@ from orbsite.models.ledger import Change, Run
 from orbsite.operations.ledger.tombstones import REMOVALS
 from orbsite.operations.records.undelete import undelete
 from orbsite.storage.errors import OrbError
-from orbsite.storage.records.domain import registered
+from orbsite.storage.records.domain import Domain, registered
 from orbsite.storage.records.record import Key, Record
 from orbsite.storage.sql.store import SqlStore
 
@@ -52,12 +52,12 @@ def urls(site: AdminSite) -> list[URLPattern]:
 
 def may_look(site: AdminSite, request: HttpRequest) -> bool:
     """Return whether the user may view records of any kind."""
-    return bool(_visible_kinds(site, request))
+    return bool(visible_kinds(site, request))
 
 
 def _runs(site: AdminSite, request: HttpRequest) -> Any:
     """List the latest runs that removed records, with counts of the kinds that the user may view."""
-    visible = {(domain.name, kind.plural): kind for domain, kind in _visible_kinds(site, request)}
+    visible = {(domain.name, kind.plural): kind for domain, kind in visible_kinds(site, request)}
     if not visible:
         raise Http404
     listed, before = [], number_in(request, "before")
@@ -132,7 +132,8 @@ def _restore(request: HttpRequest, store: SqlStore, kind: type[Record]) -> None:
         )
 
 
-def _visible_kinds(site: AdminSite, request: HttpRequest) -> list[tuple[Any, type[Record]]]:
+def visible_kinds(site: AdminSite, request: HttpRequest) -> list[tuple[Domain, type[Record]]]:
+    """Return the kinds of records that the user may view, with their domains."""
     return [
         (domain, kind)
         for domain in registered()

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from django.db import DatabaseError, connections, transaction
+from django.db.models import Max
 
 from orbsite.conf import app_settings
 from orbsite.models.erasures import Erasure as ErasureRow
@@ -37,6 +38,14 @@ def in_database(using: str = "default") -> frozenset[Erasure]:
     """Return the erasure list of the database."""
     rows = ErasureRow.objects.using(using).values_list("at", "salt", "digest")
     return frozenset(Erasure(*row) for row in rows.iterator())
+
+
+def erased_at(user: str, using: str = "default") -> datetime | None:
+    """Return the time of a user's last erasure in the list of the database, found by the index of the list."""
+    rows = ErasureRow.objects.using(using)
+    salts = rows.order_by().values_list("salt", flat=True).distinct()
+    moments = [rows.filter(salt=salt, digest=digest_of(user, salt)).aggregate(last=Max("at"))["last"] for salt in salts]
+    return max((moment for moment in moments if moment is not None), default=None)
 
 
 def add_to_database(erasures: Iterable[Erasure], using: str = "default") -> None:
