@@ -120,6 +120,11 @@ class Change(SealedModel):
     def __str__(self) -> str:
         return f"{self.kind} {self.key} by run {self.run_id}"
 
+    @property
+    def owner(self) -> str | None:
+        """The user whose record was changed, None if its key names none."""
+        return owner_in_key(_kind(self.kind), self.key)
+
     @override
     def sealed_place(self) -> tuple[str, str] | None:
         kind = _kind(self.kind)

@@ -76,7 +76,7 @@ def test_what_was_said_is_found_and_read_in_its_session(site: Site, viewer: Page
     page.goto(site.url("admin:te_reflectionrow_changelist"))
     page.get_by_label("Search texts, or a complete id").fill('"tea house" -thursday KYÓTO')
     page.get_by_role("button", name="Search").click()
-    page.get_by_label("User").fill("mira")
+    page.get_by_role("textbox", name="User").fill("mira")
     page.get_by_role("button", name="Search").click()
     check_access(page)
     page.get_by_role("link", name="holiday in Kyoto").first.click()

@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponseRedirect
 from django.urls import path, reverse
 
 from orbsite.admin.base import url_converters as _  # noqa: F401 -- its converters
+from orbsite.admin.base.cells import user_address
 from orbsite.admin.base.messages import refused
 from orbsite.admin.forms.list_field import ListField, ListItems
 from orbsite.admin.records.bulk_actions import BulkActionsMixin, actor_of
@@ -103,8 +104,10 @@ class EditingMixin(BulkActionsMixin):
         return UNLOCK in request.GET
 
     def render_change_form(self, request: HttpRequest, context: Any, *arguments: Any, **options: Any) -> Any:
-        """Add the links to reset the record and to unlock its locked fields."""
+        """Add the links to the user's page, to reset the record, and to unlock its locked fields."""
         row = context.get("original")
+        if row is not None and row.user_id:
+            context["user_page"] = user_address(row.user_id)
         if row is not None and self.has_change_permission(request, row):
             record = row.reading().record
             if record is not None and self.preset(record) is not None:

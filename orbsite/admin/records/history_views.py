@@ -16,6 +16,7 @@ from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_POST
 
 from orbsite.admin.base import audit, url_converters  # noqa: F401 -- the converters
+from orbsite.admin.base.cells import user_address
 from orbsite.admin.base.messages import refused
 from orbsite.admin.base.permissions import View
 from orbsite.admin.diff import differences
@@ -68,6 +69,13 @@ class Subject:
     def address(self) -> str:
         """The URL of the record's history."""
         return reverse("admin:record_history", args=[self.domain.name, self.plural, self.key])
+
+    @property
+    def user_page(self) -> str:
+        """The URL of the page about the user of the record; empty if nothing names one."""
+        names = dict(zip(self.kind.key_fields, self.key, strict=True))
+        user: str = names.get("user_id") or getattr(self.row, "user_id", "")
+        return user_address(user) if user else ""
 
     @property
     def preset(self) -> Record | None:

@@ -28,6 +28,7 @@ from orbsite.admin.records.editing import EditingMixin
 from orbsite.admin.records.filters import TypedFilter
 from orbsite.admin.records.operation_actions import OperationActionsMixin
 from orbsite.admin.records.record_list import RecordList
+from orbsite.admin.records.trash import may_look
 from orbsite.models.ledger import Change, Reject, Run, RunState
 from orbsite.models.statistics import Growth
 from orbsite.operations.migration.rollback import REVERSIBLE
@@ -133,6 +134,12 @@ class LedgerAdmin(LinksMixin, QuickAdmin):
     contents: ClassVar[tuple[str, ...]] = ()
     """The fields that hold users' texts; only users who may view the records see them."""
 
+    @override
+    def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
+        """Leave out the column of users, whose links lead to a page that the viewer may not open."""
+        names = tuple(map(str, self.list_display))
+        return names if may_look(self.admin_site, request) else tuple(name for name in names if name != "shown_user")
+
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Leave out the fields with users' texts if the user may not view the records."""
         fields = super().get_fields(request, obj)
@@ -172,7 +179,7 @@ class RunAdmin(LedgerAdmin):
 class ChangeAdmin(LedgerAdmin):
     """Pages of changes: the records that runs replaced or removed."""
 
-    list_display = ("id", "run", "domain", "kind", "key")
+    list_display = ("id", "run", "domain", "kind", "shown_user", "key")
     contents = ("before",)
     list_filter = ()  # the table may have millions of rows, and its index only finds the changes of one run
     list_select_related = ("run",)
@@ -181,6 +188,11 @@ class ChangeAdmin(LedgerAdmin):
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Show `replaced_run` instead of the internal id in `before_run`."""
         return [name for name in super().get_fields(request, obj) if name != "before_run"]
+
+    @admin.display(description="user")
+    def shown_user(self, change: Change) -> SafeString:
+        """The user whose record was changed, with a link to the page about the user."""
+        return user_cell(change.owner or "")
 
     @admin.display(description="run before")
     def replaced_run(self, change: Change) -> str:
@@ -201,10 +213,15 @@ class GrowthAdmin(LedgerAdmin):
 class RejectAdmin(LedgerAdmin):
     """Pages of rejected records; a reject is open until a later run settles it."""
 
-    list_display = ("id", "run", "domain", "path", "reason", "settled_by")
+    list_display = ("id", "run", "domain", "shown_user", "path", "reason", "settled_by")
     contents = ("original",)
     list_filter = (known("domain", domains), ("settled_by", admin.EmptyFieldListFilter))
     list_select_related = ("run", "settled_by")
+
+    @admin.display(description="user")
+    def shown_user(self, reject: Reject) -> SafeString:
+        """The user whose record it is, where that is known, with a link to the page about the user."""
+        return user_cell(reject.owner)
 
     def links(self, request: HttpRequest, row: Any = None) -> Iterator[Link]:
         """Link the list and open rejects to the migration form that retries rejected records."""

@@ -11,6 +11,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from orbsite.admin.base import url_converters  # noqa: F401 -- the converters
+from orbsite.admin.base.cells import user_address
 from orbsite.admin.base.changelist import QuickAdmin
 from orbsite.admin.base.permissions import page
 from orbsite.storage.base import cursor
@@ -62,6 +63,7 @@ class ConversingAdmin(QuickAdmin):
             "later": _cursor(shown[-1:]) if (has_more or is_back) else "",
             "is_begun": position is not None,
             "of_user": f"{changelist}?{urlencode({'user_id': user})}",
+            "user_page": user_address(user),
             "of_session": f"{changelist}?{urlencode({'user_id': user, str(kind.group_field): group})}",
         }
         return TemplateResponse(request, "console/conversation.html", context)

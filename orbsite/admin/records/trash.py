@@ -14,12 +14,14 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.safestring import SafeString
 
+from orbsite.admin.base.cells import user_cell
 from orbsite.admin.base.messages import refused
 from orbsite.admin.records.bulk_actions import actor_of
 from orbsite.admin.records.history_views import kind_of, number_in
 from orbsite.conf import app_settings
-from orbsite.models.ledger import Change, Run
+from orbsite.models.ledger import Change, Run, owner_in_key
 from orbsite.operations.ledger.tombstones import REMOVALS
 from orbsite.operations.records.undelete import undelete
 from orbsite.storage.errors import OrbError
@@ -39,6 +41,8 @@ class RemovedRecord:
     key: Key
     excerpt: str
     """The first characters of the removed record."""
+    user: SafeString
+    """The user whose it was, with a link to the page about the user."""
 
 
 def urls(site: AdminSite) -> list[URLPattern]:
@@ -103,7 +107,7 @@ def _removed(site: AdminSite, request: HttpRequest, number: int, domain: str, ki
         "run": run,
         "domain": domain,
         "kind": kind,
-        "tombstones": [_removed_record(change) for change in page[:PAGE]],
+        "tombstones": [_removed_record(change, its_kind) for change in page[:PAGE]],
         "next": page[PAGE - 1].pk if len(page) > PAGE else None,
         "until": run.started_at + timedelta(days=app_settings.undo_days()),
         "may_restore": may_restore,
@@ -142,12 +146,13 @@ def visible_kinds(site: AdminSite, request: HttpRequest) -> list[tuple[Domain, t
     ]
 
 
-def _removed_record(change: Change) -> RemovedRecord:
+def _removed_record(change: Change, kind: type[Record]) -> RemovedRecord:
     text = change.before.partition('"record":')[2]
     excerpt = " ".join(text[: 4 * _EXCERPT_LENGTH].split())
     key = tuple(msgspec.json.decode(change.key, type=list[str]))
     is_short = len(excerpt) <= _EXCERPT_LENGTH
-    return RemovedRecord(change, key, excerpt if is_short else f"{excerpt[: _EXCERPT_LENGTH - 1]}…")
+    shown = excerpt if is_short else f"{excerpt[: _EXCERPT_LENGTH - 1]}…"
+    return RemovedRecord(change, key, shown, user_cell(owner_in_key(kind, change.key) or ""))
 
 
 def address(run: int, domain: str, kind: str) -> str:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.contrib.admin.utils import quote
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
@@ -17,7 +18,7 @@ from django.urls import reverse
 from luna.domain import DOMAIN as LUNA
 from luna.records import ActiveMode
 from orbsite.admin.records import user_summary
-from orbsite.models.ledger import Change, Run
+from orbsite.models.ledger import Change, Reject, Run
 from orbsite.operations.ledger.erasure_list import enter
 from orbsite.operations.ledger.manual_changes import Actor
 from orbsite.operations.records.delete import remove
@@ -25,6 +26,7 @@ from orbsite.operations.records.edit import edit
 from orbsite.storage.clock import utc_now
 from orbsite.storage.sql.store import SqlStore
 from te.domain import DOMAIN as TE
+from te.models import ReflectionRow
 from te.records import Reflection
 from tests.admin.browsing import form_of, link_of
 from tests.admin.people import staff_client
@@ -167,6 +169,30 @@ def test_any_user_has_a_page(admin_client: Client) -> None:
             assert link_of(listed, "/console/users/.") == address(user)
         sent = form_of(admin_client.get(link_of(page, "/operations/erase/")), "user")["user"]
         assert sent == [re.sub("\r\n?|\n", "\r\n", user)]
+
+
+def test_every_page_that_names_a_user_leads_to_the_page_about_the_user(admin_client: Client) -> None:
+    fill("a/b", 2)
+    edit(SqlStore(LUNA), ProfileFactory(user_id="a/b", mode_id="m-1"), hand=hand())
+    report = remove(SqlStore(TE), Reflection, [("a/b", "r-0")], hand=hand())
+    run = Run.objects.create(operation="migrate", state="complete", started_at=utc_now())
+    Reject.objects.create(run=run, domain="te", kind="", path="$", reason="no", original="{}", owner="a/b")
+    row = ReflectionRow.objects.get()
+    for place in (
+        reverse("admin:te_reflectionrow_changelist"),
+        reverse("admin:te_reflectionrow_change", args=[row.pk]),
+        reverse("admin:luna_profilerow_changelist"),
+        reverse("admin:luna_activemoderow_changelist"),
+        reverse("admin:session", args=[quote("a/b"), row.session_id]),
+        reverse("admin:record_history", args=["luna", "profiles", ("a/b", "m-1")]),
+        reverse("admin:orbsite_change_changelist"),
+        reverse("admin:orbsite_reject_changelist"),
+        reverse("admin:removed_by", args=[report.run, "te", "reflections"]),
+    ):
+        assert link_of(admin_client.get(place), "/console/users/.") == address("a/b"), place
+    ledger = staff_client("lea", "orbsite.view_change", "orbsite.view_reject")
+    for name in ("orbsite_change", "orbsite_reject"):
+        assert "/console/users/" not in ledger.get(reverse(f"admin:{name}_changelist")).content.decode()
 
 
 def test_an_address_of_no_user_is_not_found(admin_client: Client) -> None:
