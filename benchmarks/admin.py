@@ -1,4 +1,4 @@
-"""Measures the response time of list pages in the admin on a large and on a small table.
+"""Measures the response time of list pages and of a user's page in the admin on a large and on a small table.
 
 python -m benchmarks.admin [ROWS] [postgresql]
 
@@ -15,6 +15,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urljoin
 
 from benchmarks.compaction import fill
 from tests.support.serving import ROOT, manage, production
@@ -25,8 +26,9 @@ PAGES = {
     "first page": "",
     "page 20": "?p=20",
     "oldest first": "?o=1",
-    "a month": "?created_at__gte=2024-03-01%2000:00:00%2B00:00&created_at__lt=2024-04-01%2000:00:00%2B00:00",
+    "a month": "?from=2024-03-01&to=2024-03-31",
     "a whole id that is not there": "?q=nobody",
+    "the page about a user": "/admin/console/users/user-0/",
 }
 
 
@@ -90,7 +92,7 @@ def answer(number: int) -> None:
     print(0.0, flush=True)
     for line in sys.stdin:
         began = time.perf_counter()
-        status = client.get(f"{address}{PAGES[line.rstrip()]}").status_code
+        status = client.get(urljoin(address, PAGES[line.rstrip()])).status_code
         if status != 200:  # noqa: PLR2004
             raise SystemExit(f"{line.rstrip()} was answered {status}")
         print(time.perf_counter() - began, flush=True)

@@ -74,7 +74,7 @@ class Subject:
     def user_page(self) -> str:
         """The URL of the page about the user of the record; empty if nothing names one."""
         names = dict(zip(self.kind.key_fields, self.key, strict=True))
-        user: str = names.get("user_id") or getattr(self.row, "user_id", "")
+        user = str(names.get("user_id") or getattr(self.row, "user_id", ""))
         return user_address(user) if user else ""
 
     @property

@@ -17,7 +17,7 @@ from orbsite.admin.base.permissions import View, may, page
 from orbsite.admin.jobs.views import address_of
 from orbsite.admin.records.record_list import COUNTED_ROWS
 from orbsite.admin.records.trash import may_look
-from orbsite.admin.records.user_summary import LEDGER_ROWS, summary_of, users_of_newest_records
+from orbsite.admin.records.user_summary import LEDGER_ROWS, some_users, summary_of
 from orbsite.operations.ledger.erasure_list import erased_at
 from orbsite.storage.clock import utc_now
 from orbsite.storage.records.record import Key
@@ -40,14 +40,14 @@ def urls(site: AdminSite) -> list[URLPattern]:
 
 
 def _users(site: AdminSite, request: HttpRequest) -> Any:
-    """Lead to the page of the user whose id was entered; list the users of the newest records."""
+    """Lead to the page of the user whose id was entered; list some users."""
     user = request.GET.get("user")
     if user and can_be_stored(user):
         return HttpResponseRedirect(user_address(user))
     if user is not None:
         messages.warning(request, "Enter the id of a user, as the records spell it.")
         return HttpResponseRedirect(request.path)
-    users = [(one, user_address(one)) for one in users_of_newest_records(site, request) if one]
+    users = [(one, user_address(one)) for one in some_users(site, request) if one]
     context = site.each_context(request) | {"title": "Users", "users": users}
     return TemplateResponse(request, "console/users.html", context)
 

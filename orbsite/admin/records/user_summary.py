@@ -29,8 +29,8 @@ from orbsite.operations.ledger.text_search import contains, spellings
 from orbsite.operations.ledger.tombstones import REMOVALS
 from orbsite.storage.records.record import Key, Record, is_ordered_by_time
 
-ROWS, SESSIONS, CHANGES = 10, 10, 10
-"""The number of records of a kind, of sessions, and of changes that the page shows."""
+ROWS, SESSIONS, CHANGES, USERS = 10, 10, 10, 30
+"""The number of records of a kind, of sessions, and of changes that the page shows; of users to choose from."""
 LEDGER_ROWS = 10_000
 """The number of the newest changes of all users among which those of the user are searched."""
 OF_USER = 500
@@ -112,14 +112,15 @@ def summary_of(user: str, site: AdminSite, request: HttpRequest, now: datetime) 
     return UserSummary(parts, changes, removed)
 
 
-def users_of_newest_records(site: AdminSite, request: HttpRequest) -> list[str]:
-    """Return the users of the newest records, the latest first, at most as many as the page shows."""
+def some_users(site: AdminSite, request: HttpRequest) -> list[str]:
+    """Return the users of the newest records, the latest first, then some of the others."""
     found: dict[str, None] = {}
-    for domain, kind in visible_kinds(site, request):
+    kinds = visible_kinds(site, request)
+    for domain, kind in sorted(kinds, key=lambda one: not is_ordered_by_time(one[1])):
         sign = "-" if is_ordered_by_time(kind) else ""
         rows = domain.models[kind]._base_manager.order_by(*(sign + name for name in kind.order_fields))
-        found |= dict.fromkeys(rows.values_list("user_id", flat=True)[: COUNTED_ROWS if sign else SESSIONS])
-    return list(found)[: 2 * SESSIONS]
+        found |= dict.fromkeys(rows.values_list("user_id", flat=True)[: COUNTED_ROWS if sign else USERS])
+    return list(found)[:USERS]
 
 
 def _part(user: str, admin: Any, of: tuple[str, type[Record]], request: HttpRequest, now: datetime) -> Part:
