@@ -21,7 +21,6 @@ PAGES: list[tuple[str, ...]] = [
     ("operation", "migrate"),
     ("operation", "import"),
     ("te_reflectionrow_changelist",),
-    ("luna_profilerow_changelist",),
     ("users",),
     ("user", "ana-0"),
     ("user", "nobody"),
