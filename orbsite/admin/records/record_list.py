@@ -22,7 +22,7 @@ from orbsite.storage.clock import utc_now
 from orbsite.storage.findings import printable
 from orbsite.storage.records.record import Record, is_ordered_by_time
 from orbsite.storage.records.sealed_columns import is_marked, is_sealing
-from orbsite.storage.sql.models import MASK
+from orbsite.storage.sql.models import MASK, BrokenJSON
 
 COUNTED_ROWS = 1000
 """The number of rows, the newest ones where the records have a time, in which facets are counted."""
@@ -157,4 +157,4 @@ def _masked(text: Any) -> str:
 def _texts(value: Any) -> Iterable[str]:
     """Return a value, or the texts in a list, as valid Unicode text."""
     values = value if isinstance(value, list) else [value]
-    return (printable(one) for one in values if isinstance(one, str) and one)
+    return (printable(one) for one in values if isinstance(one, str) and one and not isinstance(one, BrokenJSON))

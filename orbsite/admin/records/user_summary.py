@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,7 +28,9 @@ from orbsite.models.ledger import Change, Run, owner_in_key
 from orbsite.operations.ledger.change_log import key_text
 from orbsite.operations.ledger.text_search import contains, spellings
 from orbsite.operations.ledger.tombstones import REMOVALS
+from orbsite.storage.findings import printable
 from orbsite.storage.records.record import Key, Record, is_ordered_by_time
+from orbsite.storage.sql.filters import can_be_stored
 
 ROWS, SESSIONS, CHANGES, USERS = 10, 10, 10, 30
 """The number of records of a kind, of sessions, and of changes that the page shows; of users to choose from."""
@@ -62,8 +65,8 @@ class Part:
     """The cells of the first rows, the first one of each with a link to its page."""
     all: str
     """The URL of the list of all of them."""
-    keys: list[tuple[str, str]]
-    """The names of domain and kind; the keys of the rows, as the ledger stores them."""
+    keys: list[str]
+    """The keys of the rows, as the ledger stores them."""
     add: str = ""
     """The URL of the form for a new record; empty if the user may not add any."""
     sessions: Sequence[Session] = ()
@@ -83,7 +86,7 @@ class ChangeOfUser:
     record: str
     """The kind of the record, and its key without the user."""
     address: str
-    """The URL of the history of the record."""
+    """The URL of the history of the record; empty for a key with an empty part, which has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +105,11 @@ class UserSummary:
 
 def summary_of(user: str, site: AdminSite, request: HttpRequest, now: datetime) -> UserSummary:
     """Return what there is of a user. The number of queries and of rows that are read does not depend on the user."""
-    kinds = {(domain.name, kind.plural): kind for domain, kind in visible_kinds(site, request)}
-    parts = [
-        _part(user, site.get_model_admin(domain.models[kind]), (domain.name, kind), request, now)
-        for domain, kind in visible_kinds(site, request)
-    ]
+    visible = visible_kinds(site, request)
+    parts = [_part(user, site.get_model_admin(domain.models[kind]), request, now) for domain, kind in visible]
     parts.sort(key=lambda part: (part.has_sessions, -part.is_single))
-    removed, changes = _Ledger(user, kinds, now).found([key for part in parts for _, key in part.keys])
+    kinds = {(domain.name, kind.plural): kind for domain, kind in visible}
+    removed, changes = _Ledger(user, kinds, now).found([key for part in parts for key in part.keys])
     return UserSummary(parts, changes, removed)
 
 
@@ -123,8 +124,8 @@ def some_users(site: AdminSite, request: HttpRequest) -> list[str]:
     return list(found)[:USERS]
 
 
-def _part(user: str, admin: Any, of: tuple[str, type[Record]], request: HttpRequest, now: datetime) -> Part:
-    domain, kind = of
+def _part(user: str, admin: Any, request: HttpRequest, now: datetime) -> Part:
+    kind: type[Record] = admin.model.kind
     rows = admin.model._base_manager.filter(user_id=user)
     number = rows.order_by()[: COUNTED_ROWS + 1].count()
     names = [name for name in admin.get_list_display(request) if name != "shown_user"]
@@ -140,7 +141,7 @@ def _part(user: str, admin: Any, of: tuple[str, type[Record]], request: HttpRequ
         labels=[str(label_for_field(name, admin.model, admin)) for name in names],
         rows=[list(_cells(admin, row, names, f"{base}_change")) for row in shown],
         all=f"{reverse(f'{base}_changelist')}?{query}",
-        keys=[(domain, key_text(_key(row, kind))) for row in shown],
+        keys=[key_text(_key(row, kind)) for row in shown],
         add=f"{reverse(f'{base}_add')}?{query}" if admin.has_add_permission(request) else "",
         sessions=_sessions(ordered, user, admin, now) if kind.group_field else (),
         has_sessions=kind.group_field is not None,
@@ -163,22 +164,23 @@ def _sessions(newest: QuerySet[Any], user: str, admin: Any, now: datetime) -> li
     """Return the groups of the newest rows, the latest first."""
     kind: type[Record] = admin.model.kind
     pairs = list(newest.values_list(str(kind.group_field), str(kind.time_field))[: COUNTED_ROWS + 1])
-    numbers: dict[str, int] = {}
-    latest: dict[str, datetime] = {}
-    for group, at in pairs:
-        numbers[group] = numbers.get(group, 0) + 1
-        latest.setdefault(group, at)
+    numbers = Counter(group for group, _ in pairs)
+    latest = {group: at for group, at in reversed(pairs) if isinstance(at, datetime)}
     has_more = len(pairs) > COUNTED_ROWS
     has_page = isinstance(admin, ConversingAdmin)
     return [
         Session(
-            name,
-            AtLeast(numbers[name]) if has_more else numbers[name],
-            time_cell(latest[name], now),
-            reverse("admin:session", args=[quote(user), quote(name)]) if has_page and name else "",
+            name=printable(group),
+            number=AtLeast(number) if has_more else number,
+            newest=time_cell(latest.get(group), now),
+            address=reverse("admin:session", args=[quote(user), quote(group)]) if has_page and _is_id(group) else "",
         )
-        for name in list(latest)[:SESSIONS]
+        for group, number in list(numbers.items())[:SESSIONS]
     ]
+
+
+def _is_id(group: Any) -> bool:
+    return bool(group) and can_be_stored(group)
 
 
 class _Ledger:
@@ -216,12 +218,12 @@ class _Ledger:
         kind = self._kinds[row["domain"], row["kind"]]
         key = tuple(msgspec.json.decode(row["key"], type=list[str]))
         rest = ", ".join(part for name, part in zip(kind.key_fields, key, strict=True) if name != "user_id")
-        address = reverse("admin:record_history", args=[row["domain"], row["kind"], key])
+        address = reverse("admin:record_history", args=[row["domain"], row["kind"], key]) if all(key) else ""
         return ChangeOfUser(
             what=WORDS.get(run.operation, run.operation),
             at=time_cell(row["at"] or run.started_at, self._now),
             who=row["actor"] or f"run {run.pk}",
             reason=row["reason"],
             record=f"{row['kind'].replace('_', ' ')} {rest}".strip(),
-            address=f"{address}?tombstone={row['pk']}" if run.operation in REMOVALS else address,
+            address=f"{address}?tombstone={row['pk']}" if address and run.operation in REMOVALS else address,
         )

@@ -30,6 +30,7 @@ from te.records import Reflection
 from tests.admin.browsing import form_of, link_of
 from tests.admin.people import staff_client
 from tests.admin.starting import words
+from tests.support.bad_cells import OF_SQLITE, spoil
 from tests.support.factories import ProfileFactory, ReflectionFactory
 
 pytestmark = pytest.mark.django_db
@@ -192,6 +193,25 @@ def test_every_page_that_names_a_user_leads_to_the_page_about_the_user(admin_cli
     ledger = staff_client("lea", "orbsite.view_change", "orbsite.view_reject")
     for name in ("orbsite_change", "orbsite_reject"):
         assert "/console/users/" not in ledger.get(reverse(f"admin:{name}_changelist")).content.decode()
+
+
+def test_rows_that_cannot_be_decoded_are_shown_with_the_others(admin_client: Client) -> None:
+    SqlStore(TE).put([ReflectionFactory(id=f"r-{number}", user_id="ana") for number in range(len(OF_SQLITE) + 1)])
+    for number, cell in enumerate(OF_SQLITE):
+        spoil("default", cell, f"r-{number}")
+    whole = admin_client.get(reverse("admin:te_reflectionrow_changelist"))
+    assert len(whole.context["cl"].result_list) == len(OF_SQLITE) + 1
+    (part,) = [one for one in admin_client.get(address("ana")).context["summary"].parts if one.name == "reflections"]
+    assert part.number == len(OF_SQLITE)  # one has lost its user
+    assert "ana" in page_of(admin_client, "ana")
+
+
+def test_a_key_with_an_empty_part_has_no_history(admin_client: Client) -> None:
+    run = Run.objects.create(operation="migrate", state="complete", started_at=utc_now())
+    Change.objects.create(run=run, domain="te", kind="reflections", key='["ana",""]', before="{}", after="")
+    Change.objects.create(run=run, domain="te", kind="reflections", key='["ana"]', before="{}", after="")
+    (change,) = admin_client.get(address("ana")).context["summary"].changes
+    assert (change.record, change.address) == ("reflections", "")
 
 
 def test_an_address_of_no_user_is_not_found(admin_client: Client) -> None:
