@@ -68,13 +68,17 @@ def due(now: datetime) -> list[RetentionPolicy]:
 
 
 def claim(policy: RetentionPolicy, worker: str, now: datetime) -> Claim | None:
-    """Claim the due time of a policy. Return None where another worker was first or the due time has run already."""
+    """Claim the due time of a policy. Return None where another worker was first or the due time has run already.
+
+    Due times that were missed since are coalesced into this one. Raises InvalidPolicy for an unknown time zone.
+    """
     moment = policy.next_due or now
-    missed, following = coalesced(moment, policy.interval, now)
-    where = {"next_due__isnull": True} if policy.next_due is None else {"next_due": policy.next_due}
+    missed, following = policy.schedule.coalesced(moment, now)
+    seen: dict[str, Any] = {name: getattr(policy, name) for name in RetentionPolicy.SCHEDULE}
+    seen |= {"next_due__isnull": True} if policy.next_due is None else {"next_due": policy.next_due}
 
     def take() -> PolicyRun | None:
-        free = RetentionPolicy.objects.filter(pk=policy.pk, enabled=True, claimed_by="", every=policy.every, **where)
+        free = RetentionPolicy.objects.filter(pk=policy.pk, enabled=True, claimed_by="", **seen)
         if PolicyRun.objects.filter(policy=policy, slot=moment).exists():
             free.update(next_due=following)
             return None
@@ -90,10 +94,10 @@ def claim(policy: RetentionPolicy, worker: str, now: datetime) -> Claim | None:
     return Claim(current, run, policy.next_due, policy.last_started, policy.last_state)
 
 
-def coalesced(moment: datetime, interval: timedelta, now: datetime) -> tuple[int, datetime]:
-    """Return the number of due times that have passed since one, and the next due time."""
-    missed = max(0, (now - moment) // interval)
-    return missed, moment + (missed + 1) * interval
+def fail_unclaimed(policy: RetentionPolicy, now: datetime, error: str) -> None:
+    """Save why a due policy could not be claimed. It stays due."""
+    last = {"last_finished": now, "last_state": PolicyState.FAILED, "last_error": error}
+    RetentionPolicy.objects.filter(pk=policy.pk, claimed_by="").update(**last)
 
 
 def recover(now: datetime, stale_after: timedelta) -> Iterator[RetentionPolicy]:

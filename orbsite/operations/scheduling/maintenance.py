@@ -22,7 +22,7 @@ from orbsite.operations.search_index import index_some
 from orbsite.operations.workers.heartbeat import SECONDS, MonitoredProgress, heartbeat
 from orbsite.operations.workers.queue import hand_over_lost_jobs
 from orbsite.operations.workers.workers import STALE_AFTER, a_name, brief, fail_stale_jobs, told
-from orbsite.storage.errors import LockTimeout, OrbError
+from orbsite.storage.errors import InvalidPolicy, LockTimeout, OrbError
 from orbsite.storage.findings import ROOT, error, warning
 from orbsite.stores import store_named
 
@@ -137,7 +137,7 @@ class _Round:
 
     def take(self, policy: RetentionPolicy) -> None:
         """Run a due policy, unless another worker runs it."""
-        slot = claims.claim(policy, self.worker, self.now())
+        slot = self._claim(policy)
         if slot is None:
             return
         section = _section(self.report, policy.domain)
@@ -160,6 +160,14 @@ class _Round:
                 raise
         else:
             self._done(slot, section, done)
+
+    def _claim(self, policy: RetentionPolicy) -> Claim | None:
+        try:
+            return claims.claim(policy, self.worker, self.now())
+        except InvalidPolicy as problem:
+            claims.fail_unclaimed(policy, self.now(), str(problem))
+            _fail(_section(self.report, policy.domain), policy, str(problem))
+            return None
 
     def _run(self, slot: Claim) -> Report:
         """Apply the policy, and wait for other writers. Raises LockTimeout where the wait takes too long."""

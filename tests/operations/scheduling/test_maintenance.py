@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -129,12 +129,40 @@ def test_missed_runs_coalesce_into_one(clock: Clockwork, retaining: Retaining) -
     assert len(retaining.runs) == PolicyRun.objects.get().missed - 4 == 1
 
 
-@pytest.mark.parametrize(
-    ("behind", "missed", "following"),
-    [(0, 0, 1), (0.5, 0, 1), (1, 1, 2), (2.5, 2, 3), (1e6, 1_000_000, 1_000_001), (-1, 0, 1)],
-)
-def test_the_next_moment_is_on_the_grid_and_still_to_come(behind: float, missed: int, following: int) -> None:
-    assert claims.coalesced(BEGIN, HOUR, BEGIN + behind * HOUR) == (missed, BEGIN + following * HOUR)
+def test_missed_moments_of_a_calendar_coalesce_into_one(clock: Clockwork, retaining: Retaining) -> None:
+    mine = policy(repeat="week", weekday=0, at=time(9, 30), zone="Europe/Berlin", next_due=BEGIN)
+    clock.moment = BEGIN + 30 * DAY
+    assert counts(maintain(now=clock)) == {"due": 1, "run": 1, "missed": 5, "removed": 3}
+    mine.refresh_from_db()
+    assert mine.next_due == datetime(2026, 4, 6, 7, 30, tzinfo=UTC)  # summer time has begun
+    assert (len(retaining.runs), PolicyRun.objects.get().slot) == (1, BEGIN)
+    assert "te" not in maintain(now=clock).domains
+
+
+def test_a_policy_that_was_made_due_by_hand_goes_back_to_its_time_of_day(
+    clock: Clockwork, retaining: Retaining
+) -> None:
+    mine = policy(repeat="month", month_day=31, at=time(23), next_due=None)
+    assert counts(maintain(now=clock))["run"] == 1
+    mine.refresh_from_db()
+    assert mine.next_due == datetime(2026, 3, 31, 23, tzinfo=UTC)
+
+
+def test_a_time_zone_that_this_machine_lacks_fails_its_policy_alone(clock: Clockwork, retaining: Retaining) -> None:
+    lost, good = policy("a", repeat="day", zone="Mars/Olympus"), policy("b")
+    report = maintain(now=clock)
+    assert (report.exit_code, counts(report)) == (1, {"due": 1, "failed": 1, "run": 1, "removed": 3})
+    lost.refresh_from_db()
+    assert (lost.last_state, lost.next_due, lost.claimed_by) == ("failed", BEGIN, "")
+    assert "no time zone 'Mars/Olympus'" in lost.last_error
+    assert retaining.runs == [f"policy {good.pk}"]
+
+
+def test_a_schedule_that_was_changed_after_the_look_is_not_claimed(clock: Clockwork) -> None:
+    seen = policy(repeat="day")
+    RetentionPolicy.objects.update(at=time(4))
+    assert claims.claim(seen, "one", BEGIN) is None
+    assert claims.claim(RetentionPolicy.objects.get(), "two", BEGIN) is not None
 
 
 def test_two_claims_of_one_moment_are_one(clock: Clockwork) -> None:
