@@ -51,7 +51,7 @@ def retain(
     `trust_clock`; and TooMuch where more than a fifth of a store's records would be removed, unless `force`. Nothing is
     removed then.
     """
-    moment, kinds = now(), [(store, kind) for store in stores for kind in _kinds_with_retention(store, policy)]
+    moment, kinds = now(), [(store, kind) for store in stores for kind in kinds_with_retention(store, policy)]
     if explain is not None:
         return _explain(kinds, policy, moment, explain)
     report, deadline = Report(columns=COLUMNS), None if budget is None else time.monotonic() + budget
@@ -59,11 +59,11 @@ def retain(
     sure = SwitchedOffGuards(force=force, trust_clock=trust_clock)
     terms = Terms(actor=actor, sure=sure, deadline=deadline, pause=pause)
     with contextlib.ExitStack() as stack:
-        removals = [_removal(store, kind, policy, moment) for store, kind in kinds]
+        removals = [removal_of(store, kind, policy, moment) for store, kind in kinds]
         for one in removals:
             stack.callback(one.close)
             one.section = report.section(one.store.domain.name, (kind.plural for kind in retained(one.store.domain)))
-            one.last_run_at = _last_run_at(one.store)
+            one.last_run_at = last_run_at(one.store)
             one.find_records(exactly=dry_run or len(removals) > 1)
             if not dry_run:
                 one.refuse(sure)
@@ -87,7 +87,8 @@ def _begin(stack: contextlib.ExitStack, report: Report, policy: Policy, now: Cal
     stack.enter_context(recorded(begin(Run.Operation.COMPACT, rules, {}, now(), report), report, now))
 
 
-def _kinds_with_retention(store: Store, policy: Policy) -> list[type[Record]]:
+def kinds_with_retention(store: Store, policy: Policy) -> list[type[Record]]:
+    """Return the kinds of records in a store that a policy applies to. Raises InvalidPolicy if there are none."""
     kinds = retained(store.domain)
     if not kinds:
         raise InvalidPolicy(f"{store.domain.name} has no records that retention applies to; exclude it with --only")
@@ -96,13 +97,14 @@ def _kinds_with_retention(store: Store, policy: Policy) -> list[type[Record]]:
     return kinds
 
 
-def _removal(store: Store, kind: type[Record], policy: Policy, moment: datetime) -> Removal:
+def removal_of(store: Store, kind: type[Record], policy: Policy, moment: datetime) -> Removal:
+    """Return the removal of the records of a kind that a policy does not keep; it has not looked for them yet."""
     if store.database is not None:
         return BatchedRemoval(SqlStore(store.domain, store.database), kind, policy, moment)
     return SinglePassRemoval(store, kind, policy, moment)
 
 
-def _last_run_at(store: Store) -> datetime | None:
+def last_run_at(store: Store) -> datetime | None:
     """Return the time of the last operation on a store, from the ledger or from the facts beside its files.
 
     Only the last one counts: a time from a wrong clock is used until the next operation.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from itertools import islice
 from typing import Any
 
@@ -89,12 +91,16 @@ class Removal(ABC):
     def to_remove(self) -> Iterator[tuple[Key, str]]:
         """Yield the keys of the records to remove, with the reasons."""
 
+    @abstractmethod
+    def per_day(self) -> tuple[Mapping[date, int], Mapping[date, int]]:
+        """Return the numbers of all records and of those to remove, by the UTC days of their times."""
+
     def close(self) -> None:  # noqa: B027 -- most removals have nothing to drop
         """Drop the list of records to remove."""
 
     def refuse(self, sure: SwitchedOffGuards) -> None:
         """Raise ClockJumped or TooMuch where a guard that is not switched off forbids the removal."""
-        for why, _ in self._guard_errors(sure):
+        for why, _ in self.guard_errors(sure):
             raise why
 
     def preview(self, sure: SwitchedOffGuards) -> None:
@@ -106,7 +112,7 @@ class Removal(ABC):
         if self.number > len(listed):
             more = f"{self.number - len(listed)} more would go; --explain ID tells of any of them"
             findings.append(warning(self.kind.plural, more))
-        for problem, flag in self._guard_errors(sure):
+        for problem, flag in self.guard_errors(sure):
             findings.append(warning(self.kind.plural, f"nothing would go without {flag}: {problem}"))
         self.section.findings += findings_of_the_future(self.kind, self.future)
         self.section.facts["would_go"] = self.section.facts.get("would_go", 0) + self.number
@@ -117,7 +123,7 @@ class Removal(ABC):
         self.section.count(name, "kept", self.total - removed)
         self.section.count(name, "removed", removed)
 
-    def _guard_errors(self, sure: SwitchedOffGuards) -> Iterator[tuple[OrbError, str]]:
+    def guard_errors(self, sure: SwitchedOffGuards) -> Iterator[tuple[OrbError, str]]:
         """Yield the error of each guard that forbids the removal, with the option that switches the guard off."""
         problem = (
             None
@@ -201,6 +207,14 @@ class SinglePassRemoval(Removal):
         return ((one.record.key, one.reason) for one in (self._plan.tombstones if self._plan else ()))
 
     @override
+    def per_day(self) -> tuple[Mapping[date, int], Mapping[date, int]]:
+        removed = (one.record for one in (self._plan.tombstones if self._plan else ()))
+        return self._days(self.store.walk(self.kind)), self._days(removed)
+
+    def _days(self, records: Iterable[Record]) -> Counter[date]:
+        return Counter(getattr(one, str(self.kind.time_field)).date() for one in records)
+
+    @override
     def preview(self, sure: SwitchedOffGuards) -> None:
         super().preview(sure)
         self._report_kept_items()
@@ -272,6 +286,10 @@ class BatchedRemoval(Removal):
     @override
     def to_remove(self) -> Iterator[tuple[Key, str]]:
         return self._deletion.reasons()
+
+    @override
+    def per_day(self) -> tuple[Mapping[date, int], Mapping[date, int]]:
+        return self._deletion.per_day()
 
     @override
     def close(self) -> None:

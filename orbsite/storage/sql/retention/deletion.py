@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from itertools import chain
 from typing import Any
 
@@ -41,6 +41,14 @@ def retention_deletion(model: type[RecordRow], using: str, policy: Policy, now: 
     return (PostgresqlRetentionDeletion if vendor == "postgresql" else SqliteRetentionDeletion)(
         model, using, policy, now
     )
+
+
+def _day(value: Any) -> date | None:
+    """Return the day in the start of a day as a database gives it; None for a text that is no valid date."""
+    try:
+        return value.date() if isinstance(value, datetime) else date.fromisoformat(value)
+    except ValueError:
+        return None
 
 
 class RetentionDeletion(ABC):
@@ -103,6 +111,19 @@ class RetentionDeletion(ABC):
         statement = f"SELECT n, why, {keys} FROM {self.notes} WHERE n > %s ORDER BY n LIMIT {_PAGE}"
         for _, why, *key in chain.from_iterable(self._pages(statement, self._at)):
             yield tuple(key), self._words[why]
+
+    def per_day(self) -> tuple[dict[date, int], dict[date, int]]:
+        """Return the numbers of all rows and of the rows to remove, by the UTC days of their times.
+
+        Rows whose time cannot be read are in neither.
+        """
+        selection = self._selection
+        return self._days(f"{selection.table} WHERE {selection.is_readable}"), self._days(self.notes)
+
+    def _days(self, rows: str) -> dict[date, int]:
+        counted = self._rows(f"SELECT {self._selection.day}, count(*) FROM {rows} GROUP BY 1")
+        found = ((_day(value), number) for value, number in counted)
+        return {day: number for day, number in found if day is not None}
 
     def unreadables(self) -> list[Key]:
         """Return the keys of rows whose time cannot be read, at most 1000."""

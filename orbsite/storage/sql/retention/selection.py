@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from orbsite.storage.retention.policy import Policy, Reasons
+from orbsite.storage.retention.policy import DAILY, Policy, Reasons
 from orbsite.storage.sql.models import RecordRow, column_of
 from orbsite.storage.sql.retention.dialects import Dialect
 
@@ -26,6 +26,7 @@ class RetentionSelection:
         self.keys = [self._column(name) for name in self._kind.key_fields]
         self.time, self.group = self._column(self._kind.time_field), self._column(self._kind.group_field)
         self.user = self._column("user_id")
+        self.day = dialect.start_of(DAILY, self.time)
         self.instant = dialect.instant
         self.noted = [*dict.fromkeys([*self.keys, self.time, self.group])]
         """The columns that are listed of each selected row, which later show whether the row is unchanged."""
