@@ -28,6 +28,7 @@ FORM = {
     "store": "sql",
     "rules": '{"max_age_days": 90}',
     "enabled": "on",
+    "repeat": "interval",
     "every_number": "1",
     "every_unit": "hours",
     "next_due_0": "",

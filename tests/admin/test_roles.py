@@ -185,7 +185,8 @@ def test_an_operator_revokes_tokens_and_makes_none() -> None:
 @pytest.mark.parametrize("act", ["made", "changed", "removed"])
 def test_who_makes_changes_or_removes_a_policy_is_noted(admin_client: Client, act: str) -> None:
     form = {"name": "p", "domain": "te", "store": "sql", "keep_last": "1", "rules": "{}", "enabled": "on"}
-    form |= {"next_due_0": "", "next_due_1": "", "every_number": "1", "every_unit": "days"}
+    form |= {"next_due_0": "", "next_due_1": "", "repeat": "interval"}
+    form |= {"every_number": "1", "every_unit": "days"}
     admin_client.post(reverse("admin:orbsite_retentionpolicy_add"), form)
     policy = RetentionPolicy.objects.get()
     admin_client.post(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -91,6 +92,23 @@ class TreeField(forms.JSONField):
             return canonical(self.to_python(data)) != canonical(initial)
         except ValidationError:
             return True
+
+
+class SuggestedInput(forms.TextInput):
+    """A text input that suggests values and accepts others too."""
+
+    template_name = "console/suggested_input.html"
+
+    def __init__(self, suggestions: Callable[[], Iterable[str]], attrs: Any = None) -> None:
+        super().__init__(attrs)
+        self.suggestions = suggestions
+
+    @override
+    def get_context(self, name: str, value: Any, attrs: Any) -> dict[str, Any]:
+        context = super().get_context(name, value, attrs)
+        context["widget"]["attrs"]["list"] = f"{context['widget']['attrs'].get('id', name)}-suggestions"
+        context["widget"]["suggestions"] = self.suggestions()
+        return context
 
 
 class MetadataField(ExactTextField):

@@ -9,8 +9,8 @@ from typing import Any
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, JsonResponse
+from django.template.loader import render_to_string
 from django.urls import path, reverse
-from django.utils.timezone import localtime
 
 from orbsite.admin.base import audit
 from orbsite.admin.base.changelist import StrictAdmin, known
@@ -18,20 +18,18 @@ from orbsite.admin.base.permissions import may
 from orbsite.admin.jobs.start import confirmation, who
 from orbsite.admin.links import Link, LinksMixin, to_operation
 from orbsite.admin.records.model_admin import LedgerAdmin, ModelAdmin, pretty
-from orbsite.admin.registrations.policy_form import (
-    KEPT,
-    LIMITS,
-    SCHEDULE,
-    PolicyForm,
-    due_moments,
-    explanation,
-    in_words,
+from orbsite.admin.registrations.policy_effect import (
+    PolicyEffect,
+    due_in_words,
+    effect_in_words,
+    effect_of_form,
 )
+from orbsite.admin.registrations.policy_form import KEPT, LIMITS, PREVIEW, SCHEDULE, PolicyForm, in_words
 from orbsite.models.jobs import OPERATIONS, Job
 from orbsite.models.retention import PolicyRun, RetentionPolicy, domains_with_retention
 from orbsite.operations.jobs import catalog, jobs
 from orbsite.storage.clock import utc_now
-from orbsite.storage.errors import OrbError
+from orbsite.storage.errors import InvalidPolicy, OrbError
 
 _ABOUT_KEEP_RULES = (
     "A record that one of these keeps is kept, and one that none of these keeps is removed. "
@@ -46,23 +44,24 @@ class RetentionPolicyAdmin(LinksMixin, StrictAdmin):
 
     form = PolicyForm
     change_form_template = "console/policy_form.html"
-    list_display = ("name", "in_words", "enabled", "next_due", "last_state", "last_finished")
+    list_display = ("name", "in_words", "schedule_in_words", "enabled", "next_due", "last_state", "last_finished")
     list_filter = ("enabled", known("domain", domains_with_retention), "store", "last_state")
     actions = ("run_next", "preview")
     readonly_fields = (
-        *("next_runs", "last_state", "last_started", "last_finished", "last_error", "result"),
+        *("schedule_in_words", "next_runs", "last_state", "last_started", "last_finished", "last_error", "result"),
         *("claimed_by", "heartbeat"),
     )
     fieldsets = (
         (None, {"fields": ("name", ("domain", "store"))}),
-        ("Limits", {"fields": LIMITS, "description": "A limit removes a record even if a keep rule keeps it."}),
+        ("Limits", {"fields": (LIMITS,), "description": "A limit removes a record even if a keep rule keeps it."}),
+        ("Schedule", {"fields": (SCHEDULE,)}),
         ("Keep rules", {"fields": KEPT, "description": _ABOUT_KEEP_RULES}),
-        ("Schedule", {"fields": ("enabled", SCHEDULE, "next_due", "next_runs", "force")}),
+        ("Runs", {"fields": ("enabled", "force", "next_due")}),
         ("Rules as JSON", {"fields": ("rules",), "classes": ("collapse",)}),
     )
     viewed = (
         (None, {"fields": ("name", ("domain", "store"), "in_words", "rules", "force")}),
-        ("Schedule", {"fields": ("enabled", "every", "next_due", "next_runs")}),
+        ("Schedule", {"fields": ("enabled", "schedule_in_words", "next_due", "next_runs")}),
     )
     last_run = (
         ("Last run", {"fields": ("last_state", "last_started", "last_finished", "last_error")}),
@@ -85,21 +84,39 @@ class RetentionPolicyAdmin(LinksMixin, StrictAdmin):
         return [path("explain/", view, name="orbsite_retentionpolicy_explain"), *super().get_urls()]
 
     def explain(self, request: HttpRequest) -> JsonResponse:
-        """Return what the policy of a form would do, in words and, if it may be previewed, in numbers."""
+        """Return what the policy of a form would do, in words and, if it may be previewed, in numbers.
+
+        The answer is JSON: `text` is what it does, and `details` are its next runs and its plot as HTML.
+        """
         if request.method != "POST":
             return JsonResponse({"text": "Send the form with POST."}, status=405)
         if not (self.has_add_permission(request) or self.has_change_permission(request)):
             raise PermissionDenied
         number = request.POST.get("policy", "")
         found = RetentionPolicy.objects.filter(pk=int(number)).first() if _NUMBER.fullmatch(number) else None
-        form = PolicyForm(request.POST, instance=found)
-        form.is_valid()
-        counts = self.has_preview_permission(request)
-        return JsonResponse({"text": explanation(form, utc_now(), counts=counts)})
+        told = self._effect(request, PolicyForm(request.POST, instance=found))
+        details = render_to_string("console/policy_effect.html", {"effect": told})
+        return JsonResponse({"text": told.text, "details": details})
+
+    def _effect(self, request: HttpRequest, form: PolicyForm) -> PolicyEffect:
+        return effect_of_form(form, utc_now(), counts=self.has_preview_permission(request))
+
+    def render_change_form(self, request: HttpRequest, context: Any, *arguments: Any, **options: Any) -> Any:
+        """Add what the policy does: with its numbers where the form was sent to preview them."""
+        form = context["adminform"].form
+        if isinstance(form, PolicyForm) and form.is_bound:
+            context["effect"] = self._effect(request, form)
+        elif options.get("obj") is not None:
+            context["effect"] = effect_in_words(options["obj"], utc_now())
+        context["preview_button"] = PREVIEW
+        return super().render_change_form(request, context, *arguments, **options)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Save only the changed fields, because maintenance may update the others at the same time."""
-        obj.save(update_fields=form.changed_columns if change else None)
+        due = form.next_due(utc_now())
+        moved = [] if due == obj.next_due else ["next_due"]
+        obj.next_due = due
+        obj.save(update_fields={*form.changed_columns, *moved} if change else None)
         audit.note(request, "policy changed" if change else "policy made", subject=obj.pk, fields=form.changed_columns)
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
@@ -126,12 +143,18 @@ class RetentionPolicyAdmin(LinksMixin, StrictAdmin):
         """What the policy does, in sentences."""
         return in_words(policy)
 
+    @admin.display(description="schedule")
+    def schedule_in_words(self, policy: RetentionPolicy) -> str:
+        """When the policy is due, or what is wrong with its time zone."""
+        try:
+            return policy.schedule.in_words()
+        except InvalidPolicy as problem:
+            return str(problem)
+
     @admin.display(description="next runs")
     def next_runs(self, policy: RetentionPolicy) -> str:
         """The next three moments at which the saved policy is due."""
-        moments = due_moments(policy, utc_now()) if policy.pk else []
-        told = ", ".join(f"{localtime(one):%Y-%m-%d %H:%M %Z}" for one in moments)
-        return told or "None, until it is saved and enabled."
+        return "; ".join(due_in_words(policy, utc_now())) or "None, until it is enabled."
 
     @admin.display(description="result")
     def result(self, policy: RetentionPolicy) -> Any:
