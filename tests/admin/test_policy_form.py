@@ -200,7 +200,7 @@ def test_the_button_shows_the_effect_without_a_script_and_saves_nothing(admin_cl
     assert "Today it would remove 5 of 10 records." in page
     assert page.count("03:30 JST</li>") == 3
     assert page.count('class="orb-bar-removed"') == 10
-    assert f"<tr><th scope=\"row\">{now:%Y-%m-%d}</th><td>1</td><td>0</td></tr>" in page
+    assert f'<tr><th scope="row">{now:%Y-%m-%d}</th><td>1</td><td>0</td></tr>' in page
     assert "errornote" not in page
     assert 'value="4.5"' in page
     assert not RetentionPolicy.objects.exists()

@@ -1,4 +1,4 @@
-"""The effect that a policy would have now: how many records it would remove, and from which days. Nothing is removed."""
+"""The effect that a policy would have now: how many records of which days it would remove. Nothing is removed."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-
 from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import islice

@@ -86,9 +86,7 @@ def test_a_row_without_a_readable_day_is_counted_and_is_of_no_day() -> None:
     filled(SqlStore(TE, "default"), 1, 2, 3)
     with connections["default"].cursor() as cursor:
         cursor.execute(f"UPDATE {ReflectionRow._meta.db_table} SET created_at = 'once' WHERE id = '000'")
-        cursor.execute(
-            f"UPDATE {ReflectionRow._meta.db_table} SET created_at = '2023-02-31 00:00:00' WHERE id = '001'"
-        )
+        cursor.execute(f"UPDATE {ReflectionRow._meta.db_table} SET created_at = '2023-02-31 00:00:00' WHERE id = '001'")
     found = effect(SqlStore(TE, "default"), Policy(max_age_days=2.5), now=now, force=True)
     assert found.total == 3
     assert found.days == {(NOW - timedelta(days=3)).date(): 1}
