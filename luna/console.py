@@ -46,6 +46,8 @@ class ProfileAdmin(ModeAdmin):
     search_fields = ("user_id", "mode_id")
     search_help_text = "Enter a complete user id or mode id."
     ordering = ("user_id", "mode_id")
+    brief = {"constraints": ("description", "type", "active")}
+    suggested = {"constraints": ("type", "maxRisk")}
 
     def preset(self, record: Profile) -> Profile:
         """Return a profile with the preferences and constraints of its mode's preset. Other fields stay."""

@@ -1,7 +1,8 @@
 """Form fields for lists: a row of inputs for each item, and the whole list as JSON for advanced edits.
 
 Rows work without scripts: there are empty rows at the end, a number sets the order, and a checkbox removes a row. Each
-row carries its original item, so that unchanged items keep their unknown keys and their form.
+row carries its original item, so that unchanged items keep their unknown keys and their form. Scripts add buttons to
+the rows of objects, and make chips of the rows of a list of texts; they send the same inputs.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import json
 import re
 import typing
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import msgspec
@@ -39,6 +41,8 @@ class Input:
     """`text`, `check`, or `lines` for one text per line."""
     value: Any = ""
     optional: bool = False
+    is_suggested: bool = False
+    """Whether the page suggests values that are in use."""
 
     @property
     def is_long(self) -> bool:
@@ -53,12 +57,25 @@ class ItemRow:
     number: str
     form: str
     inputs: list[Input]
+    details: list[Input] = field(default_factory=list)
+    """The inputs that are hidden until the user asks for them."""
     was: str | None = None
     """The original item as JSON; None for an empty row."""
     others: str = ""
     """The keys of the item that have no input, as JSON."""
     shown: int | str = ""
     """The position of the item, counted from 1."""
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the item is a text, whose only input needs no label of its own."""
+        return self.form == _TEXT
+
+    @property
+    def summary(self) -> str:
+        """The details that have a value, on one line."""
+        shown = ((one.label, " ".join(str(one.value).split())) for one in self.details if one.value)
+        return ", ".join(f"{label} {value}" for label, value in shown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +87,13 @@ class ListItems:
     label: str
     fields: list[tuple[Input, Any]] = field(default_factory=list)
     """The inputs of an object, each with its initial value."""
+    brief: tuple[str, ...] = ()
+    """The names of the inputs that are shown in the row of an object; all of them if empty."""
+    suggestions: Callable[[], Mapping[str, list[str]]] = dict
+    """Returns the values that inputs suggest, by name."""
 
     @classmethod
-    def of(cls, declaration: Any, label: str) -> ListItems | None:
+    def of(cls, declaration: Any, label: str, **options: Any) -> ListItems | None:
         """Return the item types of a declared field, or None if rows of inputs cannot edit it."""
         inner = typing.get_args(list_form(declaration))
         if len(inner) != 2 or inner[1] is not Ellipsis:  # noqa: PLR2004
@@ -82,34 +103,48 @@ class ListItems:
         if any(item_type is not str and item_type not in values for item_type in kinds) or len(values) > 1:
             return None
         kind = values[0] if values else None
-        return cls(str in kinds, kind, label, [] if kind is None else list(_inputs(kind)))
+        return cls(str in kinds, kind, label, [] if kind is None else list(_inputs(kind)), **options)
 
-    def rows(self, items: list[Any]) -> list[ItemRow]:
+    def rows(self, items: list[Any], suggested: Collection[str] = ()) -> list[ItemRow]:
         """Return a row for each item, then empty rows for new items."""
-        rows = [self._row(str(at), item) for at, item in enumerate(items)]
+        rows = [self._row(str(at), item, suggested) for at, item in enumerate(items)]
         empty = self.forms if self.kind else self.forms * 2
-        return rows + [self.empty(str(len(rows) + at), form) for at, form in enumerate(empty)]
+        return rows + [self.empty(str(len(rows) + at), form, suggested) for at, form in enumerate(empty)]
 
-    def empty(self, number: str, form: str) -> ItemRow:
+    def empty(self, number: str, form: str, suggested: Collection[str] = ()) -> ItemRow:
         """Return an empty row for a new item of a form."""
-        inputs = [Input(_TEXT, self.label, _TEXT)] if form == _TEXT else [_filled(one, at) for one, at in self.fields]
-        return ItemRow(number, form, inputs)
+        if form == _TEXT:
+            return ItemRow(number, form, [Input(_TEXT, self.label, _TEXT)])
+        return ItemRow(number, form, *self._inputs({one.name: at for one, at in self.fields}, suggested))
+
+    @property
+    def is_texts(self) -> bool:
+        """Whether all items are texts, of which a script makes chips."""
+        return self.texts and self.kind is None
 
     @property
     def forms(self) -> list[str]:
         """The forms of new items: `object`, `text`, or both."""
         return [_OBJECT] * (self.kind is not None) + [_TEXT] * self.texts
 
-    def _row(self, number: str, item: Any) -> ItemRow:
+    def _row(self, number: str, item: Any, suggested: Collection[str]) -> ItemRow:
         was, shown = _printed(item), int(number) + 1
         if isinstance(item, str) and self.texts:
-            return ItemRow(number, _TEXT, [Input(_TEXT, self.label, _TEXT, item)], was, shown=shown)
+            return ItemRow(number, _TEXT, [Input(_TEXT, self.label, _TEXT, item)], was=was, shown=shown)
         if isinstance(item, dict) and self.kind:
-            inputs = [_filled(one, _shown(one, item.get(one.name))) for one, _ in self.fields]
-            names = {one.name for one in inputs}
-            others = {name: value for name, value in item.items() if name not in names}
-            return ItemRow(number, _OBJECT, inputs, was, _printed(others) if others else "", shown)
-        return ItemRow(number, _OTHER, [], was, was, shown)
+            values = {one.name: _shown(one, item.get(one.name)) for one, _ in self.fields}
+            others = {name: value for name, value in item.items() if name not in values}
+            printed = _printed(others) if others else ""
+            return ItemRow(number, _OBJECT, *self._inputs(values, suggested), was=was, others=printed, shown=shown)
+        return ItemRow(number, _OTHER, [], was=was, others=was, shown=shown)
+
+    def _inputs(self, values: Mapping[str, Any], suggested: Collection[str]) -> tuple[list[Input], list[Input]]:
+        """Return the inputs that the row of an object shows, and its details."""
+        inputs = {
+            one.name: replace(one, value=values[one.name], is_suggested=one.name in suggested) for one, _ in self.fields
+        }
+        brief = [inputs.pop(name) for name in self.brief or list(inputs)]
+        return brief, list(inputs.values())
 
     def item(self, sent: dict[str, str]) -> tuple[bool, Any]:
         """Return whether a submitted row has an item, and the item. Raises MalformedJSON for a broken original item."""
@@ -151,7 +186,7 @@ class ListWidget(forms.Widget):
 
     class Media:
         css: ClassVar = {"all": ["console/lists.css"]}
-        js: ClassVar = [Script("console/lists.js", defer=True)]
+        js: ClassVar = [Script("console/lists.js", defer=True), Script("console/chips.js", defer=True)]
 
     def __init__(self, items: ListItems, attrs: Any = None) -> None:
         super().__init__(attrs)
@@ -164,11 +199,14 @@ class ListWidget(forms.Widget):
     @override
     def get_context(self, name: str, value: Any, attrs: Any) -> dict[str, Any]:
         context = super().get_context(name, value, attrs)
-        items = _list(value)
+        items, suggestions = _list(value), self.items.suggestions()
         context["widget"] |= {
-            "rows": None if items is None else self.items.rows(items),
-            "empty": [self.items.empty("__n__", form) for form in self.items.forms],
+            "rows": None if items is None else self.items.rows(items, suggestions),
+            "empty": [self.items.empty("__n__", form, suggestions) for form in self.items.forms],
             "label": self.items.label,
+            "is_texts": self.items.is_texts,
+            "most": MOST_ROWS,
+            "suggestions": suggestions,
         }
         return context
 
@@ -209,10 +247,6 @@ def _inputs(kind: type[Value]) -> typing.Iterator[tuple[Input, Any]]:
             label = re.sub("([A-Z])", r" \1", one.encode_name).lower()
             first = kind.when_missing.get(one.name, False if form == "check" else "")
             yield Input(one.encode_name, label, form, optional=not one.required), first
-
-
-def _filled(one: Input, value: Any) -> Input:
-    return Input(one.name, one.label, one.form, value, one.optional)
 
 
 def _shown(one: Input, value: Any) -> Any:

@@ -79,7 +79,7 @@ def _field(kind: type[Request], field: msgspec.structs.FieldInfo) -> forms.Field
             choices=choices, coerce=of, empty_value=None, required=required and name != "upload"
         )
     if name in _LISTED:
-        return Lines(required=required, widget=forms.Textarea(attrs={"rows": 3, "cols": 60}))
+        return Lines(is_json=name == "keys", required=required, widget=forms.Textarea(attrs={"rows": 3, "cols": 60}))
     return _plainly(field)
 
 
@@ -95,6 +95,11 @@ def _plainly(field: msgspec.structs.FieldInfo) -> forms.Field:
 
 class Lines(ExactTextField):
     """Texts, one on each line."""
+
+    def __init__(self, *, is_json: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.is_json = is_json
+        """Whether each line is JSON; the page shows the field only on request."""
 
     def to_python(self, value: Any) -> Any:
         """Return the lines that are not empty."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 from django.contrib import messages
 from django.contrib.admin.utils import unquote
@@ -14,6 +14,7 @@ from orbsite.admin.base import url_converters as _  # noqa: F401 -- its converte
 from orbsite.admin.base.cells import user_address
 from orbsite.admin.base.messages import refused
 from orbsite.admin.forms.list_field import ListField, ListItems
+from orbsite.admin.forms.values_in_use import values_in_use
 from orbsite.admin.records.bulk_actions import BulkActionsMixin, actor_of
 from orbsite.operations.ledger.manual_changes import times_of
 from orbsite.operations.records.edit import edit
@@ -33,6 +34,10 @@ class EditingMixin(BulkActionsMixin):
     change_list_template = "console/record_list.html"
     locked: tuple[str, ...] = ()
     """The fields that are read-only until the user unlocks them."""
+    brief: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """By list of objects, the fields that its rows show; the others are under their details."""
+    suggested: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """By list of objects, the fields whose inputs suggest the values that are in use."""
 
     def preset(self, record: Any) -> Any:
         """Return the preset that a record can be reset to, or None if its app has none."""
@@ -52,10 +57,14 @@ class EditingMixin(BulkActionsMixin):
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
         """Use a form field with one row per item for lists."""
-        items = None
-        if isinstance(db_field, JSONColumn) and db_field.name in declared(self.model.kind):
-            label = str(db_field.verbose_name).removesuffix("s")
-            items = ListItems.of(declared(self.model.kind)[db_field.name], label)
+        items, name = None, db_field.name
+        if isinstance(db_field, JSONColumn) and name in declared(self.model.kind):
+            items = ListItems.of(
+                declared(self.model.kind)[name],
+                str(db_field.verbose_name).removesuffix("s"),
+                brief=self.brief.get(name, ()),
+                suggestions=lambda: values_in_use(self.model, name, self.suggested.get(name, ())),
+            )
         if items is not None:
             options |= {"form_class": ListField, "items": items}
         return super().formfield_for_dbfield(db_field, request, **options)

@@ -12,7 +12,7 @@ from django.utils.html import format_html
 
 from orbsite.admin.auth import reauthentication
 from orbsite.admin.base import audit
-from orbsite.admin.forms.fields import TreeField
+from orbsite.admin.forms.list_field import ListField, ListItems
 from orbsite.admin.records.model_admin import LedgerAdmin
 from orbsite.models.api_tokens import Token, issue
 from orbsite.storage.clock import utc_now
@@ -28,11 +28,19 @@ class TokenAdmin(LedgerAdmin):
     list_filter = ("every_user", "revoked_at", "created_at")
     sortable_by = ("name", "expires_at", "revoked_at", "last_used_at")
     actions = ("revoke",)
-    formfield_overrides = {models.JSONField: {"form_class": TreeField}}
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Allow users with the add permission to create tokens, unlike the other tables of the ledger."""
         return super(LedgerAdmin, self).has_add_permission(request)
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
+        """Use a list of texts for the scopes and for the users."""
+        if isinstance(db_field, models.JSONField):
+            items = ListItems(texts=True, kind=None, label=db_field.name.removesuffix("s"))
+            options |= {"form_class": ListField, "items": items}
+        if db_field.name == "users":
+            options["help_text"] = "The ids of its users. It may start work that concerns these users alone."
+        return super().formfield_for_dbfield(db_field, request, **options)
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> Any:
         """Require a confirmation, because a token may give access to all data."""

@@ -1,10 +1,11 @@
-// Adds buttons that move, remove and add the rows of a list. Without this script, number inputs and checkboxes do this.
+// Adds buttons that move, remove and add the rows of a list with objects; chips.js makes chips of a list of texts.
+// Without these scripts, number inputs and checkboxes do this.
 "use strict";
 
 for (const list of document.querySelectorAll("[data-orb-list]")) {
   const rows = list.querySelector(".orb-rows");
   watchJSON(list);
-  if (rows) enhance(list, rows);
+  if (rows && !list.classList.contains("orb-texts")) enhance(list, rows);
 }
 
 function enhance(list, rows) {
