@@ -209,6 +209,20 @@ def test_the_button_shows_the_effect_without_a_script_and_saves_nothing(admin_cl
     assert "Today it would" not in editor.post(ADD, form).content.decode()
 
 
+def test_a_large_store_is_not_counted_in_the_form(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orbsite.admin.registrations.policy_effect.MOST_COUNTED", 2)
+    SqlStore(DOMAIN).put([ReflectionFactory() for _ in range(3)])
+    assert "too many records to count here" in _explained(admin_client, max_age_days="3")
+
+
+def test_a_list_of_policies_tells_their_schedules(admin_client: Client) -> None:
+    RetentionPolicy.objects.create(name="p", domain="te", rules={"keep_last": 5}, repeat="week", weekday=6)
+    RetentionPolicy.objects.create(name="q", domain="te", rules={"keep_last": 5}, repeat="day", zone="Mars/Olympus")
+    page = admin_client.get(reverse("admin:orbsite_retentionpolicy_changelist")).content.decode()
+    assert "every Sunday at 03:00 (UTC)" in page
+    assert "no time zone &#x27;Mars/Olympus&#x27;" in page
+
+
 def test_an_interval_beyond_the_column_is_refused(admin_client: Client) -> None:
     page = admin_client.post(ADD, FORM | {"keep_last": "1", "every_number": "1000000"}).content.decode()
     assert "Give a shorter interval" in page

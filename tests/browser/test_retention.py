@@ -66,6 +66,9 @@ def test_only_the_fields_of_the_schedule_are_shown(site: Site, operator: Page) -
         page.get_by_label("Run:").select_option(repeat)
         visible = {name for name in set().union(*shown.values()) if page.locator(f"#{name}").is_visible()}
         assert visible == expected
+    page.get_by_label("Add tag").fill("pinned")
+    page.keyboard.press("Enter")
+    page.get_by_text("Keep reflections that are tagged “pinned”.").wait_for()
 
 
 def test_a_policy_is_previewed_without_a_script(site: Site, visit: Any) -> None:

@@ -125,7 +125,7 @@
       fresh.slice(0, room).forEach(append);
       number();
       if (wanted.length === 0) return true;
-      say(told(wanted, fresh, room));
+      tell(told(wanted, fresh, room));
       return fresh.length <= room;
     }
 
@@ -160,7 +160,7 @@
       removed.push(row);
       undo.hidden = false;
       number();
-      say(`“${textOf(row)}” was removed.`);
+      tell(`“${textOf(row)}” was removed.`);
       if (after) select(after);
       else box.focus();
     }
@@ -172,7 +172,7 @@
       undo.hidden = removed.length === 0;
       number();
       select(row);
-      say(`“${textOf(row)}” is there again.`);
+      tell(`“${textOf(row)}” is there again.`);
     }
 
     function move(row, by) {
@@ -184,7 +184,7 @@
       number();
       if (isEdited(row)) focused.focus();
       else select(row);
-      say(`“${textOf(row)}” is now ${live().indexOf(row) + 1} of ${shown.length}.`);
+      tell(`“${textOf(row)}” is now ${live().indexOf(row) + 1} of ${shown.length}.`);
     }
 
     function edit(row) {
@@ -243,6 +243,12 @@
       else if (["Backspace", "Delete"].includes(event.key)) remove(row);
       else return;
       event.preventDefault();
+    }
+
+    // Says what has changed, to people and to other scripts of the page.
+    function tell(text) {
+      say(text);
+      rows.dispatchEvent(new Event("change", { bubbles: true }));
     }
 
     function say(text) {

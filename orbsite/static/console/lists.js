@@ -16,6 +16,7 @@ function enhance(list, rows) {
     else addButtons(row);
   }
   number();
+  list.querySelector(".help").textContent = "New rows that stay empty are not saved.";
   list.classList.add("orb-scripted");
   const adders = list.querySelector(".orb-adders");
   adders.hidden = false;
