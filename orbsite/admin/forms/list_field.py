@@ -65,11 +65,8 @@ class ItemRow:
     """The keys of the item that have no input, as JSON."""
     shown: int | str = ""
     """The position of the item, counted from 1."""
-
-    @property
-    def is_text(self) -> bool:
-        """Whether the item is a text, whose only input needs no label of its own."""
-        return self.form == _TEXT
+    is_plain: bool = False
+    """Whether all items of the list are texts, so that a row needs no visible label."""
 
     @property
     def summary(self) -> str:
@@ -114,7 +111,7 @@ class ListItems:
     def empty(self, number: str, form: str, suggested: Collection[str] = ()) -> ItemRow:
         """Return an empty row for a new item of a form."""
         if form == _TEXT:
-            return ItemRow(number, form, [Input(_TEXT, self.label, _TEXT)])
+            return ItemRow(number, form, [Input(_TEXT, self.label, _TEXT)], is_plain=self.is_texts)
         return ItemRow(number, form, *self._inputs({one.name: at for one, at in self.fields}, suggested))
 
     @property
@@ -130,7 +127,8 @@ class ListItems:
     def _row(self, number: str, item: Any, suggested: Collection[str]) -> ItemRow:
         was, shown = _printed(item), int(number) + 1
         if isinstance(item, str) and self.texts:
-            return ItemRow(number, _TEXT, [Input(_TEXT, self.label, _TEXT, item)], was=was, shown=shown)
+            inputs = [Input(_TEXT, self.label, _TEXT, item)]
+            return ItemRow(number, _TEXT, inputs, was=was, shown=shown, is_plain=self.is_texts)
         if isinstance(item, dict) and self.kind:
             values = {one.name: _shown(one, item.get(one.name)) for one, _ in self.fields}
             others = {name: value for name, value in item.items() if name not in values}
