@@ -9,6 +9,8 @@ from typing import Any
 from django.contrib.admin import AdminSite
 from django.http import Http404, HttpRequest
 
+from orbsite.storage.records.domain import Domain
+
 View = Callable[..., Any]
 
 
@@ -25,6 +27,11 @@ def needs_confirmation(operation: str, arguments: dict[str, Any]) -> bool:
 def may_see(user: Any, model: type[Any]) -> bool:
     """Return whether the user has permission to view a model's rows."""
     return bool(user.has_perm(f"{model._meta.app_label}.view_{model._meta.model_name}"))
+
+
+def may_see_all(user: Any, domain: Domain) -> bool:
+    """Return whether the user may view all records of a domain, which includes their number."""
+    return all(may_see(user, model) for model in domain.models.values())
 
 
 def page(site: AdminSite, view: View, *, allowed: Callable[[HttpRequest], bool]) -> View:

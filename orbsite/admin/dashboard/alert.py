@@ -8,8 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeAlias
 
-from django.utils.timesince import timesince
-
+from orbsite.admin.base.ages import age
 from orbsite.admin.dashboard.snapshot import DashboardSnapshot
 from orbsite.admin.jobs.views import address_of
 from orbsite.operations.jobs import catalog
@@ -78,4 +77,4 @@ def at_once(may: May, name: str, label: str) -> dict[str, Any]:
 
 def ago(snapshot: DashboardSnapshot, moment: datetime) -> str:
     """Return the time since a moment in the largest unit, such as `3 days`."""
-    return timesince(moment, snapshot.now, depth=1)
+    return age(moment, snapshot.now)

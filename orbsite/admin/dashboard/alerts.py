@@ -10,13 +10,13 @@ from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
 
 from orbsite.admin.dashboard.alert import Alert, Link, May, Rule, Severity, ago, at_once, form
-from orbsite.admin.dashboard.figures import FILE, Figures
 from orbsite.admin.dashboard.snapshot import MOST_REJECTS, DashboardSnapshot
 from orbsite.conf.app_settings import Persistence
 from orbsite.models.jobs import Job, JobState
 from orbsite.models.ledger import Run, RunState
 from orbsite.models.retention import PolicyState
 from orbsite.operations.scheduling.clock_guard import LEAP
+from orbsite.operations.statistics.figures import FILE, Figures
 from orbsite.operations.workers.workers import STALE_AFTER
 from orbsite.runtime.home import program
 
@@ -149,7 +149,7 @@ def _migration(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
         for figures in snapshot.figures
         if figures.store == FILE and figures.written is not None and not figures.problem
     ]
-    changed = [figures for figures in files if last is None or _has_changed(figures, last)]
+    changed = [figures for figures in files if last is None or figures.has_changed_since(last)]
     if changed:
         names = ", ".join(str(figures.domain.file) for figures in changed)
         reason = "were never migrated" if last is None else f"have changed since the last migration, run {last.pk}"
@@ -160,12 +160,6 @@ def _migration(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
             text=f"These files {reason}: {names}. A dry run shows what would be new, replaced, kept or rejected.",
             links=[*form(may, "migrate", "Migrate…"), *form(may, "verify", "Verify…")],
         )
-
-
-def _has_changed(figures: Figures, last: Run) -> bool:
-    if figures.digest:
-        return bool(last.sources.get(figures.domain.name) != figures.digest)
-    return figures.written is not None and figures.written > last.started_at
 
 
 def _mode(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:

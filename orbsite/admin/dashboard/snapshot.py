@@ -11,8 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 
-from orbsite.admin.base.permissions import may_see
-from orbsite.admin.dashboard.figures import Figures, figures
+from orbsite.admin.base.permissions import may_see, may_see_all
 from orbsite.conf import app_settings
 from orbsite.conf.app_settings import Persistence
 from orbsite.models.clock import Clock
@@ -22,6 +21,7 @@ from orbsite.models.retention import RetentionPolicy
 from orbsite.models.statistics import Growth
 from orbsite.operations.backup.prune import newest_backup
 from orbsite.operations.statistics.disk import free_bytes
+from orbsite.operations.statistics.figures import Figures, figures
 from orbsite.storage.records.domain import Domain, registered
 
 OPERATIONS = ("migrate", "import", "verify", "compact", "rollback")
@@ -70,7 +70,7 @@ class DashboardSnapshot:
 
 def look(user: Any, now: datetime) -> DashboardSnapshot:
     """Return the snapshot for a user; it leaves out the data that the user may not view."""
-    domains = [domain for domain in registered() if sees(user, domain)]
+    domains = [domain for domain in registered() if may_see_all(user, domain)]
     visible = {model: may_see(user, model) for model in (Run, Job, RetentionPolicy, Reject, Growth)}
     policies = list(RetentionPolicy.objects.all()[:MOST_POLICIES])
     parts: dict[str, Any] = {"figures": figures(domains, policies, now)}
@@ -94,11 +94,6 @@ def look(user: Any, now: datetime) -> DashboardSnapshot:
         has_own_workers=not backend.endswith("ImmediateBackend"),
         **parts,
     )
-
-
-def sees(user: Any, domain: Domain) -> bool:
-    """Return whether the user may view all records of a domain, which includes their number."""
-    return all(may_see(user, model) for model in domain.models.values())
 
 
 def _runs() -> dict[str, list[Run]]:

@@ -13,16 +13,17 @@ from django.http import Http404, HttpRequest, HttpResponseNotAllowed
 from django.template.defaultfilters import filesizeformat
 from django.urls import path, reverse
 
+from orbsite.admin.base.ages import when
 from orbsite.admin.base.permissions import may, page
-from orbsite.admin.dashboard.alert import AT_ONCE, Link, May, ago, form
+from orbsite.admin.dashboard.alert import AT_ONCE, Link, May, form
 from orbsite.admin.dashboard.alerts import alerts
 from orbsite.admin.dashboard.charts import charts
-from orbsite.admin.dashboard.figures import FILE, SQL, Figures
 from orbsite.admin.dashboard.snapshot import DashboardSnapshot, look
 from orbsite.admin.jobs import start as starting
 from orbsite.conf import app_settings
 from orbsite.models.jobs import Job
 from orbsite.models.ledger import Run, RunState
+from orbsite.operations.statistics.figures import FILE, SQL, Figures
 from orbsite.operations.statistics.stats import COMPACT
 from orbsite.storage.encoding.timestamps import parse
 from orbsite.storage.file.last_runs import Facts
@@ -133,7 +134,7 @@ def _size(snapshot: DashboardSnapshot, figures: Figures) -> Cell:
 
 
 def _moment(snapshot: DashboardSnapshot, moment: datetime | None) -> Cell:
-    return Cell(text="-", tone="quiet") if moment is None else Cell(text=_when(snapshot, moment), at=moment)
+    return Cell(text="-", tone="quiet") if moment is None else Cell(text=when(moment, snapshot.now), at=moment)
 
 
 def _counted(snapshot: DashboardSnapshot, figures: Figures) -> Cell:
@@ -152,12 +153,12 @@ def _tiles(snapshot: DashboardSnapshot, allowed: May) -> Iterator[Tile]:
         links = [Link(f"Run {last.pk}", reverse("admin:orbsite_run_change", args=[last.pk]))] if last else []
         details = _counts_text(last) if last else ""
         links = [*links, *form(allowed, *form_link)]
-        yield Tile(label=label, at=at, when=_when(snapshot, at), details=details, links=links)
+        yield Tile(label=label, at=at, when=when(at, snapshot.now), details=details, links=links)
     yield _compaction(snapshot, allowed)
     yield Tile(
         label="Backup",
         at=snapshot.backup,
-        when=_when(snapshot, snapshot.backup),
+        when=when(snapshot.backup, snapshot.now),
         details="newest backup" if snapshot.backup else "",
         links=form(allowed, "backup", "Back up…"),
     )
@@ -171,8 +172,8 @@ def _compaction(snapshot: DashboardSnapshot, allowed: May) -> Tile:
     return Tile(
         label="Compaction",
         at=max(known.values(), default=None),
-        when=_when(snapshot, max(known.values(), default=None)),
-        details="; ".join(f"{name}: {_when(snapshot, moment)}" for name, moment in known.items())
+        when=when(max(known.values(), default=None), snapshot.now),
+        details="; ".join(f"{name}: {when(moment, snapshot.now)}" for name, moment in known.items())
         if len(known) > 1
         else "",
         links=form(allowed, "compact", "Compact…"),
@@ -196,12 +197,3 @@ def _counts_text(run: Run) -> str:
         for what, number in counts.items():
             totals[what] = totals.get(what, 0) + number
     return ", ".join(f"{number:,} {what}" for what, number in totals.items() if number)
-
-
-def _when(snapshot: DashboardSnapshot, moment: datetime | None) -> str:
-    if moment is None:
-        return "never"
-    age = ago(snapshot, moment)
-    if moment > snapshot.now:
-        return "in the future"
-    return "just now" if age.startswith("0") else f"{age} ago"

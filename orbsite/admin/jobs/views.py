@@ -21,6 +21,7 @@ from orbsite.admin.auth import reauthentication
 from orbsite.admin.auth.upload_tickets import SMALL_BODY, forgery, length_of, ticket_for
 from orbsite.admin.base.permissions import View, may, may_see, needs_confirmation, page
 from orbsite.admin.jobs.forms import ArgumentsForm
+from orbsite.admin.jobs.outlook import outlook
 from orbsite.admin.jobs.start import start
 from orbsite.conf import app_settings
 from orbsite.models.jobs import OPEN, Job
@@ -100,6 +101,7 @@ def _operation_form(request: HttpRequest, name: str, site: AdminSite) -> Any:
         "title": capfirst(name),
         "description": kind.__doc__,
         "form": form,
+        "outlook": outlook(kind, request.user, utc_now()),
         "can_look": can_look(kind),
         "upload_ticket": ticket_for(request) if form.is_multipart() else "",
         "is_final": needs_confirmation(name, {"user": "example"}),

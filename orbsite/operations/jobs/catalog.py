@@ -21,7 +21,7 @@ from orbsite.operations.files.compact import compact
 from orbsite.operations.files.export import export
 from orbsite.operations.files.upgrade import upgrade_files
 from orbsite.operations.files.validate import validate
-from orbsite.operations.jobs.parameters import Place, Request, RowNumber, about
+from orbsite.operations.jobs.parameters import Place, Request, RowNumber, Storage, about
 from orbsite.operations.migration.migrate import import_database, migrate
 from orbsite.operations.migration.rollback import rollback
 from orbsite.operations.migration.verify import verify
@@ -60,6 +60,8 @@ class Migrate(Request, frozen=True, kw_only=True):
     """Moves the files' records into SQL."""
 
     name = "migrate"
+    reads = (Storage.FILES,)
+    writes = (Storage.SQL,)
     scope = "admin"
     keeps_files = True
     dry_run: DryRun = False
@@ -94,6 +96,7 @@ class Verify(Request, frozen=True, kw_only=True):
     """Compares the files with SQL."""
 
     name = "verify"
+    reads = (Storage.FILES, Storage.SQL)
 
     @override
     def run(self, place: Place) -> Report:
@@ -104,6 +107,8 @@ class Rollback(Request, frozen=True, kw_only=True):
     """Undoes one run."""
 
     name = "rollback"
+    reads = (Storage.SQL,)
+    writes = (Storage.SQL,)
     scope = "admin"
     run_id: Annotated[RowNumber, about("Run", "The number of the run to undo.", option="run", metavar="RUN")] = (
         msgspec.field(name="run")
@@ -122,6 +127,7 @@ class Validate(Request, frozen=True, kw_only=True):
     """Checks every record of the files."""
 
     name = "validate"
+    reads = (Storage.FILES,)
 
     @override
     def run(self, place: Place) -> Report:
@@ -132,6 +138,7 @@ class Check(Request, frozen=True, kw_only=True):
     """Looks for damage in the files."""
 
     name = "check"
+    reads = (Storage.FILES,)
 
     @override
     def run(self, place: Place) -> Report:
@@ -142,6 +149,8 @@ class Compact(Request, frozen=True, kw_only=True):
     """Makes the files small; or, with a policy and a user, removes of that user what the policy does not keep."""
 
     name = "compact"
+    reads = (Storage.FILES,)
+    writes = (Storage.FILES,)
     admin_when = ("force",)
     takes_one_user = True
     policy: Annotated[RowNumber | None, about("Policy", "The retention policy to apply to one user.")] = None
@@ -175,6 +184,8 @@ class Export(Request, frozen=True, kw_only=True):
     """Writes files from the configured store, in a new directory under ORB_BACKUP_DIR."""
 
     name = "export"
+    reads = (Storage.IN_USE,)
+    writes = (Storage.BACKUPS,)
     takes_one_user = True
     keeps_files = True
     user: Annotated[
@@ -209,6 +220,8 @@ class Backup(Request, frozen=True, kw_only=True):
     """Keeps files and database in a new directory under ORB_BACKUP_DIR."""
 
     name = "backup"
+    reads = (Storage.FILES, Storage.SQL)
+    writes = (Storage.BACKUPS,)
     keeps_files = True
     label: Annotated[str, about("Label", "Why the backup is made; the manifest keeps it.", metavar="TEXT")] = ""
 
@@ -224,6 +237,7 @@ class Preview(Request, frozen=True, kw_only=True):
     """Tells what a retention policy would remove, and removes nothing."""
 
     name = "preview"
+    reads = (Storage.FILES, Storage.SQL)
     policy: Annotated[RowNumber, about("Policy", "The retention policy to preview.")]
 
     @override
@@ -242,6 +256,8 @@ class Maintain(Request, frozen=True, kw_only=True):
     """Runs the retention policies that are due."""
 
     name = "maintain"
+    reads = (Storage.FILES, Storage.SQL)
+    writes = (Storage.FILES, Storage.SQL)
     admin_when = ("trust_clock",)
     trust_clock: TrustClock = False
 
@@ -254,6 +270,7 @@ class Measure(Request, frozen=True, kw_only=True):
     """Counts what both stores hold, for the dashboard."""
 
     name = "measure"
+    reads = (Storage.FILES, Storage.SQL)
 
     @override
     def run(self, place: Place) -> Report:
@@ -266,6 +283,8 @@ class Repair(Request, frozen=True, kw_only=True):
     """Repairs the problems that a check of the files finds, and keeps a copy of everything that it replaces."""
 
     name = "repair"
+    reads = (Storage.FILES,)
+    writes = (Storage.FILES,)
     admin_when = ("apply",)
     restore_previous: Annotated[
         bool,
@@ -285,6 +304,8 @@ class Cleanup(Request, frozen=True, kw_only=True):
     """Removes orphaned files beside the data and expired backups."""
 
     name = "cleanup"
+    reads = (Storage.FILES, Storage.BACKUPS)
+    writes = (Storage.FILES, Storage.BACKUPS)
     admin_when = ("apply",)
     grace_days: Annotated[
         float,
@@ -325,6 +346,8 @@ class Sanitize(Request, frozen=True, kw_only=True):
     """Repairs rows in SQL that break the rules of their records, and lists each change."""
 
     name = "sanitize"
+    reads = (Storage.SQL,)
+    writes = (Storage.SQL,)
     admin_when = ("apply",)
     kind: Annotated[str | None, about("Kind of record", "The kind of the rows; all kinds by default.")] = None
     keys: Annotated[
@@ -344,6 +367,8 @@ class UpgradeFiles(Request, frozen=True, kw_only=True):
     """Writes the files in the newest schema version, or in an older one for programs that do not know it."""
 
     name = "upgrade-files"
+    reads = (Storage.FILES,)
+    writes = (Storage.FILES,)
     scope = "admin"
     keeps_files = True
     schema_version: Annotated[
@@ -378,6 +403,8 @@ class UpgradeRows(Request, frozen=True, kw_only=True):
     """Upgrades rows in SQL whose content is of an older schema version; a rollback takes it back."""
 
     name = "upgrade-rows"
+    reads = (Storage.SQL,)
+    writes = (Storage.SQL,)
     scope = "admin"
     dry_run: DryRun = False
 
@@ -390,6 +417,8 @@ class Import(Request, frozen=True, kw_only=True):
     """Moves the records of a database of the earlier system, which was uploaded, into SQL."""
 
     name = "import"
+    reads = (Storage.UPLOADS,)
+    writes = (Storage.SQL,)
     scope = "admin"
     keeps_files = True
     upload: Annotated[str, about("Database", "The name of a database under ORB_BACKUP_DIR/uploads.")]
@@ -412,6 +441,8 @@ class Erase(Request, frozen=True, kw_only=True):
     """Erases one user in every store that is present, and says what remains elsewhere."""
 
     name = "erase"
+    reads = (Storage.FILES, Storage.SQL)
+    writes = (Storage.FILES, Storage.SQL)
     scope = "admin"
     takes_one_user = True
     user: Annotated[str, about("User", "The whole id, as the records spell it.")] = msgspec.field()
@@ -426,6 +457,8 @@ class Index(Request, frozen=True, kw_only=True):
     """Brings the search index up to date with the records in SQL."""
 
     name = "index"
+    reads = (Storage.SQL,)
+    writes = (Storage.SQL,)
     anew: Annotated[
         bool, about("Index everything again", "Index records again that have not changed, as after some updates.")
     ] = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeAlias, get_args
 
@@ -23,6 +24,17 @@ from orbsite.storage.records.domain import Domain, registered
 Now = Callable[[], datetime]
 RowNumber: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)]
 """A primary key, in the range of integers that a JSON number holds exactly."""
+
+
+class Storage(StrEnum):
+    """What an operation reads or writes."""
+
+    FILES = "files"
+    SQL = "sql"
+    IN_USE = "in use"
+    """The store that ORB_PERSISTENCE names."""
+    BACKUPS = "backups"
+    UPLOADS = "uploads"
 
 
 @dataclass(frozen=True)
@@ -71,6 +83,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The arguments that, when they are true, make it need the scope `admin`."""
     takes_one_user: ClassVar[bool] = False
     """Whether its argument `user` limits it to the data of that user."""
+    reads: ClassVar[tuple[Storage, ...]]
+    writes: ClassVar[tuple[Storage, ...]] = ()
+    """What it writes, beside the ledger and a backup before it."""
     keeps_files: ClassVar[bool] = False
     """Whether it creates files under ORB_BACKUP_DIR, which count towards the quota of a token."""
     only: Annotated[tuple[str, ...] | None, about("Domains", "The domains that it is about.")] = None

@@ -17,13 +17,14 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from orbsite.admin.dashboard import figures, view
+from orbsite.admin.dashboard import view
 from orbsite.models.jobs import Job
 from orbsite.models.ledger import Run
 from orbsite.models.retention import RetentionPolicy
 from orbsite.models.statistics import Growth
 from orbsite.operations.backup.prune import newest_backup
 from orbsite.operations.records.erase import erase
+from orbsite.operations.statistics import figures
 from orbsite.operations.statistics.daily import note_growth
 from orbsite.persistence import migrate_all_file_to_sql
 from orbsite.storage.clock import utc_now

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from django.db import DatabaseError
 
 from orbsite.conf import app_settings
+from orbsite.models.ledger import Run
 from orbsite.models.retention import RetentionPolicy
 from orbsite.models.statistics import Growth
 from orbsite.operations.statistics.overview import limit_of, overview
@@ -61,6 +62,12 @@ class Figures:
     digest: str = ""
     """The digest of a small file, as a migration run stores it."""
 
+    def has_changed_since(self, run: Run) -> bool:
+        """Tell whether a file differs from the one that a run read: by its digest or, if it is large, by its time."""
+        if self.digest:
+            return bool(run.sources.get(self.domain.name) != self.digest)
+        return self.written is not None and self.written > run.started_at
+
     @property
     def newest(self) -> datetime | None:
         """The time of the newest record."""
@@ -77,10 +84,15 @@ class Figures:
         return "not checked" if self.issues is None else "has issues" if self.issues else "healthy"
 
 
-def figures(domains: Iterable[Domain], policies: Sequence[RetentionPolicy], now: datetime) -> list[Figures]:
-    """Return the figures of each domain in the file store and in SQL; those of an unreadable store have a problem."""
-    limits = _limits(policies)
-    return [figure for domain in domains for figure in (_of_file(domain, limits, now), _of_sql(domain, limits, now))]
+def figures(
+    domains: Iterable[Domain],
+    policies: Sequence[RetentionPolicy],
+    now: datetime,
+    stores: Collection[str] = (FILE, SQL),
+) -> list[Figures]:
+    """Return the figures of each domain in the stores; those of an unreadable store have a problem."""
+    limits, readers = _limits(policies), {FILE: _of_file, SQL: _of_sql}
+    return [read(domain, limits, now) for domain in domains for store, read in readers.items() if store in stores]
 
 
 def _large(domain: Domain, store: str, size: int) -> Figures:
