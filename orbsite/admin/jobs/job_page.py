@@ -17,7 +17,7 @@ from django.urls import path, reverse
 from django.views.decorators.http import require_POST
 
 from orbsite.admin.base.permissions import may, page
-from orbsite.admin.jobs import result
+from orbsite.admin.jobs import result, story
 from orbsite.admin.jobs.downloads import export_directory, files_in
 from orbsite.admin.jobs.start import get_job, start, to_job
 from orbsite.admin.jobs.views import address_of
@@ -102,6 +102,7 @@ def shown(job: Job, user: Any, now: datetime) -> dict[str, Any]:
         "title": f"{job.operation}, job {job.pk}",
         "job": job,
         "live": state_of(job, now),
+        "story": story.of_job(job, user, now),
         "arguments": result.facts_of(job.arguments),
         "result": None if job.result is None else result.of_result(job.result),
         "samples": result.of_samples(job.samples or [], user),

@@ -86,6 +86,11 @@ def facts_of(values: dict[str, Any]) -> list[tuple[str, str]]:
     return [(name.replace("_", " "), _text(value)) for name, value in values.items()]
 
 
+def tables_of(counts: dict[str, dict[str, dict[str, int]]]) -> list[Table]:
+    """Return the tables of a run's counts by domain, kind and outcome."""
+    return [_table(domain, {"kinds": kinds}) for domain, kinds in counts.items()]
+
+
 def _table(domain: str, section: dict[str, Any]) -> Table:
     kinds = section.get("kinds")
     if not isinstance(kinds, dict):

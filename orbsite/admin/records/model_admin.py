@@ -22,6 +22,9 @@ from orbsite.admin.base.cells import user_cell
 from orbsite.admin.base.changelist import ModelAdmin, QuickAdmin, domains, known, runs
 from orbsite.admin.base.permissions import may_see
 from orbsite.admin.forms.fields import ExactTextField, InstantField, RecordForm, TreeField
+from orbsite.admin.jobs import story
+from orbsite.admin.jobs.story import Story
+from orbsite.admin.jobs.story_page import StoryMixin
 from orbsite.admin.links import Link, LinksMixin, to_operation
 from orbsite.admin.records.columns import ColumnsMixin
 from orbsite.admin.records.editing import EditingMixin
@@ -161,11 +164,19 @@ class LedgerAdmin(LinksMixin, QuickAdmin):
 
 
 @admin.register(Run)
-class RunAdmin(LedgerAdmin):
+class RunAdmin(StoryMixin, LedgerAdmin):
     """Pages of runs: their operation, state, source and times."""
 
     list_display = ("id", "operation", "state", "source", "started_at", "finished_at")
     list_filter = (known("operation", runs), "state", "started_at")
+
+    @override
+    def story(self, request: HttpRequest, row: Run) -> Story:
+        return story.of_run(row, request.user)
+
+    @override
+    def counts(self, row: Run) -> dict[str, Any]:
+        return row.counts
 
     def links(self, request: HttpRequest, row: Any = None) -> Iterator[Link]:
         """Link the list to the migration form, and a reversible run to its rollback form."""

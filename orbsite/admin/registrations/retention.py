@@ -11,11 +11,14 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, JsonResponse
 from django.template.loader import render_to_string
 from django.urls import path, reverse
+from typing_extensions import override
 
 from orbsite.admin.base import audit
 from orbsite.admin.base.changelist import StrictAdmin, known
 from orbsite.admin.base.permissions import may
 from orbsite.admin.jobs.start import confirmation, who
+from orbsite.admin.jobs.story import Story, of_job
+from orbsite.admin.jobs.story_page import StoryMixin
 from orbsite.admin.links import Link, LinksMixin, to_operation
 from orbsite.admin.records.model_admin import LedgerAdmin, ModelAdmin, pretty
 from orbsite.admin.registrations.policy_effect import (
@@ -185,7 +188,7 @@ class PolicyRunAdmin(LedgerAdmin):
 
 
 @admin.register(Job)
-class JobAdmin(LedgerAdmin):
+class JobAdmin(StoryMixin, LedgerAdmin):
     """Pages of jobs. The operations' pages start them."""
 
     list_display = ("id", "operation", "state", "progress", "expected", "actor", "created_at", "finished_at")
@@ -196,6 +199,15 @@ class JobAdmin(LedgerAdmin):
         *("heartbeat", "created_at", "started_at", "finished_at", "shown_result"),
     )
     readonly_fields = ("shown_result",)
+
+    @override
+    def story(self, request: HttpRequest, row: Job) -> Story:
+        return of_job(row, request.user, utc_now())
+
+    @override
+    def counts(self, row: Job) -> dict[str, Any]:
+        sections = (row.result or {}).get("domains") or {}
+        return {domain: section["kinds"] for domain, section in sections.items() if "kinds" in section}
 
     def links(self, request: HttpRequest, row: Any = None) -> Iterator[Link]:
         """Link the list to the operations, and a job to its progress page."""
