@@ -107,9 +107,14 @@ def _contents(one: Figures, last: Run | None, now: datetime, *, shows_changes: b
         NAMES[one.store],
         _counts(one, now),
         when(one.newest, now) if one.newest else "-",
-        str(filesizeformat(one.size)) if one.size else "-",
+        _size(one),
         _changes(one, last, now) if shows_changes and one.store == FILE else "",
     )
+
+
+def _size(one: Figures) -> str:
+    total = " in total" if one.store == SQL and connection.vendor == "sqlite" else ""  # one file has all tables
+    return f"{filesizeformat(one.size)}{total}" if one.size else "-"
 
 
 def _counts(one: Figures, now: datetime) -> str:
@@ -158,7 +163,6 @@ def _numbers(found: Iterator[Figures]) -> Iterator[int | None]:
 def _duration(found: Estimate | None) -> str:
     if found is None:
         return "There is no estimate, because the operation has not been completed here before."
-    runs = f"the last {found.basis} times" if found.basis > 1 else "the last time"
-    if found.is_by_rate:
-        return f"{capfirst(about(found.seconds))}, at the speed of {runs}."
-    return f"{capfirst(about(found.seconds))}, as long as it took {runs}."
+    runs = f"the last {found.basis} runs" if found.basis > 1 else "the last run"
+    how = f"at the speed of {runs}" if found.is_by_rate else f"as long as {runs} took"
+    return f"{capfirst(about(found.seconds))}, {how}."

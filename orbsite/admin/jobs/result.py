@@ -96,7 +96,7 @@ def _table(domain: str, section: dict[str, Any]) -> Table:
     if not isinstance(kinds, dict):
         return Table(domain, facts=facts_of(section))
     columns = list(dict.fromkeys(what for counts in kinds.values() for what in counts))
-    rows = [(kind, [int(counts.get(what, 0)) for what in columns]) for kind, counts in kinds.items()]
+    rows = [(kind.replace("_", " "), [int(counts.get(what, 0)) for what in columns]) for kind, counts in kinds.items()]
     others = {name: value for name, value in section.items() if name != "kinds" and name not in columns}
     return Table(domain, [column.replace("_", " ") for column in columns], rows, facts_of(others))
 

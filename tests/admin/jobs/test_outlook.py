@@ -109,12 +109,9 @@ def test_the_time_follows_from_the_speed_of_earlier_runs(place: Path, somebody: 
             finished_at=BEGIN + timedelta(seconds=seconds),
             counts={"te": {"reflections": {"read": read}}},
         )
-    assert outlook(catalog.Migrate, somebody, utc_now()).duration == "About 1 second, at the speed of the last 2 times."
+    assert outlook(catalog.Migrate, somebody, utc_now()).duration == "About 1 second, at the speed of the last 2 runs."
     (place / "te" / "reflections.json").write_text("{")
-    assert (
-        outlook(catalog.Migrate, somebody, utc_now()).duration
-        == "About 5 seconds, as long as it took the last 2 times."
-    )
+    assert outlook(catalog.Migrate, somebody, utc_now()).duration == "About 5 seconds, as long as the last 2 runs took."
 
 
 def test_somebody_who_may_not_see_the_records_is_told_no_numbers(place: Path) -> None:
