@@ -176,7 +176,8 @@ class RunAdmin(StoryMixin, LedgerAdmin):
 
     @override
     def counts(self, row: Run) -> dict[str, Any]:
-        return row.counts
+        counts: dict[str, Any] = row.counts
+        return counts
 
     def links(self, request: HttpRequest, row: Any = None) -> Iterator[Link]:
         """Link the list to the migration form, and a reversible run to its rollback form."""
