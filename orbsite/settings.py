@@ -48,6 +48,7 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000  # a list of 500 objects, row by row
 
 MIDDLEWARE = [
     "orbsite.web.middleware.tracked",
+    "orbsite.web.usage.counted",
     "django.middleware.security.SecurityMiddleware",
     *([] if DEBUG else ["whitenoise.middleware.WhiteNoiseMiddleware"]),  # runserver serves static files itself
     "orbsite.web.middleware.ContentSecurityPolicy",

@@ -12,6 +12,7 @@ os.environ |= {
     "ORB_ALLOW_SQLITE": "true",
     "ORB_HTTPS": "false",
     "ORB_API_RATE": "none",
+    "ORB_USAGE_SECONDS": "0",  # no thread writes to a database that a test has
 }
 os.environ.setdefault("ORB_PERSISTENCE", "memory")
 os.environ.setdefault("ORB_TASKS_BACKEND", "immediate")  # a job is done by whoever starts it, once that is committed

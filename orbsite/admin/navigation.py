@@ -47,7 +47,13 @@ SECTIONS = (
             "orbsite.growth": "The number of records and their size, day by day",
             "django_tasks_database.dbtaskresult": "What the workers have been given to do",
         },
-        {"operations": ("Start an operation", "Migrate, verify, back up, export, compact and more")},
+        {
+            "operations": ("Start an operation", "Migrate, verify, back up, export, compact and more"),
+            "trends": (
+                "Trends",
+                "When the disk is full, what retention does, how far a cut-over is, who reads and saves",
+            ),
+        },
     ),
     Section(
         "Retention",

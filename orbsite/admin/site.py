@@ -16,6 +16,7 @@ from django.utils.module_loading import autodiscover_modules
 from orbsite.admin import navigation
 from orbsite.admin.auth import reauthentication, two_factor
 from orbsite.admin.base import audit
+from orbsite.admin.dashboard import trends
 from orbsite.admin.dashboard import view as dashboard
 from orbsite.admin.jobs import views
 from orbsite.admin.records import trash
@@ -30,6 +31,7 @@ PAGES: tuple[str, ...] = (
     "jobs.job_page",
     "jobs.downloads",
     "dashboard.view",
+    "dashboard.trends",
     "records.history_views",
     "records.trash",
     "records.user_page",
@@ -117,7 +119,12 @@ class Console(AdminSite):
         if app_label is not None:
             return listed
         may_look = trash.may_look(self, request)
-        may = {"users": may_look, "removed": may_look, "operations": views.may_look(request)}
+        may = {
+            "users": may_look,
+            "removed": may_look,
+            "operations": views.may_look(request),
+            "trends": trends.may_look(request),
+        }
         return navigation.grouped(listed, [name for name, is_allowed in may.items() if is_allowed])
 
     def index(self, request: HttpRequest, extra_context: Any = None) -> Any:

@@ -28,6 +28,7 @@ DEFAULTS: dict[str, Any] = {
     "ORB_UNDO_DAYS": 30,
     "ORB_ALLOW_NETWORK_FS": False,
     "ORB_API_RATE": "1000/10s",
+    "ORB_USAGE_SECONDS": 60,
     "ORB_API_MAX_BYTES": 10 * 1024 * 1024,
     "ORB_API_MAX_VALUES": 200_000,
     "ORB_API_MAX_ITEMS": 1_000,

@@ -125,6 +125,7 @@ def remember(now: datetime) -> None:
             )
             for day in range(1, 30)
         )
+    follow(now, lots)
     RetentionPolicy.objects.create(
         name="ninety days", domain="te", rules={"max_age_days": 90}, next_due=now + timedelta(days=1)
     )
@@ -138,6 +139,35 @@ def remember(now: datetime) -> None:
             started_at=began,
             finished_at=began + timedelta(seconds=lots.uniform(0.4, 9)),
         )
+
+
+def follow(now: datetime, lots: random.Random) -> None:
+    """Keep what the trends show: a cut-over that comes to its end, its rejects, and two clients of two days."""
+    from orbsite.models.ledger import Reject, Run
+    from orbsite.models.statistics import CutoverProgress, HourlyUse
+
+    te = "te"
+    for ago in range(14):
+        begin, users = now - timedelta(days=ago), 14
+        counts = {"equal": users - ago, "differ": ago // 3, "only_in_files": ago - ago // 3, "only_in_sql": 3}
+        CutoverProgress.objects.create(day=begin.date(), domain=te, counts=counts, noted_at=begin)
+        known = {"state": "complete", "started_at": begin, "finished_at": begin + timedelta(seconds=2)}
+        run = Run.objects.create(operation="import", source="orb.db", **known)
+        for number in range(lots.randint(0, 4)):
+            reason = lots.choice(("the time 'soon' is no time", "the output is empty"))
+            Reject.objects.create(
+                run=run,
+                domain=te,
+                kind="reflections",
+                path=f"$[{number}]",
+                reason=reason,
+                original="{}",
+                settled_by=run,
+            )
+    for ago in range(48):
+        hour = (now - timedelta(hours=ago)).replace(minute=0, second=0, microsecond=0)
+        for client in ("assistant (4f0c9a1e…)", "phone (b27d5533…)"):
+            HourlyUse.objects.create(hour=hour, client=client, reads=lots.randint(0, 90), saves=lots.randint(0, 30))
 
 
 def hostile() -> None:

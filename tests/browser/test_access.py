@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 PAGES: list[tuple[str, ...]] = [
     ("operations",),
+    ("trends",),
     ("operation", "migrate"),
     ("operation", "import"),
     ("te_reflectionrow_changelist",),

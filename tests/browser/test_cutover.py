@@ -10,7 +10,7 @@ import pytest
 
 from tests.browser.axe import check_access
 from tests.browser.site import Site
-from tests.browser.test_access import OVERFLOW
+from tests.browser.screens import check_width
 from tests.browser.test_migration import ended
 
 if TYPE_CHECKING:
@@ -67,4 +67,4 @@ def _have_news(site: Site) -> None:
 
 def _is_for_everybody(page: Page) -> None:
     check_access(page)
-    assert page.evaluate(OVERFLOW) == []
+    check_width(page)

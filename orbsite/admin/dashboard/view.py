@@ -19,6 +19,7 @@ from orbsite.admin.dashboard.alert import AT_ONCE, Link, May, form
 from orbsite.admin.dashboard.alerts import alerts
 from orbsite.admin.dashboard.charts import charts
 from orbsite.admin.dashboard.snapshot import DashboardSnapshot, look
+from orbsite.admin.dashboard.trends import may_see_some
 from orbsite.admin.jobs import start as starting
 from orbsite.conf import app_settings
 from orbsite.models.jobs import Job
@@ -88,6 +89,7 @@ def context(user: Any, now: datetime) -> dict[str, Any]:
         "tiles": list(_tiles(snapshot, allowed)),
         "open_jobs": [(job, _progress(job)) for job in snapshot.open_jobs],
         "charts": plots,
+        "links_trends": may_see_some(user),
         "drawn": [plot.as_json() for plot in plots],
     }
 

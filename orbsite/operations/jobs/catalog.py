@@ -22,6 +22,7 @@ from orbsite.operations.files.export import export
 from orbsite.operations.files.upgrade import upgrade_files
 from orbsite.operations.files.validate import validate
 from orbsite.operations.jobs.parameters import Place, Request, RowNumber, Storage, about
+from orbsite.operations.migration.cutover_progress import note_progress
 from orbsite.operations.migration.migrate import import_database, migrate
 from orbsite.operations.migration.rollback import rollback
 from orbsite.operations.migration.verify import verify
@@ -267,7 +268,7 @@ class Maintain(Request, frozen=True, kw_only=True):
 
 
 class Measure(Request, frozen=True, kw_only=True):
-    """Counts what both stores hold, for the dashboard."""
+    """Counts what both stores hold, and compares them user by user, for the dashboard and the trends."""
 
     name = "measure"
     reads = (Storage.FILES, Storage.SQL)
@@ -275,7 +276,9 @@ class Measure(Request, frozen=True, kw_only=True):
     @override
     def run(self, place: Place) -> Report:
         report = Report()
-        report.section("growth", ()).facts["noted"] = note_growth(place.now, self.domains, place.progress)
+        facts = report.section("growth", ()).facts
+        facts["noted"] = note_growth(place.now, self.domains, place.progress)
+        facts["cutover_noted"] = note_progress(place.now, self.domains, place.progress)
         return report
 
 

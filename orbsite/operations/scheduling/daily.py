@@ -9,13 +9,16 @@ from typing import Any
 from django.apps import apps
 
 from orbsite.conf import app_settings
+from orbsite.conf.app_settings import Persistence
 from orbsite.models.idempotency import forget
 from orbsite.models.jobs import Job
 from orbsite.models.ledger import Change
 from orbsite.models.retention import PolicyRun
 from orbsite.operations.files import export_directories
 from orbsite.operations.ledger.tombstones import REMOVALS
+from orbsite.operations.migration.cutover_progress import note_progress
 from orbsite.operations.statistics.daily import note_growth
+from orbsite.operations.statistics.usage import forget_use
 
 _TASKS_OF_THE_DATABASE = "django_tasks_database"
 _BATCH = 1000
@@ -32,8 +35,11 @@ def chores(now: Callable[[], datetime]) -> dict[str, int]:
         "answers_removed": forget(now()),
         "exports_removed": _remove_exports(now()),
         "jobs_removed": _remove(Job.objects.filter(**ended)),
+        "use_removed": forget_use(now()),
         "policy_runs_removed": _remove(PolicyRun.objects.filter(**ended)),
     }
+    if app_settings.persistence() is not Persistence.SQL:  # a cut-over is ahead or under way
+        facts["cutover_noted"] = note_progress(now)
     if apps.is_installed("django_tasks_db"):
         tasks = apps.get_model(_TASKS_OF_THE_DATABASE, "DBTaskResult")
         facts["tasks_removed"] = _remove(tasks._default_manager.filter(**ended))
