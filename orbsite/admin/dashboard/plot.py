@@ -15,6 +15,8 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 84, 12, 12, 34
 _STEPS = (1, 2, 5, 10)
 _MOST_TICKS = 4
 _MOST_LABELS = 6
+_CHARACTER = 9.0
+"""The width of a character of a label, with some room."""
 _BAR = 0.8
 """The part of the width of a label that its bar takes."""
 _WIDEST_BAR = 48.0
@@ -78,7 +80,7 @@ def plotted(chart: Chart) -> Plot:
     if chart.is_empty:
         raise ValueError(f"the chart {chart.name} has no values to draw")
     top = _highest(chart)
-    step = _step(top)
+    step = _step(top, in_twos=chart.unit == "bytes")
     ticks = [step * number for number in range(math.ceil(top / step) + 1)]
     scale = _Scale(len(chart.labels), ticks[-1], is_of_bars=chart.kind != "line")
     styles = list(_styles(chart))
@@ -121,9 +123,11 @@ def _highest(chart: Chart) -> float:
     return max(join([value or 0 for value in row]) for row in rows)
 
 
-def _step(top: float) -> float:
-    """Return the distance between ticks: 1, 2 or 5 times a power of ten."""
+def _step(top: float, *, in_twos: bool) -> float:
+    """Return the distance between ticks: a power of two, or 1, 2 or 5 times a power of ten."""
     least = max(top / _MOST_TICKS, 1)
+    if in_twos:
+        return float(2 ** math.ceil(math.log2(least)))
     power = 10 ** math.floor(math.log10(least))
     return float(next(power * one for one in _STEPS if power * one >= least))
 
@@ -141,12 +145,14 @@ def _styles(chart: Chart) -> Iterator[str]:
 
 
 def _columns(labels: Sequence[str], scale: _Scale) -> Iterator[Tick]:
-    every = max(1, math.ceil((len(labels) - 1) / (_MOST_LABELS - 1)))
-    shown = list(range(0, len(labels), every))
-    for order, at in enumerate(shown):
-        is_edge = at == 0 or at == len(labels) - 1
-        anchor = "middle" if scale.is_of_bars or not is_edge else "start" if at == 0 else "end"
-        yield Tick(scale.x(at), labels[at], anchor, is_minor=order % 3 != 0)
+    """Yield as many labels as there is room for; one that would leave the plot is moved inside."""
+    width = _CHARACTER * max(map(len, labels))
+    most = max(2, min(_MOST_LABELS, int((WIDTH - _LEFT) / (1.2 * width))))
+    every = max(1, math.ceil((len(labels) - 1) / (most - 1)))
+    for order, at in enumerate(range(0, len(labels), every)):
+        x = scale.x(at)
+        anchor = "end" if x + width / 2 > WIDTH else "start" if x == _LEFT else "middle"
+        yield Tick(x, labels[at], anchor, is_minor=order % 3 != 0)
 
 
 def _bars(chart: Chart, scale: _Scale, styles: Sequence[str]) -> Iterator[Bar]:

@@ -76,7 +76,7 @@ def _growth_summary(data: TrendData, found: Forecast | None) -> str:
     if found is None:
         why = "the free space is not known" if data.free is None else f"it needs {FEWEST_DAYS} days of statistics"
         return f"It cannot be told yet: {why}. There are {len(data.sizes)}."
-    free = f"{filesizeformat(data.free)} are free"
+    free = f"{filesizeformat(data.free or 0)} are free"
     if found.per_day <= 0:
         return f"Not at all: what is stored does not grow. {free}."
     speed = f"It grows by {filesizeformat(found.per_day)} a day, and {free}."
@@ -160,10 +160,8 @@ def _users_of(domain: Domain, rows: Sequence[Any]) -> Chart:
         total = sum(last.get(place, 0) for place in PLACES)
         texts = [f"{last.get(place, 0):,} {name}" for place, name in zip(PLACES, names, strict=True) if last.get(place)]
         summary = f"Of {total:,} users, on {rows[-1].day:%d %B %Y}: {', '.join(texts) or 'none'}."
-        open_records = sum(last.get(f"{place}_records", 0) for place in PLACES if place != "equal")
-        summary += (
-            f" {open_records:,} records are of users that are not equal." if open_records else " Nothing is open."
-        )
+        unequal = sum(last.get(f"{place}_records", 0) for place in PLACES if place != "equal")
+        summary += f" {unequal:,} records are of users that are not equal." if unequal else ""
     return Chart(
         name=f"cutover-{domain.name}",
         title=f"How far is the cut-over of {domain.name}?",
