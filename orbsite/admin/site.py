@@ -20,6 +20,7 @@ from orbsite.admin.dashboard import trends
 from orbsite.admin.dashboard import view as dashboard
 from orbsite.admin.jobs import views
 from orbsite.admin.records import trash
+from orbsite.admin.shortcuts import shortcuts
 from orbsite.conf import app_settings
 from orbsite.conf.app_settings import Persistence
 from orbsite.storage.clock import utc_now
@@ -149,9 +150,13 @@ class Console(AdminSite):
             raise Http404 from problem
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
-        """Add the notice about the store, and whether the page links to the operations."""
-        operates = self.has_permission(request) and views.may_look(request)
-        return super().each_context(request) | {"persistence_notice": _notice(), "operates": operates}
+        """Add the notice about the store, whether the page links to the operations, and the keyboard shortcuts."""
+        context, is_in = super().each_context(request), self.has_permission(request)
+        return context | {
+            "persistence_notice": _notice(),
+            "operates": is_in and views.may_look(request),
+            "shortcuts": shortcuts(context["available_apps"]) if is_in and not context["is_popup"] else [],
+        }
 
 
 def _may_see(page: Any, request: HttpRequest) -> bool:
