@@ -88,6 +88,7 @@ NAMES = {
 APPS = {
     "auth": "Access",
     "axes": "Access",
+    "otp_totp": "Access",
     "django_tasks_database": "Operations",
     "orbsite": "Operations",
     "luna": "Memory",

@@ -38,7 +38,7 @@ PAGES: tuple[str, ...] = (
     "records.user_page",
 )
 """The modules of this package that have pages; each has a function `urls(site)` that returns its URL patterns."""
-REGISTRATIONS: tuple[str, ...] = ("retention", "tokens", "audit")
+REGISTRATIONS: tuple[str, ...] = ("retention", "tokens", "audit", "queue")
 """The modules of `registrations`, which register pages of models."""
 
 
