@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from importlib import import_module
 from typing import Any
 
@@ -18,6 +18,7 @@ from orbsite.admin.auth import reauthentication, two_factor
 from orbsite.admin.base import audit
 from orbsite.admin.dashboard import trends
 from orbsite.admin.dashboard import view as dashboard
+from orbsite.admin.empty_states import empty_states
 from orbsite.admin.jobs import views
 from orbsite.admin.records import trash
 from orbsite.admin.shortcuts import shortcuts
@@ -155,6 +156,7 @@ class Console(AdminSite):
         return context | {
             "persistence_notice": _notice(),
             "operates": is_in and views.may_look(request),
+            "empty_states": partial(empty_states, request.user),
             "shortcuts": shortcuts(context["available_apps"]) if is_in and not context["is_popup"] else [],
         }
 
