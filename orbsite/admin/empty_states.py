@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orbsite.admin.base.permissions import may
-from orbsite.admin.jobs.views import address_of
+from orbsite.operations.monitoring.console_pages import address_of
 
 _NO_RECORDS = "Migrate the files of an earlier system, or let a program save the first ones."
 _FIRST: dict[str, tuple[str, str, str]] = {

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from orbsite.admin.base.changelist import ModelAdmin
 from orbsite.admin.base.permissions import may
-from orbsite.admin.jobs.views import address_of
+from orbsite.operations.monitoring.console_pages import address_of
 
 Link = tuple[str, str]
 """The title and the URL of a link."""

@@ -10,8 +10,8 @@ from typing import Any
 
 from django.template.defaultfilters import filesizeformat
 
-from orbsite.admin.dashboard.snapshot import DashboardSnapshot
 from orbsite.models.jobs import JobState
+from orbsite.operations.monitoring.snapshot import DashboardSnapshot
 from orbsite.operations.statistics.figures import NAMES, SQL, Figures
 from orbsite.operations.statistics.overview import DAYS, limit_of
 from orbsite.storage.records.record import Record, is_ordered_by_time

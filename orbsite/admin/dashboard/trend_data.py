@@ -11,13 +11,13 @@ from typing import Any
 from django.db import connection
 
 from orbsite.admin.base.permissions import may_see, may_see_all
-from orbsite.admin.dashboard.snapshot import DAYS_OF_GROWTH
 from orbsite.conf import app_settings
 from orbsite.conf.app_settings import Persistence
 from orbsite.models.api_tokens import Token
 from orbsite.models.ledger import Reject, Run, RunState
 from orbsite.models.retention import PolicyRun, PolicyState
 from orbsite.models.statistics import CutoverProgress, Growth, HourlyUse
+from orbsite.operations.monitoring.snapshot import DAYS_OF_GROWTH
 from orbsite.operations.statistics.disk import free_bytes
 from orbsite.operations.statistics.figures import FILE, SQL
 from orbsite.storage.records.domain import registered

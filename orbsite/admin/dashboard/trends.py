@@ -10,16 +10,17 @@ from typing import Any
 from django.contrib.admin import AdminSite
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import path
 
 from orbsite.admin.base.permissions import may, may_see, page
-from orbsite.admin.dashboard.alert import Link, May, form
 from orbsite.admin.dashboard.charts import Chart
 from orbsite.admin.dashboard.plot import Plot, plotted
 from orbsite.admin.dashboard.trend_charts import trend_charts
 from orbsite.admin.dashboard.trend_data import read_trends
 from orbsite.models.ledger import Reject, Run
 from orbsite.models.statistics import Growth
+from orbsite.operations.monitoring.alert import Link, May, form
+from orbsite.operations.monitoring.console_pages import page_address
 from orbsite.storage.clock import utc_now
 
 _FIRST = {
@@ -74,4 +75,4 @@ def _first(name: str, user: Any, allowed: May) -> Iterator[Link]:
     if word in _FIRST:
         yield from form(allowed, *_FIRST[word])
     elif user.has_perm("orbsite.add_token"):
-        yield Link("Create a token…", reverse("admin:orbsite_token_add"))
+        yield Link("Create a token…", partial(page_address, "orbsite_token_add"))

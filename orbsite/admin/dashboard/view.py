@@ -14,16 +14,17 @@ from django.template.defaultfilters import filesizeformat
 from django.urls import path, reverse
 
 from orbsite.admin.base.ages import when
-from orbsite.admin.base.permissions import may, page
-from orbsite.admin.dashboard.alert import AT_ONCE, Link, May, form
-from orbsite.admin.dashboard.alerts import alerts
+from orbsite.admin.base.permissions import may, may_see, page
 from orbsite.admin.dashboard.charts import charts
-from orbsite.admin.dashboard.snapshot import DashboardSnapshot, look
 from orbsite.admin.dashboard.trends import may_see_some
 from orbsite.admin.jobs import start as starting
 from orbsite.conf import app_settings
 from orbsite.models.jobs import Job
 from orbsite.models.ledger import Run, RunState
+from orbsite.operations.monitoring.alert import AT_ONCE, Link, May, form
+from orbsite.operations.monitoring.alerts import alerts
+from orbsite.operations.monitoring.console_pages import page_address
+from orbsite.operations.monitoring.snapshot import DashboardSnapshot, look
 from orbsite.operations.statistics.figures import FILE, SQL, Figures
 from orbsite.operations.statistics.stats import COMPACT
 from orbsite.storage.encoding.timestamps import parse
@@ -76,7 +77,7 @@ def urls(site: AdminSite) -> list[Any]:
 
 def context(user: Any, now: datetime) -> dict[str, Any]:
     """Return the template context of the dashboard, limited to the data that the user may view."""
-    snapshot, allowed = look(user, now), partial(may, user)
+    snapshot, allowed = look(partial(may_see, user), now), partial(may, user)
     plots = charts(snapshot)
     return {
         "now": now,
@@ -152,7 +153,7 @@ def _tiles(snapshot: DashboardSnapshot, allowed: May) -> Iterator[Tile]:
     ):
         last = _last(snapshot, *names)
         at = last.finished_at if last else None
-        links = [Link(f"Run {last.pk}", reverse("admin:orbsite_run_change", args=[last.pk]))] if last else []
+        links = [Link(f"Run {last.pk}", partial(page_address, "orbsite_run_change", last.pk))] if last else []
         details = _counts_text(last) if last else ""
         links = [*links, *form(allowed, *form_link)]
         yield Tile(label=label, at=at, when=when(at, snapshot.now), details=details, links=links)

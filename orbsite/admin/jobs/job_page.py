@@ -20,10 +20,10 @@ from orbsite.admin.base.permissions import may, page
 from orbsite.admin.jobs import result, story
 from orbsite.admin.jobs.downloads import export_directory, files_in
 from orbsite.admin.jobs.start import get_job, start, to_job
-from orbsite.admin.jobs.views import address_of
 from orbsite.models.jobs import OPEN, Job, JobState
 from orbsite.operations.jobs import catalog, jobs
 from orbsite.operations.jobs.parameters import acting, is_look
+from orbsite.operations.monitoring.console_pages import address_of
 from orbsite.operations.workers.workers import STALE_AFTER, fail_stale_jobs
 from orbsite.runtime.home import program
 from orbsite.storage.clock import utc_now

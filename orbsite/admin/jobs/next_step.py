@@ -9,11 +9,11 @@ from typing import Any, TypeAlias
 from django.urls import reverse
 
 from orbsite.admin.base.permissions import may, may_see
-from orbsite.admin.jobs.views import address_of
 from orbsite.conf import app_settings
 from orbsite.conf.app_settings import Persistence
 from orbsite.models.ledger import Reject
 from orbsite.operations.jobs import catalog
+from orbsite.operations.monitoring.console_pages import address_of
 
 Totals: TypeAlias = Mapping[str, int]
 """The number of records by outcome."""

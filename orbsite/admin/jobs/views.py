@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial, wraps
 from typing import Any
-from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import messages
@@ -13,7 +12,7 @@ from django.contrib.admin import AdminSite
 from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import path
 from django.utils.text import capfirst
 from django.views.decorators.csrf import csrf_exempt
 
@@ -28,6 +27,7 @@ from orbsite.models.jobs import OPEN, Job
 from orbsite.operations.backup import uploads
 from orbsite.operations.jobs import catalog
 from orbsite.operations.jobs.parameters import acting, can_look, looking
+from orbsite.operations.monitoring.console_pages import address_of
 from orbsite.storage.clock import utc_now
 from orbsite.storage.errors import OrbError
 
@@ -107,13 +107,6 @@ def _operation_form(request: HttpRequest, name: str, site: AdminSite) -> Any:
         "is_final": needs_confirmation(name, {"user": "example"}),
     }
     return TemplateResponse(request, "console/operation.html", site.each_context(request) | context)
-
-
-def address_of(name: str, arguments: dict[str, Any]) -> str:
-    """Return the URL of an operation's form with the arguments filled in."""
-    given = {key: ",".join(map(str, value)) if isinstance(value, list) else value for key, value in arguments.items()}
-    texts = {key: str(value).lower() if isinstance(value, bool) else value for key, value in given.items()}
-    return f"{reverse('admin:operation', args=[name])}{'?' if texts else ''}{urlencode(texts)}"
 
 
 def _limit_body(view: View) -> View:

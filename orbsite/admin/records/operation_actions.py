@@ -13,11 +13,11 @@ from orbsite.admin.auth import reauthentication
 from orbsite.admin.base import audit
 from orbsite.admin.base.permissions import may
 from orbsite.admin.jobs.start import start
-from orbsite.admin.jobs.views import address_of
 from orbsite.admin.records.bulk_actions import BulkActionsMixin
 from orbsite.operations.jobs.catalog import OPERATIONS
 from orbsite.operations.jobs.parameters import looking
 from orbsite.operations.ledger.change_log import key_text, record_name
+from orbsite.operations.monitoring.console_pages import address_of
 from orbsite.storage.encoding.json_printer import stringify
 from orbsite.storage.findings import errors
 from orbsite.storage.records.decoder import Reading

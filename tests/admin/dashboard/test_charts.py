@@ -12,11 +12,11 @@ from django.test.utils import CaptureQueriesContext
 
 from luna.domain import DOMAIN as LUNA
 from orbsite.admin.dashboard.charts import Chart, charts, spelled
-from orbsite.admin.dashboard.snapshot import DashboardSnapshot
 from orbsite.conf.app_settings import Persistence
 from orbsite.models.jobs import Job
 from orbsite.models.retention import RetentionPolicy
 from orbsite.models.statistics import Growth
+from orbsite.operations.monitoring.snapshot import DashboardSnapshot
 from orbsite.operations.statistics.figures import FILE, SQL, Figures
 from orbsite.operations.statistics.overview import overview
 from orbsite.storage.base.store import Store

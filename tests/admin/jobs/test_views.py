@@ -16,7 +16,6 @@ from django.test import Client
 from django.urls import reverse
 
 from luna.models import ProfileRow
-from orbsite.admin.jobs.views import address_of
 from orbsite.models.audit_log import Event
 from orbsite.models.jobs import OPERATIONS, Job
 from orbsite.models.ledger import Reject, Run, RunState
@@ -24,6 +23,7 @@ from orbsite.models.retention import RetentionPolicy
 from orbsite.operations.backup import uploads
 from orbsite.operations.jobs import catalog
 from orbsite.operations.jobs.parameters import acting, can_look, is_look, looking
+from orbsite.operations.monitoring.console_pages import address_of
 from orbsite.storage.errors import OrbError, SaveFailed
 from te.models import ReflectionRow
 from tests.admin.starting import confirm, forget, post, staff_client, words

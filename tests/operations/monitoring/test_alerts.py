@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from orbsite.admin.dashboard.alert import AT_ONCE, Alert, Severity
-from orbsite.admin.dashboard.alerts import alerts
-from orbsite.admin.dashboard.snapshot import DashboardSnapshot
 from orbsite.conf.app_settings import Persistence
 from orbsite.models.clock import Clock
 from orbsite.models.jobs import Job
 from orbsite.models.ledger import Run
 from orbsite.models.retention import RetentionPolicy
 from orbsite.operations.jobs import catalog
+from orbsite.operations.monitoring.alert import AT_ONCE, Alert, Severity
+from orbsite.operations.monitoring.alerts import alerts
+from orbsite.operations.monitoring.snapshot import DashboardSnapshot
 from orbsite.operations.statistics.figures import FILE, SQL, Figures
 from orbsite.storage.file.checker import Issue, IssueKind
 from te.domain import DOMAIN as TE

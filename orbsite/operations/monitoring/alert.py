@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from typing import Any, TypeAlias
 
-from orbsite.admin.base.ages import age
-from orbsite.admin.dashboard.snapshot import DashboardSnapshot
-from orbsite.admin.jobs.views import address_of
-from orbsite.operations.jobs import catalog
+from django.utils.timesince import timesince
+
+from orbsite.operations.monitoring.console_pages import address_of
+from orbsite.operations.monitoring.snapshot import DashboardSnapshot
 
 AT_ONCE: dict[str, tuple[str, dict[str, Any]]] = {
     "back-up": ("backup", {"label": "from the dashboard"}),
@@ -43,7 +44,13 @@ class Link:
     """A link to a page that helps to resolve an alert."""
 
     label: str
-    address: str
+    make: Callable[[], str]
+    """Makes the address, where a page needs it: a command has no pages."""
+
+    @property
+    def address(self) -> str:
+        """The address of the page."""
+        return self.make()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +74,7 @@ Rule: TypeAlias = Callable[[DashboardSnapshot, May], Iterator[Alert]]
 
 def form(may: May, name: str, label: str, **arguments: Any) -> list[Link]:
     """Return a link to an operation's form with its arguments filled in, or no link if the user may not start it."""
-    return [Link(label, address_of(name, arguments))] if name in catalog.OPERATIONS and may(name) else []
+    return [Link(label, partial(address_of, name, arguments))] if may(name) else []
 
 
 def at_once(may: May, name: str, label: str) -> dict[str, Any]:
@@ -77,4 +84,4 @@ def at_once(may: May, name: str, label: str) -> dict[str, Any]:
 
 def ago(snapshot: DashboardSnapshot, moment: datetime) -> str:
     """Return the time since a moment in the largest unit, such as `3 days`."""
-    return age(moment, snapshot.now)
+    return timesince(moment, snapshot.now, depth=1)

@@ -1,20 +1,21 @@
-"""The rules that make the dashboard's alerts. Each alert says what to do, with a button or a link for it."""
+"""The rules that make the alerts. Each alert says what to do, with a button or a link for it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 
 from django.conf import settings
 from django.template.defaultfilters import filesizeformat
-from django.urls import reverse
 
-from orbsite.admin.dashboard.alert import Alert, Link, May, Rule, Severity, ago, at_once, form
-from orbsite.admin.dashboard.snapshot import MOST_REJECTS, DashboardSnapshot
 from orbsite.conf.app_settings import Persistence
 from orbsite.models.jobs import Job, JobState
 from orbsite.models.ledger import Run, RunState
 from orbsite.models.retention import PolicyState
+from orbsite.operations.monitoring.alert import Alert, Link, May, Rule, Severity, ago, at_once, form
+from orbsite.operations.monitoring.console_pages import page_address
+from orbsite.operations.monitoring.snapshot import MOST_REJECTS, DashboardSnapshot
 from orbsite.operations.scheduling.clock_guard import LEAP
 from orbsite.operations.statistics.figures import FILE, Figures
 from orbsite.operations.workers.workers import STALE_AFTER
@@ -105,7 +106,7 @@ def _large_files(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
             text=f"Job {job.pk}, {ago(snapshot, job.finished_at)} ago, found {len(found)} errors, such as: "
             f"{found[0]['path']} {found[0]['message']}.",
             **at_once(may, "check", "Check files again"),
-            links=[Link(f"Job {job.pk}", reverse("admin:job", args=[job.pk])), *form(may, "repair", "Repair…")],
+            links=[Link(f"Job {job.pk}", partial(page_address, "job", job.pk)), *form(may, "repair", "Repair…")],
         )
 
 
@@ -130,7 +131,7 @@ def _counted(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
 def _rejects(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
     for name, number in sorted(snapshot.rejects.items()):
         shown = f"more than {MOST_REJECTS}" if number > MOST_REJECTS else str(number)
-        listed = reverse("admin:orbsite_reject_changelist") + f"?domain__exact={name}&settled_by__isempty=1"
+        listed = partial(page_address, "orbsite_reject_changelist", domain__exact=name, settled_by__isempty=1)
         yield Alert(
             name=f"rejects-{name}",
             severity=Severity.WARNING,
@@ -287,7 +288,7 @@ def _jobs(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
             title="No worker is running",
             text=f"{len(waiting)} jobs are queued, the oldest for {ago(snapshot, oldest)}. "
             f"Start a worker, preferably as a service: {program()} db_worker",
-            links=[Link("Show queued jobs", reverse("admin:orbsite_job_changelist") + "?state__exact=queued")],
+            links=[Link("Show queued jobs", partial(page_address, "orbsite_job_changelist", state__exact="queued"))],
         )
 
 
@@ -315,7 +316,7 @@ def _failed(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:  # noqa: 
 
 def _policies(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
     for policy in (active for active in snapshot.policies if active.enabled):
-        links = [Link("Show policy", reverse("admin:orbsite_retentionpolicy_change", args=[policy.pk]))]
+        links = [Link("Show policy", partial(page_address, "orbsite_retentionpolicy_change", policy.pk))]
         due = policy.next_due
         if policy.last_state == PolicyState.FAILED:
             yield Alert(
@@ -373,11 +374,11 @@ def _clock(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
 
 
 def _run(run: Run) -> Link:
-    return Link(f"Run {run.pk}", reverse("admin:orbsite_run_change", args=[run.pk]))
+    return Link(f"Run {run.pk}", partial(page_address, "orbsite_run_change", run.pk))
 
 
 def _job(job: Job) -> Link:
-    return Link(f"Job {job.pk}", reverse("admin:job", args=[job.pk]))
+    return Link(f"Job {job.pk}", partial(page_address, "job", job.pk))
 
 
 RULES: tuple[Rule, ...] = (
