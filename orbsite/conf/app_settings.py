@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.validators import validate_email
 from django.utils.module_loading import import_string
 
 from orbsite.storage.errors import InvalidKeys
@@ -16,6 +19,7 @@ from orbsite.storage.file.writer import SMALL
 from orbsite.storage.sealing.envelope import Packing
 from orbsite.storage.sealing.keys import KeyProvider, KeyRing, KeysFromFile, KeysFromText
 
+_FEWEST_OF_A_KEY = 32
 _RATE = re.compile(r"(?P<number>[1-9][0-9]{0,8})/(?P<seconds>[1-9][0-9]{0,8})s", re.ASCII)
 
 
@@ -197,6 +201,44 @@ def _limit(name: str) -> int | None:
     if not (value.isascii() and value.isdecimal()) or int(value) == 0:
         raise ImproperlyConfigured(f"{name} is {value!r}; set it to a number from 1 on, or to none for no limit")
     return int(value)
+
+
+def notified_emails() -> list[str]:
+    """Return the addresses that alerts are mailed to; empty for none. Raises ImproperlyConfigured."""
+    addresses = [one for one in re.split(r"[\s,]+", str(settings.ORB_NOTIFY_EMAILS)) if one]
+    for address in addresses:
+        try:
+            validate_email(address)
+        except ValidationError as problem:
+            raise ImproperlyConfigured(f"ORB_NOTIFY_EMAILS has {address!r}, which is no address of mail") from problem
+    return addresses
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """The address that alerts are posted to, and the key that signs them."""
+
+    url: str
+    key: str = field(repr=False)
+
+
+def webhook() -> Webhook | None:
+    """Return the webhook for alerts; None for none. Raises ImproperlyConfigured."""
+    url, key = str(settings.ORB_NOTIFY_WEBHOOK).strip(), str(settings.ORB_NOTIFY_WEBHOOK_KEY)
+    if not url:
+        return None
+    parts = urlsplit(url)
+    allowed = ("https", "http") if settings.DEBUG else ("https",)
+    if parts.scheme not in allowed or not parts.hostname or parts.username is not None:
+        raise ImproperlyConfigured(
+            "ORB_NOTIFY_WEBHOOK has to be an https:// address without a user; http:// is allowed with DEBUG alone"
+        )
+    if len(key) < _FEWEST_OF_A_KEY:
+        raise ImproperlyConfigured(
+            f"ORB_NOTIFY_WEBHOOK_KEY has fewer than {_FEWEST_OF_A_KEY} characters; set a random key, "
+            "and give it to the receiver"
+        )
+    return Webhook(url, key)
 
 
 def admin_2fa() -> bool:

@@ -67,6 +67,15 @@ ORB_API_REQUIRE_IF_MATCH = _flag("ORB_API_REQUIRE_IF_MATCH")
 ORB_MIN_FREE_BYTES = _number("ORB_MIN_FREE_BYTES")
 ORB_MAX_JOURNAL_BYTES = _number("ORB_MAX_JOURNAL_BYTES")
 ORB_ADMIN_2FA = _flag("ORB_ADMIN_2FA")
+ORB_NOTIFY_EMAILS = _text("ORB_NOTIFY_EMAILS")
+ORB_NOTIFY_WEBHOOK = _text("ORB_NOTIFY_WEBHOOK")
+ORB_NOTIFY_WEBHOOK_KEY = _text("ORB_NOTIFY_WEBHOOK_KEY")
+
+# Django's mail settings, from one address such as smtp+tls://name:password@mail.example:587.
+if _mail := env.str("EMAIL_URL", default=""):
+    vars().update(env.email_url_config(_mail))
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="") or "orb-persistence@localhost"
 
 _SQLITE: dict[str, Any] = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(HOME.data / "db.sqlite3")}
 try:

@@ -38,6 +38,9 @@ DEFAULTS: dict[str, Any] = {
     "ORB_MIN_FREE_BYTES": 100 * 1024 * 1024,
     "ORB_MAX_JOURNAL_BYTES": 1024 * 1024 * 1024,
     "ORB_ADMIN_2FA": False,
+    "ORB_NOTIFY_EMAILS": "",
+    "ORB_NOTIFY_WEBHOOK": "",
+    "ORB_NOTIFY_WEBHOOK_KEY": "",
 }
 """The defaults by name. Paths are relative to the home; ORB_PERSISTENCE depends on DATABASE_URL in our own settings."""
 PATHS = ("ORB_DATA_DIR", "ORB_BACKUP_DIR")

@@ -8,6 +8,7 @@ from orbsite.models import (  # noqa: F401 -- Django finds the models of an app 
     idempotency,
     jobs,
     ledger,
+    notifications,
     retention,
     search_index,
     statistics,

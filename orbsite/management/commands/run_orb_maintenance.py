@@ -18,6 +18,7 @@ from orbsite.management.operation_command import add_options
 from orbsite.management.progress_bar import Meter
 from orbsite.management.text_report import as_text
 from orbsite.operations.jobs.catalog import Maintain
+from orbsite.operations.monitoring.notify import notify
 from orbsite.operations.report import Report
 from orbsite.operations.scheduling.maintenance import maintain
 from orbsite.operations.workers.workers import STALE_AFTER, a_name
@@ -89,7 +90,7 @@ class Command(OrbCommand):
         return self._maintain(progress, "", options)
 
     def _maintain(self, progress: Meter, worker: str, options: dict[str, Any]) -> Report:
-        return maintain(
+        report = maintain(
             now=utc_now,
             only=options["only"],
             worker=worker,
@@ -97,6 +98,8 @@ class Command(OrbCommand):
             trust_clock=options["trust_clock"],
             progress=progress,
         )
+        notify(utc_now)
+        return report
 
     def _tell(self, report: Report, form: str) -> None:
         if report.domains:

@@ -26,6 +26,7 @@ from orbsite.operations.migration.cutover_progress import note_progress
 from orbsite.operations.migration.migrate import import_database, migrate
 from orbsite.operations.migration.rollback import rollback
 from orbsite.operations.migration.verify import verify
+from orbsite.operations.monitoring.notify import notify
 from orbsite.operations.records.erase import erase
 from orbsite.operations.records.sanitize import sanitize
 from orbsite.operations.records.upgrade import upgrade_rows
@@ -264,7 +265,9 @@ class Maintain(Request, frozen=True, kw_only=True):
 
     @override
     def run(self, place: Place) -> Report:
-        return maintain(now=place.now, only=self.only, trust_clock=self.trust_clock, progress=place.progress)
+        report = maintain(now=place.now, only=self.only, trust_clock=self.trust_clock, progress=place.progress)
+        notify(place.now)
+        return report
 
 
 class Measure(Request, frozen=True, kw_only=True):
