@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -286,8 +286,11 @@ class LedgerStore(Store):
         """
 
     @abstractmethod
-    def sums(self, kind: type[Record], run: int | None = None) -> Sums:
-        """Return the checksums of all records, or of those that `run` wrote last, computed from the stored rows."""
+    def sums(self, kind: type[Record], run: int | None = None, users: Collection[str] | None = None) -> Sums:
+        """Return the checksums of all records, or of those that `run` wrote last, computed from the stored rows.
+
+        With `users`, those of other users may be left out, so that few users cost little in a large store.
+        """
 
     def loading(self, size: int) -> AbstractContextManager[None]:  # noqa: ARG002 -- some stores use the size
         """Prepare the store for comparing and writing about `size` bytes of records."""

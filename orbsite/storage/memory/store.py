@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -182,10 +182,12 @@ class MemoryStore(LedgerStore):
                 raise Conflict("another writer has taken a key meanwhile; nothing was written")
             self.load([(batch.records[at], batch.positions[at]) for at in places], run)
 
-    def sums(self, kind: type[Record], run: int | None = None) -> Sums:
+    def sums(self, kind: type[Record], run: int | None = None, users: Collection[str] | None = None) -> Sums:
         sums = Sums()
         with self._lock:
             for key, record in self._of(kind).records.items():
+                if users is not None and record.owner not in users:
+                    continue
                 if run is None or self._runs.get((kind, key), (None,))[0] == run:
                     sums.add(record.owner, digest(record))
         return sums

@@ -48,6 +48,7 @@ class Bulk(ABC, Generic[R]):
         self.all_names = [*self.names, *(quote(column_of(model, name).column) for name in LEDGER)]
         self.keys: list[str] = [quote(column_of(model, name).column) for name in model.kind.key_fields]
         self.run = quote(column_of(model, "run_id").column)
+        self.user = quote(column_of(model, "user_id").column)
         self.line: CanonicalPrinter | None = line_of(model.kind)
         hints = declared(model.kind)
         names_of_line = self.line.attributes if self.line else ()
@@ -90,14 +91,16 @@ class Bulk(ABC, Generic[R]):
                 raise
             raise Conflict("another writer has taken a key meanwhile; read again, then retry") from problem
 
-    def digests(self, run: int | None) -> Iterator[tuple[Sequence[Any], Sequence[str | None]]]:
-        """Yield users and digests of all rows, or of those that a run wrote, a page at a time.
+    def digests(
+        self, run: int | None, users: Sequence[str] | None = None
+    ) -> Iterator[tuple[Sequence[Any], Sequence[str | None]]]:
+        """Yield users and digests of all rows, or of those that a run wrote or some users have, a page at a time.
 
         The digest is None for an unreadable row.
         """
         names = columns(self.kind)
         user = names.index("user_id")
-        for page in self.read(run):
+        for page in self.read(run, users):
             rows = open_rows(self.kind, names, page, self.connection.alias)
             yield [row[user] for row in rows], self._digests(rows)
 
@@ -179,8 +182,19 @@ class Bulk(ABC, Generic[R]):
         """Tell whether an error means that a key is taken."""
 
     @abstractmethod
-    def read(self, run: int | None) -> Iterator[Sequence[tuple[Any, ...]]]:
-        """Yield pages of the column values of all rows, or of those that a run wrote; times and lists as text."""
+    def read(self, run: int | None, users: Sequence[str] | None = None) -> Iterator[Sequence[tuple[Any, ...]]]:
+        """Yield pages of the column values of all rows, or of those that a run wrote or some users have.
+
+        Times and lists are texts.
+        """
+
+    def where(self, mark: str, run: int | None, users: Sequence[str] | None) -> tuple[str, list[Any]]:
+        """Return the WHERE clause of `read` and its values; `mark` is the driver's placeholder."""
+        conditions = [] if run is None else [f"{self.run} = {mark}"]
+        if users is not None:
+            conditions.append(f"{self.user} IN ({', '.join([mark] * len(users))})")
+        values = [*([] if run is None else [run]), *(users or ())]
+        return f" WHERE {' AND '.join(conditions)}" if conditions else "", values
 
     @abstractmethod
     def loading(self, size: int) -> contextlib.AbstractContextManager[None]:

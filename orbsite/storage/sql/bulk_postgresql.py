@@ -70,7 +70,7 @@ class PostgresqlBulk(Bulk[R]):
     def is_taken(self, problem: IntegrityError) -> bool:
         return getattr(problem.__cause__, "sqlstate", None) == _UNIQUE_VIOLATION
 
-    def read(self, run: int | None) -> Iterator[Sequence[tuple[Any, ...]]]:
+    def read(self, run: int | None, users: Sequence[str] | None = None) -> Iterator[Sequence[tuple[Any, ...]]]:
         types = self.cells.types
         texts = [
             f"CASE WHEN {name} BETWEEN {_FIRST} AND {_LAST} THEN to_char({name} AT TIME ZONE 'UTC', '{_UTC}') "
@@ -81,10 +81,10 @@ class PostgresqlBulk(Bulk[R]):
             else f"{name}::text"
             for at, name in enumerate(self.names)
         ]
-        where = "" if run is None else f" WHERE {self.run} = %s"
+        where, values = self.where("%s", run, users)
         statement = f"SELECT {', '.join(texts)} FROM {self.table}{where}"
         with transaction.atomic(self.connection.alias), self._cursor(name="orb_sums") as cursor:
-            cursor.execute(statement, [] if run is None else [run])
+            cursor.execute(statement, values)
             size = PageSize(_PAGE)
             while page := cursor.fetchmany(size.rows):  # a server-side cursor, so that only one page is in memory
                 yield page

@@ -67,11 +67,11 @@ class SqliteBulk(Bulk[R]):
     def is_taken(self, problem: IntegrityError) -> bool:
         return getattr(problem.__cause__, "sqlite_errorname", "") in _TAKEN
 
-    def read(self, run: int | None) -> Iterator[Sequence[tuple[Any, ...]]]:
+    def read(self, run: int | None, users: Sequence[str] | None = None) -> Iterator[Sequence[tuple[Any, ...]]]:
         # The result of an expression has no declared type, so Django's converters do not apply.
         texts = [f"+{name}" for name in self.names]
-        where = "" if run is None else f" WHERE {self.run} = ?"
-        statement, values = f"SELECT {', '.join(texts)} FROM {self.table}{where}", [] if run is None else [run]
+        where, values = self.where("?", run, users)
+        statement = f"SELECT {', '.join(texts)} FROM {self.table}{where}"
         be_lenient(self.connection)
         rows, done, size = self._run(statement, values), 0, PageSize(_PAGE)
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import chain, islice
 from typing import Any, cast
@@ -48,6 +48,8 @@ from orbsite.storage.sql.upsert import Upsert
 _PAGE = 1000
 _ATTEMPTS = 5
 _MAX_TIMES = 10
+_USERS_AT_A_TIME, _MOST_USERS = 500, 5000
+"""For more users, the whole table is read: that is faster than an index."""
 
 
 class SqlStore(LedgerStore):
@@ -226,11 +228,12 @@ class SqlStore(LedgerStore):
     def insert(self, batch: RecordBatch, places: Sequence[int], run: int | None) -> None:
         self._bulk(batch.kind).insert(batch, places, run)
 
-    def sums(self, kind: type[Record], run: int | None = None) -> Sums:
+    def sums(self, kind: type[Record], run: int | None = None, users: Collection[str] | None = None) -> Sums:
         sums = Sums()
-        for users, digests in self._bulk(kind).digests(run):
-            names = {user: printable(user) for user in set(users)}
-            sums.add_all(map(names.__getitem__, users), digests)
+        for some in _groups(users):
+            for owners, digests in self._bulk(kind).digests(run, some):
+                names = {owner: printable(owner) for owner in set(owners)}
+                sums.add_all(map(names.__getitem__, owners), digests)
         return sums
 
     @property
@@ -318,6 +321,16 @@ class SqlStore(LedgerStore):
                 row: StoredRecord[R] = _row(kind, cells)
                 stored[row.key] = row
         return stored
+
+
+def _groups(users: Collection[str] | None) -> Iterator[Sequence[str] | None]:
+    """Yield the users in groups that an index finds; None, for all users, where they are many."""
+    if users is None or len(users) > _MOST_USERS:
+        yield None
+        return
+    storable = sorted(filter(can_be_stored, users))
+    for start in range(0, len(storable), _USERS_AT_A_TIME):
+        yield storable[start : start + _USERS_AT_A_TIME]
 
 
 def _conditions(kind: type[Record], query: Query) -> dict[str, Any]:

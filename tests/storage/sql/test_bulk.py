@@ -16,6 +16,7 @@ from orbsite.storage.base.store import LedgerStore
 from orbsite.storage.errors import Conflict
 from orbsite.storage.memory.store import MemoryStore
 from orbsite.storage.records.record import Extra
+from orbsite.storage.sql import store as sql_store
 from orbsite.storage.sql.bulk import PageSize
 from orbsite.storage.sql.store import SqlStore
 from te.domain import DOMAIN as TE
@@ -126,6 +127,24 @@ def test_sums_are_the_same_on_every_store_and_see_every_change(make: Make) -> No
     assert list(store.sums(Reflection, 7).differing(memory.sums(Reflection, 7))) == [records[1].user_id]
     for one, wrote in ((store, 3), (memory, 4)):
         assert one.count_written(Reflection, 7) == one.sums(Reflection, 7).records == wrote
+
+
+@pytest.mark.parametrize("most", [0, 3, 5000])
+def test_sums_of_some_users_are_those_of_all_for_these_users(
+    make: Make, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql_store, "_MOST_USERS", most)
+    monkeypatch.setattr(sql_store, "_USERS_AT_A_TIME", 2)
+    store = make(TE)
+    users = [f"user-{number}" for number in range(7)]
+    loaded(store, [ReflectionFactory(user_id=user) for user in users])
+    everything = store.sums(Reflection, 7).of_users
+    wanted = [*users[1:4], "nobody", "nul\0"]
+    some_users = {user: sums for user, sums in store.sums(Reflection, 7, wanted).of_users.items() if user in wanted}
+    assert some_users == {user: everything[user] for user in users[1:4]}
+    assert store.sums(Reflection, 8, wanted).of_users == {}
+    if 0 < len(wanted) <= most:
+        assert set(store.sums(Reflection, 7, wanted).of_users) == set(users[1:4])
 
 
 @pytest.mark.parametrize("alias", ["default", "postgresql"])
