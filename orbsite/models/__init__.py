@@ -3,6 +3,7 @@
 from orbsite.models import (  # noqa: F401 -- Django finds the models of an app here
     api_tokens,
     audit_log,
+    bulk_migrations,
     clock,
     erasures,
     idempotency,

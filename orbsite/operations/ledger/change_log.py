@@ -69,8 +69,10 @@ class ChangeLog:
 
         With `paths`, only the rejects at these paths.
         """
-        older = Reject.objects.filter(domain=self._domain.name, settled_by=None, run__lt=self._run.pk)
-        older = older.filter(run__source=self._run.source)
+        runs = Run.of_source(self._run.source).filter(pk__lt=self._run.pk)
+        if not runs.exists():  # beside many other sources, their open rejects are not searched
+            return
+        older = Reject.objects.filter(domain=self._domain.name, settled_by=None, run__in=runs.order_by().values("pk"))
         for path in (None,) if paths is None else paths:
             (older if path is None else older.filter(path=path)).update(settled_by=self._run)
 
@@ -118,7 +120,8 @@ def record_name(kind: type[Record], key: tuple[str, ...]) -> str:
 
 def open_rejects(domain: Domain, source: str) -> set[str]:
     """Return the paths of a source's rejects that no later run has settled."""
-    rejects = Reject.objects.filter(domain=domain.name, settled_by=None, run__source=source)
+    runs = Run.of_source(source).order_by().values("pk")
+    rejects = Reject.objects.filter(domain=domain.name, settled_by=None, run__in=runs)
     return set(rejects.values_list("path", flat=True))
 
 

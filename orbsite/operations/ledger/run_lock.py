@@ -1,6 +1,7 @@
 """The lock of runs: one run at a time writes to a database, under any name that a program uses for it.
 
-On SQLite the lock is a file beside the real file of the database, on PostgreSQL an advisory lock in the database.
+On SQLite the lock is a file beside the real file of the database, on PostgreSQL an advisory lock in the database. Runs
+over different data directories may share PostgreSQL's lock; then each also holds the lock of its directory.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -23,6 +25,9 @@ from orbsite.storage.filesystem.mounts import is_mount_point
 
 _LOCK = 0x6F72625F72756E73
 """The number of PostgreSQL's advisory lock: "orb_runs"."""
+
+_EXCLUSIVE, _SHARED = "pg_try_advisory_lock", "pg_try_advisory_lock_shared"
+_RELEASE = {_EXCLUSIVE: "pg_advisory_unlock", _SHARED: "pg_advisory_unlock_shared"}
 
 _in_memory: set[object] = set()
 """Databases in this process's memory that a run writes to."""
@@ -39,47 +44,67 @@ def alone(using: str = "default") -> Iterator[None]:
     another session than the one that holds the lock.
     """
     connection = connections[using]
-    if connection.vendor == "postgresql":
-        held = _session(connection)
-    elif (path := _file_of(connection)) is None:
-        held = _claimed(_name_in_memory(connection))
-    else:
-        held = _beside(path)
-    with held:
+    with _session(connection, [(_EXCLUSIVE, _LOCK)]) if connection.vendor == "postgresql" else _whole(connection):
         yield
 
 
 @contextlib.contextmanager
-def _session(connection: Any) -> Iterator[None]:
-    """Hold PostgreSQL's advisory lock. The server frees it when the session ends."""
+def alone_over(source: str, using: str = "default") -> Iterator[None]:
+    """Exclude every other run over a source, and every run that does not hold this kind of lock.
+
+    On PostgreSQL, runs over different sources work at the same time; on SQLite they exclude each other. Raises what
+    `alone` raises.
+    """
+    connection = connections[using]
+    if connection.vendor != "postgresql":
+        with _whole(connection):
+            yield
+        return
+    with _session(connection, [(_SHARED, _LOCK), (_EXCLUSIVE, _number_of(source))]):
+        yield
+
+
+def _whole(connection: Any) -> contextlib.AbstractContextManager[None]:
+    """Return the lock of a whole SQLite database."""
+    path = _file_of(connection)
+    return _claimed(_name_in_memory(connection)) if path is None else _beside(path)
+
+
+def _number_of(source: str) -> int:
+    """Return the number of a source's advisory lock, which is in the range of PostgreSQL's integers of 64 bits."""
+    digest = sha256(f"orb_runs {source}".encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], signed=True)
+
+
+@contextlib.contextmanager
+def _session(connection: Any, locks: Sequence[tuple[str, int]]) -> Iterator[None]:
+    """Hold advisory locks of PostgreSQL. The server frees them when the session ends."""
     bound_before = connection in _bound
     _bound.discard(connection)  # after a lost session, a run takes the lock in a new one
     try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK])
-            _refuse_unless(bool(cursor.fetchone()[0]))
-        session = connection.connection
-        _bound.add(connection)
-        try:
+        with contextlib.ExitStack() as held:
+            for how, number in locks:
+                with connection.cursor() as cursor:
+                    cursor.execute(f"SELECT {how}(%s)", [number])
+                    _refuse_unless(bool(cursor.fetchone()[0]))
+                held.callback(_release, connection, connection.connection, how, number)
+            _bound.add(connection)
+            held.callback(_bound.discard, connection)
             yield
-        finally:
-            _bound.discard(connection)
-            if connection.connection is session:
-                _release(connection)
     finally:
         if bound_before:
             _bound.add(connection)
 
 
-def _release(connection: Any) -> None:
-    """Free the lock. A broken session is closed, which frees the lock too."""
-    if connection.connection is None:
+def _release(connection: Any, session: Any, how: str, number: int) -> None:
+    """Free a lock in the session that holds it. A broken session is closed, which frees the lock too."""
+    if connection.connection is None or connection.connection is not session:
         return
     if not connection.is_usable():
         connection.close()
         return
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
+        cursor.execute(f"SELECT {_RELEASE[how]}(%s)", [number])
 
 
 def _refuse_another_session(connection: Any, **_: object) -> None:

@@ -7,17 +7,19 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from typing import TypeAlias
 
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, connections, transaction
 
 from orbsite.models.ledger import Run, RunState
-from orbsite.operations.ledger.run_lock import alone
+from orbsite.operations.ledger.run_lock import alone, alone_over
 from orbsite.operations.report import Report
 from orbsite.storage.database_errors import refusal
 from orbsite.storage.errors import OrbError
 
-__all__ = ["alone", "begin", "counts_of", "last_complete", "recorded"]
+__all__ = ["AtEnd", "alone", "alone_over", "begin", "counts_of", "last_complete", "recorded"]
 
+AtEnd: TypeAlias = Callable[[Run, Report], None]
 _UNFINISHED = (RunState.RUNNING, RunState.INTERRUPTED, RunState.FAILED)
 
 
@@ -39,7 +41,7 @@ def begin(
     counts of the run, except those in `anew`, which each run counts from the beginning.
     """
     digest = hashlib.sha256("\n".join(f"{name}:{one}" for name, one in sorted(sources.items())).encode()).hexdigest()
-    unfinished = Run.objects.filter(operation=operation, source=name, state__in=_UNFINISHED)
+    unfinished = Run.of_source(name).filter(operation=operation, state__in=_UNFINISHED)
     stopped = unfinished.filter(reverted_by=None).order_by("-id").first()  # its rows still exist
     if stopped is not None and stopped.source_digest == digest and stopped.cursor:
         stopped.state = RunState.RUNNING
@@ -53,7 +55,7 @@ def begin(
     if resume:
         why = "no run was interrupted" if stopped is None else "the files have changed since"
         raise OrbError(f"there is no run over {name} to resume: {why}; run it without --resume")
-    Run.objects.filter(operation=operation, source=name, state=RunState.RUNNING).update(state=RunState.FAILED)
+    unfinished.filter(state=RunState.RUNNING).update(state=RunState.FAILED)
     return Run.objects.create(
         operation=operation,
         source=name,
@@ -66,7 +68,7 @@ def begin(
 
 def last_complete(name: str) -> Run | None:
     """Return the last migration of a source if it is complete and verified, and if no rollback followed."""
-    last = Run.objects.filter(source=name, operation=Run.Operation.MIGRATE).order_by("-id").first()
+    last = Run.of_source(name).filter(operation=Run.Operation.MIGRATE).order_by("-id").first()
     if last is None or last.state != RunState.COMPLETE:
         return None
     if any(counts.get("unverified") for kinds in last.counts.values() for counts in kinds.values()):
@@ -75,11 +77,20 @@ def last_complete(name: str) -> Run | None:
 
 
 @contextlib.contextmanager
-def recorded(run: Run, report: Report, now: Callable[[], datetime]) -> Iterator[None]:
-    """Add a run to its report, and record in the ledger how it ends. Its batches are recorded already."""
+def recorded(
+    run: Run, report: Report, now: Callable[[], datetime], *, at_end: AtEnd = lambda _run, _report: None
+) -> Iterator[None]:
+    """Add a run to its report, and record in the ledger how it ends. Its batches are recorded already.
+
+    `at_end` is called in the transaction that completes the run; if it raises an error, the run is not complete.
+    """
     report.run = run.pk
     try:
         yield
+        with transaction.atomic():
+            run.state, run.finished_at, run.counts = RunState.COMPLETE, now(), counts_of(report)
+            at_end(run, report)
+            run.save(update_fields=["state", "finished_at", "counts"])
     except BaseException as problem:
         state = RunState.INTERRUPTED if isinstance(problem, KeyboardInterrupt) else RunState.FAILED
         with contextlib.suppress(OrbError, DatabaseError):  # it stays marked as running, which the next run handles
@@ -88,8 +99,6 @@ def recorded(run: Run, report: Report, now: Callable[[], datetime]) -> Iterator[
         if refused_by is not None:
             raise refused_by from problem
         raise
-    run.state, run.finished_at, run.counts = RunState.COMPLETE, now(), counts_of(report)
-    run.save(update_fields=["state", "finished_at", "counts"])
 
 
 def _end_early(run: Run, state: str, moment: datetime) -> None:

@@ -22,7 +22,7 @@ from orbsite.models.ledger import Run
 from orbsite.operations.backup import database
 from orbsite.operations.backup.create import backup
 from orbsite.operations.backup.restore import restore
-from orbsite.operations.ledger.runs import alone
+from orbsite.operations.ledger.runs import alone, alone_over
 from orbsite.operations.ledger.tombstones import undo
 from orbsite.operations.migration.migrate import import_database, migrate
 from orbsite.operations.migration.rollback import rollback
@@ -125,6 +125,59 @@ def test_the_lock_of_a_session_in_disorder_is_freed(postgresql_alias: str) -> No
     finally:
         connections[postgresql_alias] = connection
         other.close()
+
+
+def _is_free(alias: str, lock: Callable[..., Any], *name: str) -> bool:
+    """Tell whether another session gets a lock."""
+    connection, other = connections[alias], connections[alias].copy()
+    try:
+        connections[alias] = other
+        with lock(*name, alias):
+            return True
+    except LockTimeout:
+        return False
+    finally:
+        connections[alias] = connection
+        other.close()
+
+
+@in_the_test_databases
+def test_runs_over_two_sources_share_postgresql_and_exclude_every_other_run(postgresql_alias: str) -> None:
+    with alone_over("/data/a", postgresql_alias):
+        assert not _is_free(postgresql_alias, alone)
+        assert not _is_free(postgresql_alias, alone_over, "/data/a")
+        assert _is_free(postgresql_alias, alone_over, "/data/b")
+    assert _is_free(postgresql_alias, alone)
+    with alone(postgresql_alias):
+        assert not _is_free(postgresql_alias, alone_over, "/data/a")
+    with connections[postgresql_alias].cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+        assert cursor.fetchone() == (0,)
+
+
+@in_the_test_databases
+def test_a_refused_lock_over_a_source_leaves_nothing_locked(postgresql_alias: str) -> None:
+    other = connections[postgresql_alias].copy()
+    try:
+        with alone_over("/data/a", postgresql_alias):
+            held, connections[postgresql_alias] = connections[postgresql_alias], other
+            with pytest.raises(LockTimeout), alone_over("/data/a", postgresql_alias):
+                pass
+            with other.cursor() as cursor:
+                cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()")
+                assert cursor.fetchone() == (0,)
+            connections[postgresql_alias] = held
+    finally:
+        other.close()
+
+
+@pytest.mark.usefixtures("unblocked")
+def test_runs_over_two_sources_take_turns_on_sqlite(tmp_path: Path) -> None:
+    with scratch(tmp_path / "db.sqlite3", tables=False) as alias:
+        with alone_over("/data/a", alias), pytest.raises(LockTimeout), alone_over("/data/b", alias):
+            pass
+        with alone_over("/data/b", alias):
+            pass
 
 
 def _imported(directory: Path) -> None:
