@@ -12,12 +12,13 @@ from typing_extensions import override
 from orbsite.conf import app_settings
 from orbsite.management.base import OrbCommand
 from orbsite.management.progress_bar import Meter
-from orbsite.operations.jobs.parameters import Argument, Place, Request, type_of
+from orbsite.operations.jobs.parameters import Argument, Place, Request, RowNumber, type_of
 from orbsite.operations.report import Report
 from orbsite.storage.clock import utc_now
+from orbsite.storage.errors import OrbError
 from orbsite.storage.records.domain import Domain
 
-_NUMBERS: dict[Any, type[int] | type[float]] = {int: int, int | None: int, float: float}
+_NUMBERS: dict[Any, type[int] | type[float]] = {int: int, int | None: int, RowNumber | None: int, float: float}
 """What parses the value of an option, by the type of its argument; others are texts."""
 
 
@@ -36,11 +37,14 @@ class OperationCommand(OrbCommand):
         return self.request(options).run(self.place(progress, options))
 
     def request(self, options: dict[str, Any]) -> Request:
-        """Return the operation with the arguments that the options name."""
+        """Return the operation with the arguments that the options name. Raises OrbError where they do not fit."""
         offered = self._offered().items()
         arguments = {field.name: _value_of(name, field, told, options) for name, (field, told) in offered}
         only = None if options["only"] is None else tuple(options["only"])
-        return self.operation(**arguments, only=only)
+        try:
+            return self.operation(**arguments, only=only)
+        except ValueError as problem:
+            raise OrbError(f"these options do not fit: {problem}") from problem
 
     def place(self, progress: Meter, options: dict[str, Any]) -> Place:
         """Return where the operation runs."""

@@ -20,7 +20,10 @@ from orbsite.storage.records.domain import registered
 OPERATOR, VIEWER = "operator", "viewer"
 
 _OURS = "orbsite"
-_VIEWED = ("run", "change", "reject", "growth", "retentionpolicy", "policyrun", "job")
+_VIEWED = (
+    *("run", "change", "reject", "growth", "retentionpolicy", "policyrun", "job"),
+    *("bulkmigration", "bulkdirectory"),
+)
 _OPERATOR_VIEWED = ("event", "token")
 """Models that only operators may view. Creating tokens needs a permission that no built-in group has."""
 _EDITED = ("retentionpolicy",)

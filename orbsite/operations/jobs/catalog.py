@@ -15,6 +15,9 @@ from orbsite.conf import app_settings
 from orbsite.models.retention import RetentionPolicy
 from orbsite.operations.backup import create as backup
 from orbsite.operations.backup.uploads import path_of
+from orbsite.operations.bulk_migration.begin import find
+from orbsite.operations.bulk_migration.preview import look_at
+from orbsite.operations.bulk_migration.work import work
 from orbsite.operations.files import cleanup as cleaning
 from orbsite.operations.files.check import check, repair
 from orbsite.operations.files.compact import compact
@@ -78,9 +81,25 @@ class Migrate(Request, frozen=True, kw_only=True):
         False
     )
     backup: BackupFirst = True
+    bulk: Annotated[
+        RowNumber | None,
+        about(
+            "Bulk migration",
+            "Migrate the directories of this bulk migration, which migrate_orb_files --each has begun.",
+            metavar="NUMBER",
+            option_help="Join a bulk migration that --each has begun.",
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.bulk is not None and (self.incremental or self.only_rejected or self.resume or self.only is not None):
+            raise ValueError("a bulk migration has arguments of its own, which were given when it began")
 
     @override
     def run(self, place: Place) -> Report:
+        if self.bulk is not None:
+            act = look_at if self.dry_run else work
+            return act(find(self.bulk), now=place.now, progress=place.progress)
         return migrate(
             self.domains,
             place.data_directory,

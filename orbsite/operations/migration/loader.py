@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from orbsite.operations.ledger.change_log import ChangeLog, Outcome
 from orbsite.operations.migration.batches import SIZE, Batch, batches_of, parts_of
 from orbsite.operations.migration.ownership import Owners
+from orbsite.operations.migration.peers import Peers, rank
 from orbsite.operations.migration.preview import Preview
 from orbsite.operations.prefetch import Ahead
 from orbsite.operations.progress import Progress, Stopped, silent
@@ -38,7 +39,9 @@ class Loader:
         change_log: ChangeLog | None = None,
         samples: Preview | None = None,
         owners: Owners | None = None,
+        peers: Peers | None = None,
     ) -> None:
+        self._peers = peers
         self._target, self._run, self._section = target, run, section
         self._owners = owners or Owners(target)
         self._progress, self._change_log, self._samples = progress, change_log, samples
@@ -155,7 +158,7 @@ class Loader:
             if entry.kind is None:
                 raise TypeError(entry)
             row = rows.get((entry.kind, entry.record.key)) if entry.record else None
-            what, record, findings = classify(entry, row)
+            what, record, findings = classify(entry, row, self._peers)
             section.findings += findings
             section.count(entry.kind.plural, "read")
             section.count(entry.kind.plural, what)
@@ -180,7 +183,9 @@ def _sum_of(record: Record) -> Sums:
     return found
 
 
-def classify(entry: Entry, row: StoredRecord[Record] | None) -> tuple[str, Record | None, list[Finding]]:
+def classify(
+    entry: Entry, row: StoredRecord[Record] | None, peers: Peers | None = None
+) -> tuple[str, Record | None, list[Finding]]:
     """Return the outcome of an entry whose key a row may have: its name, the record to write, and the findings."""
     record, path = entry.record, entry.path
     if record is None:
@@ -193,7 +198,20 @@ def classify(entry: Entry, row: StoredRecord[Record] | None) -> tuple[str, Recor
         return "rejected", None, [error(path, "its key belongs to another user in SQL")]
     if digest(record) == digest(row.record):
         return "unchanged", record, []
-    return _classify_versions(record, row.record, path, as_left=row.as_left)
+    other = None if peers is None else peers.writer_of(row)
+    return (
+        _classify_versions(record, row.record, path, as_left=row.as_left)
+        if other is None
+        else _classify_peers(record, row.record, path, other)
+    )
+
+
+def _classify_peers(record: Record, old: Record, path: str, other: str) -> tuple[str, Record, list[Finding]]:
+    """Classify a record against one of another directory: the outcome is the same in whatever order they come."""
+    is_ours = rank(record) > rank(old)
+    what = "this one replaced it" if is_ours else "that one was kept"
+    finding = warning(path, f"{other} has another record with this key; {what}")
+    return "replaced" if is_ours else "kept", record, [finding]
 
 
 def _classify_versions(record: Record, old: Record, path: str, *, as_left: bool) -> tuple[str, Record, list[Finding]]:

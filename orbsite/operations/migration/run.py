@@ -13,11 +13,12 @@ from orbsite.models.ledger import Run
 from orbsite.operations.backup import create
 from orbsite.operations.ledger.change_log import ChangeLog, open_rejects
 from orbsite.operations.ledger.erasure_list import known, refused
-from orbsite.operations.ledger.runs import alone, begin, last_complete, recorded
+from orbsite.operations.ledger.runs import AtEnd, alone, begin, last_complete, recorded
 from orbsite.operations.migration import batches
 from orbsite.operations.migration.file_source import Source
 from orbsite.operations.migration.loader import Loader
 from orbsite.operations.migration.ownership import Owners, is_open
+from orbsite.operations.migration.peers import Peers
 from orbsite.operations.migration.preview import Preview
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report, Section
@@ -44,8 +45,9 @@ class Transfer:
         *,
         now: Callable[[], datetime],
         progress: Progress = silent,
+        peers: Peers | None = None,
     ) -> None:
-        self._source, self._domains, self._operation = source, domains, operation
+        self._source, self._domains, self._operation, self._peers = source, domains, operation, peers
         self._now, self._progress = now, progress
         self._targets = {domain.name: open_sql_store(domain) for domain in domains}
         self._erasures = ErasureList()
@@ -59,19 +61,32 @@ class Transfer:
             section, (part, _, size) = self._report.section_of(domain), self._sizes(domain)
             samples = Preview(domain, self._report.samples)
             target, owners = self._targets[domain.name], self._owners(domain)
-            work = Loader(target, None, section, progress=self._progress, samples=samples, owners=owners)
+            work = Loader(
+                target, None, section, progress=self._progress, samples=samples, owners=owners, peers=self._peers
+            )
             work.all(self._entries(domain, self._wanted(domain)), part=part, size=size)
         return self._report
 
-    def run(self, backup_to: Path | None = None, *, resume: bool = False, incremental: bool = False) -> Report:
-        """Load everything, domain by domain, and verify the written records."""
+    def run(
+        self,
+        backup_to: Path | None = None,
+        *,
+        resume: bool = False,
+        incremental: bool = False,
+        lock: Callable[[], contextlib.AbstractContextManager[None]] = alone,
+        at_end: AtEnd = lambda _run, _report: None,
+    ) -> Report:
+        """Load everything, domain by domain, and verify the written records.
+
+        `lock` excludes other runs. `at_end` is called in the transaction that completes the run, and may refuse it.
+        """
         source, report = self._source, self._report
         with contextlib.ExitStack() as stack:
-            stack.enter_context(alone())
+            stack.enter_context(lock())
             self._erasures = known(self._source.base)  # the current list: the source was read earlier
             before = last_complete(source.name) if incremental else None
             run = begin(self._operation, source.name, source.digests, self._now(), report, resume=resume)
-            stack.enter_context(recorded(run, report, self._now))
+            stack.enter_context(recorded(run, report, self._now, at_end=at_end))
             if backup_to is not None and not run.cursor:
                 self._back_up(run, backup_to)
             for domain in self._domains:
@@ -93,7 +108,15 @@ class Transfer:
         change_log = ChangeLog(run, self._report, domain)
         goes_on, wanted = bool(change_log.done), self._wanted(domain)
         target, owners = self._targets[domain.name], self._owners(domain)
-        work = Loader(target, run.uid, section, progress=self._progress, change_log=change_log, owners=owners)
+        work = Loader(
+            target,
+            run.uid,
+            section,
+            progress=self._progress,
+            change_log=change_log,
+            owners=owners,
+            peers=self._peers,
+        )
         work.all(self._entries(domain, wanted), part=part, transaction=transaction, size=size)
         change_log.settle(wanted)
         self._verify(domain, work, run, section, wanted, everything=goes_on)
@@ -109,7 +132,7 @@ class Transfer:
         target, found = self._targets[domain.name], dict[str, Any]()
         differing: set[str] = set()
         for kind, ours in work.written.items():
-            theirs = target.sums(kind, run.uid) if ours.of_users else ours
+            theirs = target.sums(kind, run.uid, ours.of_users) if ours.of_users else ours
             differing.update(ours.differing(theirs))
             found[kind.plural] = {
                 "written": ours.records,
@@ -121,7 +144,7 @@ class Transfer:
         if differing or everything:
             left, entries = Section(), self._entries(domain, wanted)
             entries = entries if everything else _of(entries, differing)
-            Loader(target, None, left, owners=self._owners(domain)).all(entries)
+            Loader(target, None, left, owners=self._owners(domain), peers=self._peers).all(entries)
             for name, counts in left.counts.items():
                 found[name]["unverified"] = number = counts["new"] + counts["replaced"]
                 if number:

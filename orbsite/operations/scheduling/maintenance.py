@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from django.db.models import Q
 
 from orbsite.models.retention import PolicyState, RetentionPolicy
+from orbsite.operations.bulk_migration.queue import replace_lost_workers
 from orbsite.operations.progress import Progress, Stopped, silent
 from orbsite.operations.report import Report, Section
 from orbsite.operations.retention.apply import retain
@@ -94,6 +95,8 @@ def _fail_stale_work(report: Report, moment: datetime, stale_after: timedelta) -
         _section(report, OWN).facts["jobs_failed"] = stale
     if lost := hand_over_lost_jobs(lambda: moment, stale_after):
         _section(report, OWN).facts["jobs_queued_again"] = lost
+    if added := replace_lost_workers(lambda: moment, stale_after):
+        _section(report, OWN).facts["bulk_migration_jobs_added"] = added
 
 
 def _index(report: Report, now: Callable[[], datetime], only: Collection[str] | None, progress: Progress) -> None:

@@ -7,6 +7,7 @@ import secrets
 import socket
 import traceback
 from datetime import datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,38 @@ STALE_AFTER = timedelta(minutes=5)
 def a_name() -> str:
     """Return a unique name for a worker."""
     return f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+def a_name_with_place() -> str:
+    """Return a unique name for a worker, from which the other processes of its host see that it has ended."""
+    return f"{a_name()}:{_place()}"
+
+
+def is_gone(worker: str) -> bool:
+    """Tell whether a worker, by its name with its place, ran among the processes of this host and has ended.
+
+    False for any worker whose process cannot be seen from here.
+    """
+    *_, process, _, place = ["", "", "", *worker.split(":")]
+    if not place or place != _place() or not process.isdecimal():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        return False
+    return False
+
+
+def _place() -> str:
+    """Return a digest of what gives the processes here their numbers: this start of the host, and the container."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:  # not on Linux
+        return ""
+    return sha256(f"{boot}{namespace}".encode()).hexdigest()[:8]
 
 
 def brief(report: Report, most: int = 100) -> dict[str, Any]:
