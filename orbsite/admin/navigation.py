@@ -41,6 +41,8 @@ SECTIONS = (
         "Operations",
         {
             "orbsite.job": "Operations that wait, run, or have ended",
+            "orbsite.bulkmigration": "Data directories that are migrated together",
+            "orbsite.bulkdirectory": "The state of each of these directories, and its run",
             "orbsite.run": "Each operation that wrote, with what it did and how to undo it",
             "orbsite.change": "Records that a run replaced or removed, as they were",
             "orbsite.reject": "Items of a source that could not be taken, with the reason",

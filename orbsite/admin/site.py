@@ -31,6 +31,7 @@ PAGES: tuple[str, ...] = (
     "auth.two_factor",
     "jobs.views",
     "jobs.job_page",
+    "jobs.bulk_page",
     "jobs.downloads",
     "dashboard.view",
     "dashboard.trends",
@@ -39,7 +40,7 @@ PAGES: tuple[str, ...] = (
     "records.user_page",
 )
 """The modules of this package that have pages; each has a function `urls(site)` that returns its URL patterns."""
-REGISTRATIONS: tuple[str, ...] = ("retention", "tokens", "audit", "queue")
+REGISTRATIONS: tuple[str, ...] = ("retention", "bulk_migrations", "tokens", "audit", "queue")
 """The modules of `registrations`, which register pages of models."""
 
 

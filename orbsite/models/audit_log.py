@@ -49,6 +49,8 @@ ACTS = (
     "erase",
     "records removed",
     "job cancelled",
+    "bulk migration retried",
+    "bulk migration workers",
 )
 """The acts that the audit log records."""
 

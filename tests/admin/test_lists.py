@@ -37,6 +37,8 @@ QUERIES = {
     "orbsite_reject": 4,
     "orbsite_growth": 4,
     "orbsite_job": 4,
+    "orbsite_bulkmigration": 4,
+    "orbsite_bulkdirectory": 5,  # the bulk migrations to choose from
     "orbsite_policyrun": 5,  # the policies to choose from
     "orbsite_retentionpolicy": 5,
     "orbsite_token": 4,

@@ -41,7 +41,7 @@
   };
 
   const showCounts = (columns, rows) => {
-    part("columns").replaceChildren(...["Domain", ...columns].map((name) => element("th", name, "col")));
+    part("columns").replaceChildren(...[part("columns").dataset.first || "Domain", ...columns].map((name) => element("th", name, "col")));
     const made = rows.map(([domain, ...numbers]) => {
       const row = document.createElement("tr");
       row.append(element("th", domain, "row"), ...numbers.map((number) => element("td", String(number))));
