@@ -41,6 +41,8 @@ class SearchBackend(ABC):
     """The function that returns the place of a text in another, 0 if it is not there."""
     matching: str
     """The SQL from FROM on for what the index has for an expression, which is its parameter."""
+    has_users: bool
+    """Whether `matching` reads the rows of words, `w`, which name their users."""
 
     @abstractmethod
     def expression(self, cursor: Any, word: str, *, is_begun: bool) -> str:
@@ -61,7 +63,7 @@ class SearchBackend(ABC):
 class Fts5(SearchBackend):
     """SQLite's FTS5. It reads its lists of the rows of words step by step, but merges all lists of a prefix first."""
 
-    conjunction, position = " AND ", "instr"
+    conjunction, position, has_users = " AND ", "instr", False
     matching = "FROM orb_words_index WHERE orb_words_index MATCH %s"
 
     @override
@@ -90,7 +92,7 @@ class Fts5(SearchBackend):
 class Tsvector(SearchBackend):
     """PostgreSQL's GIN index of a tsvector."""
 
-    conjunction, position = " & ", "strpos"
+    conjunction, position, has_users = " & ", "strpos", True
     matching = "FROM orb_words w WHERE w.vector @@ %s::tsquery"
 
     @override

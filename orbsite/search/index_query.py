@@ -18,13 +18,14 @@ from orbsite.storage.sql.models import RecordRow
 
 
 class IndexQuery:
-    """A search query as the index of the database answers it, for the rows of one table.
+    """A search query as the index of the database answers it, for the rows of one table, of all users or of one.
 
     Rows count only if their words were read from the text that they have now.
     """
 
-    def __init__(self, model: type[RecordRow], wanted: Wanted, using: str) -> None:
+    def __init__(self, model: type[RecordRow], wanted: Wanted, using: str, user_id: str | None = None) -> None:
         self._model, self._wanted, self._connection = model, wanted, connections[using]
+        self._of_user, self._user = ("", []) if user_id is None else (" AND w.user_id = %s", [user_id])
         self._backend = backend_of(self._connection)
         self._quote = self._connection.ops.quote_name
         self._of_row = {"user_id": "w.user_id", name_field(model.kind): f"w.{self._quote('key')}", "digest": "w.digest"}
@@ -33,13 +34,14 @@ class IndexQuery:
     def rows_of_rarest_word(self, most: int) -> int:
         """Return the number of records that have the rarest word of the query, at most `most`.
 
-        No more records match. The index answers it from its lists of records, without reading any.
+        No more records match. In SQLite, the index answers it for all users, from its lists of records.
         """
         found = most
+        of_user, user = (self._of_user, self._user) if self._backend.has_users else ("", [])
         with self._connection.cursor() as cursor:
             for expression in self._expressions:
-                statement = f"SELECT COUNT(*) FROM (SELECT 1 {self._backend.matching} LIMIT %s) AS found"
-                cursor.execute(statement, [expression, found])
+                statement = f"SELECT COUNT(*) FROM (SELECT 1 {self._backend.matching}{of_user} LIMIT %s) AS found"
+                cursor.execute(statement, [expression, *user, found])
                 found = int(cursor.fetchone()[0])
         return found
 
@@ -73,8 +75,8 @@ class IndexQuery:
         excluded = [part.needle for part in self._wanted.without]
         position = f" AND {self._backend.position}(w.words, %s)"
         exact = f"{position} > 0" * len(sequences) + f"{position} = 0" * len(excluded)
-        parameters = [expression, self._model.kind.plural, *sequences, *excluded]
-        return f" AND w.kind = %s{exact}", parameters
+        parameters = [expression, self._model.kind.plural, *self._user, *sequences, *excluded]
+        return f" AND w.kind = %s{self._of_user}{exact}", parameters
 
     @cached_property
     def _expressions(self) -> list[str]:

@@ -65,9 +65,10 @@ class SearchResult:
         return self._plan.index.condition(self._others)
 
 
-def search(rows: QuerySet[Any], wanted: Wanted) -> SearchResult:
+def search(rows: QuerySet[Any], wanted: Wanted, user_id: str | None = None) -> SearchResult:
     """Return the condition for the rows of one table that match a query.
 
+    `user_id` is the user to whom `rows` are limited, if they are; the words of other users are then not read.
     Deleted text is never found: words count only for a row with the same digest. A record that was saved after the last
     update of the index is found if it is among the newest rows. Raises SearchOff where texts are sealed.
     """
@@ -82,10 +83,11 @@ def search(rows: QuerySet[Any], wanted: Wanted) -> SearchResult:
     holds = Subquery(of_the_row.values(holds=ExpressionWrapper(by_text(wanted), BooleanField())))
     newest = rows.order_by(*(f"-{name}" for name in kind.order_fields)).values_list("pk", holds)[:NEWEST]
     answers = dict(newest)
-    unknown = _rows_of(rows, kind, [pk for pk, held in answers.items() if held is None])
+    owned = {} if user_id is None else {"user_id": user_id}
+    unknown = _rows_of(rows, kind, [pk for pk, held in answers.items() if held is None], owned)
     searched = {values["pk"]: wanted.matches(_document(kind, values)) for values in unknown}
     others = [pk for pk, matches in searched.items() if matches]
-    index = IndexQuery(rows.model, wanted, rows.db)
+    index = IndexQuery(rows.model, wanted, rows.db, user_id)
     plan = SearchPlan(rows, index, [held is True for held in answers.values()])
     condition = index.condition(others) if plan.reads_index else Q(Coalesce(holds, Value(False))) | Q(pk__in=others)
     return SearchResult(rows, condition, len(searched), plan, others)
@@ -98,8 +100,9 @@ class Searched(SqlStore):
         self, domain: Domain, using: str, kind: type[Record], wanted: Wanted, where: Mapping[str, str]
     ) -> None:
         super().__init__(domain, using)
-        rows_to_search = self._rows(kind).filter(**where) if all(map(can_be_stored, where.values())) else None
-        self._condition = Q(pk__in=[]) if rows_to_search is None else search(rows_to_search, wanted).condition
+        self._condition = Q(pk__in=[])
+        if all(map(can_be_stored, where.values())):
+            self._condition = search(self._rows(kind).filter(**where), wanted, where.get("user_id")).condition
 
     @override
     def select(self, kind: type[R], query: Query, findings: list[Finding] | None = None) -> list[R]:
@@ -124,12 +127,14 @@ class Searched(SqlStore):
         """Return None: the condition of a search differs each time, and is in no compiled query."""
 
 
-def _rows_of(rows: QuerySet[Any], kind: type[Record], keys: list[Any]) -> Iterator[dict[str, Any]]:
+def _rows_of(
+    rows: QuerySet[Any], kind: type[Record], keys: list[Any], owned: Mapping[str, str]
+) -> Iterator[dict[str, Any]]:
     """Yield the columns of the rows with some primary keys, few at a time because any row may be large.
 
     A row whose key no store could have written has no words, and is left out.
     """
-    everything = rows.model._base_manager.using(rows.db)
+    everything = rows.model._base_manager.using(rows.db).filter(**owned)
     names = ("pk", *columns(kind))
     for start in range(0, len(keys), _AT_A_TIME):
         part = raw_rows(everything.filter(pk__in=keys[start : start + _AT_A_TIME]), names)

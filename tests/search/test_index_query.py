@@ -9,6 +9,7 @@ from operator import attrgetter
 
 import msgspec
 import pytest
+from django.db import connections
 
 from orbsite.search import backends, search
 from orbsite.search.analyzer import document
@@ -104,7 +105,7 @@ def test_the_index_the_rows_and_every_record_agree(store: SqlStore, monkeypatch:
         for reads_index in (True, False):
             monkeypatch.setattr(SearchPlan, "reads_index", reads_index)
             monkeypatch.setattr(SearchPlan, "counts_by_index", reads_index)
-            result = search.search(rows, wanted)
+            result = search.search(rows, wanted, user)
             assert set(rows.filter(result.condition).values_list("id", flat=True)) == right, text
             most = number % 20 + 1
             assert (result.count(10_000), result.count(most)) == (len(right), min(most, len(right))), text
@@ -162,6 +163,17 @@ def test_the_rows_of_a_word_are_counted(
         index = IndexQuery(ReflectionRow, wanted, store.using)
         assert [index.rows_of_rarest_word(most) for most in (100, 2)] == [number, min(number, 2)]
         assert index.count(ReflectionRow.objects.using(store.using).all(), 100) == number
+
+
+def test_the_words_of_other_users_are_not_read(store: SqlStore) -> None:
+    store.put([ReflectionFactory(id=f"r-{at}", user_id="ana" if at % 3 else "bo", input="word") for at in range(9)])
+    indexed(store)
+    everybody = ReflectionRow.objects.using(store.using).all()
+    index = IndexQuery(ReflectionRow, read("word"), store.using, "bo")
+    assert index.count(everybody, 100) == 3
+    assert everybody.filter(index.condition([])).count() == 3
+    has_users = backends.backend_of(connections[store.using]).has_users
+    assert index.rows_of_rarest_word(100) == (3 if has_users else 9)
 
 
 def test_the_rarest_word_decides(store: SqlStore) -> None:

@@ -43,7 +43,7 @@ class HasKey(Func):
 
     def __init__(self, names: tuple[str, ...], keys: Iterable[Key]) -> None:
         super().__init__(*map(F, names))
-        self._keys = tuple(keys)
+        self._names, self._keys = names, tuple(keys)
 
     def as_sqlite(self, compiler: Any, connection: Any, **_: Any) -> Any:  # noqa: ARG002 -- Django's signature
         """Return the SQLite condition; it reads the keys from JSON, because SQLite uses no index for a VALUES list."""
@@ -52,14 +52,21 @@ class HasKey(Func):
         return f"{row} IN (SELECT {parts} FROM json_each(%s))", [*parameters, msgspec.json.encode(self._keys).decode()]
 
     def as_postgresql(self, compiler: Any, connection: Any, **_: Any) -> Any:  # noqa: ARG002 -- Django's signature
-        """Return the PostgreSQL condition; it reads the keys from one array for each part."""
+        """Return the PostgreSQL condition; it reads the keys from one array for each part.
+
+        The users are named beside the keys, because a database with shards looks for no users in a function's rows.
+        """
         row, parameters = self._row(compiler)
         number = len(self.source_expressions)
         arrays = ", ".join(["%s::text[]"] * number)
-        return f"{row} IN (SELECT * FROM unnest({arrays}))", [
-            *parameters,
-            *([key[at] for key in self._keys] for at in range(number)),
-        ]
+        condition = f"{row} IN (SELECT * FROM unnest({arrays}))"
+        values = [*parameters, *([key[at] for key in self._keys] for at in range(number))]
+        if "user_id" not in self._names:
+            return condition, values
+        at = self._names.index("user_id")
+        user, given = compiler.compile(self.source_expressions[at])
+        users = sorted({key[at] for key in self._keys})
+        return f"({user} = ANY(%s::text[]) AND {condition})", [*given, users, *values]
 
     def _row(self, compiler: Any) -> tuple[str, list[Any]]:
         compiled = [compiler.compile(expression) for expression in self.source_expressions]
