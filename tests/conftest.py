@@ -145,6 +145,15 @@ def postgresql_alias(db: None) -> str:
 
 
 @pytest.fixture
+def on_postgresql(postgresql_alias: str) -> Iterator[None]:
+    """Have everything work on PostgreSQL, whose connection takes the place of the default one."""
+    usual = connections["default"]
+    connections["default"] = connections[postgresql_alias]
+    yield
+    connections["default"] = usual
+
+
+@pytest.fixture
 def sample() -> Path:
     return Path(__file__).parent.parent / "sample" / ".orb-data"
 
