@@ -15,6 +15,7 @@ from django.db.models import QuerySet
 
 from orbsite.models.search_index import Words, WordsPass
 from orbsite.search.analyzer import document
+from orbsite.storage.citus import is_distributed
 from orbsite.storage.findings import Finding, printable, unreadable
 from orbsite.storage.records.domain import Domain
 from orbsite.storage.records.record import Key, Record, columns, is_ordered_by_time, texts_in
@@ -218,7 +219,8 @@ class SearchIndex:
     def _locked_digests(self, places: Iterable[Place]) -> dict[Place, str]:
         """Return the digests of the existing rows, locked until the transaction is committed."""
         held: dict[Place, str] = {}
-        for condition in among(self._order, places):
+        apart = is_distributed(connections[self._using], self._model._meta.db_table)
+        for condition in among(self._order, places, apart=apart):
             rows = self._rows().filter(condition).order_by(*self._order).select_for_update()
             locked = raw_rows(rows, (*self._order, "digest"))
             held.update({(user, name): printable(digest)[:_DIGEST] for user, name, digest in locked})

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Generic
 
 import msgspec
-from django.db import IntegrityError
+from django.db import IntegrityError, InternalError
 
 from orbsite.storage.base.store import Comparison, RecordBatch
 from orbsite.storage.encoding.json_printer import compact
@@ -86,7 +86,7 @@ class Bulk(ABC, Generic[R]):
         rows = self.rows(batch, run) if batch.rows is None else batch.rows
         try:
             self.write(rows if len(places) == len(rows) else [rows[at] for at in places])
-        except IntegrityError as problem:
+        except (IntegrityError, InternalError) as problem:
             if not self.is_taken(problem):
                 raise
             raise Conflict("another writer has taken a key meanwhile; read again, then retry") from problem
@@ -178,7 +178,7 @@ class Bulk(ABC, Generic[R]):
         """Insert rows into the table."""
 
     @abstractmethod
-    def is_taken(self, problem: IntegrityError) -> bool:
+    def is_taken(self, problem: IntegrityError | InternalError) -> bool:
         """Tell whether an error means that a key is taken."""
 
     @abstractmethod

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, InternalError, models, transaction
 
 from orbsite.storage.base.store import Comparison, RecordBatch
 from orbsite.storage.records.digest import Columns
@@ -67,8 +67,12 @@ class PostgresqlBulk(Bulk[R]):
         with self._cursor() as cursor:
             self._copy(cursor, f"{self.table} ({', '.join(self.all_names)})", rows)
 
-    def is_taken(self, problem: IntegrityError) -> bool:
-        return getattr(problem.__cause__, "sqlstate", None) == _UNIQUE_VIOLATION
+    def is_taken(self, problem: IntegrityError | InternalError) -> bool:
+        if isinstance(problem, IntegrityError):
+            return getattr(problem.__cause__, "sqlstate", None) == _UNIQUE_VIOLATION
+        # of a COPY to another node, only the message comes back; it names the constraint, with the number of the shard
+        keys = [one.name for one in self.model._meta.constraints if isinstance(one, models.UniqueConstraint)]
+        return any(f"{name}_" in str(problem) for name in (*keys, f"{self.model._meta.db_table}_pkey"))
 
     def read(self, run: int | None, users: Sequence[str] | None = None) -> Iterator[Sequence[tuple[Any, ...]]]:
         types = self.cells.types

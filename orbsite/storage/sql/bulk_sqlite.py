@@ -10,7 +10,7 @@ from operator import add, itemgetter
 from typing import Any
 
 import msgspec
-from django.db import IntegrityError, OperationalError
+from django.db import IntegrityError, InternalError, OperationalError
 
 from orbsite.storage.base.store import Comparison, RecordBatch
 from orbsite.storage.records.digest import Columns
@@ -64,7 +64,7 @@ class SqliteBulk(Bulk[R]):
     def write(self, rows: Sequence[Any]) -> None:
         self._insert(self.table, self.all_names, rows)
 
-    def is_taken(self, problem: IntegrityError) -> bool:
+    def is_taken(self, problem: IntegrityError | InternalError) -> bool:
         return getattr(problem.__cause__, "sqlite_errorname", "") in _TAKEN
 
     def read(self, run: int | None, users: Sequence[str] | None = None) -> Iterator[Sequence[tuple[Any, ...]]]:

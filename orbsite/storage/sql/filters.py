@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -14,19 +15,31 @@ from orbsite.storage.records.record import Key, Record
 _KEYS_AT_A_TIME = 500
 
 
-def by_keys(kind: type[Record], keys: Iterable[Key]) -> Iterator[Q]:
-    """Yield conditions that together select these keys, at most 500 keys in each.
+def by_keys(kind: type[Record], keys: Iterable[Key], *, apart: bool = False) -> Iterator[Q]:
+    """Yield conditions that together select these keys, at most 500 keys in each, or with `apart`, those of one user.
 
     A key with fewer or more parts than the kind's keys selects nothing.
     """
-    return among(kind.key_fields, keys)
+    return among(kind.key_fields, keys, apart=apart)
 
 
-def among(names: tuple[str, ...], keys: Iterable[Key]) -> Iterator[Q]:
-    """Yield conditions that together select the rows with these values in some columns, at most 500 in each."""
-    *leading, last = names
+def among(names: tuple[str, ...], keys: Iterable[Key], *, apart: bool = False) -> Iterator[Q]:
+    """Yield conditions that together select the rows with these values in some columns, at most 500 in each.
+
+    With `apart`, each is for one user: shards lock no rows of several users by one statement.
+    """
     storable = (key for key in keys if len(key) == len(names) and all(map(can_be_stored, key)))
     wanted = sorted(storable)  # the same lock order for all writers prevents deadlocks
+    if not apart or "user_id" not in names:
+        yield from _conditions(names, wanted)
+        return
+    user = names.index("user_id")
+    for _, of_user in groupby(wanted, key=lambda key: key[user]):
+        yield from _conditions(names, list(of_user))
+
+
+def _conditions(names: tuple[str, ...], wanted: list[Key]) -> Iterator[Q]:
+    *leading, last = names
     for start in range(0, len(wanted), _KEYS_AT_A_TIME):
         part = wanted[start : start + _KEYS_AT_A_TIME]
         prefix = part[0][:-1]

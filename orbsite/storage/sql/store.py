@@ -24,6 +24,7 @@ from orbsite.storage.base.store import (
     by_kind,
     last_of_each,
 )
+from orbsite.storage.citus import is_distributed, placed_tables
 from orbsite.storage.encoding import timestamps
 from orbsite.storage.errors import Conflict, OwnerConflict
 from orbsite.storage.findings import Finding, printable
@@ -183,21 +184,33 @@ class SqlStore(LedgerStore):
 
     def size(self) -> int:
         connection = connections[self.using]
+        tables = [model._meta.db_table for model in self.domain.models.values()]
         with connection.cursor() as cursor:
-            if connection.vendor == "postgresql":
-                tables = [model._meta.db_table for model in self.domain.models.values()]
-                cursor.execute(
-                    "SELECT SUM(pg_total_relation_size(to_regclass(t))) FROM unnest(%s::text[]) AS t", [tables]
-                )
-            else:  # SQLite only has the size of the whole file
+            if connection.vendor != "postgresql":  # SQLite only has the size of the whole file
                 cursor.execute("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()")
-            return int(cursor.fetchone()[0])
+                return int(cursor.fetchone()[0])
+            spread = placed_tables(connection)
+            return sum(self._size_of(cursor, table, is_spread=table in spread) for table in tables)
+
+    def _size_of(self, cursor: Any, table: str, *, is_spread: bool) -> int:
+        """Return the bytes of a table in PostgreSQL; of one in shards, within a transaction, those of its rows alone.
+
+        The nodes tell no sizes in a transaction that may have written.
+        """
+        name = connections[self.using].ops.quote_name(table)
+        if is_spread and connections[self.using].in_atomic_block:
+            cursor.execute(f"SELECT coalesce(sum(pg_column_size(r.*)), 0) FROM {name} r")
+        else:
+            size = "citus_total_relation_size" if is_spread else "pg_total_relation_size"
+            cursor.execute(f"SELECT coalesce({size}(to_regclass(%s)), 0)", [name])
+        return int(cursor.fetchone()[0])
 
     def transaction(self) -> AbstractContextManager[None]:
         return transaction.atomic(self.using)
 
     def rows(self, kind: type[R], keys: Iterable[Key], *, lock: bool = False) -> dict[Key, StoredRecord[R]]:
-        return self._stored(kind, keys, self._rows(kind).select_for_update() if lock else self._rows(kind))
+        rows = self._rows(kind)
+        return self._locked(kind, list(keys), rows) if lock else self._stored(kind, keys, rows)
 
     def count_written(self, kind: type[Record], run: int) -> int:
         return self._rows(kind).filter(run_id=run).count()
@@ -287,8 +300,7 @@ class SqlStore(LedgerStore):
             owners = sorted(
                 {record.owner for record in group}
             )  # a condition on owners routes the query to their shards
-            mine = self._rows(kind).filter(user_id__in=owners).select_for_update()
-            rows = self._stored(kind, [record.key for record in group], mine)
+            rows = self._locked(kind, [record.key for record in group], self._rows(kind).filter(user_id__in=owners))
             for record in group:
                 row = rows.get(record.key)
                 old = None if row is None else readable(row.record, record)
@@ -313,9 +325,16 @@ class SqlStore(LedgerStore):
                 "nothing was written. Read again, then retry"
             )
 
-    def _stored(self, kind: type[R], keys: Iterable[Key], rows: models.QuerySet[Any]) -> dict[Key, StoredRecord[R]]:
+    def _locked(self, kind: type[R], keys: list[Key], rows: models.QuerySet[Any]) -> dict[Key, StoredRecord[R]]:
+        """Return the stored rows of these keys, locked; in shards, those of each user by a statement of its own."""
+        apart = len(keys) > 1 and is_distributed(connections[self.using], self.domain.models[kind]._meta.db_table)
+        return self._stored(kind, keys, rows.select_for_update(), apart=apart)
+
+    def _stored(
+        self, kind: type[R], keys: Iterable[Key], rows: models.QuerySet[Any], *, apart: bool = False
+    ) -> dict[Key, StoredRecord[R]]:
         stored = {}
-        for condition in by_keys(kind, keys):
+        for condition in by_keys(kind, keys, apart=apart):
             ordered = rows.filter(condition).order_by(*kind.key_fields)
             for cells in named_rows(ordered, (*columns(kind), *LEDGER)):
                 row: StoredRecord[R] = _row(kind, cells)

@@ -16,6 +16,7 @@ from typing import Any
 from django.db import connections, transaction
 from typing_extensions import override
 
+from orbsite.storage.citus import is_distributed
 from orbsite.storage.encoding import timestamps
 from orbsite.storage.errors import Conflict
 from orbsite.storage.findings import printable
@@ -37,10 +38,11 @@ _MEMORY = "64MB"
 
 def retention_deletion(model: type[RecordRow], using: str, policy: Policy, now: datetime) -> RetentionDeletion:
     """Return the deletion of the rows that a policy selects in a model's table; `plan` runs the first query."""
-    vendor = connections[using].vendor
-    return (PostgresqlRetentionDeletion if vendor == "postgresql" else SqliteRetentionDeletion)(
-        model, using, policy, now
-    )
+    connection = connections[using]
+    if connection.vendor != "postgresql":
+        return SqliteRetentionDeletion(model, using, policy, now)
+    is_spread = is_distributed(connection, model._meta.db_table)
+    return (DistributedRetentionDeletion if is_spread else PostgresqlRetentionDeletion)(model, using, policy, now)
 
 
 def _day(value: Any) -> date | None:
@@ -359,3 +361,33 @@ class PostgresqlRetentionDeletion(RetentionDeletion):
         )
         self._run(f"SET LOCAL work_mem = '{_MEMORY}'")  # keeps the removed rows in memory until they are inserted
         return self._run(statement, [after, to, after, to, *values])
+
+
+class DistributedRetentionDeletion(PostgresqlRetentionDeletion):
+    """The removal in shards, by key: the place of a row is that in its shard, which others have too.
+
+    The nodes remove the rows and return their tombstones to the coordinator, which has the ledger.
+    """
+
+    def __init__(self, model: type[RecordRow], using: str, policy: Policy, now: datetime) -> None:
+        super().__init__(model, using, policy, now)
+        self._is_the_row = " AND ".join(f"r.{name} = c.{name}" for name in self._selection.keys)
+        self._model_fields = model._meta.concrete_fields
+
+    @override
+    def reclaimable(self) -> int:
+        """Return 0: each node knows of its own dead rows only."""
+        return 0
+
+    def _remove(self, after: int, to: int, ledger: LedgerTable, is_same: str) -> int:
+        columns, expressions, values = self._columns_of_tombstones.columns(ledger, self._words)
+        table, target = self._selection.table, self._connection.ops.quote_name(ledger.model._meta.db_table)
+        row = ", ".join(f"r.{self._connection.ops.quote_name(str(field.column))}" for field in self._model_fields)
+        # what the nodes return is put into words on the coordinator, for they return no result of most functions
+        statement = (
+            f"WITH removed AS (DELETE FROM {table} r USING {self._temporary} c "
+            f"WHERE c.n > %s AND c.n <= %s AND {self._is_the_row} AND {is_same} RETURNING {row}, c.why) "
+            f"INSERT INTO {target} ({columns}) "
+            f"SELECT {expressions} FROM removed r CROSS JOIN LATERAL (SELECT r.why) AS c"
+        )
+        return self._run(statement, [after, to, *values])
