@@ -42,6 +42,17 @@ def persistence() -> Persistence:
         ) from problem
 
 
+def is_on_citus() -> bool:
+    """Tell whether ORB_SQL_ENGINE says that the tables are spread over a cluster with Citus.
+
+    Raises ImproperlyConfigured.
+    """
+    name = str(settings.ORB_SQL_ENGINE)
+    if name not in ("", "postgresql", "citus"):
+        raise ImproperlyConfigured(f"ORB_SQL_ENGINE is {name!r}; set it to citus, or leave it empty")
+    return name == "citus"
+
+
 def data_directory() -> Path:
     """Return the directory of the JSON files, which may not exist yet."""
     return Path(settings.ORB_DATA_DIR)

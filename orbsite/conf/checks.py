@@ -16,8 +16,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, connections, router
 
 from orbsite.conf import app_settings
+from orbsite.models.placement import USER, Placement, Table, tables
 from orbsite.runtime.key_strength import estimated_bits
 from orbsite.runtime.startup_checks import MAKE_A_KEY
+from orbsite.storage.citus import PlacedTable, has_citus, placed_tables
 from orbsite.storage.records.domain import registered
 from orbsite.storage.records.record import columns
 
@@ -27,6 +29,7 @@ _NEEDED = {"delete": 3, "truncate": 2, "persist": 2, "wal": 2}
 """The lowest `synchronous` level that keeps every commit, by journal_mode. Level 3 also syncs a journal's deletion."""
 _SETTINGS: dict[Callable[[], object], str] = {
     app_settings.persistence: "orb.E002",
+    app_settings.is_on_citus: "orb.E013",
     app_settings.packing: "orb.E012",
     app_settings.api_rate: "orb.E006",
     app_settings.token_max_open_jobs: "orb.E011",
@@ -143,6 +146,47 @@ def check_sqlite(databases: Sequence[str] | None = None, **_: Any) -> list[Check
     of_sqlite = [alias for alias in databases or () if connections[alias].vendor == "sqlite"]
     files = [alias for alias in of_sqlite if not connections[alias].is_in_memory_db()]  # type: ignore[attr-defined]
     return [message for alias in files for message in (*_of_engine(alias, _durability(alias)), *_privacy(alias))]
+
+
+@register(Tags.database)
+def check_placement(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """Check that the tables are spread over the nodes of a cluster as ORB_SQL_ENGINE says."""
+    try:
+        is_expected = app_settings.is_on_citus()
+    except ImproperlyConfigured:  # another check says so
+        return []
+    if DEFAULT_DB_ALIAS not in (databases or ()) or (not is_expected and not has_citus(connections[DEFAULT_DB_ALIAS])):
+        return []
+    placed = placed_tables(connections[DEFAULT_DB_ALIAS])
+    wanted = [table for table in tables() if table.placement is not Placement.LOCAL]
+    wrong = [f"{table.name} ({said})" for table in wanted if (said := _misplaced(table, placed.get(table.name)))]
+    if is_expected and wrong:
+        return [
+            Error(
+                f"ORB_SQL_ENGINE is citus, and tables are not placed so: {', '.join(wrong)}",
+                hint="Run orb_scale_sql --engine citus, and then with --apply; unset ORB_SQL_ENGINE on one server.",
+                id="orb.E014",
+            )
+        ]
+    if not is_expected and len(wrong) < len(wanted):
+        return [
+            CheckMessage(
+                WARNING,
+                "tables are spread over the nodes of a cluster, and ORB_SQL_ENGINE does not say so",
+                hint="Set ORB_SQL_ENGINE=citus, so that this check notices a table that a migration adds.",
+                id="orb.W005",
+            )
+        ]
+    return []
+
+
+def _misplaced(table: Table, now: PlacedTable | None) -> str:
+    """Return what is wrong with the placement of a table, or nothing."""
+    if now is None or now.kind == "local":
+        return f"on one node, not {table.placement}"
+    if now.kind != table.placement:
+        return f"{now.kind}, not {table.placement}"
+    return f"distributed by {now.column}, not {USER}" if now.kind == "distributed" and now.column != USER else ""
 
 
 def writable_parents(place: Path) -> list[Path]:

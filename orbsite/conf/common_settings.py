@@ -40,6 +40,7 @@ def _flag(name: str) -> bool:
 
 # An empty variable counts as unset.
 ORB_PERSISTENCE = env.str("ORB_PERSISTENCE", default="") or ("sql" if env.str("DATABASE_URL", default="") else "file")
+ORB_SQL_ENGINE = _text("ORB_SQL_ENGINE")
 ORB_DATA_DIR = path_of("ORB_DATA_DIR", DEFAULTS["ORB_DATA_DIR"])
 ORB_BACKUP_DIR = path_of("ORB_BACKUP_DIR", DEFAULTS["ORB_BACKUP_DIR"])
 ORB_BACKUP_KEY = _text("ORB_BACKUP_KEY")

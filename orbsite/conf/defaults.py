@@ -11,6 +11,7 @@ from orbsite.runtime.home import find_home
 
 DEFAULTS: dict[str, Any] = {
     "ORB_PERSISTENCE": "sql",
+    "ORB_SQL_ENGINE": "",
     "ORB_DATA_DIR": ".orb-data",
     "ORB_BACKUP_DIR": ".orb-backups",
     "ORB_BACKUP_KEY": "",

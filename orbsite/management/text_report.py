@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from orbsite.operations.report import Report
+from orbsite.operations.report import STATEMENTS, Report
 from orbsite.storage.findings import Finding, Severity
 
 _MOST_LINES = 20
@@ -46,6 +46,9 @@ def _facts(report: Report) -> list[list[str]]:
 def _details(report: Report) -> Iterator[str]:
     for name, section in report.domains.items():
         for what, value in section.details.items():
+            if what == STATEMENTS:
+                yield from value
+                continue
             yield f"{name} {_words(what)}: {_plainly(value)}"
 
 

@@ -62,7 +62,7 @@ def has_owner(model: type[models.Model]) -> bool:
 def keys_of(model: type[models.Model]) -> list[tuple[str, ...]]:
     """Return the columns of each key that is unique over all rows, those of the primary key first."""
     meta: Any = model._meta
-    keys = [(field.column,) for field in meta.concrete_fields if field.primary_key]
+    keys: list[tuple[str, ...]] = [(field.column,) for field in meta.concrete_fields if field.primary_key]
     keys += [(field.column,) for field in meta.concrete_fields if field.unique and not field.primary_key]
     together = [constraint.fields for constraint in meta.total_unique_constraints]
     keys += [tuple(meta.get_field(name).column for name in fields) for fields in (*meta.unique_together, *together)]

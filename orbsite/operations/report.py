@@ -12,6 +12,9 @@ from typing import Any
 from orbsite.storage.findings import ROOT, Finding, Severity
 from orbsite.storage.records.domain import Domain
 
+STATEMENTS = "statements"
+"""The detail of a section with SQL statements to run, each of which a text report has on a line of its own."""
+
 
 @dataclass(slots=True)
 class Section:

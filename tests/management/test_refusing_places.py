@@ -110,6 +110,7 @@ def commands(place: Place) -> dict[str, list[str]]:
         "migrate": ["-v0"],
         "migrate_orb_files": ["--no-backup"],
         "orb_key_status": [],
+        "orb_scale_sql": ["--engine", "citus"],
         "orb_stats": [],
         "repair_orb_files": ["--apply"],
         "reset_orb_2fa": ["admin"],
@@ -267,6 +268,7 @@ def test_output_that_cannot_be_written_is_told_and_exit_code_2(place: Place, out
         assert "Traceback" not in ended["err"], told
         last = ended["err"].strip().splitlines()[-1]
         own = {"reset_orb_2fa": "there is no user", "export_orb_user": "there are no records"}
+        own |= {"orb_scale_sql": "the database is not PostgreSQL"}
         own |= dict.fromkeys(("seal_orb_data", "rotate_orb_keys"), "no keys are configured")
         assert own.get(name, f"be written: {says}") in last or f"could not be shown: {says}" in last, told
 

@@ -12,7 +12,9 @@ import pytest
 from django.core.checks import run_checks
 from django.db import OperationalError, connections
 
-from orbsite.conf.checks import check_settings, check_sqlite, resets_wal
+from orbsite.conf import checks
+from orbsite.conf.checks import check_placement, check_settings, check_sqlite, resets_wal
+from orbsite.storage.citus import PlacedTable
 from tests.support.scratch import ALIAS, scratch
 
 
@@ -126,3 +128,39 @@ def test_a_rate_that_is_none_is_an_error(settings: Any, rate: str) -> None:
 def test_a_rate_that_is_one_is_fine(settings: Any, rate: str) -> None:
     settings.ORB_API_RATE = rate
     assert check_settings() == []
+
+
+def test_tables_on_one_node_are_an_error_where_the_setting_says_citus(settings: Any) -> None:
+    settings.ORB_SQL_ENGINE = "citus"
+    (found,) = check_placement(databases=["default"])
+    assert found.id == "orb.E014"
+    assert "te_reflections (on one node, not distributed)" in found.msg
+    assert check_placement(databases=None) == []
+
+
+def test_tables_on_several_nodes_are_a_warning_where_the_setting_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("luna_profiles", "luna_active_modes", "te_reflections", "orb_words")
+    placed = {name: PlacedTable("distributed", "user_id", "hash", 1, 32) for name in names}
+    monkeypatch.setattr(checks, "has_citus", lambda connection: True)
+    monkeypatch.setattr(checks, "placed_tables", lambda connection: placed)
+    assert [one.id for one in check_placement(databases=["default"])] == ["orb.W005"]
+    placed.clear()
+    assert check_placement(databases=["default"]) == []
+
+
+def test_a_table_by_another_column_is_an_error(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.ORB_SQL_ENGINE = "citus"
+    names = ("luna_profiles", "luna_active_modes", "orb_words")
+    placed = {name: PlacedTable("distributed", "user_id", "hash", 1, 32) for name in names}
+    placed["te_reflections"] = PlacedTable("distributed", "session_id", "hash", 1, 32)
+    monkeypatch.setattr(checks, "placed_tables", lambda connection: placed)
+    (found,) = check_placement(databases=["default"])
+    assert found.msg.endswith("te_reflections (distributed by session_id, not user_id)")
+    placed["te_reflections"] = placed["orb_words"]
+    assert check_placement(databases=["default"]) == []
+
+
+def test_an_unknown_engine_is_an_error(settings: Any) -> None:
+    settings.ORB_SQL_ENGINE = "oracle"
+    assert [one.id for one in check_settings()] == ["orb.E013"]
+    assert check_placement(databases=["default"]) == []

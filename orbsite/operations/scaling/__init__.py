@@ -1,0 +1,1 @@
+"""Spreads the tables of a database over several servers. Imports ledger and the layers below."""

@@ -1,0 +1,76 @@
+"""A cluster with Citus for the tests, of which ORB_TEST_CITUS names a database that knows the workers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+ADDRESS = os.environ.get("ORB_TEST_CITUS", "")
+MISSING = "ORB_TEST_CITUS is not set: no cluster with Citus (docs/how-to/several-servers.md says how to start one)"
+
+OF_SQLITE = {
+    "tests/operations/migration/test_bad_rows.py": "it writes cells of types that only SQLite takes",
+    "tests/operations/migration/test_one_in_many.py": "it writes cells of types that only SQLite takes",
+    "tests/operations/migration/test_lost_answers.py": "it sets the numbers of rows in SQLite",
+    "tests/operations/migration/test_round_trip.py::test_files_drawn_by_lot": "it watches by triggers of SQLite",
+    "tests/operations/migration/test_round_trip.py::test_only_the_rows": "it watches by triggers of SQLite",
+    "tests/operations/migration/test_rollback.py::test_rows_that_came_from_another_database": "it numbers the runs of SQLite anew",
+    "tests/operations/retention/test_retention.py::test_a_time_that_cannot_be_read": "it writes a time that SQLite takes",
+    "tests/operations/records/test_erase.py::test_while_a_run": "it holds the lock of runs by a file beside SQLite",
+    "tests/operations/records/test_erase.py::test_no_word_stays": "it reads the index of words of SQLite",
+    "tests/operations/records/test_erase.py::test_the_receipt_names": "it names the file of SQLite in a backup",
+}
+"""The tests of SQLite among the suites that run on the cluster, where they are skipped, with the reason."""
+
+
+def workers() -> list[tuple[str, int]]:
+    """Return the hosts and ports of the workers."""
+    with psycopg.connect(ADDRESS, autocommit=True) as connection:
+        return connection.execute("SELECT nodename, nodeport FROM pg_dist_node WHERE groupid > 0").fetchall()
+
+
+def coordinator() -> tuple[str, int]:
+    """Return the host and the port of the coordinator."""
+    with psycopg.connect(ADDRESS) as connection:
+        return connection.info.host, connection.info.port
+
+
+@contextmanager
+def session(database: str, place: tuple[str, int] | None = None) -> Iterator[psycopg.Connection[Any]]:
+    """Yield a connection to a database on one node, by default the coordinator."""
+    host, port = place or coordinator()
+    named = psycopg.conninfo.make_conninfo(ADDRESS, host=host, port=port, dbname=database)
+    with psycopg.connect(named, autocommit=True, options="-c client_min_messages=error") as connection:
+        yield connection
+
+
+def extend(database: str, *, has_workers: bool = True) -> None:
+    """Make a database of the coordinator, which exists, one of the cluster: with the extension on every node."""
+    name, place = sql.Identifier(database), coordinator()
+    for worker in workers():
+        with session("postgres", worker) as connection:
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
+        with session(database, worker) as connection:
+            connection.execute("CREATE EXTENSION citus")
+    with session(database) as connection:
+        connection.execute("CREATE EXTENSION IF NOT EXISTS citus")
+        connection.execute("SELECT citus_set_coordinator_host(%s, %s)", place)
+        for worker in workers() if has_workers else ():
+            connection.execute("SELECT citus_add_node(%s, %s)", worker)
+
+
+def remove(database: str, *, is_made_again: bool = False) -> None:
+    """Remove a database from every node; make it again on the coordinator, without anything, for others to remove."""
+    name = sql.Identifier(database)
+    for place in (coordinator(), *workers()):
+        with session("postgres", place) as connection:
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+    if is_made_again:
+        with session("postgres") as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
