@@ -8,7 +8,7 @@ DEV := $(VENV)/installed-dev
 DOCS_VENV := .venv-docs
 DOCS := $(DOCS_VENV)/installed-docs
 
-.PHONY: run serve test test-fast check torture bench bench-large docs release-check install lock openapi permissions sbom audit clean
+.PHONY: run serve test test-fast check torture bench bench-large docs release-check install lock openapi permissions test-citus sbom audit clean
 
 # Prepare the database, migrate the sample, and start the server, a worker for jobs and scheduled maintenance. Ctrl-C
 # ends all of them.
@@ -57,6 +57,14 @@ torture: install
 	tests/torture/prepare
 	ORB_DEEP=true $(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "torture or deep"
 
+# Run the suites of stores, runs and API on the cluster with Citus that ORB_TEST_CITUS names.
+test-citus: install
+	@test -n "$$ORB_TEST_CITUS" || { echo "Set ORB_TEST_CITUS: docs/how-to/several-servers.md says how to start a cluster."; exit 1; }
+	$(BIN)/python -m pytest tests/operations/scaling
+	$(BIN)/python -m pytest --numprocesses 2 tests/contract/test_contract.py -k postgresql
+	$(BIN)/python -m pytest --numprocesses 2 tests/operations/migration tests/operations/retention/test_retention.py tests/operations/records/test_erase.py
+	$(BIN)/python -m pytest --numprocesses 2 -m "not slow and not torture and not release" tests/api
+
 # Run the benchmarks, which report ratios within one run, and draw how costs grow with size.
 bench: install
 	$(BIN)/python -m benchmarks.decode
@@ -75,6 +83,7 @@ bench: install
 	$(BIN)/python -m benchmarks.fold
 	$(BIN)/python -m benchmarks.contention
 	$(BIN)/python -m benchmarks.scaling
+	$(BIN)/python -m benchmarks.growth
 
 # Run the benchmarks of a million reflections, which take an hour and some gigabytes.
 bench-large: install

@@ -14,7 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker
 from pytest_django.plugin import blocking_manager_key
 
-from tests.support import postgresql
+from tests.support import citus, postgresql
 from tests.support.effort import IS_DEEP_LATER
 from tests.support.shared_run import backup_directory, is_shared, made_once, postgresql_server, shared
 from tests.support.time_limits import time_limit
@@ -47,7 +47,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what a deeper run tries later, and spread the slow modules over the list."""
+    """Leave out what a deeper run tries later and what a cluster cannot try, and spread the slow modules."""
+    if citus.ADDRESS:
+        for item in items:
+            for name, reason in citus.OF_SQLITE.items():
+                if item.nodeid.startswith(name):
+                    item.add_marker(pytest.mark.skip(reason=f"of SQLite: {reason}"))
     if IS_DEEP_LATER:
         left_out = [item for item in items if item.get_closest_marker("deep")]
         config.hook.pytest_deselected(items=left_out)
@@ -78,7 +83,8 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
     marker = item.get_closest_marker("django_db")
     if (marker and marker.kwargs.get("transaction")) or "transactional_db" in getattr(item, "fixturenames", ()):
         with item.config.stash[blocking_manager_key].unblock(), connections["default"].cursor() as cursor:
-            cursor.execute("DELETE FROM sqlite_sequence")
+            if connections["default"].vendor == "sqlite":
+                cursor.execute("DELETE FROM sqlite_sequence")
     return result
 
 
@@ -93,6 +99,10 @@ def pytest_xdist_auto_num_workers() -> int:
 def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> Iterator[None]:
     """Start a PostgreSQL of our own, or take its alias away and remember why."""
     with ExitStack() as stack:
+        if citus.ADDRESS:
+            citus.remove(connections["default"].creation._get_test_db_name())  # of a run that was stopped
+            yield
+            return
         try:
             server = stack.enter_context(postgresql_server())
         except postgresql.Unavailable as problem:
@@ -116,8 +126,25 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """Make the databases, and keep a copy of the first worker's one for the other workers."""
+    if citus.ADDRESS:
+        from orbsite.operations.scaling.citus import spread
+        from orbsite.storage.records.domain import registered
+
+        name = connections["default"].settings_dict["NAME"]
+        with django_db_blocker.unblock():
+            citus.extend(name)
+            spread(registered(["luna", "te"]), apply=True)
+        yield
+        connections["default"].close()
+        citus.remove(name, is_made_again=True)
+        return
+    _keep_template(django_db_blocker)
+    yield
+
+
+def _keep_template(django_db_blocker: DjangoDbBlocker) -> None:
     with _template_lock, django_db_blocker.unblock():
         for path in _template_to_make:
             connection = connections["postgresql"]

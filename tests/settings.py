@@ -31,6 +31,10 @@ DATABASES["default"]["TEST"] = {"NAME": "file:orb_tests?mode=memory&cache=shared
 DATABASES["default"]["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "timeout": time_limit(20)}
 DATABASES["postgresql"] = {"ENGINE": "django.db.backends.postgresql", "NAME": "orb", "USER": "orb"}
 
+if os.environ.get("ORB_TEST_CITUS"):  # the whole suite on a cluster, see docs/how-to/several-servers.md
+    DATABASES["default"] = env.db_url_config(os.environ["ORB_TEST_CITUS"])
+    DATABASES["postgresql"] = {**DATABASES["default"], "TEST": {"MIRROR": "default"}}
+
 document.LOCK_TIMEOUT = time_limit(document.LOCK_TIMEOUT)  # beside seven others and a load, a save waits long
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.mav"]
