@@ -98,5 +98,5 @@ class BulkDirectory(models.Model):
 
     @property
     def path(self) -> Path:
-        """The data directory."""
+        """The path of the data directory."""
         return Path(os.fsdecode(bytes(self.location)))

@@ -19,7 +19,7 @@ from tests.api.conftest import Caller, make_token
 from tests.api.test_matrix import METHODS, PLACES, PROFILE, REFLECTION, ROWS
 from tests.contract.harness import SECRETS
 from tests.support import crossing
-from tests.support.routing import Watched, watching
+from tests.support.routing import StatementLog, watching
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 ELSE = {
@@ -138,7 +138,7 @@ def _asked(caller: Caller, method: str, path: str, form: dict[str, Any]) -> int:
     return int(answer.status_code)
 
 
-def _wrong(watched: Watched, route: tuple[str, str]) -> list[str]:
+def _wrong(watched: StatementLog, route: tuple[str, str]) -> list[str]:
     """Return what a request must not do."""
     listed = crossing.LEDGER if route in crossing.ROUTES else set()
     found = [

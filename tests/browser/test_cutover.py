@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.browser.axe import check_access
-from tests.browser.site import Site
 from tests.browser.screens import check_width
+from tests.browser.site import Site
 from tests.browser.test_migration import ended
 
 if TYPE_CHECKING:

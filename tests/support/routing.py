@@ -343,7 +343,7 @@ def _is_bounded(query: Any) -> bool:
 
 
 @dataclass
-class Watched:
+class StatementLog:
     """The statements of a block that reach rows of users."""
 
     reached: list[Reach] = field(default_factory=list)
@@ -360,9 +360,9 @@ class Watched:
 
 
 @contextmanager
-def watching(alias: str, owned: Mapping[str, Owned] | None = None) -> Iterator[Watched]:
+def watching(alias: str, owned: Mapping[str, Owned] | None = None) -> Iterator[StatementLog]:
     """Watch the statements of a connection, those that are given to the driver itself too."""
-    known, watched = owned_tables() if owned is None else owned, Watched()
+    known, watched = owned_tables() if owned is None else owned, StatementLog()
     connection = connections[alias]
 
     is_inside = False  # a statement of Django, which the driver gets too

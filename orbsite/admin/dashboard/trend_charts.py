@@ -14,7 +14,7 @@ from django.template.defaultfilters import filesizeformat
 from orbsite.admin.dashboard.charts import Chart, Series
 from orbsite.admin.dashboard.trend_data import TrendData
 from orbsite.models.retention import domains_with_retention
-from orbsite.operations.migration.cutover_progress import PLACES
+from orbsite.operations.statistics.cutover_progress import PLACES
 from orbsite.operations.statistics.forecast import FEWEST_DAYS, Forecast, forecast
 from orbsite.storage.records.domain import Domain, registered
 from orbsite.storage.retention.policy import retained

@@ -25,7 +25,6 @@ from orbsite.operations.files.export import export
 from orbsite.operations.files.upgrade import upgrade_files
 from orbsite.operations.files.validate import validate
 from orbsite.operations.jobs.parameters import Place, Request, RowNumber, Storage, about
-from orbsite.operations.migration.cutover_progress import note_progress
 from orbsite.operations.migration.migrate import import_database, migrate
 from orbsite.operations.migration.rollback import rollback
 from orbsite.operations.migration.verify import verify
@@ -38,6 +37,7 @@ from orbsite.operations.retention.apply import retain
 from orbsite.operations.retention.one_user import trim
 from orbsite.operations.scheduling.maintenance import maintain
 from orbsite.operations.search_index import index
+from orbsite.operations.statistics.cutover_progress import note_progress
 from orbsite.operations.statistics.daily import note_growth
 from orbsite.storage.errors import OrbError
 from orbsite.storage.records.domain import registered

@@ -16,7 +16,7 @@ from orbsite.models.ledger import Change
 from orbsite.models.retention import PolicyRun
 from orbsite.operations.files import export_directories
 from orbsite.operations.ledger.tombstones import REMOVALS
-from orbsite.operations.migration.cutover_progress import note_progress
+from orbsite.operations.statistics.cutover_progress import note_progress
 from orbsite.operations.statistics.daily import note_growth
 from orbsite.operations.statistics.usage import forget_use
 

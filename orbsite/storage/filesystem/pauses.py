@@ -24,7 +24,7 @@ class Pauses:
             self.make()
 
     def make(self) -> None:
-        """Pause."""
+        """Pause until nobody saves with the lock."""
         time.sleep(_PAUSE)
         self._is_quiet.wait(_LONGEST)
         self._since = time.monotonic()

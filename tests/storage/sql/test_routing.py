@@ -37,7 +37,7 @@ from tests.contract.harness import SECRETS
 from tests.support import crossing
 from tests.support.cases import CASES, Case
 from tests.support.factories import ReflectionFactory
-from tests.support.routing import Unrouted, Watched, owned_tables, reach, watching
+from tests.support.routing import StatementLog, Unrouted, owned_tables, reach, watching
 
 pytestmark = pytest.mark.django_db(databases="__all__")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -128,13 +128,13 @@ def _tried(kind: type[SqlStore], alias: str, case: Case) -> Try:
     return Try(store, case, one, two, free)
 
 
-def _called(verb: str, it: Try, alias: str) -> Watched:
+def _called(verb: str, it: Try, alias: str) -> StatementLog:
     with watching(alias) as watched:
         VERBS[verb](it)
     return watched
 
 
-def _wrong(watched: Watched, *users: str) -> list[str]:
+def _wrong(watched: StatementLog, *users: str) -> list[str]:
     """Return what a verb must not do: statements without a user, or with the key of another one."""
     others = {user for one in watched.reached for user in one.users} - {*users, "bo"}
     listed = [str(one) for one in watched.unrouted if one.statement not in crossing.STATEMENTS]

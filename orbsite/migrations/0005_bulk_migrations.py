@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orbsite', '0002_user_keys'),
+        ('orbsite', '0004_cutover_use_and_notifications'),
     ]
 
     operations = [

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from orbsite.models.statistics import CutoverProgress
-from orbsite.operations.migration.cutover_progress import compared_users, note_progress
 from orbsite.operations.scheduling.daily import chores
+from orbsite.operations.statistics.cutover_progress import compared_users, note_progress
 from orbsite.storage.sql.store import SqlStore
 from orbsite.stores import file_store
 from te.domain import DOMAIN as TE

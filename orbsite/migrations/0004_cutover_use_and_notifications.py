@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orbsite', '0002_user_keys'),
+        ('orbsite', '0003_policy_schedules'),
     ]
 
     operations = [
