@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import msgspec
+from django.http import Http404
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -14,7 +15,9 @@ from orbsite.api.permissions import job_for, require_for
 from orbsite.api.problems import BAD, CONFLICT, Problem
 from orbsite.api.schema import IDEMPOTENT, described, field, shape
 from orbsite.api.views import OrbView, opened
+from orbsite.models.bulk_migrations import BulkMigration, DirectoryState
 from orbsite.models.jobs import Job, JobState
+from orbsite.operations.bulk_migration.status import SUMS, totals
 from orbsite.operations.jobs import catalog, jobs
 from orbsite.operations.jobs.parameters import Request as Operation
 from orbsite.operations.statistics.stats import stats
@@ -56,6 +59,23 @@ _ALREADY_QUEUED = OpenApiParameter(
     response=[202],
     description="An equal job of the same token was queued already. The response shows that job.",
 )
+_BULK_MIGRATION = {
+    "type": "object",
+    "required": ["id", "workers", "directories", *SUMS],
+    "properties": {
+        "id": {"type": "integer"},
+        "workers": {"type": "integer"},
+        "directories": {
+            "type": "object",
+            "required": ["all", *DirectoryState.values],
+            "properties": {name: {"type": "integer"} for name in ("all", *DirectoryState.values)},
+            "additionalProperties": False,
+        },
+        **{name: {"type": "integer"} for name in SUMS},
+    },
+    "additionalProperties": False,
+}
+described("BulkMigration", _BULK_MIGRATION)
 described("Job", _JOB)
 described("Report", {"type": "object", "required": ["run", "ok", "domains", "findings"]})
 
@@ -128,6 +148,24 @@ class Cancel(OrbView):
             return Response(_shown(jobs.cancel(job, now=utc_now)), status=202)
         except OrbError as problem:
             raise Problem(CONFLICT, str(problem)) from problem
+
+
+class OneBulkMigration(OrbView):
+    """A bulk migration: how many of its directories wait, run, are done or have failed."""
+
+    scopes = _OPERATE
+    needs_every_user = True
+
+    @extend_schema(operation_id="getBulkMigration", responses={200: shape("BulkMigration")})
+    def get(self, request: Request, bulk: int) -> Any:  # noqa: ARG002 -- Django's signature
+        """Return the number of directories by state, and of the records that were read and written."""
+        found = BulkMigration.objects.filter(pk=bulk).first()
+        if found is None:
+            raise Http404
+        counts = totals(found)
+        directories = {name: counts[name] for name in ("all", *DirectoryState.values)}
+        sums = {name: counts[name] for name in SUMS}
+        return Response({"id": found.pk, "workers": found.workers, "directories": directories, **sums})
 
 
 def view_of(name: str) -> type[Start]:

@@ -75,5 +75,6 @@ urlpatterns = [
     path("api/v1/operations/stats", operations.Stats.as_view()),
     *(path(f"api/v1/operations/{name}", operations.view_of(name).as_view()) for name in operations.OFFERED),
     path("api/v1/operations/jobs/<int:job>", operations.OneJob.as_view()),
+    path("api/v1/operations/bulk-migrations/<int:bulk>", operations.OneBulkMigration.as_view()),
     path("api/v1/operations/jobs/<int:job>/cancel", operations.Cancel.as_view()),
 ]

@@ -98,5 +98,5 @@ class BulkDirectory(models.Model):
 
     @property
     def path(self) -> Path:
-        """The path of the data directory."""
+        """The data directory, as a path."""
         return Path(os.fsdecode(bytes(self.location)))

@@ -20,7 +20,7 @@ REACHES = ("own", "other", "every")
 """Whom a token is for: some users, of whom the data is one's; some users, of whom it is not; every user."""
 YES = "yes"
 START = "/api/v1/operations/"
-_PLACES = {"user": "ana", "mode": "mars", "reflection": "r", "session": "s", "job": "1"}
+_PLACES = {"user": "ana", "mode": "mars", "reflection": "r", "session": "s", "job": "1", "bulk": "1"}
 _TEXT = """# Who may do what
 
 What a token may do over HTTP follows from its **scopes**, which say what it may do, and its **reach**, which says for whose data.

@@ -15,6 +15,7 @@ from django.contrib.auth.models import User
 from luna.domain import DOMAIN as LUNA
 from orbsite import stores
 from orbsite.models.api_tokens import Token
+from orbsite.models.bulk_migrations import BulkMigration, identity_of
 from orbsite.models.jobs import Job
 from te.domain import DOMAIN as TE
 from tests.api.conftest import Caller, make_token, refused
@@ -24,7 +25,7 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 NOW = datetime.now(UTC)
 PROFILE = {"preferences": ["calm-ui"], "constraints": [], "updatedAt": "2024-01-01T00:00:00.000Z"}
 REFLECTION = {"id": "r-1", "input": "canary-of-ana", "output": "o", "sessionId": "s"}
-PLACES = {"user": "ana", "mode": "mars", "reflection": "r-1", "session": "s", "job": "JOB"}
+PLACES = {"user": "ana", "mode": "mars", "reflection": "r-1", "session": "s", "job": "JOB", "bulk": "BULK"}
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ ROWS: dict[tuple[str, str], Row] = {
     ("POST", "/api/v1/operations/export"): _start(reach="named", user="ana"),
     ("GET", "/api/v1/operations/jobs/{job}"): Row("operate", 200, reach="job"),
     ("POST", "/api/v1/operations/jobs/{job}/cancel"): Row("operate", 202, reach="job"),
+    ("GET", "/api/v1/operations/bulk-migrations/{bulk}"): Row("operate", 200, reach="every"),
     ("GET", "/metrics"): Row("operate", 200),
 }
 OPERATIONS = [
@@ -153,7 +155,8 @@ def dataset(request: pytest.FixtureRequest, settings: Any, tmp_path: Path, db: N
     ]
     assert [one.status_code for one in made] == [201, 200, 201]
     job = Job.objects.create(operation="validate", created_at=NOW)
-    return {**PLACES, "job": str(job.pk)}
+    bulk = BulkMigration.objects.create(**identity_of(tmp_path), created_at=NOW)
+    return {**PLACES, "job": str(job.pk), "bulk": str(bulk.pk)}
 
 
 def _state() -> Any:

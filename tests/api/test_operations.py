@@ -10,6 +10,7 @@ import pytest
 
 from orbsite.api.operations import OFFERED
 from orbsite.models.api_tokens import Token
+from orbsite.models.bulk_migrations import BulkDirectory, BulkMigration, identity_of
 from orbsite.models.jobs import Job, JobState
 from orbsite.operations.jobs import catalog
 from tests.api.conftest import Caller, make_token, refused
@@ -95,6 +96,22 @@ def test_operations_ask_for_their_own_scope(path: str) -> None:
     for scopes in (["read"], ["write"], ["read", "write"]):
         refused(Caller(make_token(*scopes, every_user=True))(method, f"{ROOT}/{path}", body), 403, "forbidden")
     refused(Caller()(method, f"{ROOT}/{path}", body), 401)
+
+
+def test_a_bulk_migration_tells_how_far_its_directories_are(operator: Caller) -> None:
+    bulk = BulkMigration.objects.create(**identity_of(Path("/data")), workers=2, created_at=datetime.now(UTC))
+    for name, state, read in (("a", "done", 3), ("b", "done", 4), ("c", "failed", 0)):
+        BulkDirectory.objects.create(bulk=bulk, **identity_of(Path(f"/data/{name}")), state=state, read=read)
+    assert operator.get(f"{ROOT}/bulk-migrations/{bulk.pk}").json() == {
+        "id": bulk.pk,
+        "workers": 2,
+        "directories": {"all": 3, "waiting": 0, "running": 0, "done": 2, "failed": 1},
+        "read": 7,
+        "written": 0,
+        "problems": 0,
+    }
+    for number in (bulk.pk + 1, 2**63):
+        refused(operator.get(f"{ROOT}/bulk-migrations/{number}"), 404)
 
 
 def test_what_is_offered_is_known_to_workers() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from orbsite.models.api_tokens import Token
+from orbsite.models.bulk_migrations import BulkMigration, identity_of
 from orbsite.models.jobs import Job
 from orbsite.models.retention import RetentionPolicy
 from orbsite.operations.jobs import jobs
@@ -49,7 +50,8 @@ def places(settings: Any, tmp_path: Path, db: None) -> dict[str, str]:
     caller.post("/api/v1/users/ana/reflections", REFLECTION)
     policy = RetentionPolicy.objects.create(name="p", domain="te", rules={"max_age_days": 1})
     job = Job.objects.create(operation="export", arguments={"user": "ana"}, created_at=NOW)
-    return PLACES | {"job": str(job.pk), "policy": str(policy.pk)}
+    bulk = BulkMigration.objects.create(**identity_of(tmp_path), created_at=NOW)
+    return PLACES | {"job": str(job.pk), "policy": str(policy.pk), "bulk": str(bulk.pk)}
 
 
 def _ask(caller: Caller, line: Line, places: dict[str, str]) -> Any:

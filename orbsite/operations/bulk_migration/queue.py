@@ -40,7 +40,7 @@ def replace_lost_workers(now: Callable[[], datetime], stale_after: timedelta) ->
     """Queue new jobs for bulk migrations whose jobs have ended while directories are left, and return their number."""
     added = 0
     for bulk in BulkMigration.objects.filter(workers__gt=0):
-        left = claims.waiting_at(bulk, now()).order_by()[: bulk.workers].count()
+        left: int = claims.waiting_at(bulk, now()).order_by()[: bulk.workers].count()
         left += sum(1 for _ in claims.dead(bulk, now(), stale_after))
         added += _top_up(bulk, now, most=left)
     return added
