@@ -50,7 +50,7 @@ def replace_lost_workers(now: Callable[[], datetime], stale_after: timedelta) ->
 def _top_up(bulk: BulkMigration, now: Callable[[], datetime], *, actor: str = "", most: int) -> int:
     """Queue the jobs that are missing, up to `most`. The row's lock excludes other calls."""
     wanted = BulkMigration.objects.select_for_update().get(pk=bulk.pk).workers
-    missing = max(0, min(wanted - _jobs(bulk).filter(wants_to_stop=False).count(), most))
+    missing: int = max(0, min(wanted - _jobs(bulk).filter(wants_to_stop=False).count(), most))
     for _ in range(missing):
         job = Job.objects.create(operation=_OPERATION, arguments={"bulk": bulk.pk}, actor=actor, created_at=now())
         hand_over(job, now)
