@@ -52,7 +52,7 @@ class PolicyPlot:
 
     @property
     def title(self) -> str:
-        """The title of the plot."""
+        """The title of the plot, with the time that a bar stands for."""
         return f"Records by age, one bar per {self.span}: kept and removed"
 
     @property
