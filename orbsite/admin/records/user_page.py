@@ -14,11 +14,11 @@ from django.urls import URLPattern, path
 from orbsite.admin.base import url_converters  # noqa: F401 -- the converters
 from orbsite.admin.base.cells import time_cell, user_address
 from orbsite.admin.base.permissions import View, may, page
-from orbsite.admin.jobs.views import address_of
 from orbsite.admin.records.record_list import COUNTED_ROWS
 from orbsite.admin.records.trash import may_look
 from orbsite.admin.records.user_summary import LEDGER_ROWS, some_users, summary_of
 from orbsite.operations.ledger.erasure_list import erased_at
+from orbsite.operations.monitoring.console_pages import address_of
 from orbsite.storage.clock import utc_now
 from orbsite.storage.records.record import Key
 from orbsite.storage.sql.filters import can_be_stored
