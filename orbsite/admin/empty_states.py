@@ -21,6 +21,12 @@ _FIRST: dict[str, tuple[str, str, str]] = {
         "validate",
         "Validate…",
     ),
+    "orbsite.bulkmigration": (
+        "No bulk migration was begun. migrate_orb_files --each DIR begins one.",
+        "",
+        "",
+    ),
+    "orbsite.bulkdirectory": ("No bulk migration was begun, which would list its data directories here.", "", ""),
     "orbsite.growth": (
         "There are no statistics yet. Maintenance saves them once a day.",
         "maintain",
