@@ -18,6 +18,7 @@ from tests.support import citus
 from tests.support.serving import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not citus.ADDRESS, reason=citus.MISSING)]
+SECRET = "for-tests-alone-Yq3VbX7mWc9LkT2pRz8NsHd5GfJu4EaQwS6yDxB1"
 SAMPLE = ROOT / "sample/.orb-data"
 SPREAD = ["luna_active_modes", "luna_profiles", "orb_words", "te_reflections"]
 
@@ -36,7 +37,7 @@ class Database:
         known = conninfo.conninfo_to_dict(citus.ADDRESS)
         host, port = citus.coordinator()
         address = f"postgres://{known.get('user', '')}:{known.get('password', '')}@{host}:{port}/{self.name}"
-        own = {"DATABASE_URL": address, "ORB_PERSISTENCE": "sql", "SECRET_KEY": "x" * 60, "DEBUG": "false"}
+        own = {"DATABASE_URL": address, "ORB_PERSISTENCE": "sql", "SECRET_KEY": SECRET, "DEBUG": "true"}
         places = {"ORB_DATA_DIR": str(SAMPLE), "ORB_BACKUP_DIR": str(self._path / "backups")}
         return {
             "args": [sys.executable, "manage.py", *arguments],
