@@ -28,3 +28,4 @@ class OrbsiteConfig(AppConfig):
         autodiscover_modules("domain")
         autodiscover_modules("checks")
         import_module("orbsite.conf.checks")
+        import_module("orbsite.conf.postgresql_checks")

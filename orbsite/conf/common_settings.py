@@ -11,6 +11,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from orbsite.conf.defaults import DEFAULTS
+from orbsite.conf.postgresql_settings import pooled, with_limits
 from orbsite.runtime.environment import dotenv_text, path_setting
 from orbsite.runtime.home import find_home
 
@@ -78,16 +79,31 @@ if _mail := env.str("EMAIL_URL", default=""):
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="") or "orb-persistence@localhost"
 
+
+def _database(name: str) -> dict[str, Any] | None:
+    """Return the settings of the database whose address is in a variable; None if it is unset."""
+    address = env.str(name, default="")
+    if not address:
+        return None
+    try:
+        database: dict[str, Any] = env.db_url_config(address)
+        database["ENGINE"]
+    except (KeyError, ValueError) as problem:
+        raise ImproperlyConfigured(
+            f"{name} is not a valid database URL; write it as postgres://user:password@host:5432/name "
+            "or sqlite:////path/to/file"
+        ) from problem
+    return database
+
+
 _SQLITE: dict[str, Any] = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(HOME.data / "db.sqlite3")}
-try:
-    _address = env.str("DATABASE_URL", default="")
-    DATABASES = {"default": env.db_url_config(_address) if _address else _SQLITE}
-    DATABASES["default"]["ENGINE"]
-except (KeyError, ValueError) as problem:
+DATABASES = {"default": _database("DATABASE_URL") or _SQLITE}
+_DIRECT = _database("DATABASE_DIRECT_URL")
+if _DIRECT is not None and {_DIRECT["ENGINE"], DATABASES["default"]["ENGINE"]} != {"django.db.backends.postgresql"}:
     raise ImproperlyConfigured(
-        "DATABASE_URL is not a valid database URL; write it as postgres://user:password@host:5432/name "
-        "or sqlite:////path/to/file"
-    ) from problem
+        "DATABASE_DIRECT_URL is the address of the PostgreSQL database in DATABASE_URL without its connection pooler; "
+        "set both of them to addresses of that database, or leave DATABASE_DIRECT_URL unset"
+    )
 match DATABASES["default"]["ENGINE"]:
     case "django.db.backends.sqlite3":
         # Django's default loses acknowledged commits at a power failure; EXTRA also syncs the directory.
@@ -103,19 +119,12 @@ match DATABASES["default"]["ENGINE"]:
             "init_command": "PRAGMA journal_mode=DELETE; PRAGMA synchronous=EXTRA;",
         }
     case "django.db.backends.postgresql":
-        # Limits for waiting. Options in the query string of DATABASE_URL take precedence.
-        limits = {
-            "lock_timeout": "10s",
-            "idle_in_transaction_session_timeout": "10min",  # a migration run reads files within its transactions
-            "statement_timeout": env.str("ORB_STATEMENT_TIMEOUT", default="") or "0",
-        }
-        DATABASES["default"].setdefault("CONN_HEALTH_CHECKS", True)
-        DATABASES["default"].setdefault("CONN_MAX_AGE", 600)  # server threads reuse connections between requests
-        DATABASES["default"]["OPTIONS"] = {
-            "connect_timeout": 10,
-            "options": " ".join(f"-c {name}={value}" for name, value in limits.items()),
-            **DATABASES["default"].get("OPTIONS", {}),
-        }
+        _longest = env.str("ORB_STATEMENT_TIMEOUT", default="")
+        DATABASES["default"] = (
+            with_limits(DATABASES["default"], statement_timeout=_longest)
+            if _DIRECT is None
+            else pooled(DATABASES["default"], with_limits(_DIRECT, statement_timeout=_longest))
+        )
 
 # The queue of background tasks: the database, or another backend, given by its class path.
 _TASKS_PACKAGE = "django.tasks" if django.VERSION >= (6, 0) else "django_tasks"

@@ -42,6 +42,13 @@ _OF_POSTGRESQL = {
     "42P01": f"has no such table; {_MIGRATE}",
     "57014": "ended the statement because it took too long; raise ORB_STATEMENT_TIMEOUT, then run it again",
 }
+_OF_POOLER = {
+    "unsupported startup parameter": "is reached through a connection pooler, which refuses the time limits of a "
+    "connection; set DATABASE_DIRECT_URL to the address of the server itself: DATABASE_URL sends no limits then",
+    "statement pooling mode": f"is reached through a connection pooler that refuses transactions; {_NOTHING}. Set its "
+    "pool_mode to transaction, and DATABASE_DIRECT_URL to the address of the server itself",
+}
+"""The explanations of PgBouncer's errors, by a part of their messages: they have no SQLSTATE of their own."""
 _REFUSALS = ("53100", "25006", "42501")
 
 
@@ -54,6 +61,9 @@ def explained(problem: Exception, using: str = "default") -> str:
     if explanation is not None:
         return f"{place} {explanation}"
     message = driver_message(problem)
+    for part, explanation in _OF_POOLER.items():
+        if part in message:
+            return f"{place} {explanation}"
     if message.startswith("no such table"):
         return f"{place} has {message}; {_MIGRATE}"
     is_of_connection = isinstance(problem, OperationalError) and connections[using].vendor == "postgresql"
@@ -63,11 +73,13 @@ def explained(problem: Exception, using: str = "default") -> str:
 
 
 def refusal(problem: Exception, using: str = "default") -> OrbError | None:
-    """Return an OrbError for a missing, full or read-only database; None for any other database error."""
+    """Return an OrbError for a missing, full or read-only database, or one that no transaction reaches; else None."""
     if isinstance(problem, DatabaseMissing):
         return StoreUnavailable(str(problem))
     if sqlite_code(problem) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY) or sqlstate(problem) in _REFUSALS:
         return SaveFailed(explained(problem, using))
+    if "statement pooling mode" in driver_message(problem):
+        return StoreUnavailable(explained(problem, using))
     return None
 
 

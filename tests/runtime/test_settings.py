@@ -52,6 +52,41 @@ def test_what_the_address_says_comes_first() -> None:
     assert settings["OPTIONS"] == {"sslmode": "verify-full", "connect_timeout": 3, "options": "-c lock_timeout=1s"}
 
 
+def test_behind_a_pooler_limits_and_sessions_are_of_the_direct_address_alone() -> None:
+    direct = "postgres://user:secret@host:5433/name?sslmode=require"
+    settings = _default("postgres://user:secret@pooler:6432/name", DATABASE_DIRECT_URL=direct)
+    assert (settings["HOST"], settings["DISABLE_SERVER_SIDE_CURSORS"], settings["CONN_MAX_AGE"]) == (
+        "pooler",
+        True,
+        600,
+    )
+    assert settings["OPTIONS"] == {"connect_timeout": 10}
+    assert (settings["DIRECT"]["HOST"], settings["DIRECT"]["PORT"]) == ("host", 5433)
+    assert settings["DIRECT"]["OPTIONS"]["options"].startswith("-c lock_timeout=10s ")
+
+
+@pytest.mark.parametrize(
+    ("url", "direct", "said"),
+    [
+        ("", "postgres://user@host/name", "the PostgreSQL database in DATABASE_URL without its connection pooler"),
+        ("postgres://user@host/name", "host/name", "DATABASE_DIRECT_URL is not a valid database URL"),
+    ],
+)
+def test_a_direct_address_that_does_not_fit_is_refused(url: str, direct: str, said: str) -> None:
+    program = "import orbsite.settings"
+    usual = {"DEBUG": "true", "SECRET_KEY": "x" * 50, "PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**usual, "DATABASE_URL": url, "DATABASE_DIRECT_URL": direct},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert said in done.stderr
+
+
 def test_sqlite_is_opened_privately_and_keeps_every_commit(tmp_path: Path) -> None:
     settings = _default(f"sqlite:///{tmp_path}/db")
     assert (settings["ENGINE"], settings["NAME"]) == ("orbsite.runtime.sqlite", f"{tmp_path}/db")

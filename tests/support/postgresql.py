@@ -27,12 +27,18 @@ class Unavailable(Exception):
 
 
 @dataclass(frozen=True)
-class Server:
-    """A server that trusts the superuser and has its socket in the directory `host`."""
+class Place:
+    """Where a server has its socket, in the directory `host`, and whom it trusts as its superuser."""
 
     host: str
     port: int
     user: str
+
+
+@dataclass(frozen=True)
+class Server(Place):
+    """A server, and what it consists of."""
+
     binaries: Path
     data: Path
 
@@ -55,11 +61,11 @@ class Server:
 def throwaway(**settings: str) -> Iterator[Server]:
     """Run a new server with these settings, and delete it and its data at the end."""
     with ExitStack() as stack:
-        home = Path(tempfile.mkdtemp(prefix="postgresql-", dir=_base()))
+        home = Path(tempfile.mkdtemp(prefix="postgresql-", dir=base_directory()))
         stack.callback(shutil.rmtree, home, ignore_errors=True)
         server = Server(str(home), 5432, "orb", _binaries(home), home / "data")
         command = ["/bin/sh", "-c", WATCH, "sh", str(server.binaries), server.host]
-        watch = Popen(command, stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL, **_account())
+        watch = Popen(command, stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL, **account())
         stack.callback(watch.communicate, b"\n")
         _create(server, FAST | settings | {"listen_addresses": ""})
         server.start()
@@ -82,11 +88,11 @@ def _create(server: Server, settings: dict[str, str]) -> None:
 
 def _run(program: Path, *arguments: str) -> CompletedProcess[str]:
     """Run a program of PostgreSQL and keep what it prints."""
-    options = _account() | {"stdout": PIPE, "stderr": STDOUT, "timeout": time_limit(60)}
+    options = account() | {"stdout": PIPE, "stderr": STDOUT, "timeout": time_limit(60)}
     return run([str(program), *arguments], check=False, errors="replace", **options)
 
 
-def _account() -> dict[str, Any]:
+def account() -> dict[str, Any]:
     """Return how to run PostgreSQL, which refuses root, wherever the tests are run."""
     # A new session is spared the signals that a terminal sends to the tests.
     usual = {"cwd": "/", "env": os.environ | {"LC_ALL": "C"}, "start_new_session": True}
@@ -97,7 +103,7 @@ def _account() -> dict[str, Any]:
     return usual | {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": ()}
 
 
-def _base() -> Path:
+def base_directory() -> Path:
     """Return a directory that the account can reach, with a path fit for a socket."""
     base = Path(tempfile.gettempdir()).resolve()
     closed = not all(path.stat().st_mode & 0o001 for path in (base, *base.parents))
@@ -108,10 +114,10 @@ def _base() -> Path:
 
 def _binaries(home: Path) -> Path:
     """Give `home` to the account and return the first programs that work for it."""
-    account = _account()
+    owner = account()
     for binaries in _candidates(home):
         for path in (home, *home.rglob("*")):
-            os.chown(path, account.get("user", -1), account.get("group", -1))
+            os.chown(path, owner.get("user", -1), owner.get("group", -1))
         with suppress(OSError):
             if _run(binaries / "initdb", "--version").returncode == 0:
                 return binaries

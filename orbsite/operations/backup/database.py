@@ -16,6 +16,7 @@ from orbsite.runtime.home import program
 from orbsite.storage.errors import DocumentCorrupt, OrbError, StoreUnavailable
 from orbsite.storage.filesystem.directory import Directory
 from orbsite.storage.filesystem.file_checks import explained_by_system
+from orbsite.storage.postgresql.session import own_session
 
 
 class Vendor(Protocol):
@@ -42,10 +43,11 @@ _MOST_NAMED = 10
 
 def save(directory: Directory, using: str) -> SavedDatabase:
     """Save all committed data as one snapshot. Raises StoreUnavailable."""
-    connection = connections[using]
-    vendor = _of(connection)
-    migrations = applied(using)
-    counts = vendor.save(connection, directory)
+    with own_session(using):
+        connection = connections[using]
+        vendor = _of(connection)
+        migrations = applied(using)
+        counts = vendor.save(connection, directory)
     return SavedDatabase(
         file=stored(directory, vendor.NAME), vendor=connection.vendor, migrations=migrations, rows=counts
     )
@@ -82,7 +84,9 @@ def refuse_other(saved: SavedDatabase, directory: Directory, using: str) -> None
         )
     vendor = _of(connection)
     vendor.check(directory)
-    if unknown := vendor.unknown(connection, directory):
+    with own_session(using):
+        unknown = vendor.unknown(connections[using], directory)
+    if unknown:
         raise DocumentCorrupt(
             f"the database in {directory.path} has objects that the migrations do not create: {_listed(unknown)}; "
             "nothing was written. They may run code and change data. Use another backup, or, where the objects are "

@@ -23,6 +23,7 @@ from orbsite.operations.backup.manifest import counted, opened
 from orbsite.storage.driver_errors import without_values
 from orbsite.storage.errors import DocumentCorrupt, StoreUnavailable
 from orbsite.storage.filesystem.directory import Directory
+from orbsite.storage.postgresql.session import DIRECT, direct_connection
 
 NAME = "database.dump"
 INSTALLED = Path("/usr/lib/postgresql")
@@ -175,6 +176,9 @@ def _reason(errors: bytes) -> str:
 
 
 def _parameters(connection: Any) -> dict[str, str]:
+    """Return the parameters of libpq for a session of its own: past a pooler, also in a transaction of the caller."""
+    if DIRECT in connection.settings_dict:
+        connection = direct_connection(connection)
     known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
     return {
         name: str(value)

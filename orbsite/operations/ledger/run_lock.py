@@ -1,6 +1,6 @@
 """The lock of runs: one run at a time writes to a database, under any name that a program uses for it.
 
-On SQLite the lock is a file beside the real file of the database, on PostgreSQL an advisory lock in the database. Runs
+On SQLite the lock is a file beside the real file of the database, on PostgreSQL an advisory lock of a session. Runs
 over different data directories may share PostgreSQL's lock; then each also holds the lock of its directory.
 """
 
@@ -22,6 +22,7 @@ from django.db.backends.signals import connection_created
 from orbsite.storage.errors import LockTimeout, StoreUnavailable
 from orbsite.storage.filesystem.lock import locked_beside
 from orbsite.storage.filesystem.mounts import is_mount_point
+from orbsite.storage.postgresql.session import own_session
 
 _LOCK = 0x6F72625F72756E73
 """The number of PostgreSQL's advisory lock: "orb_runs"."""
@@ -44,7 +45,7 @@ def alone(using: str = "default") -> Iterator[None]:
     another session than the one that holds the lock.
     """
     connection = connections[using]
-    with _session(connection, [(_EXCLUSIVE, _LOCK)]) if connection.vendor == "postgresql" else _whole(connection):
+    with _session(using, [(_EXCLUSIVE, _LOCK)]) if connection.vendor == "postgresql" else _whole(connection):
         yield
 
 
@@ -60,7 +61,7 @@ def alone_over(source: str, using: str = "default") -> Iterator[None]:
         with _whole(connection):
             yield
         return
-    with _session(connection, [(_SHARED, _LOCK), (_EXCLUSIVE, _number_of(source))]):
+    with _session(using, [(_SHARED, _LOCK), (_EXCLUSIVE, _number_of(source))]):
         yield
 
 
@@ -77,12 +78,14 @@ def _number_of(source: str) -> int:
 
 
 @contextlib.contextmanager
-def _session(connection: Any, locks: Sequence[tuple[str, int]]) -> Iterator[None]:
-    """Hold advisory locks of PostgreSQL. The server frees them when the session ends."""
-    bound_before = connection in _bound
-    _bound.discard(connection)  # after a lost session, a run takes the lock in a new one
+def _session(using: str, locks: Sequence[tuple[str, int]]) -> Iterator[None]:
+    """Hold advisory locks of PostgreSQL in a session of this thread. The server frees them when the session ends."""
+    outer: Any = connections[using]
+    bound_before = outer in _bound
+    _bound.discard(outer)  # after a lost session, a run takes the lock in a new one
     try:
-        with contextlib.ExitStack() as held:
+        with own_session(using), contextlib.ExitStack() as held:
+            connection: Any = connections[using]
             for how, number in locks:
                 with connection.cursor() as cursor:
                     cursor.execute(f"SELECT {how}(%s)", [number])
@@ -93,7 +96,7 @@ def _session(connection: Any, locks: Sequence[tuple[str, int]]) -> Iterator[None
             yield
     finally:
         if bound_before:
-            _bound.add(connection)
+            _bound.add(outer)
 
 
 def _release(connection: Any, session: Any, how: str, number: int) -> None:

@@ -21,6 +21,7 @@ from orbsite.storage.base.store import Store
 from orbsite.storage.errors import InvalidPolicy, OrbError
 from orbsite.storage.file.last_runs import Facts
 from orbsite.storage.findings import warning
+from orbsite.storage.postgresql.session import own_session
 from orbsite.storage.records.record import Record
 from orbsite.storage.retention.evaluate import decisions
 from orbsite.storage.retention.policy import Policy, retained
@@ -59,6 +60,7 @@ def retain(
     sure = SwitchedOffGuards(force=force, trust_clock=trust_clock)
     terms = Terms(actor=actor, sure=sure, deadline=deadline, pause=pause)
     with contextlib.ExitStack() as stack:
+        enter_sessions(stack, stores)
         removals = [removal_of(store, kind, policy, moment) for store, kind in kinds]
         for one in removals:
             stack.callback(one.close)
@@ -77,6 +79,12 @@ def retain(
             one.remove(report, terms, progress)
     note_compaction(stores, moment)
     return report
+
+
+def enter_sessions(stack: contextlib.ExitStack, stores: list[Store]) -> None:
+    """Have one session of each database until the end: the rows to remove are listed in temporary tables."""
+    for using in {store.database for store in stores if store.database is not None}:
+        stack.enter_context(own_session(using))
 
 
 def _begin(stack: contextlib.ExitStack, report: Report, policy: Policy, now: Callable[[], datetime]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from orbsite.operations.report import Report
-from orbsite.operations.retention.apply import kinds_with_retention, last_run_at, removal_of
+from orbsite.operations.retention.apply import enter_sessions, kinds_with_retention, last_run_at, removal_of
 from orbsite.operations.retention.removal import SwitchedOffGuards
 from orbsite.storage.base.store import Store
 from orbsite.storage.errors import OrbError
@@ -34,6 +34,7 @@ def effect(store: Store, policy: Policy, *, now: Callable[[], datetime], force: 
     """Return the effect of a policy on a store. Raises InvalidPolicy."""
     moment, found = now(), Effect()
     with contextlib.ExitStack() as stack:
+        enter_sessions(stack, [store])
         for kind in kinds_with_retention(store, policy):
             removal = removal_of(store, kind, policy, moment)
             stack.callback(removal.close)

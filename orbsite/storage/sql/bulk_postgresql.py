@@ -9,6 +9,7 @@ from typing import Any
 from django.db import IntegrityError, InternalError, models, transaction
 
 from orbsite.storage.base.store import Comparison, RecordBatch
+from orbsite.storage.postgresql.session import DIRECT
 from orbsite.storage.records.digest import Columns
 from orbsite.storage.records.record import Id, Instant, R, Text
 from orbsite.storage.sql.bulk import Bulk, PageSize
@@ -41,7 +42,7 @@ class PostgresqlBulk(Bulk[R]):
         missing = f"r.{self.keys[0]} IS NULL"
         with transaction.atomic(self.connection.alias), self._cursor() as cursor:
             cursor.execute(
-                f"CREATE TEMP TABLE IF NOT EXISTS {stage} ON COMMIT DELETE ROWS "
+                f"CREATE TEMP TABLE IF NOT EXISTS {stage} ON COMMIT {self._at_commit()} "
                 f"AS SELECT 0 AS place, {names} FROM {self.table} WITH NO DATA"
             )
             cursor.execute(f"TRUNCATE {stage}")
@@ -53,6 +54,10 @@ class PostgresqlBulk(Bulk[R]):
                 f"FROM {stage} s LEFT JOIN {self.table} r ON {self._joined('r', 's')}"
             ).fetchone()
         return Comparison(free=free or [], other=other or [])
+
+    def _at_commit(self) -> str:
+        """Return what a commit does to the temporary table: a pooler may give its session to another program."""
+        return "DROP" if DIRECT in self.connection.settings_dict else "DELETE ROWS"
 
     def _differs(self, ours: str, theirs: str, sign: str) -> str:
         """Return the SQL condition that two rows differ in a column outside the key."""
