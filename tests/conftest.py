@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from itertools import groupby, pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_timeout
@@ -16,6 +17,7 @@ from pytest_django.plugin import blocking_manager_key
 
 from tests.support import citus, postgresql
 from tests.support.effort import IS_DEEP_LATER
+from tests.support.pgbouncer import pooling
 from tests.support.shared_run import backup_directory, is_shared, made_once, postgresql_server, shared
 from tests.support.time_limits import time_limit
 
@@ -23,6 +25,8 @@ hypothesis_settings.register_profile("repeatable", derandomize=True, deadline=No
 hypothesis_settings.load_profile("repeatable")
 
 TEMPLATE = "orb_tests_template"
+POOL_MODE: Any = os.environ.get("ORB_TESTS_POOL_MODE")
+"""How a pooler in front of PostgreSQL pools, if the tests are to go through one."""
 
 _template_lock = ExitStack()
 """Held by the first worker until its database can be copied."""
@@ -80,6 +84,8 @@ def _spread(items: list[pytest.Item]) -> None:
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
     """Have the numbers of rows begin anew in SQLite after a test whose rows were committed, as after all others."""
     result = yield
+    if connections["default"].vendor != "sqlite":
+        return result
     marker = item.get_closest_marker("django_db")
     if (marker and marker.kwargs.get("transaction")) or "transactional_db" in getattr(item, "fixturenames", ()):
         with item.config.stash[blocking_manager_key].unblock(), connections["default"].cursor() as cursor:
@@ -113,8 +119,9 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
         else:
             os.environ["PATH"] += f"{os.pathsep}{server.binaries}"  # pg_dump, where no other fits the server
             place = {"HOST": server.host, "PORT": str(server.port), "USER": server.user}
-            connections.databases["postgresql"].update(place)
-            connections["postgresql"].settings_dict.update(place)
+            for alias in _in_postgresql():
+                connections.databases[alias].update(place)
+                connections[alias].settings_dict.update(place)
             if is_shared():
                 path = _template_lock.enter_context(made_once("tests.postgresql"))
                 if path.exists():
@@ -155,6 +162,27 @@ def _keep_template(django_db_blocker: DjangoDbBlocker) -> None:
             with connection._nodb_cursor() as cursor:
                 cursor.execute(f'CREATE DATABASE {TEMPLATE} TEMPLATE "{name}"')
             path.touch()
+
+
+@pytest.fixture(scope="session", autouse=bool(POOL_MODE))
+def _pooled(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """Let all tests reach PostgreSQL through a pooler, and let sessions have the server itself."""
+    server = connections["postgresql"].settings_dict
+    before = {name: server[name] for name in ("HOST", "PORT")}
+    place = postgresql.Place(before["HOST"], int(before["PORT"]), server["USER"])
+    with django_db_blocker.unblock(), pooling(place, POOL_MODE) as pooler:
+        pooled = {"HOST": pooler.host, "PORT": str(pooler.port), "DISABLE_SERVER_SIDE_CURSORS": True}
+        for alias in _in_postgresql():
+            connections[alias].close()
+            connections[alias].settings_dict.update(pooled, DIRECT=before)
+        yield
+        for alias in _in_postgresql():
+            connections[alias].close()
+            connections[alias].settings_dict.update(before)
+
+
+def _in_postgresql() -> list[str]:
+    return [alias for alias in connections if connections[alias].vendor == "postgresql"]
 
 
 @pytest.fixture(autouse=True)
