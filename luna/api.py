@@ -49,7 +49,7 @@ class Profiles(LunaView):
     def get(self, request: Request, user: str) -> Any:
         """List the profiles of a user, ordered by mode."""
         wanted = PageRequest.of(request, Profile, {"user": user})
-        profiles, unreadable = self.page_of_profiles(wanted, user)
+        profiles, unreadable = self.may_be_stale(lambda: self.page_of_profiles(wanted, user))
         return wanted.page(profiles, unreadable=unreadable)
 
     @extend_schema(
@@ -151,5 +151,5 @@ class Modes(LunaView):
     def get(self, request: Request, user: str) -> Any:
         """List the modes in which a user has a profile."""
         wanted = PageRequest.of(request, Profile, {"user": user, "modes": True})
-        profiles, unreadable = self.page_of_profiles(wanted, user)
+        profiles, unreadable = self.may_be_stale(lambda: self.page_of_profiles(wanted, user))
         return wanted.page(profiles, [profile.mode_id for profile in profiles], unreadable=unreadable)

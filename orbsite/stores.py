@@ -19,6 +19,7 @@ from orbsite.storage.errors import OrbError, StoreUnavailable
 from orbsite.storage.file.document import Document
 from orbsite.storage.file.store import FileStore
 from orbsite.storage.memory.store import MemoryStore
+from orbsite.storage.postgresql.replicas import reading_from
 from orbsite.storage.records.domain import Domain, registered
 from orbsite.storage.records.sealed_columns import refuse_plain_writer
 from orbsite.storage.sealing.envelope import Packing
@@ -31,14 +32,17 @@ _files: dict[tuple[object, ...], FileStore] = {}
 
 
 def open_store(domain: Domain) -> Store:
-    """Return the store that the settings select, and never another one. Raises StoreUnavailable."""
+    """Return the store that the settings select, and never another one. Raises StoreUnavailable.
+
+    Within `read_from_replica` it is the store over the tables of the chosen replica, which is only to be read.
+    """
     match app_settings.persistence():
         case Persistence.MEMORY:
             return _of_this_process.setdefault(domain.name, MemoryStore(domain))
         case Persistence.FILE:
             return open_file_store(domain)
         case Persistence.SQL:
-            return open_sql_store(domain)
+            return open_sql_store(domain, reading_from() or "default")
 
 
 def memory_stores() -> list[MemoryStore]:

@@ -103,8 +103,12 @@ class TeView(OrbView):
         times = [one and spell(one) for one in (since, until)]
         words = {} if search is None else {"search": search}
         wanted = PageRequest.of(request, Reflection, {**where, "tag": tag, "text": text, "times": times, **words})
-        store = self.store if search is None else self._searched(search, where)
-        return wanted.page_of(store, where, since=since, until=until, tag=tag, text=text)
+
+        def page() -> Any:
+            store = self.store if search is None else self._searched(search, where)
+            return wanted.page_of(store, where, since=since, until=until, tag=tag, text=text)
+
+        return self.may_be_stale(page)
 
     def _searched(self, search: str, where: dict[str, str]) -> Store:
         """Return a store that contains only the results of a search. Raises Problem if the store is not SQL."""
@@ -236,9 +240,14 @@ class Sessions(TeView):
     def get(self, request: Request, user: str) -> Any:
         """List the sessions of a user by id, with the number of reflections and the time of the newest one."""
         wanted = PageRequest.of(request, Group, {"user": user, "sessions": True})
-        unreadable = list[Finding]()
-        listed = groups(self.store, Reflection, user, after=wanted.after, limit=wanted.limit + 1, findings=unreadable)
+        listed, unreadable = self.may_be_stale(lambda: self._page_of_sessions(wanted, user))
         return wanted.page(listed, [_session(one) for one in listed], unreadable=unreadable)
+
+    def _page_of_sessions(self, wanted: PageRequest, user: str) -> tuple[list[Group], list[Finding]]:
+        """Return a user's sessions, one more than the page shows, and the findings for undecodable reflections."""
+        unreadable = list[Finding]()
+        bounds: Any = {"after": wanted.after, "limit": wanted.limit + 1}
+        return groups(self.store, Reflection, user, **bounds, findings=unreadable), unreadable
 
 
 class OneSession(TeView):

@@ -167,6 +167,9 @@ def _keep_template(django_db_blocker: DjangoDbBlocker) -> None:
 @pytest.fixture(scope="session", autouse=bool(POOL_MODE))
 def _pooled(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """Let all tests reach PostgreSQL through a pooler, and let sessions have the server itself."""
+    from orbsite.operations.jobs import jobs  # its models need the settings
+
+    jobs.execute.__kwdefaults__["beat"] = 3600.0  # a heartbeat sees no job that is not committed
     server = connections["postgresql"].settings_dict
     before = {name: server[name] for name in ("HOST", "PORT")}
     place = postgresql.Place(before["HOST"], int(before["PORT"]), server["USER"])

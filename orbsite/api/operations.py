@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from orbsite.api.idempotency import IdempotentRequest, once
 from orbsite.api.permissions import job_for, require_for
 from orbsite.api.problems import BAD, CONFLICT, Problem
-from orbsite.api.schema import IDEMPOTENT, described, field, shape
+from orbsite.api.schema import IDEMPOTENT, READ_AFTER, described, field, shape
 from orbsite.api.views import OrbView, opened
 from orbsite.models.bulk_migrations import BulkMigration, DirectoryState
 from orbsite.models.jobs import Job, JobState
@@ -86,10 +86,11 @@ class Stats(OrbView):
     scopes = _OPERATE
     needs_every_user = True
 
-    @extend_schema(operation_id="stats", responses={200: shape("Report")})
+    @extend_schema(operation_id="stats", parameters=[READ_AFTER], responses={200: shape("Report")})
     def get(self, request: Request) -> Any:  # noqa: ARG002 -- Django's signature
         """Count the records of the configured stores."""
-        return Response(stats([opened(domain) for domain in registered()], now=utc_now).as_json())
+        report = self.may_be_stale(lambda: stats([opened(domain) for domain in registered()], now=utc_now))
+        return Response(report.as_json())
 
 
 class Start(OrbView):

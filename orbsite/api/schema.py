@@ -60,9 +60,17 @@ _PROBLEM: dict[str, Any] = {
 _described: dict[str, dict[str, Any]] = {}
 _DATE_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$"
 
+READ_AFTER = OpenApiParameter(
+    "Orb-Position",
+    {"type": "string", "pattern": "^[0-9A-F]{1,8}/[0-9A-F]{1,8}$"},
+    "header",
+    description="The last `Orb-Position` that a response told. With it, a read replica may answer that has reached it; "
+    "without it, the primary answers.",
+)
 PAGED = [
     OpenApiParameter("limit", {"type": "integer", "minimum": 1, "maximum": MOST, "default": MOST}),
     OpenApiParameter("cursor", str, description="The cursor from `next` of the previous page."),
+    READ_AFTER,
 ]
 
 

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any, ClassVar, cast
+from http import HTTPStatus
+from typing import Any, ClassVar, TypeVar, cast
 from uuid import uuid4
 
 import msgspec
@@ -46,11 +47,15 @@ from orbsite.storage.encoding.timestamps import NO_ZONE, parse
 from orbsite.storage.encoding.url_ids import segment
 from orbsite.storage.errors import RecordUnreadable
 from orbsite.storage.findings import ROOT, Finding, Severity, step
+from orbsite.storage.postgresql.replicas import parse as parse_position
+from orbsite.storage.postgresql.replicas import position, read_from_replica, reading_from, spell
 from orbsite.storage.records.decoder import read
 from orbsite.storage.records.domain import Domain
 from orbsite.storage.records.record import Key, R, Record
 from orbsite.storage.records.validator import declarations, name_of
 from orbsite.stores import open_store
+
+T = TypeVar("T")
 
 READS = {"GET": "read", "HEAD": "read"}
 WRITES = {"POST": "write", "PUT": "write", "PATCH": "write", "DELETE": "write"}
@@ -58,7 +63,11 @@ WRITES = {"POST": "write", "PUT": "write", "PATCH": "write", "DELETE": "write"}
 _MOST_COUNTED = 10_000
 _NOT_ALL_CHECKED = "Too many items break a rule; the remaining items were not checked."
 
-_opened: dict[str, Store] = {}
+POSITION = "Orb-Position"
+"""The header with a place in the database's log: of the last response to the client, or of this one."""
+
+_opened: dict[tuple[str, str | None], Store] = {}
+"""The SQL stores by the domain and the replica; None is the primary."""
 
 
 class _Negotiation(DefaultContentNegotiation):
@@ -90,6 +99,8 @@ class OrbView(APIView):
     """Whether the resource requires a token for every user."""
     parameters: ClassVar[tuple[str, ...]] = ()
     """The allowed query parameters of GET and HEAD."""
+    _is_from_replica = False
+    """Whether a replica has given what the response shows."""
 
     @property
     def token(self) -> Token:
@@ -121,7 +132,25 @@ class OrbView(APIView):
         """Forbid every cache to keep a response, because it has the data of a user."""
         answer = super().finalize_response(request, response, *args, **kwargs)
         answer.setdefault("Cache-Control", "no-store")
+        if answer.status_code < HTTPStatus.BAD_REQUEST and not self._is_from_replica:
+            reached = position()
+            if reached is not None:
+                answer[POSITION] = spell(reached)
         return answer
+
+    def may_be_stale(self, act: Callable[[], T]) -> T:
+        """Return what an action reads, from a read replica if the request says what it has to show. Raises Problem.
+
+        A request says so by the header Orb-Position of an earlier response; others read from the primary.
+        """
+        sent = self.request.headers.get(POSITION)
+        if sent is None:
+            return act()
+        after = parse_position(sent)
+        if after is None:
+            raise Problem(BAD, errors=[("header", f"{POSITION} is not one of an earlier response, such as 0/16B3748")])
+        read, self._is_from_replica = read_from_replica(act, after)
+        return read
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse undefined methods before authentication, and unknown query parameters after it."""
@@ -291,9 +320,10 @@ def opened(domain: Domain) -> Store:
     """Return the configured store. A SQL store is opened once; later failures show when it is used."""
     if app_settings.persistence() is not app_settings.Persistence.SQL:
         return open_store(domain)
-    if domain.name not in _opened:
-        _opened[domain.name] = open_store(domain)
-    return _opened[domain.name]
+    place = domain.name, reading_from()
+    if place not in _opened:
+        _opened[place] = open_store(domain)
+    return _opened[place]
 
 
 def found(record: R | None) -> R:

@@ -19,6 +19,8 @@ from threading import Lock
 from urllib.parse import urljoin, urlsplit
 
 from orbsite.client.errors import InvalidResponse, Problem, ServerUnreachable, problem_of
+from orbsite.client.position import HEADER as POSITION
+from orbsite.client.position import Position
 
 _MAY_PASS = frozenset({408, 429, 502, 503, 504})
 """The statuses of errors that may be gone at the next attempt."""
@@ -67,6 +69,7 @@ class Transport:
         self._base = f"{url.rstrip('/')}/"
         self._token, self._timeout, self._retries = token, timeout, retries
         self._context = context or (ssl.create_default_context() if parts.scheme == "https" else None)
+        self._position = Position()
         self._idle: list[http.client.HTTPConnection] = []
         self._lock = Lock()
 
@@ -118,18 +121,30 @@ class Transport:
         with self._lock:
             connection = self._idle.pop() if self._idle else None
         connection = connection or self._connect()
+        mark, reached = self._position.current()
+        headers = headers if reached is None else {POSITION: reached, **headers}
         try:
             response = self._begin(connection, method, path, body, headers)
             self._refuse_errors(response)
             found = {name.lower(): value for name, value in response.getheaders()}
             answer = Response(response.status, found, response.read())
         except BaseException as problem:
+            if method != "GET":
+                self._position.forget()
             if not (isinstance(problem, Problem) and self._keep(connection)):
                 connection.close()
             raise
         if response.will_close or not self._keep(connection):
             connection.close()
+        self._note_position(mark, method, answer)
         return answer
+
+    def _note_position(self, mark: int, method: str, answer: Response) -> None:
+        told = answer.headers.get(POSITION.lower())
+        if told is not None:
+            self._position.learn(mark, told)
+        elif method != "GET":
+            self._position.forget()
 
     def _begin(
         self,

@@ -11,7 +11,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from orbsite.conf.defaults import DEFAULTS
-from orbsite.conf.postgresql_settings import pooled, with_limits
+from orbsite.conf.postgresql_settings import pooled, replica, with_limits
 from orbsite.runtime.environment import dotenv_text, path_setting
 from orbsite.runtime.home import find_home
 
@@ -83,8 +83,10 @@ DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="") or "orb-persisten
 def _database(name: str) -> dict[str, Any] | None:
     """Return the settings of the database whose address is in a variable; None if it is unset."""
     address = env.str(name, default="")
-    if not address:
-        return None
+    return _settings_of(name, address) if address else None
+
+
+def _settings_of(name: str, address: str) -> dict[str, Any]:
     try:
         database: dict[str, Any] = env.db_url_config(address)
         database["ENGINE"]
@@ -125,6 +127,18 @@ match DATABASES["default"]["ENGINE"]:
             if _DIRECT is None
             else pooled(DATABASES["default"], with_limits(_DIRECT, statement_timeout=_longest))
         )
+
+_REPLICAS = [_settings_of("DATABASE_REPLICA_URLS", url) for url in env.str("DATABASE_REPLICA_URLS", default="").split()]
+if _REPLICAS and {one["ENGINE"] for one in (DATABASES["default"], *_REPLICAS)} != {"django.db.backends.postgresql"}:
+    raise ImproperlyConfigured(
+        "DATABASE_REPLICA_URLS are the addresses of standbys of the PostgreSQL database in DATABASE_URL, separated by "
+        "spaces; set both, or leave DATABASE_REPLICA_URLS unset"
+    )
+DATABASES |= {
+    f"replica-{number}": replica(one, statement_timeout=env.str("ORB_STATEMENT_TIMEOUT", default=""))
+    for number, one in enumerate(_REPLICAS, 1)
+}
+DATABASE_ROUTERS = ["orbsite.storage.postgresql.router.ReplicaRouter"] if _REPLICAS else []
 
 # The queue of background tasks: the database, or another backend, given by its class path.
 _TASKS_PACKAGE = "django.tasks" if django.VERSION >= (6, 0) else "django_tasks"

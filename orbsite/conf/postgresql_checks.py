@@ -1,4 +1,4 @@
-"""System checks of connections to PostgreSQL, run by `manage.py check --database`: poolers and addresses past them."""
+"""System checks of connections to PostgreSQL, run by `manage.py check --database`: poolers and read replicas."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from django.core.checks import WARNING, CheckMessage, Error, Tags, register
 from django.db import DatabaseError, connections, transaction
 
 from orbsite.storage.database_errors import explained
+from orbsite.storage.postgresql.replicas import replicas_of
 from orbsite.storage.postgresql.session import DIRECT, direct_connection, pools_transactions
 
 _LIMITS = {"lock_timeout": "10s", "idle_in_transaction_session_timeout": "10min"}
@@ -16,12 +17,50 @@ _LIMITS = {"lock_timeout": "10s", "idle_in_transaction_session_timeout": "10min"
 _IDENTITY = "SELECT pg_postmaster_start_time(), current_database()"
 """What is the same over every address of a database, and differs in its standbys and in all others."""
 
+_CLUSTER = "SELECT system_identifier, current_database(), pg_is_in_recovery() FROM pg_control_system()"
+
 
 @register(Tags.database)
 def check_pooler(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
     """Check that transactions reach each PostgreSQL database, and that runs and backups get sessions of their own."""
     of_postgresql = [alias for alias in databases or () if connections[alias].vendor == "postgresql"]
     return [message for alias in of_postgresql for message in _of(alias)]
+
+
+@register(Tags.database)
+def check_replicas(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """Check that the read replicas of each database are standbys of it."""
+    return [
+        message
+        for alias in databases or ()
+        for replica in replicas_of(alias)
+        for message in _of_replica(alias, replica)
+    ]
+
+
+def _of_replica(alias: str, replica: str) -> Iterator[CheckMessage]:
+    try:
+        *cluster, is_standby = _row(connections[replica], _CLUSTER)
+    except DatabaseError as problem:
+        yield CheckMessage(
+            WARNING,
+            explained(problem, replica).replace("DATABASE_URL", "DATABASE_REPLICA_URLS"),
+            hint="Reads go to the primary until the replica responds.",
+            id="orb.W006",
+        )
+        return
+    if cluster != list(_row(connections[alias], _CLUSTER)[:-1]):
+        yield Error(
+            f"{replica!r} is no replica of the database {alias!r}: it is of another server, or another database of it",
+            hint="Set DATABASE_REPLICA_URLS to addresses of standbys of the server in DATABASE_URL, with its database.",
+            id="orb.E027",
+        )
+    elif not is_standby:
+        yield Error(
+            f"the replica {replica!r} is a primary: it was promoted, or is the server in DATABASE_URL itself",
+            hint="Stop the server that is not to be the primary; then set DATABASE_URL and DATABASE_REPLICA_URLS.",
+            id="orb.E028",
+        )
 
 
 def _of(alias: str) -> Iterator[CheckMessage]:
@@ -79,7 +118,7 @@ def _of_direct(connection: Any) -> Iterator[CheckMessage]:
                 hint="Set it to the address of the server itself, or of a pool with pool_mode=session.",
                 id="orb.E022",
             )
-        if _identity(direct) != _identity(connection):
+        if _row(direct, _IDENTITY) != _row(connection, _IDENTITY):
             yield Error(
                 f"DATABASE_DIRECT_URL of {connection.alias!r} leads to another database, or to a standby",
                 hint="Set it to an address of the database that DATABASE_URL leads to.",
@@ -93,12 +132,10 @@ def _of_direct(connection: Any) -> Iterator[CheckMessage]:
 
 
 def _shown(connection: Any, name: str) -> str:
-    with connection.cursor() as cursor:
-        cursor.execute(f"SHOW {name}")
-        return str(cursor.fetchone()[0])
+    return str(_row(connection, f"SHOW {name}")[0])
 
 
-def _identity(connection: Any) -> tuple[Any, ...]:
+def _row(connection: Any, statement: str) -> tuple[Any, ...]:
     with connection.cursor() as cursor:
-        cursor.execute(_IDENTITY)
+        cursor.execute(statement)
         return tuple(cursor.fetchone())

@@ -1,9 +1,10 @@
-"""The settings of connections to PostgreSQL: limits for waiting, and addresses behind and past a pooler."""
+"""The settings of connections to PostgreSQL: limits for waiting, addresses behind and past a pooler, replicas."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from orbsite.storage.postgresql.replicas import REPLICA_OF
 from orbsite.storage.postgresql.session import DIRECT
 
 Settings = dict[str, Any]
@@ -28,6 +29,20 @@ def pooled(database: Settings, direct: Settings) -> Settings:
     """
     options = {"connect_timeout": 10, **database.get("OPTIONS", {})}
     return _reused({"DISABLE_SERVER_SIDE_CURSORS": True, **database, "OPTIONS": options, DIRECT: direct})
+
+
+def replica(database: Settings, *, statement_timeout: str) -> Settings:
+    """Return the settings of a read replica, which is given up after seconds if its host does not respond."""
+    limits = {
+        "connect_timeout": 2,
+        "tcp_user_timeout": 5000,
+        "keepalives_idle": 2,
+        "keepalives_interval": 2,
+        "keepalives_count": 2,
+        **database.get("OPTIONS", {}),
+    }
+    database = {**database, "OPTIONS": limits, REPLICA_OF: "default", "TEST": {"MIRROR": "default"}}
+    return with_limits(database, statement_timeout=statement_timeout)
 
 
 def _reused(database: Settings) -> Settings:

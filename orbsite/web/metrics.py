@@ -24,6 +24,7 @@ from orbsite.models.ledger import Reject
 from orbsite.operations.statistics.disk import free_bytes
 from orbsite.storage.base.store import Store
 from orbsite.storage.errors import OrbError
+from orbsite.storage.postgresql.replicas import Condition, conditions
 from orbsite.storage.records.domain import registered
 from orbsite.web.health import CHECKS, journal_sizes, outcome
 
@@ -53,7 +54,7 @@ class Metrics(OrbView):
 
         Counts of records and jobs need a token for every user.
         """
-        measures = (_disk, _journals, _records, _jobs) if self.token.every_user else (_disk,)
+        measures = (_disk, _replicas, _journals, _records, _jobs) if self.token.every_user else (_disk, _replicas)
         samples: list[_Sample] = []
         for name, check in CHECKS.items():
             samples.append(("orb_check", {"check": name}, float(outcome(name, check) == "ok")))
@@ -67,6 +68,10 @@ class Metrics(OrbView):
 
 def _disk() -> list[_Sample]:
     return [("orb_disk_free_bytes", {}, float(free_bytes()))]
+
+
+def _replicas() -> list[_Sample]:
+    return [("orb_replica_fit", {"replica": name}, float(one is Condition.FIT)) for name, one in conditions().items()]
 
 
 def _journals() -> list[_Sample]:

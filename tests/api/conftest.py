@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ from django.test import Client
 from orbsite import stores
 from orbsite.models.api_tokens import Token, issue
 
-MODES = ("memory", "file", "sql")
+MODES = ("sql",) if os.environ.get("ORB_TESTS_POOL_MODE") else ("memory", "file", "sql")
 
 
 class Caller:

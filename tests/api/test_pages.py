@@ -94,6 +94,17 @@ def test_a_cursor_that_was_not_handed_out_is_refused(ana: Caller) -> None:
     assert ana.get(f"{ADDRESS}?cursor={made(parts)}").status_code == 200
 
 
+@pytest.mark.parametrize("text", ["", "0", "0/", "16b3748", "0/16b3748", "0/123456789", "1/2/3", "0/-1", "١/0"])
+def test_a_position_that_no_response_has_told_is_refused(ana: Caller, text: str) -> None:
+    body = refused(ana.get("/api/v1/users/ana/reflections", Orb_Position=text), 400, "invalid")
+    assert "Orb-Position" in str(body["errors"])
+
+
+def test_without_replicas_a_position_changes_nothing(ana: Caller) -> None:
+    answer = ana.get("/api/v1/users/ana/reflections", Orb_Position="FFFFFFFF/FFFFFFFF")
+    assert (answer.status_code, answer.json()["items"], "Orb-Position" in answer) == (200, [], False)
+
+
 def test_a_cursor_goes_with_its_user_and_its_list_alone(ana: Caller) -> None:
     cursor = _cursor(ana)
     every = Caller(make_token(every_user=True))

@@ -48,6 +48,27 @@ def client(server: FaultyServer, slept: list[float]) -> Iterator[Client]:
         yield client
 
 
+def test_requests_say_what_a_replica_has_to_show_and_nothing_where_a_save_may_be_unknown(
+    server: FaultyServer, client: Client
+) -> None:
+    page = {"items": [], "next": None}
+    created = PreparedAnswer(201, RECORD, {"ETag": '"x"', "Location": "/r", "Orb-Position": "1/F0"})
+    server.tells(created, PreparedAnswer(200, page), PreparedAnswer(200, page, {"Orb-Position": "0/FFFF"}))
+    client.create_reflection("ana", "a", "b")
+    for _ in range(2):
+        assert list(client.reflections("ana")) == []
+    server.tells(MISSING, PreparedAnswer(200, page, {"Orb-Position": "2/0"}), PreparedAnswer(200, page))
+    with pytest.raises(NotFound):
+        client.delete_reflection("ana", "r-1")
+    for _ in range(2):
+        assert list(client.reflections("ana")) == []
+    server.tells(created._replace(headers={"ETag": '"x"', "Location": "/r"}), PreparedAnswer(200, page))
+    client.create_reflection("ana", "a", "b")
+    assert list(client.reflections("ana")) == []
+    told = [one.headers.get("orb-position") for one in server.asked]
+    assert told == [None, "1/F0", "1/F0", "1/F0", None, "2/0", "2/0", None]
+
+
 def test_a_creation_is_repeated_with_the_same_key(server: FaultyServer, client: Client) -> None:
     server.tells(
         GONE, BUSY, PreparedAnswer(201, RECORD, {"ETag": '"x"', "Location": "/api/v1/users/ana/reflections/r-1"})

@@ -52,6 +52,21 @@ def test_what_the_address_says_comes_first() -> None:
     assert settings["OPTIONS"] == {"sslmode": "verify-full", "connect_timeout": 3, "options": "-c lock_timeout=1s"}
 
 
+def test_replicas_are_databases_that_nothing_is_written_to_and_that_are_given_up_soon() -> None:
+    program = (
+        "from django.conf import settings\n"
+        "print(json.dumps([settings.DATABASES, settings.DATABASE_ROUTERS], default=str))"
+    )
+    urls = "postgres://u:p@one/name postgres://u:p@two/name?connect_timeout=9"
+    databases, routers = _run(program, DATABASE_URL="postgres://u:p@host/name", DATABASE_REPLICA_URLS=urls)
+    assert list(databases) == ["default", "replica-1", "replica-2"]
+    one, two = databases["replica-1"], databases["replica-2"]
+    assert (one["HOST"], one["REPLICA_OF"], one["OPTIONS"]["connect_timeout"]) == ("one", "default", 2)
+    assert (two["HOST"], two["OPTIONS"]["connect_timeout"], two["OPTIONS"]["tcp_user_timeout"]) == ("two", 9, 5000)
+    assert one["OPTIONS"]["options"].startswith("-c lock_timeout=10s ")
+    assert routers == ["orbsite.storage.postgresql.router.ReplicaRouter"]
+
+
 def test_behind_a_pooler_limits_and_sessions_are_of_the_direct_address_alone() -> None:
     direct = "postgres://user:secret@host:5433/name?sslmode=require"
     settings = _default("postgres://user:secret@pooler:6432/name", DATABASE_DIRECT_URL=direct)
@@ -66,19 +81,20 @@ def test_behind_a_pooler_limits_and_sessions_are_of_the_direct_address_alone() -
 
 
 @pytest.mark.parametrize(
-    ("url", "direct", "said"),
+    ("url", "name", "value", "said"),
     [
-        ("", "postgres://user@host/name", "the PostgreSQL database in DATABASE_URL without its connection pooler"),
-        ("postgres://user@host/name", "host/name", "DATABASE_DIRECT_URL is not a valid database URL"),
+        ("", "DATABASE_DIRECT_URL", "postgres://u@host/n", "the PostgreSQL database in DATABASE_URL without its"),
+        ("postgres://u@host/n", "DATABASE_DIRECT_URL", "host/n", "DATABASE_DIRECT_URL is not a valid database URL"),
+        ("", "DATABASE_REPLICA_URLS", "postgres://u@host/n", "standbys of the PostgreSQL database in DATABASE_URL"),
+        ("postgres://u@host/n", "DATABASE_REPLICA_URLS", "host/n", "DATABASE_REPLICA_URLS is not a valid database URL"),
     ],
 )
-def test_a_direct_address_that_does_not_fit_is_refused(url: str, direct: str, said: str) -> None:
-    program = "import orbsite.settings"
+def test_an_address_that_does_not_fit_is_refused(url: str, name: str, value: str, said: str) -> None:
     usual = {"DEBUG": "true", "SECRET_KEY": "x" * 50, "PATH": os.environ["PATH"]}
     done = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", "import orbsite.settings"],
         cwd=ROOT,
-        env={**usual, "DATABASE_URL": url, "DATABASE_DIRECT_URL": direct},
+        env={**usual, "DATABASE_URL": url, name: value},
         capture_output=True,
         text=True,
         check=False,

@@ -50,6 +50,10 @@ class Server(Place):
         """Stop the server and wait for its end, with `immediate` as if it crashed."""
         self._control("stop", "-t", str(int(time_limit(30))), "-m", mode)
 
+    def promote(self) -> None:
+        """Make a standby a primary, and wait until it is one."""
+        self._control("promote", "-t", str(int(time_limit(30))))
+
     def _control(self, *arguments: str) -> None:
         done = _run(self.binaries / "pg_ctl", "-w", "-D", str(self.data), *arguments)
         if done.returncode:
@@ -72,6 +76,28 @@ def throwaway(**settings: str) -> Iterator[Server]:
         yield server
 
 
+@contextmanager
+def standby(of: Server, **settings: str) -> Iterator[Server]:
+    """Run a streaming replica of a server, and delete it and its data at the end."""
+    with ExitStack() as stack:
+        home = Path(tempfile.mkdtemp(prefix="standby-", dir=base_directory()))
+        stack.callback(shutil.rmtree, home, ignore_errors=True)
+        server = Server(str(home), of.port, of.user, of.binaries, home / "data")
+        owner = account()
+        os.chown(home, owner.get("user", -1), owner.get("group", -1))
+        watch = Popen(
+            ["/bin/sh", "-c", WATCH, "sh", str(of.binaries), server.host], stdin=PIPE, stdout=DEVNULL, **owner
+        )
+        stack.callback(watch.communicate, b"\n")
+        place = ["-h", of.host, "-p", str(of.port), "-U", of.user, "-D", str(server.data)]
+        done = _run(of.binaries / "pg_basebackup", *place, "-R", "-X", "stream", "-c", "fast", "--no-sync")
+        if done.returncode:
+            raise RuntimeError(f"pg_basebackup: {done.stdout[-2000:]}")
+        _configure(server, settings)
+        server.start()
+        yield server
+
+
 def _create(server: Server, settings: dict[str, str]) -> None:
     """Make the data directory, with the first locale that the programs support."""
     fixed = ["--auth=trust", "--encoding=UTF8", "--no-sync", "-U", server.user]
@@ -81,9 +107,14 @@ def _create(server: Server, settings: dict[str, str]) -> None:
             break
     else:
         raise RuntimeError(f"initdb: {done.stdout[-2000:]}")
-    settings |= {"unix_socket_directories": server.host, "port": str(server.port)}
-    lines = [f"{name} = '{value}'\n" for name, value in settings.items()]
-    (server.data / "postgresql.auto.conf").write_text("".join(lines), "utf-8")
+    _configure(server, settings)
+
+
+def _configure(server: Server, settings: dict[str, str]) -> None:
+    """Append settings to those that the server has."""
+    settings = settings | {"unix_socket_directories": server.host, "port": str(server.port)}
+    with (server.data / "postgresql.auto.conf").open("a", encoding="utf-8") as file:
+        file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
 
 
 def _run(program: Path, *arguments: str) -> CompletedProcess[str]:

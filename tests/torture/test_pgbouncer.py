@@ -31,7 +31,7 @@ OF_SQLITE = [
 """What the suites try with SQLite's own statements and locks."""
 PARTS = {
     "contract": ["tests/contract/test_contract.py", "tests/contract/test_stores_agree.py", "-k", "postgresql or test_stores_agree"],
-    "api": ["tests/api", "-m", "not slow and not torture", "-k", "not memory and not sqlite and (profile or not file)"],
+    "api": ["tests/api", "-m", "not slow and not torture", "-k", "not sqlite"],
 }  # fmt: skip
 
 

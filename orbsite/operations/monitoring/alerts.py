@@ -20,6 +20,7 @@ from orbsite.operations.scheduling.clock_guard import LEAP
 from orbsite.operations.statistics.figures import FILE, Figures
 from orbsite.operations.workers.workers import STALE_AFTER
 from orbsite.runtime.home import program
+from orbsite.storage.postgresql.replicas import MAX_LAG, Condition
 
 
 def alerts(snapshot: DashboardSnapshot, may: May) -> list[Alert]:
@@ -373,6 +374,35 @@ def _clock(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:
         )
 
 
+def _replicas(snapshot: DashboardSnapshot, may: May) -> Iterator[Alert]:  # noqa: ARG001 -- of all rules
+    for name, condition in snapshot.replicas.items():
+        if condition is not Condition.FIT:
+            severity, title, text = _OF_REPLICA[condition]
+            yield Alert(name=f"replica-{name}", severity=severity, title=title.format(name), text=text)
+
+
+_OF_REPLICA = {
+    Condition.LAGGING: (
+        Severity.WARNING,
+        "The replica {} is behind",
+        f"It is more than {MAX_LAG:.0f} seconds behind the primary, so that no reads go to it. Check whether its "
+        "replay is paused, and its load and network.",
+    ),
+    Condition.UNREACHABLE: (
+        Severity.WARNING,
+        "The replica {} does not respond",
+        "No reads go to it, and the primary has their load. Check that the server runs, and its address in "
+        "DATABASE_REPLICA_URLS.",
+    ),
+    Condition.PROMOTED: (
+        Severity.ERROR,
+        "The replica {} is no standby any more",
+        "It was promoted, and takes writes of its own, so that two servers may have different data. No reads go to it "
+        "from here. Stop the server that is not to be the primary; then set DATABASE_URL and DATABASE_REPLICA_URLS.",
+    ),
+}
+
+
 def _run(run: Run) -> Link:
     return Link(f"Run {run.pk}", partial(page_address, "orbsite_run_change", run.pk))
 
@@ -395,4 +425,5 @@ RULES: tuple[Rule, ...] = (
     _failed,
     _policies,
     _clock,
+    _replicas,
 )

@@ -21,6 +21,7 @@ from orbsite.models.statistics import Growth
 from orbsite.operations.backup.prune import newest_backup
 from orbsite.operations.statistics.disk import free_bytes
 from orbsite.operations.statistics.figures import Figures, figures
+from orbsite.storage.postgresql.replicas import Condition, conditions
 from orbsite.storage.records.domain import Domain, registered
 
 OPERATIONS = ("migrate", "import", "verify", "compact", "rollback")
@@ -57,6 +58,8 @@ class DashboardSnapshot:
     free: int | None = None
     """The free disk space in bytes."""
     clock: Clock | None = None
+    replicas: dict[str, Condition] = field(default_factory=dict)
+    """The condition of each read replica of the database, by its alias."""
 
     is_one_file: bool = False
     """Whether the database is one file, so that the domains have no sizes of their own."""
@@ -77,6 +80,7 @@ def look(sees: Callable[[type[Any]], bool], now: datetime) -> DashboardSnapshot:
         parts |= {"policies": policies, "clock": Clock.objects.first()}
     if visible[Run]:
         parts |= {"runs": _runs(), "backup": newest_backup(app_settings.backup_directory()), "free": _free()}
+        parts["replicas"] = conditions()
     if visible[Job]:
         is_large = any(store.issues is None for store in parts["figures"])
         parts |= _jobs() | ({"last_check": _last_check()} if is_large else {})

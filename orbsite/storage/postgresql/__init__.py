@@ -1,1 +1,1 @@
-"""Connections to PostgreSQL: sessions past a connection pooler. Imports the database errors and what is below."""
+"""Connections to PostgreSQL: sessions past a pooler, read replicas. Imports the database errors and what is below."""

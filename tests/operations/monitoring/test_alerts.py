@@ -19,6 +19,7 @@ from orbsite.operations.monitoring.alerts import alerts
 from orbsite.operations.monitoring.snapshot import DashboardSnapshot
 from orbsite.operations.statistics.figures import FILE, SQL, Figures
 from orbsite.storage.file.checker import Issue, IssueKind
+from orbsite.storage.postgresql.replicas import Condition
 from te.domain import DOMAIN as TE
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -70,6 +71,21 @@ def test_where_all_is_well_nothing_needs_attention() -> None:
         rejects=Counter(),
     )
     assert found(snapshot) == {}
+
+
+@pytest.mark.parametrize(
+    ("condition", "severity", "said"),
+    [
+        (Condition.LAGGING, Severity.WARNING, "more than 10 seconds behind"),
+        (Condition.UNREACHABLE, Severity.WARNING, "the primary has their load"),
+        (Condition.PROMOTED, Severity.ERROR, "two servers may have different data"),
+    ],
+)
+def test_a_replica_that_takes_no_reads_is_told(condition: Condition, severity: Severity, said: str) -> None:
+    assert found(a_scene(replicas={"replica-1": Condition.FIT})) == {}
+    (alert,) = found(a_scene(replicas={"replica-1": Condition.FIT, "replica-2": condition})).values()
+    assert (alert.name, alert.severity, "replica-2" in alert.title) == ("replica-replica-2", severity, True)
+    assert said in alert.text
 
 
 DAMAGE = Issue(IssueKind.CORRUPT, "reflections.json", "cannot be read")
