@@ -17,7 +17,7 @@ from tests.support.replicas import REPLICA, address, caught_up, primary, read_ow
 from tests.support.serving import served
 
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(600)]
-ROUNDS, OVER_HTTP, CLIENTS = 10_000, 400, 4
+ROUNDS, OVER_HTTP, CLIENTS = 10_000, 200, 4
 
 
 @pytest.fixture(scope="module")

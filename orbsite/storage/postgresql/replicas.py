@@ -30,7 +30,7 @@ REPLICA_OF = "REPLICA_OF"
 MAX_LAG = 10.0
 """The number of seconds that a replica may be behind its primary."""
 _ASKED_EVERY = 1.0
-"""The number of seconds for which an answer about a replica or the primary is used again."""
+"""The seconds between two questions to the primary, after which a replica that is behind is asked again, too."""
 _LEFT_OUT_FOR = 5.0
 """The number of seconds after an error for which a replica is not used."""
 _PASSING = ("40001", "40P01", "57014")
@@ -121,8 +121,6 @@ def conditions(using: str = "default") -> dict[str, Condition]:
 class _Known:
     """What a process knows of one replica; times are those of the monotonic clock."""
 
-    replayed: int = 0
-    asked_at: float = float("-inf")
     left_out_until: float = float("-inf")
     condition: Condition = Condition.FIT
 
@@ -163,34 +161,36 @@ class Replicas:
         return known.condition
 
     def _is_fit(self, using: str, alias: str, after: int) -> bool:
-        known, now = self._known.setdefault(alias, _Known()), self._clock()
-        if known.left_out_until > now:
+        known = self._known.setdefault(alias, _Known())
+        if known.left_out_until > self._clock():
             return False
-        is_known = now - known.asked_at < _ASKED_EVERY and known.replayed >= after
-        return is_known or (self._ask(using, alias, known) and known.replayed >= after)
+        replayed = self._ask(using, alias, known)
+        return replayed is not None and replayed >= after
 
-    def _ask(self, using: str, alias: str, known: _Known) -> bool:
-        """Ask a replica for its condition, and tell whether it is fit."""
+    def _ask(self, using: str, alias: str, known: _Known) -> int | None:
+        """Ask a replica for its condition, and return the position that it has replayed, None if it is not fit.
+
+        The answer holds for this connection alone: a replica that starts again may have to replay a part once more.
+        """
         floor, is_old = self._floor(using)
         try:
             is_replica, replayed = _row(alias, _OF_REPLICA)
         except DatabaseError as problem:
             self._leave_out(alias, known, Condition.UNREACHABLE, _LEFT_OUT_FOR, driver_message(problem))
             connections[alias].close()
-            return False
+            return None
         if not is_replica:
             self._leave_out(alias, known, Condition.PROMOTED, _LEFT_OUT_FOR, "it is no standby any more")
-            return False
+            return None
         if known.left_out_until > self._clock():  # by another thread, after the replica was asked
-            return False
-        known.replayed = int(replayed or 0)
-        if known.replayed >= floor:
-            known.asked_at = self._clock()
+            return None
+        behind = floor - int(replayed or 0)
+        if behind <= 0:
             self._become(alias, known, Condition.FIT, "it is used")
-            return True
+            return int(replayed)
         if is_old:
-            self._leave_out(alias, known, Condition.LAGGING, _ASKED_EVERY, f"{floor - known.replayed} bytes behind")
-        return False
+            self._leave_out(alias, known, Condition.LAGGING, _ASKED_EVERY, f"{behind} bytes behind")
+        return None
 
     def _floor(self, using: str) -> tuple[int, bool]:
         """Return the position that a fit replica has replayed, and whether the primary had it MAX_LAG seconds ago.
