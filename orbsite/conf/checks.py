@@ -36,8 +36,8 @@ _SETTINGS: dict[Callable[[], object], str] = {
     app_settings.token_max_jobs_per_day: "orb.E011",
     app_settings.token_max_bytes: "orb.E011",
     app_settings.keep_exports_days: "orb.E011",
-    app_settings.notified_emails: "orb.E013",
-    app_settings.webhook: "orb.E013",
+    app_settings.notified_emails: "orb.E015",
+    app_settings.webhook: "orb.E015",
 }
 """The functions that raise ImproperlyConfigured for an invalid value, with the id of the check."""
 

@@ -105,7 +105,7 @@ def _of_pooled(connection: Any) -> Iterator[CheckMessage]:
             WARNING,
             f"pooled connections to the database {alias!r} may wait without end: {', '.join(unset)} is not set",
             hint=f"Run in the database: {statements}",
-            id="orb.W005",
+            id="orb.W007",
         )
 
 

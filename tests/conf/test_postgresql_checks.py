@@ -12,7 +12,7 @@ from tests.support.pgbouncer import or_skipped, past_the_pooler, pooled_alias
 from tests.support.shared_run import postgresql_server
 
 Place = dict[str, Any]
-FINE = ["orb.W005"]
+FINE = ["orb.W007"]
 """What is said where all is right, but that the server sets no time limits."""
 
 

@@ -221,7 +221,7 @@ def test_no_error_of_ours_makes_maintenance_fail(settings: Any, monkeypatch: pyt
 def test_settings_are_checked(settings: Any, values: dict[str, str], is_fine: bool) -> None:
     for name, value in values.items():
         setattr(settings, name, value)
-    assert ("orb.E013" not in {one.id for one in run_checks(tags=["orb"])}) is is_fine
+    assert ("orb.E015" not in {one.id for one in run_checks(tags=["orb"])}) is is_fine
 
 
 def test_plain_http_is_for_debugging_alone(settings: Any) -> None:
