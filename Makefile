@@ -79,7 +79,6 @@ bench: install
 	$(BIN)/python -m benchmarks.compaction 100000
 	$(BIN)/python -m benchmarks.search
 	$(BIN)/python -m benchmarks.sealing
-	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.fold
 	$(BIN)/python -m benchmarks.contention
 	$(BIN)/python -m benchmarks.scaling

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import random
 from datetime import timedelta
+from pathlib import Path
 
 SEED = 7
+FILE = "te/reflections.json"
+"""Where a data directory has its reflections."""
 SESSION, SESSIONS_OF_A_USER = 50, 10
 _WORDS = [
     "plan",
@@ -63,6 +66,16 @@ def make(number: int) -> bytes:
     for index, session in enumerate(sessions):
         users.setdefault(f"user-{index // SESSIONS_OF_A_USER}", []).append(session)
     return stringify({"sessions": sessions, "userSessions": users})
+
+
+def write(base: Path, number: int) -> bytes:
+    """Write a data directory with a number of reflections, and return the bytes of its file."""
+    data, path = make(number), base / FILE
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    base.chmod(0o700)
+    path.write_bytes(data)
+    path.chmod(0o600)
+    return data
 
 
 def a_text(draw: random.Random, words: int) -> str:

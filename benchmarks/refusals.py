@@ -2,8 +2,7 @@
 
 python -m benchmarks.refusals [ROUNDS]
 
-One gunicorn, one connection at a time, each from its own address; all kinds in turns within one run. The medians may
-differ by less than 10 %.
+One gunicorn, one connection at a time, each from its own address; all kinds in turns within one run.
 """
 
 from __future__ import annotations
@@ -12,18 +11,27 @@ import re
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 from itertools import count
 from pathlib import Path
 from random import Random
 from urllib.parse import urlencode
 
-from tests.support.serving import Server, manage, served
+from benchmarks import figures
+from benchmarks.figures import Bar, Figure, figure
+from benchmarks.timing import seconds
+from tests.support.serving import Answer, Server, manage, served
 
-SEED = 7
+TITLE = "Refused sign-ins and tokens"
+NOTES = """
+The kinds of a group take turns in a shuffled order; ratios compare medians with that of the fastest kind. Each
+password costs one hash, for every user name (a test counts them), so that only the noise of the machine remains.
+"""
+SEED, ROUNDS = 7, 100
+ALIKE = Bar(1.1)
+"""By which the median of a kind may exceed that of the fastest one."""
 MAKE = """
 from datetime import UTC, datetime
 from django.contrib.auth.models import User
@@ -36,8 +44,8 @@ Token.objects.filter(name="expired").update(expires_at=datetime(2020, 1, 1, tzin
 
 
 def main() -> None:
-    """Serve, send the requests, and print the medians."""
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    """Serve, send the requests, and record the times."""
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
     with tempfile.TemporaryDirectory() as place:
         work = Path(place)
         with served(work, f"sqlite:///{work}/orb.sqlite3", ORB_API_RATE="none", WEB_CONCURRENCY="1") as server:
@@ -50,10 +58,15 @@ def main() -> None:
                 "a revoked token": revoked,
                 "an expired token": expired,
             }
-            names = {"an unknown name": "nobody", "a wrong password": "somebody", "a wrong one of who is gone": "gone"}
-            print(f"{rounds} rounds, {datetime.now(UTC):%Y-%m-%d}, Python {sys.version.split()[0]}")
-            _print({what: lambda token=token: _api(server, token) for what, token in tokens.items()}, rounds)
-            _print({what: lambda name=name: _login(server, name) for what, name in names.items()}, max(1, rounds // 5))
+            names = {
+                "an unknown name": "nobody",
+                "a wrong password": "somebody",
+                "a wrong password of an inactive user": "gone",
+            }
+            requests = {what: partial(_api, server, token) for what, token in tokens.items()}
+            signs_in = {what: partial(_login, server, name) for what, name in names.items()}
+            found = _measured(requests, rounds) + _measured(signs_in, max(2, rounds // 5))
+    figures.record("refusals", 0, figures.SQLITE, found)
 
 
 _addresses = (f"10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}" for n in count(1))
@@ -64,11 +77,11 @@ def _token(server: Server, name: str) -> str:
 
 
 def _api(server: Server, token: str) -> float:
-    began = time.perf_counter()
-    answer = server.ask("GET", "/api/v1/users/ana/profiles", None, token, X_Forwarded_For=next(_addresses))
-    if answer.status != HTTPStatus.UNAUTHORIZED:
-        raise RuntimeError(answer)
-    return time.perf_counter() - began
+    address = next(_addresses)
+    return _refused(
+        lambda: server.ask("GET", "/api/v1/users/ana/profiles", None, token, X_Forwarded_For=address),
+        HTTPStatus.UNAUTHORIZED,
+    )
 
 
 def _login(server: Server, name: str) -> float:
@@ -77,23 +90,29 @@ def _login(server: Server, name: str) -> float:
     key = re.search(rb'name="csrfmiddlewaretoken" value="(\w+)"', page.body)[1].decode()  # type: ignore[index]
     form = urlencode({"username": name, "password": "wrong", "csrfmiddlewaretoken": key}).encode()
     cookie = page.headers["set-cookie"].partition(";")[0]
-    began = time.perf_counter()
-    answer = server.ask("POST", "/admin/login/", form, None, X_Forwarded_For=address, Cookie=cookie,
-                        Content_Type="application/x-www-form-urlencoded", **origin)  # fmt: skip
-    if answer.status != HTTPStatus.OK:
-        raise RuntimeError(answer)
-    return time.perf_counter() - began
+    headers = {"X_Forwarded_For": address, "Cookie": cookie, "Content_Type": "application/x-www-form-urlencoded"}
+    headers |= origin
+    return _refused(lambda: server.ask("POST", "/admin/login/", form, None, **headers), HTTPStatus.OK)
 
 
-def _print(kinds: dict[str, Callable[[], float]], rounds: int) -> None:
+def _refused(ask: Callable[[], Answer], status: int) -> float:
+    """Return the seconds of a request. Raises RuntimeError for another status."""
+    answers: list[Answer] = []
+    took = seconds(lambda: answers.append(ask()))
+    if answers[0].status != status:
+        raise RuntimeError(answers[0])
+    return took
+
+
+def _measured(kinds: dict[str, Callable[[], float]], rounds: int) -> list[Figure]:
     draw, took = Random(SEED), {what: list[float]() for what in kinds}
     for _ in range(rounds):
         for what in draw.sample(list(kinds), len(kinds)):
             took[what].append(kinds[what]())
-    medians, fastest = ({what: of(one) for what, one in took.items()} for of in (statistics.median, min))
-    for what in kinds:
-        ratios = [found[what] / min(found.values()) for found in (medians, fastest)]
-        print(f"{what:28} {medians[what] * 1000:8.2f} ms   medians {ratios[0]:5.2f} x   fastest {ratios[1]:5.2f} x")
+    fastest = min(map(statistics.median, took.values()))
+    return [
+        figure(what, times, "ms", over=fastest, peer="x the fastest kind", bar=ALIKE) for what, times in took.items()
+    ]
 
 
 if __name__ == "__main__":

@@ -5,21 +5,25 @@ python -m benchmarks.sessions [NUMBER OF SESSIONS ...]
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from datetime import timedelta
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from benchmarks.migration import PRODUCTION
+from benchmarks import figures
+from benchmarks.figures import Bar, Figure, figure
+from benchmarks.processes import PRODUCTION
+from benchmarks.timing import cost
 
-SIZES = (10_000, 20_000, 40_000)
-LARGEST_GROWTH = 2.3
+TITLE = "Many sessions of one user"
+NOTES = """
+The sizes are numbers of sessions, with two reflections each. Seconds are those of the processor.
+"""
+SIZES = (5_000, 10_000, 20_000)
+GROWTH = Bar(2.3)
 """By which the cost may grow where the number of sessions doubles."""
 ROUNDS = 3
 
@@ -99,36 +103,36 @@ def erased(number: int, base: Path) -> Callable[[], object]:
 STEPS = {"export": exported, "save": saved, "undo": undone, "erase": erased}
 
 
-def seconds(make: Callable[[int, Path], Callable[[], object]], size: int, work: Path) -> float:
-    """Return the least CPU time of a step, in seconds."""
+def costs(make: Callable[[int, Path], Callable[[], object]], size: int, work: Path) -> list[float]:
+    """Return the seconds of the processor that a step takes in each round."""
+    return [cost(make(size, work / f"{make.__name__}-{size}-{at}"))["cpu"] for at in range(ROUNDS)]
+
+
+def measure(size: int, before: dict[str, float], work: Path) -> list[Figure]:
+    """Return the figures of a size, compared with those of half of it."""
     found = []
-    for at in range(ROUNDS):
-        act = make(size, work / f"{make.__name__}-{size}-{at}")
-        gc.collect()
-        gc.freeze()
-        before = time.process_time()
-        act()
-        found.append(time.process_time() - before)
-    return min(found)
+    for name, make in STEPS.items():
+        times = costs(make, size, work)
+        over = before.get(name)
+        found.append(figure(name, times, over=over, peer="x half of them", bar=GROWTH if over else None))
+        before[name] = found[-1].value
+    return found
 
 
 def main() -> None:
-    """Print the CPU time by number of sessions, and its growth."""
+    """Record the times by number of sessions, and their growth. Exits with an error if a cost grows too fast."""
     import django
 
     os.environ |= {"DJANGO_SETTINGS_MODULE": "orbsite.settings", "DATABASE_URL": "sqlite:///:memory:", **PRODUCTION}
     django.setup()
     sizes = [int(size) for size in sys.argv[1:]] or list(SIZES)
-    slow = []
+    before: dict[str, float] = {}
     with tempfile.TemporaryDirectory(dir=".") as work:
-        for name, make in STEPS.items():
-            times = [seconds(make, size, Path(work).resolve()) for size in sizes]
-            growth = [after / before for before, after in pairwise(times)]
-            figures = ", ".join(f"{size:,} sessions {took:.2f} s" for size, took in zip(sizes, times, strict=True))
-            print(f"{name}: {figures}; x {', x '.join(f'{one:.2f}' for one in growth)}")
-            slow += [name for one in growth if one > LARGEST_GROWTH]
-    if slow:
-        raise SystemExit(f"grows by more than {LARGEST_GROWTH} per doubling: {', '.join(dict.fromkeys(slow))}")
+        found = {size: measure(size, before, Path(work).resolve()) for size in sizes}
+    for size, measured in found.items():
+        figures.record("sessions", size, "", measured)
+    if slow := [one.name for measured in found.values() for one in measured if one.is_short]:
+        raise SystemExit(f"grows by more than {GROWTH.limit} per doubling: {', '.join(dict.fromkeys(slow))}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,40 @@
+"""Durations of calls, and the memory of this process."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+
+def seconds(act: Callable[[], object]) -> float:
+    """Return the wall seconds of a call."""
+    begin = time.perf_counter()
+    act()
+    return time.perf_counter() - begin
+
+
+def times(calls: Iterable[Callable[[], object]]) -> list[float]:
+    """Return the wall seconds of each call."""
+    return [seconds(call) for call in calls]
+
+
+def best(call: Callable[[], object]) -> float:
+    """Return the shortest of three measured times, in seconds."""
+    return min(times([call] * 3))
+
+
+def cost(act: Callable[[], object]) -> dict[str, float]:
+    """Return the seconds of wall and processor that a call takes, after a garbage collection."""
+    gc.collect()
+    gc.freeze()
+    begin, before = time.perf_counter(), time.process_time()
+    act()
+    return {"wall": time.perf_counter() - begin, "cpu": time.process_time() - before}
+
+
+def peak() -> int:
+    """Return the peak memory of this process, in bytes."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
