@@ -23,19 +23,34 @@ from typing import Any
 import django
 import msgspec
 
-from benchmarks.file_store import fresh, open_store, peak
-from benchmarks.fold import reader, spread
-from benchmarks.reflections import SEED, make
+from benchmarks import figures
+from benchmarks.figures import Bar, Figure, waits
+from benchmarks.file_store import fresh, open_store
+from benchmarks.fold import LONGEST_READ, LONGEST_SAVE, reader
+from benchmarks.reflections import FILE, SEED, write
+from benchmarks.timing import peak
 
+TITLE = "Several processes at one file"
+NOTES = """
+Half of the processes save, the others read, each after a pause of 2 ms; a save is of 6 kB. One more process appends
+and syncs as many bytes to a file of its own: what it waits for is the disk's. Eight processes share two cores. A
+process of a million keeps 2.5 GB.
+"""
 SIZE, SECONDS, PROCESSES = 100_000, 60, 8
 _TEXT = "z" * 6000
 _PAUSE = 0.002
 """Seconds between two calls of one process."""
+NONE = Bar(0)
+KINDS: dict[str, tuple[str, Bar | None]] = {
+    "save": ("a save", LONGEST_SAVE),
+    "read": ("a read", LONGEST_READ),
+    "append": ("the disk alone", None),
+}
 
 
 def append(mark: int, base: Path, seconds: float) -> None:
     """Append to a file for a time, sync it each time, and print the waits."""
-    waits = list[float]()
+    took = list[float]()
     with (base / f"{mark}.bytes").open("ab", buffering=0) as file:
         _wait_for_the_others(mark, base)
         end = time.monotonic() + seconds
@@ -43,9 +58,9 @@ def append(mark: int, base: Path, seconds: float) -> None:
             begin = time.monotonic()
             file.write(_TEXT.encode())
             os.fdatasync(file.fileno())
-            waits.append(time.monotonic() - begin)
+            took.append(time.monotonic() - begin)
             time.sleep(_PAUSE)
-    sys.stdout.write(json.dumps({"waits": waits, "errors": {}, "saved": 0, "peak": peak()}))
+    sys.stdout.write(json.dumps({"waits": took, "errors": {}, "saved": 0, "peak": peak()}))
 
 
 def _wait_for_the_others(mark: int, base: Path) -> None:
@@ -60,7 +75,7 @@ def one_of_many(verb: str, mark: int, base: Path, seconds: float) -> None:
 
     store = open_store(base)
     read = reader(store)
-    waits, errors, saved = list[float](), Counter[str](), 0
+    took, errors, saved = list[float](), Counter[str](), 0
     read()
     _wait_for_the_others(mark, base)
     end = time.monotonic() + seconds
@@ -74,9 +89,9 @@ def one_of_many(verb: str, mark: int, base: Path, seconds: float) -> None:
                 saved += 1
         except OrbError as problem:
             errors[type(problem).__name__] += 1
-        waits.append(time.monotonic() - begin)
+        took.append(time.monotonic() - begin)
         time.sleep(_PAUSE)
-    sys.stdout.write(json.dumps({"waits": waits, "errors": errors, "saved": saved, "peak": peak()}))
+    sys.stdout.write(json.dumps({"waits": took, "errors": errors, "saved": saved, "peak": peak()}))
 
 
 def lost(base: Path, saved: dict[str, int]) -> int:
@@ -88,12 +103,10 @@ def lost(base: Path, saved: dict[str, int]) -> int:
     return len(set(ids) - there)
 
 
-def measure(size: int, seconds: float, processes: int, base: Path) -> bool:
-    """Print the waits. Return False if an acknowledged save is missing or a call failed."""
-    path = base / "te" / "reflections.json"
-    path.parent.mkdir(mode=0o700)
-    path.write_bytes(make(size))
-    path.chmod(0o600)
+def measure(size: int, seconds: float, processes: int, base: Path) -> list[Figure]:
+    """Return the figures of the waits, and of what was lost or failed."""
+    write(base, size)
+    path = base / FILE
     verbs = [*("save" if number % 2 else "read" for number in range(processes)), "append"]
     command = [sys.executable, "-m", "benchmarks.contention"]
     others = [
@@ -110,16 +123,17 @@ def measure(size: int, seconds: float, processes: int, base: Path) -> bool:
     found: list[dict[str, Any]] = [json.loads(other.communicate()[0]) for other in others]
     saved = {str(mark + 1): one["saved"] for mark, one in enumerate(found) if one["saved"]}
     errors = sum((Counter(one["errors"]) for one in found), Counter[str]())
-    gone = lost(base, saved)
-    print(
-        f"{processes} processes at {size:,} for {seconds:.0f} s: {sum(saved.values()):,} saves, {gone} lost; "
-        f"{len(generations) - 1} folds; errors {dict(errors)}; "
-        f"the largest process {max(one['peak'] for one in found) >> 20:,} MiB"
-    )
-    for verb, name_of_it in {"save": "a save", "read": "a read", "append": "the disk alone"}.items():
-        waits = [wait for one, name in zip(found, verbs, strict=True) if name == verb for wait in one["waits"]]
-        print(f"  {name_of_it}, ms: {spread(waits)}")
-    return not gone and not errors
+    collected = [
+        Figure(name="saves", value=sum(saved.values()), unit=f"in {seconds:.0f} s by {processes // 2} processes"),
+        Figure(name="acknowledged saves that are lost", value=lost(base, saved), unit="", bar=NONE),
+        Figure(name="calls that failed", value=errors.total(), unit=", ".join(errors), bar=NONE),
+        Figure(name="folds", value=len(generations) - 1, unit=""),
+        Figure(name="memory of the largest process", value=max(one["peak"] for one in found) / 2**20, unit="MiB"),
+    ]
+    for verb, (name, bar) in KINDS.items():
+        took = [wait for one, of in zip(found, verbs, strict=True) if of == verb for wait in one["waits"]]
+        collected += waits(name, took, bar)
+    return collected
 
 
 def main(arguments: list[str]) -> int:
@@ -132,12 +146,13 @@ def main(arguments: list[str]) -> int:
         else:
             one_of_many(verb, int(mark), Path(base), float(seconds))
         return 0
-    size, seconds_, processes = [*map(int, arguments), *(SIZE, SECONDS, PROCESSES)[len(arguments) :]]
+    size, duration, processes = [*map(int, arguments), *(SIZE, SECONDS, PROCESSES)[len(arguments) :]]
     print(f"seed {SEED}; Python {platform.python_version()}, {os.cpu_count()} cores {platform.machine()}")
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as work:
         base = Path(work) / "data"
-        base.mkdir(mode=0o700)
-        return 0 if measure(size, seconds_, processes, base) else 1
+        found = measure(size, duration, processes, base)
+    figures.record("contention", size, figures.FILES, found)
+    return int(any(one.is_short for one in found if one.bar == NONE))
 
 
 if __name__ == "__main__":

@@ -2,32 +2,36 @@
 
 python -m benchmarks.scaling [NUMBER OF REFLECTIONS ...]
 
-Writes `benchmarks/scaling.json` and the plots `docs/cost/*.svg`. Each size is measured in processes of its own; times
-are wall seconds, the median of several calls for what takes milliseconds.
+Draws the plots `docs/cost/*.svg` of all sizes that were ever measured. Each size is measured in processes of its own;
+times are wall seconds, of several calls for what takes milliseconds.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks import figures
+from benchmarks.figures import Run, figure
 from benchmarks.file_store import fresh as reflection
-from benchmarks.file_store import open_store, times
-from benchmarks.migration import FILE, PRODUCTION, fresh
+from benchmarks.file_store import open_store
 from benchmarks.plots import Line, plot
-from benchmarks.reflections import make
+from benchmarks.processes import fresh, step
+from benchmarks.reflections import write
+from benchmarks.timing import seconds, times
 
+TITLE = "Cost against size"
+NOTES = """
+Wall time. [What grows with size](../docs/explanation/cost.md) has the plots. The build of the index is the only work
+of which a record costs more at a million than at a hundred thousand.
+"""
 SIZES = (1_000, 10_000, 100_000)
 ROUNDS = 31
-HERE = Path(__file__).parent
-RESULTS, PLOTS = HERE / "scaling.json", HERE.parent / "docs/cost"
+PLOTS = Path(__file__).parents[1] / "docs/cost"
 REQUESTS = {
     "save": "save, file",
     "latest": "latest 100 of a user, file",
@@ -46,18 +50,18 @@ RUNS = {
 }
 
 
-def timed(act: Callable[[], object]) -> float:
+def once(act: Callable[[], object]) -> list[float]:
     """Return the wall seconds of a call."""
-    return times([act])[0]
+    return [seconds(act)]
 
 
-def median(act: Callable[[], object]) -> float:
-    """Return the median of the wall seconds of several calls, after a first one."""
+def often(act: Callable[[], object]) -> list[float]:
+    """Return the wall seconds of several calls, after a first one."""
     act()
-    return statistics.median(times([act] * ROUNDS))
+    return times([act] * ROUNDS)
 
 
-def files(base: Path) -> dict[str, float]:
+def files(base: Path) -> dict[str, list[float]]:
     """Measure the file store."""
     from te.records import Reflection
 
@@ -65,13 +69,13 @@ def files(base: Path) -> dict[str, float]:
         return store.find(Reflection, {"user_id": "user-0"}, limit=100)
 
     store = open_store(base)
-    found = {"open": timed(latest)}
+    found = {"open": once(latest)}
     numbers = iter(range(10_000))
-    found["save"] = median(lambda: store.put([reflection(next(numbers))]))
-    return found | {"latest": median(latest), "fold": timed(store.fold)}
+    found["save"] = often(lambda: store.put([reflection(next(numbers))]))
+    return found | {"latest": often(latest), "fold": once(store.fold)}
 
 
-def tables(base: Path) -> dict[str, float]:
+def tables(base: Path) -> dict[str, list[float]]:
     """Measure migration, verification, requests, the index and retention on SQLite."""
     from orbsite.operations.migration.migrate import migrate
     from orbsite.operations.migration.verify import verify
@@ -100,11 +104,11 @@ def tables(base: Path) -> dict[str, float]:
     def page() -> object:
         return Searched(DOMAIN, "default", Reflection, read("plan"), {}).find(Reflection, {}, limit=100)
 
-    found = {"migrate": timed(move), "repeat": timed(move), "verify": timed(lambda: verify([DOMAIN], base))}
-    found |= {"index": timed(build), "word": median(page), "latest in SQL": median(latest)}
-    found["save in SQL"] = median(lambda: store.put([reflection(next(numbers))]))
+    found = {"migrate": once(move), "repeat": once(move), "verify": once(lambda: verify([DOMAIN], base))}
+    found |= {"index": once(build), "word": often(page), "latest in SQL": often(latest)}
+    found["save in SQL"] = often(lambda: store.put([reflection(next(numbers))]))
     half = Policy(max_per_session=_middle(store))
-    return found | {"retain": timed(lambda: retain([store], half, now=utc_now, force=True))}
+    return found | {"retain": once(lambda: retain([store], half, now=utc_now, force=True))}
 
 
 def _middle(store: Any) -> int:
@@ -118,33 +122,28 @@ def _middle(store: Any) -> int:
 STEPS = {"files": files, "tables": tables}
 
 
-def measure(size: int, work: Path) -> dict[str, float]:
+def measure(size: int, work: Path) -> dict[str, list[float]]:
     """Measure one size, each step in a process of its own, and return its seconds."""
-    base = work / str(size)
-    (base / "te").mkdir(mode=0o700, parents=True)
-    found: dict[str, float] = {}
-    url = f"sqlite:///{work}/{size}.sqlite3"
+    base, url = work / str(size), f"sqlite:///{work}/{size}.sqlite3"
     fresh(url)
-    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "orbsite.settings", "DATABASE_URL": url, **PRODUCTION}
+    found: dict[str, list[float]] = {}
     for name in STEPS:
-        (base / FILE).write_bytes(make(size))
-        (base / FILE).chmod(0o600)
-        command = [sys.executable, "-m", "benchmarks.scaling", name, str(base)]
-        printed = subprocess.run(command, stdout=subprocess.PIPE, env=environment, check=True).stdout
-        found |= json.loads(printed)
+        write(base, size)
+        found |= step("benchmarks.scaling", name, base, url=url)
     return found
 
 
-def draw(found: dict[int, dict[str, float]]) -> None:
+def draw(runs: list[Run]) -> None:
     """Draw the plots of what was measured."""
     PLOTS.mkdir(exist_ok=True)
+    found = {run.size: {one.name: one.value / 1e3 for one in run.figures} for run in runs}
     for file, title, names in (("requests", "One request", REQUESTS), ("runs", "One run over everything", RUNS)):
-        lines = [Line(label, [(size, one[name]) for size, one in found.items()]) for name, label in names.items()]
+        lines = [Line(label, [(size, one[label]) for size, one in found.items()]) for label in names.values()]
         (PLOTS / f"{file}.svg").write_text(plot(title, "stored reflections", lines))
 
 
 def main() -> None:
-    """Measure all sizes, print and keep their seconds, and draw them."""
+    """Measure all sizes, record their times, and draw them."""
     if sys.argv[1:2] and sys.argv[1] in STEPS:
         import django
 
@@ -153,11 +152,11 @@ def main() -> None:
         return
     sizes = [int(size) for size in sys.argv[1:]] or list(SIZES)
     with tempfile.TemporaryDirectory(dir=".") as work:
-        found = {size: measure(size, Path(work).resolve()) for size in sizes}
-    for name, label in (REQUESTS | RUNS).items():
-        print(f"{label:40}", *(f"{one[name] * 1e3:12,.2f} ms" for one in found.values()))
-    RESULTS.write_text(json.dumps(found, indent=2) + "\n")
-    draw(found)
+        for size in sizes:
+            found = measure(size, Path(work).resolve())
+            recorded = [figure(label, found[name], "ms") for name, label in (REQUESTS | RUNS).items()]
+            figures.record("scaling", size, figures.SQLITE, recorded)
+    draw([run for run in figures.read() if run.benchmark == "scaling"])
 
 
 if __name__ == "__main__":
