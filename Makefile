@@ -65,33 +65,47 @@ test-citus: install
 	$(BIN)/python -m pytest --numprocesses 2 tests/operations/migration tests/operations/retention/test_retention.py tests/operations/records/test_erase.py
 	$(BIN)/python -m pytest --numprocesses 2 -m "not slow and not torture and not release" tests/api
 
-# Run the benchmarks, which report ratios within one run, and draw how costs grow with size.
+# Run the benchmarks, which takes 25 minutes on two cores, and write benchmarks/RESULTS.md and the plots of docs/cost.
 bench: install
-	$(BIN)/python -m benchmarks.decode
-	$(BIN)/python -m benchmarks.file_store
-	$(BIN)/python -m benchmarks.start
+	$(BIN)/python -m benchmarks.search 100000
+	$(BIN)/python -m benchmarks.search 100000 postgresql
+	$(BIN)/python -m benchmarks.fold 100000
+	$(BIN)/python -m benchmarks.contention 100000 60
+	$(BIN)/python -m benchmarks.long_runs 100000
+	$(BIN)/python -m benchmarks.long_runs 100000 postgresql
 	$(BIN)/python -m benchmarks.migration 100000
-	$(BIN)/python -m benchmarks.imports
-	$(BIN)/python -m benchmarks.sessions
-	$(BIN)/python -m benchmarks.api
-	$(BIN)/python -m benchmarks.admin
-	$(BIN)/python -m benchmarks.refusals
+	$(BIN)/python -m benchmarks.imports 100000
 	$(BIN)/python -m benchmarks.compaction 100000
-	$(BIN)/python -m benchmarks.search
+	$(BIN)/python -m benchmarks.api 100000
+	$(BIN)/python -m benchmarks.api 100000 postgresql
+	$(BIN)/python -m benchmarks.admin 100000
+	$(BIN)/python -m benchmarks.admin 100000 postgresql
+	$(BIN)/python -m benchmarks.start
+	$(BIN)/python -m benchmarks.file_store 1000 10000 100000
+	$(BIN)/python -m benchmarks.scaling 1000 10000 100000
+	$(BIN)/python -m benchmarks.decode 100000
+	$(BIN)/python -m benchmarks.sessions
 	$(BIN)/python -m benchmarks.sealing
-	$(BIN)/python -m benchmarks.fold
-	$(BIN)/python -m benchmarks.contention
-	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.growth
+	$(BIN)/python -m benchmarks.refusals
+	$(BIN)/python -m benchmarks.report
 
-# Run the benchmarks of a million reflections, which take an hour and some gigabytes.
+# Run the benchmarks of a million reflections, which take hours, and up to 20 GB of memory for several processes at a file.
 bench-large: install
-	$(BIN)/python -m benchmarks.migration 1000000
-	$(BIN)/python -m benchmarks.compaction 1000000
 	$(BIN)/python -m benchmarks.search 1000000
+	$(BIN)/python -m benchmarks.search 1000000 postgresql
 	$(BIN)/python -m benchmarks.fold 1000000
 	$(BIN)/python -m benchmarks.contention 1000000 300
-	$(BIN)/python -m benchmarks.scaling 1000 10000 100000 1000000
+	$(BIN)/python -m benchmarks.long_runs 1000000
+	$(BIN)/python -m benchmarks.long_runs 1000000 postgresql
+	$(BIN)/python -m benchmarks.migration 1000000
+	$(BIN)/python -m benchmarks.compaction 1000000
+	$(BIN)/python -m benchmarks.api 1000000
+	$(BIN)/python -m benchmarks.api 1000000 postgresql
+	$(BIN)/python -m benchmarks.admin 1000000
+	$(BIN)/python -m benchmarks.admin 1000000 postgresql
+	$(BIN)/python -m benchmarks.scaling 1000000
+	$(BIN)/python -m benchmarks.report
 
 # Build the documentation into site/, in an environment of its own. A warning is an error.
 docs: $(DOCS)

@@ -138,15 +138,33 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= _THREE_DIGITS or value == int(value) else f"{value:.3g}"
 
 
-def waits(name: str, seconds: Sequence[float], longest: Bar | None = None) -> list[Figure]:
-    """Return the median, the 99th percentile and the longest of many waits in seconds, as milliseconds."""
-    ordered = sorted(one * 1e3 for one in seconds)
-    found = {"median": statistics.median(ordered), "p99": ordered[int(len(ordered) * 0.99)], "longest": ordered[-1]}
-    bars = {"longest": longest}
+def waits(
+    name: str,
+    seconds: Sequence[float],
+    longest: Bar | None = None,
+    *,
+    idle: Sequence[float] | None = None,
+    p99: Bar | None = None,
+) -> list[Figure]:
+    """Return the median, the 99th percentile and the longest of many waits in seconds, as milliseconds.
+
+    The percentile is compared with that of the idle waits, where they are given.
+    """
+    middle, high, most = (one * 1e3 for one in (statistics.median(seconds), percentile(seconds), max(seconds)))
+    ratio = None if idle is None else high / percentile(idle) / 1e3
+    number, unit = len(seconds), "ms"
     return [
-        Figure(name=f"{name}: {what}", value=value, unit="ms", n=len(ordered), bar=bars.get(what))
-        for what, value in found.items()
+        Figure(name=f"{name}: median", value=middle, unit=unit, n=number),
+        Figure(
+            name=f"{name}: p99", value=high, unit=unit, n=number, ratio=ratio, peer="x idle" if idle else "", bar=p99
+        ),
+        Figure(name=f"{name}: longest", value=most, unit=unit, n=number, bar=longest),
     ]
+
+
+def percentile(seconds: Sequence[float]) -> float:
+    """Return the 99th percentile of waits."""
+    return sorted(seconds)[int(len(seconds) * 0.99)]
 
 
 def read(file: Path = FILE) -> list[Run]:

@@ -29,7 +29,7 @@ NOTES = """
 The kinds of a group take turns in a shuffled order; ratios compare medians with that of the fastest kind. Each
 password costs one hash, for every user name (a test counts them), so that only the noise of the machine remains.
 """
-SEED, ROUNDS = 7, 100
+SEED, ROUNDS = 7, 60
 ALIKE = Bar(1.1)
 """By which the median of a kind may exceed that of the fastest one."""
 MAKE = """

@@ -38,7 +38,7 @@ NOTES = """
 By hand is what the libraries take for the same bytes. Sealing a document that is not compressed copies the message
 once.
 """
-NUMBER, SAVES, RUNS, USERS = 50_000, 200, 3, 10_000
+NUMBER, SAVES, RUNS, USERS = 20_000, 200, 3, 10_000
 BY_HAND, PLAIN = "x by hand", "x the plain one"
 
 

@@ -48,7 +48,7 @@ many of the newest rows match, and reads the smaller side; the count ends at 10,
 decoded one by one, and folded character by character where they are not ASCII: 175 µs a record.
 """
 PAGE, PHRASE, COUNT, BUILD = Bar(30), Bar(60), Bar(50), Bar(120)
-"""Milliseconds of a page, of one of a phrase and of a count; microseconds of a record in the build of the first rows."""
+"""Milliseconds of a page, of one of a phrase and of a count; microseconds of a record in the first build."""
 ROWS, LEAST, BUILT, ROUNDS = 100_000, 20_000, 20_000, 7
 USERS = {"small": 500, "large": 10_000}
 """The users with a given number of rows. Ten others share the rest."""
