@@ -142,11 +142,11 @@ def ours(_: int, *, writes: bool = False) -> dict[str, float]:
     other = _Writer() if writes else None
     if other is not None:
         other.start()
-    seconds = _wall(lambda: reports.append(retain([store], guides_policy(), now=lambda: NOW, force=True)))
+    took = _wall(lambda: reports.append(retain([store], guides_policy(), now=lambda: NOW, force=True)))
     if other is not None:
         found |= other.stop()
     section = reports[0].domains["te"]
-    return found | {"seconds": seconds, "removed": section.total("removed"), "peak": peak()} | section.facts
+    return found | {"seconds": took, "removed": section.total("removed"), "peak": peak()}
 
 
 def beside(number: int) -> dict[str, float]:
@@ -176,7 +176,12 @@ def write(_: int) -> dict[str, float]:
     from te.records import Reflection
 
     store, stopped, waits = open_sql_store(DOMAIN), threading.Event(), list[float]()
-    threading.Thread(target=lambda: (sys.stdin.readline(), stopped.set()), daemon=True).start()
+
+    def wait_for_stop() -> None:
+        sys.stdin.readline()
+        stopped.set()
+
+    threading.Thread(target=wait_for_stop, daemon=True).start()
     while not stopped.is_set():
         one = Reflection(
             id=f"new-{len(waits)}", user_id="w", session_id="w", input="i", output="o", tags=(), created_at=NOW
@@ -225,9 +230,9 @@ def file(_: int) -> dict[str, float]:
 
     reports: list[Any] = []
     store = open_file_store(DOMAIN)
-    seconds = _wall(lambda: reports.append(retain([store], guides_policy(), now=lambda: NOW, force=True)))
+    took = _wall(lambda: reports.append(retain([store], guides_policy(), now=lambda: NOW, force=True)))
     section = reports[0].domains["te"]
-    return {"seconds": seconds, "removed": section.total("removed"), "peak": peak()} | section.facts
+    return {"seconds": took, "removed": section.total("removed"), "peak": peak()}
 
 
 STEPS: dict[str, Callable[[int], dict[str, float]]] = {
@@ -260,6 +265,7 @@ def tables(vendor: str, number: int, urls: list[list[str]]) -> list[Figure]:
         Figure(
             name="one of its saves: longest",
             value=max(one["longest"] for one in beside),
+            unit="s",
             n=int(sum(one["saves"] for one in beside)),
             bar=LONGEST,
         ),

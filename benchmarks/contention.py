@@ -125,9 +125,9 @@ def measure(size: int, seconds: float, processes: int, base: Path) -> list[Figur
     errors = sum((Counter(one["errors"]) for one in found), Counter[str]())
     collected = [
         Figure(name="saves", value=sum(saved.values()), unit=f"in {seconds:.0f} s by {processes // 2} processes"),
-        Figure(name="acknowledged saves that are lost", value=lost(base, saved), unit="", bar=NONE),
+        Figure(name="acknowledged saves that are lost", value=lost(base, saved), bar=NONE),
         Figure(name="calls that failed", value=errors.total(), unit=", ".join(errors), bar=NONE),
-        Figure(name="folds", value=len(generations) - 1, unit=""),
+        Figure(name="folds", value=len(generations) - 1),
         Figure(name="memory of the largest process", value=max(one["peak"] for one in found) / 2**20, unit="MiB"),
     ]
     for verb, (name, bar) in KINDS.items():
@@ -140,11 +140,11 @@ def main(arguments: list[str]) -> int:
     """Run the measurement or one of its processes. The exit code is 1 if a save is missing or a call failed."""
     django.setup()
     if arguments[:1] and arguments[0] in ("save", "read", "append"):
-        verb, mark, base, seconds = arguments
+        verb, mark, place, seconds = arguments
         if verb == "append":
-            append(int(mark), Path(base), float(seconds))
+            append(int(mark), Path(place), float(seconds))
         else:
-            one_of_many(verb, int(mark), Path(base), float(seconds))
+            one_of_many(verb, int(mark), Path(place), float(seconds))
         return 0
     size, duration, processes = [*map(int, arguments), *(SIZE, SECONDS, PROCESSES)[len(arguments) :]]
     print(f"seed {SEED}; Python {platform.python_version()}, {os.cpu_count()} cores {platform.machine()}")

@@ -50,7 +50,7 @@ class Figure:
 
     name: str
     value: float
-    unit: str = "s"
+    unit: str = ""
     low: float | None = None
     """The lowest measurement, or the lower quartile of many."""
     high: float | None = None

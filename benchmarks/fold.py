@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,8 +81,7 @@ def reader(store: FileStore) -> Callable[[], object]:
 
 def follow(verb: str, base: Path) -> None:
     """Save or read until the file `stop` exists; print the calls, and how often the document was read again."""
-    from orbsite.storage.file import store as stores
-
+    stores: Any = import_module("orbsite.storage.file.store")
     loads, usual = [0], stores.load
 
     def load(*args: Any, **options: Any) -> Any:
@@ -152,7 +152,7 @@ def measure(size: int, base: Path) -> list[Figure]:
         *_waits("saves of another process", found["save"]["calls"], during, LONGEST_SAVE),
         *_waits("reads of another process", found["read"]["calls"], during, LONGEST_READ),
         *_waits("reads of the process itself", own, during, LONGEST_READ),
-        Figure(name="documents that others read again", value=again, unit="", bar=NOT_AGAIN),
+        Figure(name="documents that others read again", value=again, bar=NOT_AGAIN),
         _memory("peak memory of the process", peak(), data, PEAK),
         _memory("the same before the fold", before, data),
     ]

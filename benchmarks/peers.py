@@ -21,7 +21,7 @@ from orbsite.storage.encoding.json_printer import canonical
 from orbsite.storage.encoding.timestamps import spell
 
 ROOT_URLCONF = "benchmarks.peers"
-MIDDLEWARE: list[str] = []
+MIDDLEWARE = []
 REST_FRAMEWORK = {"UNAUTHENTICATED_USER": None, "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"]}
 COLUMNS = ("id", "user_id", "session_id", "input", "output", "tags", "notes", "created_at")
 NAMES = ("userId", "id", "input", "output", "tags", "notes", "createdAt", "sessionId")

@@ -53,7 +53,7 @@ def make(number: int) -> bytes:
     begin = utc_now() - timedelta(days=365)
     sessions: dict[str, list[dict[str, object]]] = {}
     for index in range(number):
-        item = {
+        item: dict[str, object] = {
             "id": f"{draw.getrandbits(128):032x}",
             "input": a_text(draw, 20),
             "output": a_text(draw, 40),

@@ -11,7 +11,7 @@ import re
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from http import HTTPStatus
 from itertools import count
@@ -104,7 +104,7 @@ def _refused(ask: Callable[[], Answer], status: int) -> float:
     return took
 
 
-def _measured(kinds: dict[str, Callable[[], float]], rounds: int) -> list[Figure]:
+def _measured(kinds: Mapping[str, Callable[[], float]], rounds: int) -> list[Figure]:
     draw, took = Random(SEED), {what: list[float]() for what in kinds}
     for _ in range(rounds):
         for what in draw.sample(list(kinds), len(kinds)):
