@@ -70,7 +70,7 @@ bench: install
 	$(BIN)/python -m benchmarks.search 100000
 	$(BIN)/python -m benchmarks.search 100000 postgresql
 	$(BIN)/python -m benchmarks.fold 100000
-	$(BIN)/python -m benchmarks.contention 100000 60
+	$(BIN)/python -m benchmarks.contention 100000 30
 	$(BIN)/python -m benchmarks.long_runs 100000
 	$(BIN)/python -m benchmarks.long_runs 100000 postgresql
 	$(BIN)/python -m benchmarks.migration 100000

@@ -2,8 +2,8 @@
 
 python -m benchmarks.long_runs [NUMBER OF REFLECTIONS [postgresql]]
 
-One process saves and another one reads by key, every 5 ms, during a migration, the build of the search index, a
-verification and retention, each in a process of its own. What they wait for before the first run is idle.
+A process reads by key, and in another database one saves, every 5 ms, during a migration, the build of the search
+index, a verification and retention, each in a process of its own. What they wait for before the first run is idle.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from tests.support.postgresql import throwaway
 
 TITLE = "Reads and saves during long runs in SQL"
 NOTES = """
-Another process saves and a third one reads, every 5 ms, while a run goes on in a process of its own. SQLite has a
-rollback journal, which lets readers wait while a transaction is written. A write-ahead log would not, but a race in
-SQLite before 3.51.3, 3.50.7 and 3.44.6 can lose commits or damage the database when the log is reset, and Debian 12
-has 3.40.1: see [Guarantees](../docs/explanation/guarantees.md). Use PostgreSQL where reads must not wait.
+Another process reads, or saves in another database, every 5 ms, while a run goes on in a process of its own. SQLite
+has a rollback journal, which lets readers wait while a transaction is written. A write-ahead log would not, but a
+race in SQLite before 3.51.3, 3.50.7 and 3.44.6 can lose commits or damage the database when the log is reset, and
+Debian 12 has 3.40.1: see [Guarantees](../docs/explanation/guarantees.md). Use PostgreSQL where reads must not wait.
 """
 SIZE, IDLE, PAUSE = 100_000, 3.0, 0.005
 """The number of reflections; the seconds before the first run; the seconds between two calls."""
@@ -125,24 +125,22 @@ def _reflection(name: str) -> Any:
     )
 
 
-def measure(size: int, base: Path, url: str) -> list[Figure]:
-    """Return the waits of reads and saves during each run, and without one."""
+def measure(verb: str, size: int, base: Path, url: str) -> list[Figure]:
+    """Return the waits of reads or of saves during each run, and before the first one."""
     fresh(url)
     write(base, size)
-    others = {verb: _started(verb, base, url) for verb in ("read", "save")}
-    while not all((base / f"{verb}.ready").exists() for verb in others):
+    other = _started(verb, base, url)
+    while not (base / f"{verb}.ready").exists():
         time.sleep(0.05)
     idle = (time.monotonic(), time.monotonic() + IDLE)
     time.sleep(IDLE)
     during = {name: step("benchmarks.long_runs", name, base, url=url) for name in RUNS}
     (base / "stop").touch()
-    found = [figure(f"{name} takes", end - begin) for name, (begin, end) in during.items()]
-    for verb, other in others.items():
-        printed, _ = other.communicate()
-        if other.returncode:
-            raise SystemExit(f"the process that should {verb} ended with {other.returncode}")
-        found += _waits(verb, json.loads(printed), idle, during)
-    return found
+    printed, _ = other.communicate()
+    if other.returncode:
+        raise SystemExit(f"the process that should {verb} ended with {other.returncode}")
+    took = [figure(f"{name} beside {verb}s takes", end - begin) for name, (begin, end) in during.items()]
+    return _waits(verb, json.loads(printed), idle, during) + took
 
 
 def _started(verb: str, base: Path, url: str) -> subprocess.Popen[str]:
@@ -173,10 +171,11 @@ def main() -> None:
     kind = sys.argv[2] if len(sys.argv) > 2 else "sqlite"  # noqa: PLR2004
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="."))).resolve()
-        url = f"sqlite:///{work}/orb.sqlite3"
+        urls = {verb: f"sqlite:///{work}/{verb}.sqlite3" for verb in ("read", "save")}
         if kind == "postgresql":
-            url = database(stack.enter_context(throwaway(fsync="on", full_page_writes="on")), "orb")
-        found = measure(size, work / "data", url)
+            server = stack.enter_context(throwaway(fsync="on", full_page_writes="on"))
+            urls = {verb: database(server, verb) for verb in urls}
+        found = [one for verb, url in urls.items() for one in measure(verb, size, work / verb, url)]
     figures.record("long_runs", size, figures.SQLITE if kind == "sqlite" else figures.POSTGRESQL, found)
 
 

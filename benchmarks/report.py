@@ -13,7 +13,7 @@ from datetime import date
 from importlib import import_module
 from pathlib import Path
 
-from benchmarks.figures import MANY, Bar, Figure, Run, number, read
+from benchmarks.figures import FILES, MANY, POSTGRESQL, SQLITE, Bar, Figure, Run, number, read
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 BENCHMARKS = (
@@ -39,8 +39,9 @@ INTRODUCTION = """\
 # Benchmark results
 
 `make bench` and `make bench-large` measure these figures, keep them in `benchmarks/figures.json`, and write this
-page. Do not edit it: the text of a section is in its benchmark. {measured} A column with another date has figures of
-an earlier run, which were not measured again.
+page. Do not edit it: the text of a section is in its benchmark.
+
+{measured} A column with another date has figures of an earlier run, which were not measured again.
 
 How to read it:
 
@@ -51,6 +52,10 @@ How to read it:
   run. Compare ratios, because another machine has other times, and a shared one has other times in each minute.
 - A bar is what a figure should reach. It refers to the ratio if the cell has one, and to the value otherwise.
 """
+
+
+_DATABASES = ("", FILES, SQLITE, POSTGRESQL)
+"""The order of columns."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ def sections() -> list[Section]:
 
 def render(runs: Sequence[Run], texts: Sequence[Section]) -> str:
     """Return the page. Runs of a benchmark that has no text are left out."""
-    of = {text.benchmark: sorted(_of(text, runs), key=lambda run: (run.database, run.size)) for text in texts}
+    of = {text.benchmark: sorted(_of(text, runs), key=_column) for text in texts}
     newest = max((run.day for run in runs), default=None)
     parts = [INTRODUCTION.format(measured=_measured(runs), many=MANY)]
     parts += ["## Bars\n", "\n".join(_summary(texts, of))]
@@ -79,6 +84,10 @@ def render(runs: Sequence[Run], texts: Sequence[Section]) -> str:
         parts.append("\n".join(_table(of[text.benchmark], newest)) if of[text.benchmark] else "Not measured yet.")
         parts += [f"\n{text.notes.strip()}"] if text.notes.strip() else []
     return "\n".join(parts) + "\n"
+
+
+def _column(run: Run) -> tuple[int, int]:
+    return _DATABASES.index(run.database), run.size
 
 
 def _of(text: Section, runs: Sequence[Run]) -> list[Run]:
