@@ -147,9 +147,18 @@ def _cell(one: Figure) -> str:
     return f"{one}; **short of {one.target}**" if one.is_short else str(one)
 
 
+def unmeasured(runs: Sequence[Run], texts: Sequence[Section]) -> list[str]:
+    """Return the benchmarks that have recorded no figure."""
+    measured = {run.benchmark for run in runs if run.figures}
+    return [text.benchmark for text in texts if text.benchmark not in measured]
+
+
 def main() -> None:
-    """Write the page."""
-    RESULTS.write_text(render(read(), sections()))
+    """Write the page. Exits with an error if a benchmark has recorded nothing."""
+    runs, texts = read(), sections()
+    RESULTS.write_text(render(runs, texts))
+    if missing := unmeasured(runs, texts):
+        raise SystemExit(f"no figures of {', '.join(missing)}: run each by python -m benchmarks.NAME, then the report")
 
 
 if __name__ == "__main__":

