@@ -75,6 +75,7 @@ bench: install
 	$(BIN)/python -m benchmarks.long_runs 100000 postgresql
 	$(BIN)/python -m benchmarks.migration 100000
 	$(BIN)/python -m benchmarks.imports 100000
+	$(BIN)/python -m benchmarks.bulk_migration
 	$(BIN)/python -m benchmarks.compaction 100000
 	$(BIN)/python -m benchmarks.api 100000
 	$(BIN)/python -m benchmarks.api 100000 postgresql
@@ -86,7 +87,7 @@ bench: install
 	$(BIN)/python -m benchmarks.decode 100000
 	$(BIN)/python -m benchmarks.sessions
 	$(BIN)/python -m benchmarks.sealing
-	$(BIN)/python -m benchmarks.growth
+	$(BIN)/python -m benchmarks.growth 100000
 	$(BIN)/python -m benchmarks.refusals
 	$(BIN)/python -m benchmarks.report
 

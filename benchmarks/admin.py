@@ -30,7 +30,7 @@ which ends at 10,000. PostgreSQL's planner looked through the table for an id th
 any of three columns: the columns are asked one by one since.
 """
 SMALL, LARGE, ROUNDS = 1_000, 100_000, 20
-GROWTH = Bar(2)
+GROWTH = Bar(1.5)
 PAGES = {
     "first page": "",
     "page 20": "?p=20",

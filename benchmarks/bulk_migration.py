@@ -2,9 +2,8 @@
 
 python -m benchmarks.bulk_migration [DIRECTORIES ...]
 
-Migrates each number of small directories into a new SQLite database by one worker, and prints, in milliseconds of
-processor time, the cost of a directory in the first and in the last tenth, of the totals, and of the whole report. A
-directory that costs more among more of them would make the cost of all a square.
+Migrates each number of small directories into a new SQLite database by one worker, and records, in milliseconds of
+processor time, the cost of a directory in the first and in the last tenth, of the totals, and of the whole report.
 """
 
 from __future__ import annotations
@@ -17,12 +16,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks import figures
+from benchmarks.figures import Figure, figure
 from tests.support.killed_bulk_migration import plant
 
+TITLE = "A bulk migration of many directories"
+NOTES = """
+The sizes are numbers of small directories, which one worker migrates. Times are of the processor. A directory that
+costs more among more of them would make the cost of all a square.
+"""
 USUAL = (200, 1000)
 
 
-def measured(number: int, work: Path) -> dict[str, float]:
+def measured(number: int, work: Path) -> list[Figure]:
     """Migrate that many directories, and return the figures."""
     from django.core.management import call_command
 
@@ -45,19 +51,20 @@ def measured(number: int, work: Path) -> dict[str, float]:
     bulk, _ = begin(work / str(number), Options(), now=utc_now)
     work_on(bulk, now=utc_now, waits=True, progress=Noting())
     part = number // 10
-    return {
-        "directories": number,
-        "first tenth": 1000 * (moments[part] - moments[0]) / part,
-        "last tenth": 1000 * (moments[-1] - moments[-1 - part]) / part,
-        "totals": _milliseconds(lambda: totals(bulk)),
-        "report": _milliseconds(lambda: status(bulk)),
-    }
+    first, last = (moments[part] - moments[0]) / part, (moments[-1] - moments[-1 - part]) / part
+    return [
+        figure("a directory of the first tenth", first, "ms"),
+        figure("a directory of the last tenth", last, "ms", over=first, peer="x one of the first"),
+        figure("the totals", _seconds(lambda: totals(bulk)), "ms"),
+        figure("the whole report", _seconds(lambda: status(bulk)), "ms"),
+    ]
 
 
-def _milliseconds(act: Callable[[], Any]) -> float:
+def _seconds(act: Callable[[], Any]) -> float:
+    """Return the seconds of the processor that a call takes."""
     began = time.process_time()
     act()
-    return 1000 * (time.process_time() - began)
+    return time.process_time() - began
 
 
 def main() -> None:
@@ -73,7 +80,7 @@ def main() -> None:
         django.setup()
         call_command("migrate", verbosity=0)
         for number in numbers:
-            print(", ".join(f"{name} {value:.1f}" for name, value in measured(number, work).items()), flush=True)
+            figures.record("bulk_migration", number, figures.SQLITE, measured(number, work))
 
 
 if __name__ == "__main__":
