@@ -219,11 +219,14 @@ PLACES: dict[Callable[[Place], Place], tuple[set[str], str]] = {
     missing_database: (OF_SQL - {"restore_orb_backup"}, "run: manage.py migrate"),
     read_only_database: (WRITES_SQL | {"import_orb_database"}, "place/db/orb.sqlite3"),
     unreadable_database: (OF_SQL | {"migrate"}, "place/db/orb.sqlite3"),
-    bad_url: (OF_SQL | {"migrate"}, "DATABASE_URL"),
+    bad_url: (OF_SQL | {"migrate", "orb_scale_sql"}, "DATABASE_URL"),
 }
 """The commands that end with exit code 2 there, and what the last line then says."""
-OWN_REASONS = ("there is no run 1", "there is no user", "there are no records", "no keys are configured")
-"""Why commands end with exit code 2 in any place that has no data."""
+OWN_REASONS = (
+    *("there is no run 1", "there is no user", "there are no records", "no keys are configured"),
+    "the database is not PostgreSQL",
+)
+"""Why commands end with exit code 2 in any place that has no data and no PostgreSQL."""
 
 
 def test_every_command_is_tried() -> None:

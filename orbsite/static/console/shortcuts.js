@@ -57,7 +57,9 @@
 
   for (const radio of radios) radio.addEventListener("change", () => choose(radio.value));
   document.getElementById("orb-shortcuts-close").addEventListener("click", () => sheet.close());
-  opener.hidden = false;
-  opener.addEventListener("click", () => sheet.showModal());
+  if (opener) { // a page without the links of a person has no button
+    opener.hidden = false;
+    opener.addEventListener("click", () => sheet.showModal());
+  }
   show(document.documentElement.dataset.density);
 })();

@@ -62,7 +62,7 @@ def test_each_directory_is_migrated_once_though_workers_are_killed(kind: str, tm
 
 @pytest.mark.torture
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("kind", "how"), [("postgresql", ""), ("sqlite", "queue")])
+@pytest.mark.parametrize(("kind", "how"), [("postgresql", "queue")])
 def test_each_of_many_directories_is_migrated_once_though_workers_are_killed(
     kind: str, how: str, tmp_path: Path
 ) -> None:
