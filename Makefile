@@ -8,7 +8,7 @@ DEV := $(VENV)/installed-dev
 DOCS_VENV := .venv-docs
 DOCS := $(DOCS_VENV)/installed-docs
 
-.PHONY: run serve test test-fast check torture bench bench-large docs release-check install lock openapi permissions test-citus sbom audit clean
+.PHONY: run serve test test-fast check torture bench bench-large docs release-check install lock openapi permissions test-citus test-scale sbom audit clean
 
 # Prepare the database, migrate the sample, and start the server, a worker for jobs and scheduled maintenance. Ctrl-C
 # ends all of them.
@@ -39,7 +39,7 @@ test: install
 
 # Run the tests that are not marked slow: no browser, no server, no killed processes.
 test-fast: install
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not slow and not torture"
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not slow and not torture and not scale"
 
 # Check the pins, lint, types, architecture, and for missing migrations.
 check: install
@@ -55,7 +55,7 @@ check: install
 # Run the tests that need root or system packages, which are installed first, and try more at random. No test is skipped.
 torture: install
 	tests/torture/prepare
-	ORB_DEEP=true $(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "torture or deep"
+	ORB_DEEP=true $(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "(torture or deep) and not scale"
 
 # Run the suites of stores, runs and API on the cluster with Citus that ORB_TEST_CITUS names.
 test-citus: install
@@ -63,7 +63,13 @@ test-citus: install
 	$(BIN)/python -m pytest tests/operations/scaling
 	$(BIN)/python -m pytest --numprocesses 2 tests/contract/test_contract.py -k postgresql
 	$(BIN)/python -m pytest --numprocesses 2 tests/operations/migration tests/operations/retention/test_retention.py tests/operations/records/test_erase.py
-	$(BIN)/python -m pytest --numprocesses 2 -m "not slow and not torture and not release" tests/api
+	$(BIN)/python -m pytest --numprocesses 2 -m "not slow and not torture and not release and not scale" tests/api
+
+# Run the tests that take minutes with several servers or many workers: the suites of contract and API through PgBouncer,
+# ten thousand reads after writes beside a replica that stops, and 200 data directories whose workers are killed.
+test-scale: install
+	tests/torture/prepare
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m scale
 
 # Run the benchmarks, which takes 25 minutes on two cores, and write benchmarks/RESULTS.md and the plots of docs/cost.
 bench: install

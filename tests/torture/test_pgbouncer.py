@@ -22,7 +22,7 @@ from tests.torture.databases import Database, migrated
 ROOT = Path(__file__).parents[2]
 SAVES = 300
 SAMPLE = ROOT / "sample" / ".orb-data"
-pytestmark = [pytest.mark.torture, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 OF_SQLITE = [
     "tests/api/test_unreadable.py",  # its cells are SQLite's
     "tests/api/test_tokens.py::test_who_reads_is_answered_also_where_the_use_cannot_be_noted",
@@ -31,10 +31,11 @@ OF_SQLITE = [
 """What the suites try with SQLite's own statements and locks."""
 PARTS = {
     "contract": ["tests/contract/test_contract.py", "tests/contract/test_stores_agree.py", "-k", "postgresql or test_stores_agree"],
-    "api": ["tests/api", "-m", "not slow and not torture", "-k", "not sqlite"],
+    "api": ["tests/api", "-m", "not slow and not torture and not scale", "-k", "not sqlite"],
 }  # fmt: skip
 
 
+@pytest.mark.scale
 @pytest.mark.parametrize("part", PARTS)
 def test_the_suites_pass_through_a_pool_of_transactions(part: str) -> None:
     options = ["-q", "-p", "no:cacheprovider", "--show-capture=no", "--numprocesses", "0", "--ds=tests.pooled_settings"]
@@ -65,6 +66,7 @@ def place(tmp_path: Path) -> Iterator[tuple[Server, Database]]:
         yield stack.enter_context(served(tmp_path, pooled, has_tables=True, **direct)), database
 
 
+@pytest.mark.torture
 def test_programs_do_their_work_past_the_pooler_while_a_server_saves_through_it(
     place: tuple[Server, Database], tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from tests.support.postgresql import Server, standby
 from tests.support.replicas import REPLICA, address, caught_up, primary, read_own_writes, replicated
 from tests.support.serving import served
 
-pytestmark = [pytest.mark.torture, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.scale, pytest.mark.timeout(600)]
 ROUNDS, OVER_HTTP, CLIENTS = 10_000, 200, 4
 
 

@@ -60,9 +60,11 @@ def test_each_directory_is_migrated_once_though_workers_are_killed(kind: str, tm
     check(killed(kind, tmp_path, 24, 2, 4), 24, 4, codes=[0])
 
 
-@pytest.mark.torture
+@pytest.mark.scale
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("kind", "how"), [("postgresql", "queue")])
+@pytest.mark.parametrize(
+    ("kind", "how"), [("sqlite", ""), ("sqlite", "queue"), ("postgresql", ""), ("postgresql", "queue")]
+)
 def test_each_of_many_directories_is_migrated_once_though_workers_are_killed(
     kind: str, how: str, tmp_path: Path
 ) -> None:
