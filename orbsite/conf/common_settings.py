@@ -15,6 +15,9 @@ from orbsite.conf.postgresql_settings import pooled, replica, with_limits
 from orbsite.runtime.environment import dotenv_text, path_setting
 from orbsite.runtime.home import find_home
 
+_MAIL_TIMEOUT = 10
+"""Seconds to wait for the mail server."""
+
 HOME = find_home()
 
 env = environ.Env()
@@ -73,10 +76,28 @@ ORB_NOTIFY_EMAILS = _text("ORB_NOTIFY_EMAILS")
 ORB_NOTIFY_WEBHOOK = _text("ORB_NOTIFY_WEBHOOK")
 ORB_NOTIFY_WEBHOOK_KEY = _text("ORB_NOTIFY_WEBHOOK_KEY")
 
-# Django's mail settings, from one address such as smtp+tls://name:password@mail.example:587.
-if _mail := env.str("EMAIL_URL", default=""):
-    vars().update(env.email_url_config(_mail))
-EMAIL_TIMEOUT = 10
+
+def _mailer(address: dict[str, Any]) -> dict[str, Any]:
+    """Return mail settings as an entry of MAILERS, which Django 6.1 has in their place."""
+    options = {
+        "host": address["EMAIL_HOST"],
+        "port": address["EMAIL_PORT"],
+        "username": address["EMAIL_HOST_USER"],
+        "password": address["EMAIL_HOST_PASSWORD"],
+        "use_tls": address.get("EMAIL_USE_TLS"),
+        "use_ssl": address.get("EMAIL_USE_SSL"),
+        "timeout": _MAIL_TIMEOUT if address["EMAIL_HOST"] else None,
+        "file_path": address["EMAIL_FILE_PATH"],
+    }
+    return {"BACKEND": address["EMAIL_BACKEND"], "OPTIONS": {name: value for name, value in options.items() if value}}
+
+
+# The mail server, from one address such as smtp+tls://name:password@mail.example:587. Django 6.1 has MAILERS for it.
+_mail = env.email_url_config(env.str("EMAIL_URL", default="") or "smtp://localhost:25")
+if django.VERSION >= (6, 1):
+    MAILERS = {"default": _mailer(_mail)}
+else:
+    vars().update(_mail, EMAIL_TIMEOUT=_MAIL_TIMEOUT)
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="") or "orb-persistence@localhost"
 
 

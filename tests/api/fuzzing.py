@@ -167,6 +167,8 @@ def _hooks() -> None:
             if isinstance(one, dict):
                 _fit_body(one)
         number = next(numbers)
+        if case.headers and "Orb-Position" in case.headers:
+            case.headers["Orb-Position"] = "0/0"  # texts are made up that do not have the pattern of this header
         if case.headers and number % 8:
             case.headers.pop("If-Match", None)
             if "Idempotency-Key" in case.headers:
