@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from django.db.models import BooleanField, F, Func, Q, Value
+from django.db.models import F, Q, Value
 from django.db.models.functions import StrIndex
 from django.db.models.lookups import GreaterThan
 from typing_extensions import override
 
 from orbsite.search.query import Phrase, Wanted
+from orbsite.storage.sql.filters import Condition
 from orbsite.storage.sql.retention.dialects import text_list
 
 MOST_TERMS = 100
@@ -115,10 +116,8 @@ def backend_of(connection: Any) -> SearchBackend:
     return Tsvector() if connection.vendor == "postgresql" else Fts5()
 
 
-class HasTag(Func):
+class HasTag(Condition):
     """The condition that a list of texts contains a tag."""
-
-    output_field = BooleanField()
 
     def __init__(self, column: str, tag: str) -> None:
         super().__init__(F(column))

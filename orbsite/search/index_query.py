@@ -8,12 +8,13 @@ from typing import Any
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connections
-from django.db.models import BooleanField, F, Func, Q, QuerySet, TextField
+from django.db.models import F, Q, QuerySet, TextField
 from django.db.models.expressions import Expression
 
 from orbsite.search.backends import backend_of
 from orbsite.search.indexer import name_field
 from orbsite.search.query import Wanted
+from orbsite.storage.sql.filters import Condition
 from orbsite.storage.sql.models import RecordRow
 
 
@@ -100,10 +101,8 @@ class _OfWords(Expression):
         return self._column, []
 
 
-class _IsAmong(Func):
+class _IsAmong(Condition):
     """The condition that a primary key is among the results of a query, or among others."""
-
-    output_field = BooleanField()
 
     def __init__(self, query: str, parameters: Sequence[Any], others: Sequence[Any]) -> None:
         super().__init__(F("pk"))

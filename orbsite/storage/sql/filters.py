@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 import msgspec
-from django.db.models import BooleanField, F, Func, Q
+from django.db.models import BooleanField, F, Func, Lookup, Q
 
 from orbsite.storage.encoding.json_parser import UNCLEAN
 from orbsite.storage.records.record import Key, Record
@@ -49,10 +49,31 @@ def _conditions(names: tuple[str, ...], wanted: list[Key]) -> Iterator[Q]:
             yield Q(HasKey(names, part))
 
 
-class HasKey(Func):
-    """The condition that a row has one of these keys of several parts, in a form that uses an index on the parts."""
+class Condition(Func):
+    """A condition in SQL of our own. It stands in WHERE as it is, so that it can use an index.
+
+    Django 6.1 compares a function with true on SQLite, which uses no index for that; a lookup it leaves alone.
+    """
 
     output_field = BooleanField()
+
+    def resolve_expression(self, *args: Any, **options: Any) -> Any:
+        """Return the condition as a lookup."""
+        return _Holds(super().resolve_expression(*args, **options), True)
+
+
+class _Holds(Lookup[bool]):
+    """The lookup that a condition holds."""
+
+    prepare_rhs = False
+
+    def as_sql(self, compiler: Any, connection: Any) -> Any:  # noqa: ARG002 -- Django's signature
+        """Return the condition itself."""
+        return compiler.compile(self.lhs)
+
+
+class HasKey(Condition):
+    """The condition that a row has one of these keys of several parts, in a form that uses an index on the parts."""
 
     def __init__(self, names: tuple[str, ...], keys: Iterable[Key]) -> None:
         super().__init__(*map(F, names))

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from django.db import connections, models
-from django.db.models import BooleanField, F, Func, TextField
+from django.db.models import F, Func, TextField
 from django.db.models.expressions import Expression
 
 from orbsite.runtime.sqlite.text import lenient_text, prepare
 from orbsite.storage.records.sealed_columns import open_rows
+from orbsite.storage.sql.filters import Condition
 
 _AS_TEXT = ("DateTimeField", "JSONField")
 
@@ -42,11 +43,10 @@ class RawColumn(Func):
 _PLAIN = "[0-9][0-9][0-9][0-9]-[0-1][0-9]-[0-3][0-9] [0-2][0-9]:[0-5][0-9]:[0-5][0-9]"
 
 
-class IsPlainInstant(Func):
+class IsPlainInstant(Condition):
     """The condition that a column holds a valid time in a format that the database can compare."""
 
     arity = 1
-    output_field = BooleanField()
 
     def as_sqlite(self, compiler: Any, connection: Any, **_: Any) -> Any:  # noqa: ARG002 -- Django's signature
         """Return the SQLite condition: the time has Django's format, and its date exists."""

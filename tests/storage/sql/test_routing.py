@@ -39,7 +39,7 @@ from tests.support.cases import CASES, Case
 from tests.support.factories import ReflectionFactory
 from tests.support.routing import StatementLog, Unrouted, owned_tables, reach, watching
 
-pytestmark = [pytest.mark.slow, pytest.mark.django_db(databases="__all__")]
+pytestmark = pytest.mark.django_db(databases="__all__")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 NO_ROWS = {"journal_size", "transaction", "loading", "make_batch"}
 """The methods that run no statement on rows of users."""
