@@ -108,6 +108,10 @@ class OrbCommand(GuardedCommand):
         return options["data_dir"] or app_settings.data_directory()
 
 
+LONGEST = 1e9
+"""An argument in seconds must be below this number."""
+
+
 def a_path(text: str) -> Path:
     """Return the path in an argument, with `~` expanded even if the shell has not done so. Raises ArgumentTypeError."""
     try:

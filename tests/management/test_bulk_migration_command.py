@@ -85,6 +85,7 @@ def test_the_work_is_given_to_jobs_of_the_queue(root: Path, run: Any) -> None:
         (["--each", "ROOT", "--bulk", "1"], "--each does not take --bulk"),
         (["--again", "--workers", "2"], "--workers, --again is about many data directories; give --each DIR too"),
         (["--each", "ROOT", "--stale-after", "0"], "--stale-after needs a number of seconds above 0"),
+        (["--each", "ROOT", "--stale-after", "inf"], "--stale-after needs a number of seconds above 0"),
         (["--each", "ROOT/missing"], "there is no directory"),
         (["--each", "ROOT", "--no-backup", "--workers", "-1"], "-1 is no number of workers"),
         (["--bulk", "77"], "there is no bulk migration 77"),

@@ -9,7 +9,7 @@ from typing import Any
 from typing_extensions import override
 
 from orbsite.conf import app_settings
-from orbsite.management.base import a_path
+from orbsite.management.base import LONGEST, a_path
 from orbsite.management.operation_command import OperationCommand
 from orbsite.management.progress_bar import Meter
 from orbsite.operations.bulk_migration import begin, preview, queue
@@ -108,7 +108,7 @@ def _refuse_beside_each(options: dict[str, Any]) -> None:
     given = [option for name, option in of_one.items() if options[name]]
     if given:
         raise OrbError(f"--each does not take {', '.join(given)}; it resumes what was interrupted in any case")
-    if not options["stale_after"] > 0:
+    if not 0 < options["stale_after"] < LONGEST:
         raise OrbError("--stale-after needs a number of seconds above 0")
 
 

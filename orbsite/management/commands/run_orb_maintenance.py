@@ -13,7 +13,7 @@ from typing import Any
 from django.db import DatabaseError, close_old_connections
 from typing_extensions import override
 
-from orbsite.management.base import OrbCommand, told
+from orbsite.management.base import LONGEST, OrbCommand, told
 from orbsite.management.operation_command import add_options
 from orbsite.management.progress_bar import Meter
 from orbsite.management.text_report import as_text
@@ -26,7 +26,7 @@ from orbsite.storage.clock import utc_now
 from orbsite.storage.errors import OrbError
 from orbsite.storage.records.domain import Domain
 
-_TICK, _LONGEST = 0.2, 1e9
+_TICK = 0.2
 
 
 class Command(OrbCommand):
@@ -111,6 +111,6 @@ def _seconds(text: str) -> float:
         number = float(text)
     except ValueError:
         number = 0
-    if not 0 < number < _LONGEST:
+    if not 0 < number < LONGEST:
         raise ArgumentTypeError(f"{text!r} is no number of seconds above 0")
     return number
