@@ -62,7 +62,7 @@ class Condition(Func):
         return _Holds(super().resolve_expression(*args, **options), True)
 
 
-class _Holds(Lookup[bool]):
+class _Holds(Lookup):
     """The lookup that a condition holds."""
 
     prepare_rhs = False
