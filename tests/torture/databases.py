@@ -20,7 +20,7 @@ from tests.support.shared_run import made_once, postgresql_server
 from tests.support.time_limits import time_limit
 
 DATA = ("luna_profiles", "luna_active_modes", "te_reflections")
-LEDGER = ("orb_runs", "orb_changes", "orb_rejects")
+LEDGER = ("orb_runs", "orb_changes", "orb_rejects", "orb_bulk_migrations", "orb_bulk_directories")
 _PATIENCE = 30.0
 
 Row = dict[str, Any]

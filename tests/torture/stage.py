@@ -81,7 +81,7 @@ def prepared(kind: str, work: Path) -> Iterator[Site]:
         edit(database)
         database.keep(START)
         write(site.base, newer)
-        yield site
+        yield its_own(site, -1)  # in another directory than the start's, as the forks' sites are
 
 
 def settle_on(database: Database) -> None:
