@@ -103,7 +103,7 @@ class ColumnsMixin(ModelAdmin):
 
 
 def _read(request: HttpRequest) -> dict[str, Any]:
-    """Return the columns that the person has chosen, by list; a cookie of somebody else, or a changed one, has none."""
+    """Return the chosen columns of each list from the cookie. Changed cookies, and those of others, are ignored."""
     try:
         chosen = signing.loads(request.COOKIES.get(_cookie(request), ""), salt=_salt(request), max_age=_YEAR)
     except signing.BadSignature:

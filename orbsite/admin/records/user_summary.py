@@ -91,7 +91,7 @@ class ChangeOfUser:
 
 @dataclass(frozen=True, slots=True)
 class UserSummary:
-    """What there is of a user, as far as a person may view it."""
+    """The stored data of a user, as far as the person who looks has the permissions."""
 
     parts: list[Part]
     changes: list[ChangeOfUser]

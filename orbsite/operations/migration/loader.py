@@ -207,7 +207,7 @@ def classify(
 
 
 def _classify_peers(record: Record, old: Record, path: str, other: str) -> tuple[str, Record, list[Finding]]:
-    """Classify a record against one of another directory: the outcome is the same in whatever order they come."""
+    """Compare a record with the row that another directory has written; which one stays is the same in any order."""
     is_ours = rank(record) > rank(old)
     what = "this one replaced it" if is_ours else "that one was kept"
     finding = warning(path, f"{other} has another record with this key; {what}")
