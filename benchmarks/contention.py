@@ -2,13 +2,19 @@
 
 python -m benchmarks.contention [NUMBER OF REFLECTIONS [SECONDS [PROCESSES]]]
 
-Half of the processes save, the others read. A save is of several kilobytes, so that folds become due soon. Beside them
-stands the raw limit: one more process appends as many bytes to a file of its own, without a lock, and syncs it. In the
-end a new process reads the file, and counts what was acknowledged and is not there.
+Half of the processes save, the others read. A save is of several kilobytes, so that folds become due soon. One more
+process appends as many bytes to a file of its own, without a lock, and syncs it. In the end a new process reads the
+file, and counts what was acknowledged and is not there.
+
+Then comes the limit: as many bare programs do the system calls alone for the same time, on the same cores. Half of
+them lock one file, append to it, sync it and unlock it, the others read a line from it; one more writes and syncs the
+bytes of the document as often as it was folded.
 """
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import os
 import platform
@@ -35,6 +41,10 @@ NOTES = """
 Half of the processes save, the others read, each after a pause of 2 ms; a save is of 6 kB. One more process appends
 and syncs as many bytes to a file of its own: what it waits for is the disk's. Eight processes share two cores. A
 process of a million keeps 2.5 GB.
+
+The bare programs run after the processes, for as long: half of them lock a file, append 6 kB, sync and unlock, the
+others read a line of it, and one more writes, hashes and syncs the bytes of the document as often as it was folded.
+They have no records, checks or cache.
 """
 SIZE, SECONDS, PROCESSES = 100_000, 60, 8
 _TEXT = "z" * 6000
@@ -46,6 +56,7 @@ KINDS: dict[str, tuple[str, Bar | None]] = {
     "read": ("a read", LONGEST_READ),
     "append": ("the disk alone", None),
 }
+BARE = {"bare-save": "a bare program's append under a lock", "bare-read": "a bare program's read"}
 
 
 def append(mark: int, base: Path, seconds: float) -> None:
@@ -61,6 +72,32 @@ def append(mark: int, base: Path, seconds: float) -> None:
             took.append(time.monotonic() - begin)
             time.sleep(_PAUSE)
     sys.stdout.write(json.dumps({"waits": took, "errors": {}, "saved": 0, "peak": peak()}))
+
+
+def bare(verb: str, mark: int, base: Path, seconds: float, *, size: int, folds: int) -> None:
+    """Make the system calls of saves, reads or folds for a time, and print the waits."""
+    shared, took, document = base / "shared.bytes", list[float](), b"d" * (size if verb == "bare-fold" else 0)
+    pause = seconds / max(1, folds) if document else _PAUSE
+    with shared.open("a+b", buffering=0) as file:
+        _wait_for_the_others(mark, base)
+        end = time.monotonic() + seconds
+        while (begin := time.monotonic()) < end:
+            if verb == "bare-save":
+                fcntl.flock(file, fcntl.LOCK_EX)
+                file.write(_TEXT.encode())
+                os.fdatasync(file.fileno())
+                fcntl.flock(file, fcntl.LOCK_UN)
+            elif verb == "bare-read":
+                os.pread(file.fileno(), len(_TEXT), 0).split(b"\n")
+            else:
+                hashlib.sha256(document)
+                with (base / "new.bytes").open("wb") as new:
+                    new.write(document)
+                    os.fsync(new.fileno())
+                (base / "new.bytes").replace(base / "document.bytes")
+            took.append(time.monotonic() - begin)
+            time.sleep(max(_PAUSE, begin + pause - time.monotonic()) if document else _PAUSE)
+    sys.stdout.write(json.dumps({"waits": took, "errors": {}, "saved": len(took), "peak": peak()}))
 
 
 def _wait_for_the_others(mark: int, base: Path) -> None:
@@ -105,22 +142,15 @@ def lost(base: Path, saved: dict[str, int]) -> int:
 
 def measure(size: int, seconds: float, processes: int, base: Path) -> list[Figure]:
     """Return the figures of the waits, and of what was lost or failed."""
-    write(base, size)
+    bytes_of_document = len(write(base, size))
     path = base / FILE
     verbs = [*("save" if number % 2 else "read" for number in range(processes)), "append"]
-    command = [sys.executable, "-m", "benchmarks.contention"]
-    others = [
-        subprocess.Popen([*command, verb, str(mark + 1), str(base), str(seconds)], stdout=subprocess.PIPE, text=True)
-        for mark, verb in enumerate(verbs)
-    ]
-    while len(list(base.glob("*.ready"))) < len(verbs):
-        time.sleep(0.1)
-    (base / "start").touch()
+    others = _started(verbs, base, seconds)
     generations, end = {path.stat().st_ino}, time.monotonic() + seconds
     while time.monotonic() < end:
         generations.add(path.stat().st_ino)
         time.sleep(0.2)
-    found: list[dict[str, Any]] = [json.loads(other.communicate()[0]) for other in others]
+    found = _results(others)
     saved = {str(mark + 1): one["saved"] for mark, one in enumerate(found) if one["saved"]}
     errors = sum((Counter(one["errors"]) for one in found), Counter[str]())
     collected = [
@@ -133,19 +163,61 @@ def measure(size: int, seconds: float, processes: int, base: Path) -> list[Figur
     for verb, (name, bar) in KINDS.items():
         took = [wait for one, of in zip(found, verbs, strict=True) if of == verb for wait in one["waits"]]
         collected += waits(name, took, bar)
+    return collected + _limits(base.with_name("bare"), processes, seconds, bytes_of_document, len(generations) - 1)
+
+
+def _limits(base: Path, processes: int, seconds: float, size: int, folds: int) -> list[Figure]:
+    """Return the figures of bare programs that make as many system calls at once."""
+    base.mkdir()
+    verbs = [*("bare-save" if number % 2 else "bare-read" for number in range(processes)), "bare-fold"]
+    found = _results(_started(verbs, base, seconds, size, folds))
+    appended = sum(one["saved"] for one, verb in zip(found, verbs, strict=True) if verb == "bare-save")
+    collected = [Figure(name="appends of bare programs", value=appended, unit=f"in {seconds:.0f} s")]
+    for wanted, name in BARE.items():
+        took = [wait for one, verb in zip(found, verbs, strict=True) if verb == wanted for wait in one["waits"]]
+        collected += waits(name, took)
     return collected
+
+
+def _started(verbs: list[str], base: Path, *arguments: float) -> list[subprocess.Popen[str]]:
+    """Start a process for each verb, and return them when all of them have begun."""
+    command = [sys.executable, "-m", "benchmarks.contention"]
+    others = [
+        subprocess.Popen(
+            [*command, verb, str(mark + 1), str(base), *map(str, arguments)], stdout=subprocess.PIPE, text=True
+        )
+        for mark, verb in enumerate(verbs)
+    ]
+    while len(list(base.glob("*.ready"))) < len(verbs):
+        if any(other.poll() for other in others):
+            raise RuntimeError("a process has ended before it began; see its error above")
+        time.sleep(0.1)
+    (base / "start").touch()
+    return others
+
+
+def _results(others: list[subprocess.Popen[str]]) -> list[dict[str, Any]]:
+    return [json.loads(other.communicate()[0]) for other in others]
+
+
+def _one(verb: str, mark: int, base: Path, seconds: float, rest: list[str]) -> None:
+    if verb == "append":
+        append(mark, base, seconds)
+    elif verb in ("save", "read"):
+        django.setup()
+        one_of_many(verb, mark, base, seconds)
+    else:
+        size, folds = map(int, rest)
+        bare(verb, mark, base, seconds, size=size, folds=folds)
 
 
 def main(arguments: list[str]) -> int:
     """Run the measurement or one of its processes. The exit code is 1 if a save is missing or a call failed."""
-    django.setup()
-    if arguments[:1] and arguments[0] in ("save", "read", "append"):
-        verb, mark, place, seconds = arguments
-        if verb == "append":
-            append(int(mark), Path(place), float(seconds))
-        else:
-            one_of_many(verb, int(mark), Path(place), float(seconds))
+    if arguments[:1] and not arguments[0].isdigit():
+        verb, mark, place, seconds, *rest = arguments
+        _one(verb, int(mark), Path(place), float(seconds), rest)
         return 0
+    django.setup()
     size, duration, processes = [*map(int, arguments), *(SIZE, SECONDS, PROCESSES)[len(arguments) :]]
     print(f"seed {SEED}; Python {platform.python_version()}, {os.cpu_count()} cores {platform.machine()}")
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as work:

@@ -126,10 +126,9 @@ def _acquire(directory: Directory, descriptor: int, name: str, deadline: float) 
 
 
 class _QueuedLock:
-    """Waits for a lock in the kernel's queue, in which the first to come is the first to get it.
+    """Waits for a lock by the kernel's call, because a process that polls may wait for ever while others save.
 
-    Whoever polls instead waits for ever while others save one after the other. The kernel's call knows no deadline, so
-    that a thread makes it, which gives the lock back if it gets it after the deadline.
+    The call has no deadline. Therefore a thread makes it, which releases the lock if it gets it after the deadline.
     """
 
     def __init__(self, fs: FileSystem, descriptor: int) -> None:

@@ -147,7 +147,7 @@ class FileSystem:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def wait_for_lock(self, descriptor: int) -> None:
-        """Take an exclusive flock as soon as all who asked for it before have had it."""
+        """Take an exclusive flock, and wait until it is free; of several who wait, the kernel chooses one."""
         fcntl.flock(descriptor, fcntl.LOCK_EX)
 
     def duplicate(self, descriptor: int) -> int:

@@ -121,25 +121,36 @@ def test_without_a_thread_to_wait_the_lock_is_held_by_another(tmp_path: Path, mo
 
 
 def test_nobody_starves_while_others_take_the_lock_all_the_time(tmp_path: Path) -> None:
-    """Each of four processes takes the lock again as soon as it has let it go; the last to come gets it as often."""
-    counts = [tmp_path / str(number) for number in range(4)]
+    """Each of four processes takes the lock again as soon as it has let it go: a wait is for some others, not thousands.
+
+    The kernel wakes all waiters at once, and whoever has just released the lock may have it again before them: on a
+    busy machine, the longest wait was for 230 others, on a quiet one for 7. By polling it was for 560 to 3,000.
+    """
+    log = os.open(tmp_path / "log", os.O_CREAT | os.O_APPEND | os.O_RDWR)
     over = tmp_path / "over"
 
-    def take(count: Path) -> None:
-        number = 0
+    def take(who: int) -> None:
         while not over.exists():
+            os.write(log, b"asks %d\n" % who)
             with Directory.open(tmp_path) as directory, locked(directory, "x", time_limit(GENEROUS)):
+                os.write(log, b"has %d\n" % who)
                 time.sleep(0.003)
-            number += 1
-            count.write_text(str(number))
+
+    def lines() -> list[list[str]]:
+        return [line.split() for line in (tmp_path / "log").read_text().splitlines()]
 
     with contextlib.ExitStack() as stack:
-        pids = [stack.enter_context(forked(lambda count=count: take(count))) for count in counts]  # type: ignore[misc]
-        _wait_until(lambda: all(count.exists() and int(count.read_text() or 0) > 10 for count in counts))
+        pids = [stack.enter_context(forked(lambda who=who: take(who))) for who in range(4)]  # type: ignore[misc]
+        _wait_until(lambda: all(lines().count(["has", str(who)]) > 20 for who in range(4)))
         over.touch()
         assert [os.waitpid(pid, 0)[1] for pid in pids] == [0] * 4
-    taken = [int(count.read_text()) for count in counts]
-    assert min(taken) * 5 > max(taken), taken
+    asked, others, noted = dict[str, int](), list[int](), lines()
+    for number, (what, who) in enumerate(noted):
+        if what == "asks":
+            asked[who] = number
+        else:
+            others.append(sum(one[0] == "has" for one in noted[asked[who] : number]))
+    assert max(others) <= 500, sorted(others)
 
 
 def test_a_child_forked_while_the_lock_is_held_cannot_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
