@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Any
 from django.core.management import call_command
 from django.db import OperationalError, connections
 
+from tests.support.shared_run import made_once
 from tests.support.time_limits import time_limit
 
 ALIAS = "scratch"
@@ -24,14 +26,27 @@ OURS = {
 
 @contextmanager
 def scratch(path: Path, *, tables: bool = True, **options: Any) -> Iterator[str]:
-    """Have a database with our options, or others, and our tables."""
-    usual = connections.databases["default"]
-    with known_as(
-        ALIAS, {**usual, "ENGINE": "orbsite.runtime.sqlite", "NAME": str(path), "OPTIONS": {**OURS, **options}}
-    ):
-        if tables:
-            call_command("migrate", database=ALIAS, verbosity=0)
+    """Have a database with our options, or others, and our tables, which are made once in a run and copied."""
+    if tables:
+        with made_once("scratch.sqlite3") as made:
+            if not made.exists():
+                _migrate(made)
+            shutil.copy(made, path)
+    with known_as(ALIAS, _settings(path, options)):
         yield ALIAS
+
+
+def _migrate(made: Path) -> None:
+    unfinished = made.with_suffix(".unfinished")
+    unfinished.unlink(missing_ok=True)
+    with known_as(ALIAS, _settings(unfinished, {})):
+        call_command("migrate", database=ALIAS, verbosity=0)
+    unfinished.rename(made)
+
+
+def _settings(path: Path, options: dict[str, Any]) -> dict[str, Any]:
+    usual = connections.databases["default"]
+    return {**usual, "ENGINE": "orbsite.runtime.sqlite", "NAME": str(path), "OPTIONS": {**OURS, **options}}
 
 
 @contextmanager
