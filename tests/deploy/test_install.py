@@ -27,7 +27,7 @@ def _run(*command: object, cwd: Path, **variables: str) -> subprocess.CompletedP
     return subprocess.run(
         list(map(str, command)),
         cwd=cwd,
-        env={**os.environ, **variables},
+        env={**os.environ, "PIP_NO_COMPILE": "1", **variables},  # a third of pip's time
         capture_output=True,
         text=True,
         check=False,
