@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -27,7 +28,7 @@ def _run(*command: object, cwd: Path, **variables: str) -> subprocess.CompletedP
     return subprocess.run(
         list(map(str, command)),
         cwd=cwd,
-        env={**os.environ, "PIP_NO_COMPILE": "1", **variables},  # a third of pip's time
+        env={**os.environ, **variables},
         capture_output=True,
         text=True,
         check=False,
@@ -111,6 +112,14 @@ def _healthcheck(cwd: Path, port: object, **more: str) -> subprocess.CompletedPr
     return _run(sys.executable, script, cwd=cwd, **asked)
 
 
+def _wait_until_healthy(cwd: Path, port: object) -> None:
+    """Repeat the check, as a container does: it gives up after 4 seconds, in which a busy machine starts no worker."""
+    end = time.monotonic() + time_limit(60)
+    while (found := _healthcheck(cwd, port)).returncode:
+        assert time.monotonic() < end, found.stderr
+        time.sleep(0.2)
+
+
 @pytest.mark.slow
 def test_an_installed_server_runs_and_is_healthy(installed: Path, tmp_path: Path) -> None:
     variables = _variables(tmp_path)
@@ -118,7 +127,7 @@ def test_an_installed_server_runs_and_is_healthy(installed: Path, tmp_path: Path
     subprocess.run([orb, "migrate", "--verbosity", "0"], env=variables, cwd=tmp_path, check=True)
     with serving([orb, "serve"], tmp_path, variables) as url:
         port = urlsplit(url).port
-        assert _healthcheck(tmp_path, port).returncode == 0
+        _wait_until_healthy(tmp_path, port)
         refused = _healthcheck(tmp_path, port, ALLOWED_HOSTS="elsewhere.example.org")
         assert (refused.returncode, refused.stderr) == (1, f"/livez on port {port} answers 400\n")
     ended = _healthcheck(tmp_path, port)
@@ -149,7 +158,7 @@ def test_a_server_needs_one_writable_directory_and_no_capability(tmp_path: Path)
     orb = environment().orb
     subprocess.run([*confined, orb, "migrate", "--verbosity", "0"], env=variables, cwd=home, check=True)
     with serving([*confined, orb, "serve"], home, variables) as url:
-        assert _healthcheck(tmp_path, urlsplit(url).port).returncode == 0
+        _wait_until_healthy(tmp_path, urlsplit(url).port)
     for command in ("run_orb_maintenance", "create_orb_backup"):
         done = subprocess.run(
             [*confined, orb, command], env=variables, cwd=home, capture_output=True, text=True, check=False
