@@ -91,7 +91,7 @@ class ChangeOfUser:
 
 @dataclass(frozen=True, slots=True)
 class UserSummary:
-    """The stored data of a user, as far as the person who looks has the permissions."""
+    """The stored data of a user that the signed-in person may view."""
 
     parts: list[Part]
     changes: list[ChangeOfUser]

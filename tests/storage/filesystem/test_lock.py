@@ -123,8 +123,9 @@ def test_without_a_thread_to_wait_the_lock_is_held_by_another(tmp_path: Path, mo
 def test_nobody_starves_while_others_take_the_lock_all_the_time(tmp_path: Path) -> None:
     """Each of four processes takes the lock again as soon as it has let it go: a wait is for some others, not thousands.
 
-    The kernel wakes all waiters at once, and whoever has just released the lock may have it again before them: on a
-    busy machine, the longest wait was for 230 others, on a quiet one for 7. By polling it was for 560 to 3,000.
+    The kernel wakes all waiters at once, and the process that has just released the lock may take it again before them.
+    While one waited, others had the lock at most 230 times on a busy machine and 7 times on a quiet one; with polling,
+    560 to 3,000 times.
     """
     log = os.open(tmp_path / "log", os.O_CREAT | os.O_APPEND | os.O_RDWR)
     over = tmp_path / "over"
