@@ -39,9 +39,14 @@ class BoundedPaginator(_Paginator):
 
     @cached_property
     def count(self) -> int:
-        """The number of rows, or `AtLeast(10_000)` when the table has that many or more."""
-        number = self.bounded(MOST_COUNTED)
-        return AtLeast(number) if number == MOST_COUNTED else number
+        """The number of rows, or `AtLeast(most)` when there are that many or more."""
+        number = self.bounded(self.most)
+        return AtLeast(number) if number == self.most else number
+
+    @property
+    def most(self) -> int:
+        """The number of rows at which counting stops."""
+        return MOST_COUNTED
 
     def bounded(self, most: int) -> int:
         """Return the number of rows, at most `most`."""

@@ -23,6 +23,9 @@ from orbsite.search.search import NEWEST, OFF, SearchResult, search
 from orbsite.storage.encoding.json_parser import UNCLEAN
 from orbsite.storage.records.domain import registered
 
+MOST_MATCHES = 1000
+"""The number of matches at which counting stops, because each of a phrase is found by reading its words."""
+
 
 @dataclass(frozen=True, slots=True)
 class SearchSummary:
@@ -44,9 +47,14 @@ class SearchSummary:
 
 
 class SearchPaginator(BoundedPaginator):
-    """Counts the rows of a search by the search itself, where there is one."""
+    """Counts the rows of a search by the search itself, where there is one, up to `MOST_MATCHES`."""
 
     result: SearchResult | None = None
+
+    @property
+    @override
+    def most(self) -> int:
+        return super().most if self.result is None else min(MOST_MATCHES, super().most)
 
     @override
     def bounded(self, most: int) -> int:

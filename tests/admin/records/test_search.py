@@ -140,6 +140,16 @@ def test_a_search_asks_the_database_little_however_many_rows_there_are(
 
 
 @pytest.mark.slow
+def test_a_search_counts_a_bounded_number_of_matches(admin_client: Client, monkeypatch: Any) -> None:
+    monkeypatch.setattr("orbsite.admin.records.search.MOST_MATCHES", 3)
+    _put(*(ReflectionFactory.build(input=f"kyoto {number}") for number in range(5)), ReflectionFactory.build(input="b"))
+    _index()
+    for query, shown in ({"q": "kyoto"}, "3+"), ({"q": '"kyoto 1"'}, "1"), ({}, "6"):
+        paginator = admin_client.get(LIST, query).context["cl"].paginator
+        assert str(paginator.count) == shown
+        assert paginator.num_pages == 1
+
+
 def test_hostile_texts_are_queries_like_any_other(admin_client: Client) -> None:
     texts = naughty_strings()
     assert len(texts) == 515
