@@ -34,6 +34,8 @@ _template_to_make: list[Path] = []
 
 _missing: list[str] = []
 
+_BROWSER = Path(__file__).parent / "browser"
+
 
 @pytest.hookimpl(tryfirst=True, optionalhook=True)
 def pytest_timeout_set_timer(item: pytest.Item, settings: pytest_timeout.Settings) -> object:
@@ -67,17 +69,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _spread(items: list[pytest.Item]) -> None:
     """Spread the modules with slow tests over the list, because each worker begins with a part of it.
 
-    Slow tests mostly wait for other processes, so that the quick tests of the other workers run meanwhile.
+    Slow tests mostly wait for other processes, so that the quick tests of the other workers run meanwhile. The modules
+    that share a browser and a server stay together, and are begun first.
     """
-    modules = [list(group) for _, group in groupby(items, key=lambda item: item.path)]
+    modules = [list(group) for _, group in groupby(items, key=_module)]
     slow = [module for module in modules if any(item.get_closest_marker("slow") for item in module)]
     quick = [item for module in modules if module not in slow for item in module]
-    slow.sort(key=lambda module: module[0].path.name != "test_api_fuzz.py")
+    slow.sort(key=lambda module: (module[0].path.name != "test_api_fuzz.py", _module(module[0]) != _BROWSER))
     pieces = [[item] for item in slow.pop(0)] + slow if slow else []  # the fuzz tests are the longest
     places = [number * len(quick) // len(pieces) for number in range(len(pieces))] + [len(quick)]
     spread = zip(pieces, pairwise(places), strict=True)
     items[:] = [item for piece, (start, end) in spread for item in (*piece, *quick[start:end])] if pieces else quick
     items.sort(key=lambda item: item.path.name != "test_faults.py")  # the longest ones of `make torture`
+
+
+def _module(item: pytest.Item) -> Path:
+    return _BROWSER if _BROWSER in item.path.parents else item.path
 
 
 @pytest.hookimpl(wrapper=True)

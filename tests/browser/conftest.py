@@ -10,6 +10,7 @@ import pytest
 
 from tests.browser.guard import Guard
 from tests.browser.site import Prepared, Site, prepared
+from tests.support.shared_run import made_once
 from tests.support.time_limits import time_limit
 
 if TYPE_CHECKING:
@@ -49,9 +50,10 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="package")
-def begin(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    """What sites are copies of."""
-    return prepared(tmp_path_factory.mktemp("prepared"))
+def begin(browser: Browser) -> Prepared:
+    """What sites are copies of, made once in a run."""
+    with made_once("browser") as work:
+        return prepared(work)
 
 
 @pytest.fixture(scope="package")

@@ -118,12 +118,21 @@ class Prepared:
 
 
 def prepared(work: Path) -> Prepared:
-    """Prepare what sites are copies of."""
+    """Prepare what sites are copies of, unless it is there."""
+    sessions = work / "sessions.json"
+    if not sessions.exists():
+        shutil.rmtree(work, ignore_errors=True)  # of somebody who failed
+        sessions.write_text(json.dumps(_made(work)))
+    return Prepared(work, json.loads(sessions.read_text()))
+
+
+def _made(work: Path) -> Any:
+    """Return the keys of the sessions of people who have signed in, by name."""
     shutil.copytree(ROOT / "sample" / ".orb-data", work / ".orb-data")
     for path in (work / ".orb-data", *(work / ".orb-data").rglob("*")):
         path.chmod(0o700 if path.is_dir() else 0o600)
     environment = production(work, DATABASE_URL=_database(work), **_settings(work / "static"))
-    return Prepared(work, make(environment, "begin"))
+    return make(environment, "begin")
 
 
 def _database(work: Path) -> str:
