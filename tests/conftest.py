@@ -15,7 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker
 from pytest_django.plugin import blocking_manager_key
 
-from tests.support import citus, postgresql
+from tests.support import citus, emptying, postgresql
 from tests.support.effort import IS_DEEP_LATER
 from tests.support.pgbouncer import pooling
 from tests.support.shared_run import backup_directory, is_shared, made_once, postgresql_server, shared
@@ -27,6 +27,9 @@ hypothesis_settings.load_profile("repeatable")
 TEMPLATE = "orb_tests_template"
 POOL_MODE: Any = os.environ.get("ORB_TESTS_POOL_MODE")
 """How a pooler in front of PostgreSQL pools, if the tests are to go through one."""
+
+HAS_PARTITIONS = bool(os.environ.get("ORB_TESTS_PARTITIONS"))
+"""Whether tables in PostgreSQL are partitioned by time where they can be."""
 
 _template_lock = ExitStack()
 """Held by the first worker until its database can be copied."""
@@ -155,6 +158,12 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
         citus.remove(name, is_made_again=True)
         return
     _keep_template(django_db_blocker)
+    emptying.install()
+    with django_db_blocker.unblock():
+        if HAS_PARTITIONS:
+            _partition()
+        for alias in connections:
+            emptying.remember(alias)
     yield
 
 
@@ -169,6 +178,15 @@ def _keep_template(django_db_blocker: DjangoDbBlocker) -> None:
             with connection._nodb_cursor() as cursor:
                 cursor.execute(f'CREATE DATABASE {TEMPLATE} TEMPLATE "{name}"')
             path.touch()
+
+
+def _partition() -> None:
+    from orbsite.operations.scaling.partitions import split
+    from orbsite.storage.clock import utc_now
+    from orbsite.storage.partitions import Period
+    from te.domain import DOMAIN
+
+    assert split([DOMAIN], period=Period.MONTH, apply=True, now=utc_now(), using="postgresql").ok
 
 
 @pytest.fixture(scope="session", autouse=bool(POOL_MODE))
