@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,45 +60,44 @@ KINDS: dict[str, tuple[str, Bar | None]] = {
 BARE = {"bare-save": "a bare program's append under a lock", "bare-read": "a bare program's read"}
 
 
-def append(mark: int, base: Path, seconds: float) -> None:
-    """Append to a file for a time, sync it each time, and print the waits."""
-    took = list[float]()
-    with (base / f"{mark}.bytes").open("ab", buffering=0) as file:
-        _wait_for_the_others(mark, base)
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            begin = time.monotonic()
-            file.write(_TEXT.encode())
-            os.fdatasync(file.fileno())
-            took.append(time.monotonic() - begin)
-            time.sleep(_PAUSE)
-    sys.stdout.write(json.dumps({"waits": took, "errors": {}, "saved": 0, "peak": peak()}))
-
-
-def bare(verb: str, mark: int, base: Path, seconds: float, *, size: int, folds: int) -> None:
-    """Make the system calls of saves, reads or folds for a time, and print the waits."""
-    shared, took, document = base / "shared.bytes", list[float](), b"d" * (size if verb == "bare-fold" else 0)
-    pause = seconds / max(1, folds) if document else _PAUSE
-    with shared.open("a+b", buffering=0) as file:
+def bare(verb: str, mark: int, base: Path, seconds: float, *, size: int = 0, folds: int = 1) -> None:
+    """Make the system calls of saves, reads or folds for a time, and print the waits; `append` has its own file."""
+    took, document = list[float](), b"d" * size
+    pause = seconds / max(1, folds) if verb == "bare-fold" else _PAUSE
+    with (base / (f"{mark}.bytes" if verb == "append" else "shared.bytes")).open("a+b", buffering=0) as file:
+        acts: dict[str, Callable[[], object]] = {
+            "append": lambda: _append(file),
+            "bare-save": lambda: _append_alone(file),
+            "bare-read": lambda: os.pread(file.fileno(), len(_TEXT), 0).split(b"\n"),
+            "bare-fold": lambda: _write_anew(document, base),
+        }
         _wait_for_the_others(mark, base)
         end = time.monotonic() + seconds
         while (begin := time.monotonic()) < end:
-            if verb == "bare-save":
-                fcntl.flock(file, fcntl.LOCK_EX)
-                file.write(_TEXT.encode())
-                os.fdatasync(file.fileno())
-                fcntl.flock(file, fcntl.LOCK_UN)
-            elif verb == "bare-read":
-                os.pread(file.fileno(), len(_TEXT), 0).split(b"\n")
-            else:
-                hashlib.sha256(document)
-                with (base / "new.bytes").open("wb") as new:
-                    new.write(document)
-                    os.fsync(new.fileno())
-                (base / "new.bytes").replace(base / "document.bytes")
+            acts[verb]()
             took.append(time.monotonic() - begin)
-            time.sleep(max(_PAUSE, begin + pause - time.monotonic()) if document else _PAUSE)
-    sys.stdout.write(json.dumps({"waits": took, "errors": {}, "saved": len(took), "peak": peak()}))
+            time.sleep(max(_PAUSE, begin + pause - time.monotonic()) if verb == "bare-fold" else _PAUSE)
+    saved = len(took) if verb == "bare-save" else 0
+    sys.stdout.write(json.dumps({"waits": took, "errors": {}, "saved": saved, "peak": peak()}))
+
+
+def _append(file: Any) -> None:
+    file.write(_TEXT.encode())
+    os.fdatasync(file.fileno())
+
+
+def _append_alone(file: Any) -> None:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    _append(file)
+    fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _write_anew(document: bytes, base: Path) -> None:
+    hashlib.sha256(document)
+    with (base / "new.bytes").open("wb") as new:
+        new.write(document)
+        os.fsync(new.fileno())
+    (base / "new.bytes").replace(base / "document.bytes")
 
 
 def _wait_for_the_others(mark: int, base: Path) -> None:
@@ -201,14 +201,11 @@ def _results(others: list[subprocess.Popen[str]]) -> list[dict[str, Any]]:
 
 
 def _one(verb: str, mark: int, base: Path, seconds: float, rest: list[str]) -> None:
-    if verb == "append":
-        append(mark, base, seconds)
-    elif verb in ("save", "read"):
+    if verb in ("save", "read"):
         django.setup()
         one_of_many(verb, mark, base, seconds)
     else:
-        size, folds = map(int, rest)
-        bare(verb, mark, base, seconds, size=size, folds=folds)
+        bare(verb, mark, base, seconds, **dict(zip(("size", "folds"), map(int, rest), strict=False)))
 
 
 def main(arguments: list[str]) -> int:
