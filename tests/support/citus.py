@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -50,6 +54,37 @@ def session(database: str, place: tuple[str, int] | None = None) -> Iterator[psy
     named = psycopg.conninfo.make_conninfo(ADDRESS, host=host, port=port, dbname=database)
     with psycopg.connect(named, autocommit=True, options="-c client_min_messages=error") as connection:
         yield connection
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A worker that can be stopped at once, as by a power failure, and started again; it has to run on this machine."""
+
+    data: Path
+    program: Path
+
+    @classmethod
+    def at(cls, place: tuple[str, int]) -> Worker:
+        """Return the worker at a host and port. Raises FileNotFoundError for one on another machine."""
+        with session("postgres", place) as connection:
+            (data,) = connection.execute("SHOW data_directory").fetchone() or ("",)
+        return cls(Path(data), Path(f"/proc/{_process(Path(data))}/exe").readlink())
+
+    def stop(self) -> None:
+        """End all of its processes at once; what was not committed is lost."""
+        os.kill(_process(self.data), signal.SIGQUIT)
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        owner = self.data.stat()
+        command = [self.program.with_name("pg_ctl"), "-D", self.data, "-l", self.data / "log", "-w", "start"]
+        subprocess.run(
+            list(map(str, command)), user=owner.st_uid, group=owner.st_gid, check=True, stdout=subprocess.DEVNULL
+        )
+
+
+def _process(data: Path) -> int:
+    return int((data / "postmaster.pid").read_text().split()[0])
 
 
 def extend(database: str, *, has_workers: bool = True) -> None:

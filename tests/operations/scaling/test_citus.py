@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from psycopg import conninfo
 
 from tests.support import citus
 from tests.support.serving import ROOT
+from tests.support.time_limits import time_limit
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not citus.ADDRESS, reason=citus.MISSING)]
 SECRET = "for-tests-alone-Yq3VbX7mWc9LkT2pRz8NsHd5GfJu4EaQwS6yDxB1"
@@ -127,6 +129,32 @@ def test_a_node_that_is_down_stops_it_before_anything_changes(database: Database
     assert code == 1
     assert any("cannot be reached" in one["message"] for one in told["findings"])
     assert database.spread == []
+
+
+def test_a_change_during_which_a_node_dies_is_resumed_when_it_is_back(database: Database) -> None:
+    number = database.rows("SELECT count(*) FROM te_reflections")
+    try:
+        worker = citus.Worker.at(citus.workers()[-1])
+    except FileNotFoundError:
+        pytest.skip("the workers run on another machine, where no test can stop them")
+    asked = database.asked("orb_scale_sql", "--engine", "citus", "--apply", "--format", "json")
+    with subprocess.Popen(**asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        while run.poll() is None and not database.spread:
+            time.sleep(0.02)
+        worker.stop()
+        try:
+            told, _ = run.communicate(timeout=time_limit(60))
+        finally:
+            worker.start()
+    assert run.returncode == 2, told
+    message = json.loads(told)["findings"][0]["message"]
+    assert "nothing of this step was kept; mend that, then run the command again" in message
+    assert 0 < len(database.spread) < len(SPREAD)
+    assert database.rows("SELECT count(*) FROM te_reflections") == number
+    code, again = database.scale("--apply")
+    assert code == 0, again
+    assert database.spread == SPREAD
+    assert database.manage("verify_orb_files").returncode == 0
 
 
 def test_a_cluster_without_workers_stops_it(database: Database) -> None:
