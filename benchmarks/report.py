@@ -31,6 +31,8 @@ BENCHMARKS = (
     "file_store",
     "scaling",
     "growth",
+    "nodes",
+    "partitions",
     "decode",
     "sessions",
     "sealing",

@@ -20,8 +20,11 @@ from orbsite.models.placement import USER, Placement, Table, tables
 from orbsite.runtime.key_strength import estimated_bits
 from orbsite.runtime.startup_checks import MAKE_A_KEY
 from orbsite.storage.citus import PlacedTable, has_citus, placed_tables
+from orbsite.storage.clock import utc_now
+from orbsite.storage.partitions import Partition, is_partitioned, missing, partitions
 from orbsite.storage.records.domain import registered
 from orbsite.storage.records.record import columns
+from orbsite.storage.sql.models import RecordRow
 
 _FEWEST_BITS = 112
 _OUR_ENGINE = "orbsite.runtime.sqlite"
@@ -178,6 +181,33 @@ def check_placement(databases: Sequence[str] | None = None, **_: Any) -> list[Ch
             )
         ]
     return []
+
+
+@register(Tags.database)
+def check_partitions(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """Check that tables that are partitioned by time have a partition for now and for the next period."""
+    return [
+        CheckMessage(
+            WARNING,
+            f"{one.table} in {alias!r} has no partition for times from {one.start:%Y-%m-%d} on",
+            hint="Run run_orb_maintenance every day, or orb_scale_sql --engine partitions --apply once.",
+            id="orb.W006",
+        )
+        for alias in databases or ()
+        if connections[alias].vendor == "postgresql"
+        for table in tables()
+        if issubclass(table.model, RecordRow)
+        for one in _absent_partitions(connections[alias], table.name)[:1]
+    ]
+
+
+def _absent_partitions(connection: Any, table: str) -> list[Partition]:
+    """Return the partitions for now and for the next period that a partitioned table lacks."""
+    known = partitions(connection, table) if is_partitioned(connection, table) else []
+    if not known:
+        return []
+    now, period = utc_now(), known[-1].period
+    return [one for one in missing(known, period, now, table) if one.start <= period.end(period.start(now))]
 
 
 def _misplaced(table: Table, now: PlacedTable | None) -> str:

@@ -23,7 +23,12 @@ from orbsite.operations.backup.manifest import counted, opened
 from orbsite.storage.driver_errors import without_values
 from orbsite.storage.errors import DocumentCorrupt, StoreUnavailable
 from orbsite.storage.filesystem.directory import Directory
+from orbsite.storage.partition_triggers import trigger_statements
+from orbsite.storage.partitions import is_partitioned
 from orbsite.storage.postgresql.session import DIRECT, direct_connection
+from orbsite.storage.records.domain import registered
+from orbsite.storage.retention.policy import retained
+from orbsite.storage.sql.models import column_of
 
 NAME = "database.dump"
 INSTALLED = Path("/usr/lib/postgresql")
@@ -74,10 +79,23 @@ def unknown(connection: Any, directory: Directory) -> list[str]:
     server = connection.pg_version // 10_000
     schema = [str(find("pg_dump", server)), "--schema-only", "--no-owner", "--no-password"]
     with _written_by(schema, connection, subprocess.DEVNULL) as lines:
-        now = set(postgresql_schema.statements(lines))
+        now = {*postgresql_schema.statements(lines), *_of_partitions()}
     script = [str(find("pg_restore", server)), "--no-owner", "--file=-"]
     with opened(directory, NAME) as descriptor, _written_by(script, connection, descriptor) as lines:
         return list(postgresql_schema.unknown(lines, _tables(connection), now))
+
+
+def _of_partitions() -> Iterator[str]:
+    """Yield the statements for the triggers of tables that are partitioned by time."""
+    for model in _timed_models():
+        key = [str(column_of(model, name).column) for name in model.kind.key_fields]
+        statements = trigger_statements("public", str(model._meta.db_table), key)
+        yield from postgresql_schema.statements(f"{line};\n" for line in statements)
+
+
+def _timed_models() -> Iterator[Any]:
+    for domain in registered():
+        yield from (domain.models[kind] for kind in retained(domain))
 
 
 @contextlib.contextmanager
@@ -107,6 +125,7 @@ def load(connection: Any, directory: Directory) -> None:
     """Replace everything in the database with the dump, in one transaction."""
     program = find("pg_restore", connection.pg_version // 10_000)
     _refuse_where_busy(connection)
+    _refuse_partitions(connection)
     options = ["--clean", "--if-exists", "--single-transaction", "--no-owner", "--exit-on-error", "--no-password"]
     where = {name: value for name, value in _parameters(connection).items() if name in ("dbname", "service")}
     with opened(directory, NAME) as descriptor:
@@ -192,6 +211,16 @@ def _environment(connection: Any) -> dict[str, str]:
     variables = {option.keyword.decode(): option.envvar for option in pq.Conninfo.get_defaults()}
     ours = {variables[name]: value for name, value in _parameters(connection).items()}
     return dict(os.environ) | {name.decode(): value for name, value in ours.items() if name}
+
+
+def _refuse_partitions(connection: Any) -> None:
+    """Raise StoreUnavailable where a table is partitioned, because pg_restore cannot replace it in one transaction."""
+    parted = [model._meta.db_table for model in _timed_models() if is_partitioned(connection, model._meta.db_table)]
+    if parted:
+        raise StoreUnavailable(
+            f"{', '.join(parted)} of {connection.settings_dict['NAME']} is partitioned, and a restore cannot replace "
+            "it; nothing was changed. Make a new database, migrate it, restore into it, and set DATABASE_URL to it"
+        )
 
 
 def _refuse_where_busy(connection: Any) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
+from orbsite.storage.partitions import is_of_partitions
+
 _NAME = r'(?:public\.)?(?:"[^"\\]+"|[a-z_][a-z0-9_$]*)'
 _HARMLESS = re.compile(
     rf"""
@@ -25,13 +27,16 @@ _HARMLESS = re.compile(
     | ALTER\ TABLE\ (?:ONLY\ )?{_NAME}\ CLUSTER\ ON\ \S+
     | ALTER\ TABLE\ (?:ONLY\ )?{_NAME}\ ALTER\ COLUMN\ \S+\ ADD\ GENERATED\ (?:BY\ DEFAULT|ALWAYS)\ AS\ IDENTITY\ .*
     | ALTER\ TABLE\ (?:ONLY\ )?{_NAME}\ ALTER\ COLUMN\ \S+\ SET\ DEFAULT\ nextval\('[^'\\]*'::regclass\)
+    | ALTER\ TABLE\ ONLY\ {_NAME}\ ATTACH\ PARTITION\ {_NAME}\ DEFAULT
+    | ALTER\ TABLE\ ONLY\ {_NAME}\ ATTACH\ PARTITION\ {_NAME}\ FOR\ VALUES\ FROM\ \('[^'\\]*'\)\ TO\ \('[^'\\]*'\)
+    | ALTER\ INDEX\ {_NAME}\ ATTACH\ PARTITION\ {_NAME}
     """,
     re.VERBOSE | re.DOTALL,
 )
 _OF_TABLE = re.compile(
     rf"CREATE TABLE ({_NAME}) \(.*\)"
     rf"|ALTER TABLE (?:ONLY )?({_NAME}) ADD CONSTRAINT .*"
-    rf"|CREATE (?:UNIQUE )?INDEX \S+ ON ({_NAME}) .*"
+    rf"|CREATE (?:UNIQUE )?INDEX \S+ ON (?:ONLY )?({_NAME}) .*"
     rf"|COPY ({_NAME}) (?:\([^;]*\) )?FROM stdin",
     re.DOTALL,
 )
@@ -90,4 +95,5 @@ def _is_known(statement: str, tables: set[str], now: set[str]) -> bool:
     match = _OF_TABLE.fullmatch(statement)
     if match is None or _CODE.search(bare):
         return False
-    return next(filter(None, match.groups())).removeprefix("public.").strip('"') in tables
+    name = next(filter(None, match.groups())).removeprefix("public.").strip('"')
+    return name in tables or any(is_of_partitions(table, name) for table in tables)

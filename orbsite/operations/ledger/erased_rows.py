@@ -23,6 +23,7 @@ from orbsite.models.search_index import Words
 from orbsite.models.statistics import Growth
 from orbsite.models.user_keys import destroy
 from orbsite.operations.batched import batched
+from orbsite.operations.ledger.detached_partitions import detached_of, erase_from_detached, users_in_detached
 from orbsite.operations.ledger.erasure_list import add_to_database, has_database, pseudonym
 from orbsite.operations.ledger.text_search import contains, holds_bytes, spellings
 from orbsite.search.indexer import forget
@@ -78,6 +79,7 @@ def erase_rows(user: str, domains: list[Domain], using: str, *, until: datetime 
                 keys = _erase_records(kind, model, user, using, until, timeless=not has_newer)
                 erased.records[kind] = len(keys)
                 erased.keys |= {(kind, key) for key in keys}
+        erased.changes += erase_from_detached(user, domains, using, until=until)
         for domain in domains:
             erased.changes += _erase_changes(domain, user, using, until)
             erased.rejects += _erase_rejects(domain, user, using)
@@ -108,7 +110,7 @@ def erase_since(erasures: ErasureList, domains: list[Domain], using: str) -> Non
 def _users(domains: list[Domain], using: str) -> set[str]:
     """Return the ids of all users that the records, the ledger, the search index, the answers and the jobs name."""
     owned: list[Any] = [model for domain in domains for model in domain.models.values()]
-    found: set[str] = set()
+    found = users_in_detached(domains, using)
     for model in (*owned, Words, Answer):
         found.update(model._base_manager.using(using).values_list("user_id", flat=True).distinct().iterator())
     found.update(Event.objects.using(using).filter(act__in=("erase", "export")).values_list("subject", flat=True))
@@ -143,6 +145,7 @@ def clear_away(using: str) -> None:
         elif not connection.in_atomic_block:
             kept: list[Any] = [model for domain in registered() for model in domain.models.values()]
             tables = [model._meta.db_table for model in (*kept, Words, Change, Reject, Answer, Job, Event)]
+            tables += [one.partition.name for one in detached_of(registered(), using)]
             existing = sorted({*tables} & {*connection.introspection.table_names(cursor)})
             cursor.execute(f"VACUUM (SKIP_LOCKED) {', '.join(map(connection.ops.quote_name, existing))}")
 

@@ -12,6 +12,7 @@ import msgspec
 
 from orbsite.models.ledger import Change, Run, RunState
 from orbsite.operations.ledger.change_log import ChangeLog, record_name
+from orbsite.operations.ledger.detached_partitions import put_back as put_back_partitions
 from orbsite.operations.ledger.erasure_list import known
 from orbsite.operations.ledger.runs import alone, begin, recorded
 from orbsite.operations.progress import Progress, Stopped, silent
@@ -86,7 +87,9 @@ def _undo_in_sql(
         with recorded(run, report, now):
             for store in stores:
                 change_log = ChangeLog(run, report, store.domain)
-                TombstoneRestore(store).all(undone, report.domains[store.domain.name], progress, change_log)
+                section = report.domains[store.domain.name]
+                put_back_partitions(store, undone.pk, section, progress)
+                TombstoneRestore(store).all(undone, section, progress, change_log)
             if not sum(section.total("kept") for section in report.domains.values()):
                 Run.objects.filter(pk=undone.pk).update(state=RunState.ROLLED_BACK)
 

@@ -15,6 +15,7 @@ from orbsite.models.jobs import Job
 from orbsite.models.ledger import OF_CELLS, Change, Reject
 from orbsite.models.sealed_text import UNOPENED, SealedModel, open_text, prepare_to_seal, seal_text
 from orbsite.models.user_keys import UserKey, rewrap
+from orbsite.operations.ledger.detached_partitions import detached_of
 from orbsite.operations.ledger.erased_rows import clear_away, enable_secure_delete
 from orbsite.operations.ledger.text_search import holds_bytes
 from orbsite.operations.progress import Progress
@@ -48,8 +49,10 @@ def seal_database(
     """Seal the private texts of all rows, or with `unseal`, open them; add what was done to the report.
 
     A page of rows is one transaction, and rows that are as wanted are not written, so that a run goes on where an
-    earlier one was interrupted. Without `apply`, nothing is written. Raises KeyUnavailable.
+    earlier one was interrupted. Without `apply`, nothing is written. Raises KeyUnavailable, and OrbError where
+    retention has detached partitions, whose rows are sealed or opened only when they are back.
     """
+    _refuse_detached(domains, using)
     tables = [model._meta.verbose_name_plural for model, _ in _TEXTS]
     kinds = [(domain, kind) for domain in domains for kind in domain.kinds if kind.private_fields]
     section = report.section(DATABASE, [*(kind.plural for _, kind in kinds), *map(str, tables)])
@@ -71,6 +74,15 @@ def seal_database(
         elif is_all and not section.total("left"):
             _remove_keys(section, domains, using)
         _purge(section, using)
+
+
+def _refuse_detached(domains: list[Domain], using: str) -> None:
+    runs = sorted({one.partition.run or 0 for one in detached_of(domains, using)})
+    if runs:
+        raise OrbError(
+            f"retention has detached partitions whose rows would not be sealed or opened, in the runs {runs}; nothing "
+            "was written. Undo these runs, or wait until ORB_UNDO_DAYS have passed and maintenance has dropped them"
+        )
 
 
 def _remove_keys(section: Section, domains: list[Domain], using: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 import msgspec
+from django.db import connections
 
 from orbsite.models.ledger import Run, RunState
 from orbsite.operations.files.compact import note_compaction
@@ -15,12 +16,14 @@ from orbsite.operations.ledger.change_log import key_text
 from orbsite.operations.ledger.runs import alone, begin, recorded
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report
+from orbsite.operations.retention.partition_removal import PartitionedRemoval
 from orbsite.operations.retention.removal import BatchedRemoval, Removal, SinglePassRemoval, SwitchedOffGuards, Terms
 from orbsite.operations.statistics.stats import COMPACT
 from orbsite.storage.base.store import Store
 from orbsite.storage.errors import InvalidPolicy, OrbError
 from orbsite.storage.file.last_runs import Facts
 from orbsite.storage.findings import warning
+from orbsite.storage.partitions import is_partitioned
 from orbsite.storage.postgresql.session import own_session
 from orbsite.storage.records.record import Record
 from orbsite.storage.retention.evaluate import decisions
@@ -108,7 +111,9 @@ def kinds_with_retention(store: Store, policy: Policy) -> list[type[Record]]:
 def removal_of(store: Store, kind: type[Record], policy: Policy, moment: datetime) -> Removal:
     """Return the removal of the records of a kind that a policy does not keep; it has not looked for them yet."""
     if store.database is not None:
-        return BatchedRemoval(SqlStore(store.domain, store.database), kind, policy, moment)
+        has_parts = is_partitioned(connections[store.database], store.domain.models[kind]._meta.db_table)
+        removal = PartitionedRemoval if has_parts else BatchedRemoval
+        return removal(SqlStore(store.domain, store.database), kind, policy, moment)
     return SinglePassRemoval(store, kind, policy, moment)
 
 

@@ -32,7 +32,7 @@ from orbsite.storage.records.record import Key, Record
 from orbsite.storage.retention.future_records import Future
 from orbsite.storage.retention.plan import Plan
 from orbsite.storage.retention.policy import Policy
-from orbsite.storage.sql.retention.deletion import retention_deletion
+from orbsite.storage.sql.retention.choice import retention_deletion
 from orbsite.storage.sql.retention.tombstones import LedgerTable
 from orbsite.storage.sql.retry import TransactionRetry
 from orbsite.storage.sql.store import SqlStore
@@ -330,10 +330,15 @@ class BatchedRemoval(Removal):
 
     def _batch(self, to: int, ledger: LedgerTable, report: Report) -> int:
         """Remove a batch, and save the counts of the run in the same transaction."""
-        removed, counts = self._deletion.remove(to, ledger), counts_of(report)
-        self._move_counts(counts[self.store.domain.name][self.kind.plural], removed)
-        Run.objects.filter(pk=ledger.run).update(counts=counts)
+        removed = self._deletion.remove(to, ledger)
+        self._save_counts(removed, report)
         return removed
+
+    def _save_counts(self, removed: int, report: Report) -> None:
+        """Save the counts of the run as they are after the caller's transaction, which has removed some records."""
+        counts = counts_of(report)
+        self._move_counts(counts[self.store.domain.name][self.kind.plural], removed)
+        Run.objects.filter(pk=report.run or 0).update(counts=counts)
 
     def _move_counts(self, counts: MutableMapping[str, int], removed: int) -> None:
         counts["removed"] += removed

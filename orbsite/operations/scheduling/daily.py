@@ -15,10 +15,13 @@ from orbsite.models.jobs import Job
 from orbsite.models.ledger import Change
 from orbsite.models.retention import PolicyRun
 from orbsite.operations.files import export_directories
+from orbsite.operations.ledger.detached_partitions import drop_expired
 from orbsite.operations.ledger.tombstones import REMOVALS
+from orbsite.operations.scaling.partitions import add_partitions
 from orbsite.operations.statistics.cutover_progress import note_progress
 from orbsite.operations.statistics.daily import note_growth
 from orbsite.operations.statistics.usage import forget_use
+from orbsite.storage.records.domain import registered
 
 _TASKS_OF_THE_DATABASE = "django_tasks_database"
 _BATCH = 1000
@@ -32,6 +35,8 @@ def chores(now: Callable[[], datetime]) -> dict[str, int]:
     facts = {
         "growth_noted": noted,
         "tombstones_removed": _remove(Change.objects.filter(run__operation__in=REMOVALS, run__started_at__lt=before)),
+        "partitions_dropped": drop_expired(registered(), before),
+        "partitions_added": add_partitions(now(), registered()),
         "answers_removed": forget(now()),
         "exports_removed": _remove_exports(now()),
         "jobs_removed": _remove(Job.objects.filter(**ended)),

@@ -200,9 +200,12 @@ class SqlStore(LedgerStore):
         name = connections[self.using].ops.quote_name(table)
         if is_spread and connections[self.using].in_atomic_block:
             cursor.execute(f"SELECT coalesce(sum(pg_column_size(r.*)), 0) FROM {name} r")
-        else:
-            size = "citus_total_relation_size" if is_spread else "pg_total_relation_size"
-            cursor.execute(f"SELECT coalesce({size}(to_regclass(%s)), 0)", [name])
+        elif is_spread:
+            cursor.execute("SELECT coalesce(citus_total_relation_size(to_regclass(%s)), 0)", [name])
+        else:  # with its partitions
+            cursor.execute(
+                "SELECT coalesce(sum(pg_total_relation_size(relid)), 0) FROM pg_partition_tree(to_regclass(%s))", [name]
+            )
         return int(cursor.fetchone()[0])
 
     def transaction(self) -> AbstractContextManager[None]:

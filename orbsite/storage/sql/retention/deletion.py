@@ -16,7 +16,6 @@ from typing import Any
 from django.db import connections, transaction
 from typing_extensions import override
 
-from orbsite.storage.citus import is_distributed
 from orbsite.storage.encoding import timestamps
 from orbsite.storage.errors import Conflict
 from orbsite.storage.findings import printable
@@ -34,15 +33,6 @@ _SLICE = 50_000
 """The number of rows that are planned at a time in SQLite, because planning blocks writers."""
 _MEMORY = "64MB"
 """PostgreSQL's work_mem for sorting."""
-
-
-def retention_deletion(model: type[RecordRow], using: str, policy: Policy, now: datetime) -> RetentionDeletion:
-    """Return the deletion of the rows that a policy selects in a model's table; `plan` runs the first query."""
-    connection = connections[using]
-    if connection.vendor != "postgresql":
-        return SqliteRetentionDeletion(model, using, policy, now)
-    is_spread = is_distributed(connection, model._meta.db_table)
-    return (DistributedRetentionDeletion if is_spread else PostgresqlRetentionDeletion)(model, using, policy, now)
 
 
 def _day(value: Any) -> date | None:
@@ -315,6 +305,8 @@ class PostgresqlRetentionDeletion(RetentionDeletion):
     rest = 0.0
     _schema = "pg_temp"
     _is_the_row = "r.ctid = c.place"
+    _among: tuple[str, Sequence[Any]] = ("TRUE", ())
+    """The condition that rows have to meet to be listed, and its parameters."""
 
     def __init__(self, model: type[RecordRow], using: str, policy: Policy, now: datetime) -> None:
         super().__init__(model, using, Postgresql(), policy, now)
@@ -337,7 +329,7 @@ class PostgresqlRetentionDeletion(RetentionDeletion):
 
     def _note(self) -> None:
         selection, names = self._selection, ", ".join(self._selection.noted)
-        selected, values = selection.query()
+        selected, values = selection.query(*self._among)
         with transaction.atomic(self._using):
             self._run(f"SET LOCAL work_mem = '{_MEMORY}'")
             self._run(
@@ -363,10 +355,10 @@ class PostgresqlRetentionDeletion(RetentionDeletion):
         return self._run(statement, [after, to, after, to, *values])
 
 
-class DistributedRetentionDeletion(PostgresqlRetentionDeletion):
-    """The removal in shards, by key: the place of a row is that in its shard, which others have too.
+class KeyedRetentionDeletion(PostgresqlRetentionDeletion):
+    """The removal in shards or partitions, by key: the place of a row is that in its part, which others have too.
 
-    The nodes remove the rows and return their tombstones to the coordinator, which has the ledger.
+    The nodes of a cluster remove the rows and return their tombstones to the coordinator, which has the ledger.
     """
 
     def __init__(self, model: type[RecordRow], using: str, policy: Policy, now: datetime) -> None:
