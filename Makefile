@@ -55,7 +55,8 @@ check: install
 # Run the tests that need root or system packages, which are installed first, and try more at random. No test is skipped.
 torture: install
 	tests/torture/prepare
-	ORB_DEEP=true $(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "(torture or deep) and not scale"
+	ORB_DEEP=true $(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "(torture or deep) and not scale" \
+		$$(grep -rlE 'mark\.(torture|deep)' tests --include='test_*.py')
 
 # Run the suites of stores, runs and API on the cluster with Citus that ORB_TEST_CITUS names.
 test-citus: install

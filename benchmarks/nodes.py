@@ -159,7 +159,7 @@ def measure(size: int, requests: int, number: int) -> list[Figure]:
     with database(number) as address:
         step("benchmarks.nodes", "fill", size, url=address)
         servers = [Node.at(place) for place in places]
-        _crossing(number)
+        crossed = _crossing(number)
         before = [(server.processor(), *server.touched()) for server in servers]
         found = _clients(address, requests)
         time.sleep(SETTLED)
@@ -167,21 +167,21 @@ def measure(size: int, requests: int, number: int) -> list[Figure]:
             tuple(now - then for now, then in zip((server.processor(), *server.touched()), was, strict=True))
             for server, was in zip(servers, before, strict=True)
         ]
-        crossing = _crossing(number)
+        crossed = _crossing(number) - crossed
     name = f"{number} node{'s' if number > 1 else ''}" if number else "a plain server"
     (coordinator, *workers) = spent
     those = workers or [coordinator]
     each = 1e6 / requests
-    told = [
+    processor = f"{name}: processor of the"
+    return [
         Figure(name=f"{name}: requests a second", value=requests / max(one["seconds"] for one in found)),
-        _cost(f"{name}: processor of the program, a request", sum(one["processor"] for one in found) * each),
-        _cost(f"{name}: processor of the coordinator, a request", coordinator[0] * each if workers else 0),
-        _cost(f"{name}: processor of the nodes, a request", sum(one[0] for one in those) * each),
+        _cost(f"{processor} program, a request", sum(one["processor"] for one in found) * each),
+        *([_cost(f"{processor} coordinator, a request", coordinator[0] * each)] if workers else []),
+        _cost(f"{processor} {'nodes' if workers else 'server'}, a request", sum(one[0] for one in those) * each),
         _share(f"{name}: statements of the busiest node", [one[1] for one in those]),
         _share(f"{name}: rows touched on the busiest node", [one[2] for one in those]),
+        *([Figure(name=f"{name}: requests that asked several shards", value=crossed, bar=NONE)] if number else []),
     ]
-    crossed = f"{name}: requests that asked several shards"
-    return told + ([Figure(name=crossed, value=crossing, bar=NONE)] if number else [])
 
 
 def _cost(name: str, micros: float) -> Figure:

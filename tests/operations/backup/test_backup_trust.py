@@ -185,7 +185,24 @@ HOSTILE = [
     "ALTER TABLE public.te_reflections OWNER TO x; DELETE FROM auth_user;",
     "CREATE TABLE public.te_reflections (a int) -- ;\n; DELETE FROM auth_user;",
     "/* CREATE TABLE public.te_reflections ( */ DELETE FROM auth_user; /* ) */;",
+    "CREATE TABLE public.te_reflections_m2024_13 (a int);",
+    "ALTER TABLE ONLY public.te_reflections ATTACH PARTITION public.te_reflections_m2024_01 FOR VALUES FROM "
+    "(pg_read_file('/etc/passwd')) TO ('2024-02-01 00:00:00+00');",
+    "ALTER TABLE ONLY public.te_reflections ATTACH PARTITION public.te_reflections_default DEFAULT; DELETE FROM auth_user;",
+    "CREATE FUNCTION public.te_reflections_take_key() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN DELETE FROM auth_user; "
+    "RETURN NEW; END $$;",
     'CREATE TABLE public."te_reflections" (a int)\n',
+]
+PARTITIONS = [
+    "CREATE TABLE public.te_reflections (id text, created_at timestamp with time zone) PARTITION BY RANGE (created_at);",
+    "CREATE TABLE public.te_reflections_m2024_01 (id text, created_at timestamp with time zone);",
+    "CREATE TABLE public.te_reflections_run12_d2024_01_31 (id text, created_at timestamp with time zone);",
+    "ALTER TABLE ONLY public.te_reflections ATTACH PARTITION public.te_reflections_m2024_01 FOR VALUES FROM "
+    "('2024-01-01 00:00:00+00') TO ('2024-02-01 00:00:00+00');",
+    "ALTER TABLE ONLY public.te_reflections ATTACH PARTITION public.te_reflections_default DEFAULT;",
+    "CREATE INDEX te_reflections_id ON ONLY public.te_reflections USING btree (id);",
+    "ALTER INDEX public.te_reflections_id ATTACH PARTITION public.te_reflections_m2024_01_id_idx;",
+    "COPY public.te_reflections_default (id) FROM stdin;",
 ]
 
 
@@ -194,6 +211,11 @@ def test_a_statement_that_is_no_part_of_a_table_is_unknown(statement: str) -> No
     lines = ["SET statement_timeout = 0;\n", "\n", *statement.splitlines(keepends=True), "\n"]
     found = list(postgresql_schema.unknown(lines, {"te_reflections"}, set()))
     assert found or statement.startswith('CREATE TABLE public."te_reflections" (a int)\n')
+
+
+@pytest.mark.parametrize("statement", PARTITIONS)
+def test_partitions_of_a_table_are_parts_of_it(statement: str) -> None:
+    assert list(postgresql_schema.unknown([f"{statement}\n"], {"te_reflections"}, set())) == []
 
 
 def test_rows_of_copy_are_no_statements() -> None:
