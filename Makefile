@@ -95,6 +95,7 @@ bench: install
 	$(BIN)/python -m benchmarks.sessions
 	$(BIN)/python -m benchmarks.sealing
 	$(BIN)/python -m benchmarks.growth 100000
+	$(BIN)/python -m benchmarks.nodes
 	$(BIN)/python -m benchmarks.partitions 100000
 	$(BIN)/python -m benchmarks.refusals
 	$(BIN)/python -m benchmarks.report

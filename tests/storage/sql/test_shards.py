@@ -17,7 +17,7 @@ from orbsite.storage.retention.policy import Policy
 from orbsite.storage.sql import store as sql_store
 from orbsite.storage.sql.bulk_postgresql import PostgresqlBulk
 from orbsite.storage.sql.filters import among
-from orbsite.storage.sql.retention import deletion
+from orbsite.storage.sql.retention import choice
 from orbsite.storage.sql.store import SqlStore
 from te.domain import DOMAIN
 from te.models import ReflectionRow
@@ -40,7 +40,7 @@ def _some(number: int) -> list[Reflection]:
 
 @pytest.fixture
 def in_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (sql_store, deletion):
+    for module in (sql_store, choice):
         monkeypatch.setattr(module, "is_distributed", lambda connection, table: True)
 
 
