@@ -66,8 +66,9 @@ test-citus: install
 	$(BIN)/python -m pytest --numprocesses 2 tests/operations/migration tests/operations/retention/test_retention.py tests/operations/records/test_erase.py
 	$(BIN)/python -m pytest --numprocesses 2 -m "not slow and not torture and not release and not scale" tests/api
 
-# Run the tests that take minutes with several servers or many workers: the suites of contract and API through PgBouncer,
-# ten thousand reads after writes beside a replica that stops, and 200 data directories whose workers are killed.
+# Run the tests that take minutes with several servers or many workers: the suites of contract and API through PgBouncer
+# and on partitions, ten thousand reads after writes beside a replica that stops, and 200 data directories whose workers
+# are killed.
 test-scale: install
 	tests/torture/prepare
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m scale

@@ -1,0 +1,36 @@
+"""The suites of the contract, of retention and of the API on tables that are partitioned by time."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.serving import ROOT
+from tests.support.time_limits import time_limit
+
+pytestmark = [pytest.mark.scale, pytest.mark.timeout(900)]
+PARTS = {
+    "contract": ["tests/contract"],
+    "retention": ["tests/operations/retention", "tests/operations/records"],
+    "api": ["tests/api", "--deselect=tests/api/test_routing.py"],  # it parses the statement of a save
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_suites_pass_on_partitions(part: str) -> None:
+    options = ["-q", "-p", "no:cacheprovider", "--show-capture=no", "--numprocesses", "0", "-k", "postgresql"]
+    usual = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "ORB_", "DJANGO_"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, "-m", "not slow and not torture and not scale", *PARTS[part]],
+        cwd=ROOT,
+        env={**usual, "ORB_TESTS_PARTITIONS": "true"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=time_limit(880),
+    )
+    assert done.returncode == 0, done.stdout[-5000:]
+    assert int(done.stdout.split(" passed")[0].rsplit(maxsplit=1)[-1]) > 20
