@@ -161,8 +161,9 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
     emptying.install()
     with django_db_blocker.unblock():
         made = [alias for alias in connections if _was_made(alias)]
-        if HAS_PARTITIONS and "postgresql" in made:
-            _partition()
+        for alias in made if HAS_PARTITIONS else ():
+            if connections[alias].vendor == "postgresql":
+                _partition(alias)
         for alias in made:
             emptying.remember(alias)
     yield
@@ -186,13 +187,13 @@ def _was_made(alias: str) -> bool:
     return str(connections[alias].settings_dict["NAME"]).startswith(("test_", "file:orb_tests"))
 
 
-def _partition() -> None:
+def _partition(alias: str) -> None:
     from orbsite.operations.scaling.partitions import split
     from orbsite.storage.clock import utc_now
     from orbsite.storage.partitions import Period
     from te.domain import DOMAIN
 
-    assert split([DOMAIN], period=Period.MONTH, apply=True, now=utc_now(), using="postgresql").ok
+    assert split([DOMAIN], period=Period.MONTH, apply=True, now=utc_now(), using=alias).ok
 
 
 @pytest.fixture(scope="session", autouse=bool(POOL_MODE))

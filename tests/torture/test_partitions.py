@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.serving import ROOT
 from tests.support.time_limits import time_limit
+from tests.torture.test_pgbouncer import OF_SQLITE
 
 pytestmark = [pytest.mark.scale, pytest.mark.timeout(900)]
 QUICK = "not slow and not torture and not scale"
@@ -20,7 +21,12 @@ PARTS = {
         "tests/operations/records/test_erase.py",
         "--deselect=tests/operations/records/test_erase.py::test_a_restore_brings_nobody_back_and_keeps_the_list",
     ],  # a restore in place is refused
-    "api": ["tests/api", "--deselect=tests/api/test_routing.py", "-m", QUICK],  # it parses the statement of a save
+    "api": [
+        "tests/api",
+        "--ds=tests.pooled_settings",
+        *(f"--deselect={name}" for name in (*OF_SQLITE, "tests/api/test_routing.py")),  # it parses statements
+        *("-m", QUICK, "-k", "not sqlite"),
+    ],
 }
 
 
