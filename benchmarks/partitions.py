@@ -12,7 +12,6 @@ import json
 import os
 import statistics
 import sys
-import tempfile
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -170,7 +169,7 @@ def main() -> None:
 
     size = int(sys.argv[1]) if sys.argv[1:] else SIZE
     rounds = []
-    with tempfile.TemporaryDirectory(dir="."), throwaway(fsync="on", full_page_writes="on") as server:
+    with throwaway(fsync="on", full_page_writes="on") as server:
         for number in range(ROUNDS):
             round_ = {}
             for way in WAYS:

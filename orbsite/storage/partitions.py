@@ -19,6 +19,8 @@ DEFAULT, KEYS = "default", "keys"
 """The ends of the names of the partition for all other times, and of the table of keys."""
 ON_TAKEN, SKIP, RETRY = "orb.on_taken_key", "skip", "retry"
 """The setting that says what an insert of a row does whose key is taken; without it, that is a violation of the key."""
+LOCK_TIMEOUT = "5s"
+"""How long a change of partitions waits for readers and writers, which wait behind it."""
 _NAME = re.compile(
     r"(?:run(?P<run>\d+)_)?(?P<period>[mwd])(?P<year>\d{4})_(?P<month>\d\d)(?:_(?P<day>\d\d))?", re.ASCII
 )
@@ -125,7 +127,8 @@ def is_partitioned(connection: Any, table: str) -> bool:
 
 def forget(connection: Any) -> None:
     """Ask again which tables are partitioned."""
-    _known.pop(connection.connection, None)
+    if connection.vendor == "postgresql" and connection.connection is not None:
+        _known.pop(connection.connection, None)
 
 
 def partitions(connection: Any, table: str) -> list[Partition]:

@@ -121,7 +121,7 @@ def prepared(work: Path) -> Prepared:
     """Prepare what sites are copies of, unless it is there."""
     sessions = work / "sessions.json"
     if not sessions.exists():
-        shutil.rmtree(work, ignore_errors=True)  # of somebody who failed
+        shutil.rmtree(work, ignore_errors=True)  # what a preparation has left that failed
         sessions.write_text(json.dumps(_made(work)))
     return Prepared(work, json.loads(sessions.read_text()))
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,21 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.nested import OF_SQLITE, number_passed
 from tests.support.pgbouncer import or_skipped, pooling
 from tests.support.serving import Server, served
-from tests.support.time_limits import time_limit
 from tests.torture.databases import Database, migrated
 
 ROOT = Path(__file__).parents[2]
 SAVES = 300
 SAMPLE = ROOT / "sample" / ".orb-data"
 pytestmark = pytest.mark.timeout(900)
-OF_SQLITE = [
-    "tests/api/test_unreadable.py",  # its cells are SQLite's
-    "tests/api/test_tokens.py::test_who_reads_is_answered_also_where_the_use_cannot_be_noted",
-    "tests/api/test_users.py::test_while_a_run_is_under_way_nobody_is_erased_and_the_answer_says_which",
-]
-"""What the suites try with SQLite's own statements and locks."""
 PARTS = {
     "contract": ["tests/contract/test_contract.py", "tests/contract/test_stores_agree.py", "-k", "postgresql or test_stores_agree"],
     "api": ["tests/api", "-m", "not slow and not torture and not scale", "-k", "not sqlite"],
@@ -38,20 +29,9 @@ PARTS = {
 @pytest.mark.scale
 @pytest.mark.parametrize("part", PARTS)
 def test_the_suites_pass_through_a_pool_of_transactions(part: str) -> None:
-    options = ["-q", "-p", "no:cacheprovider", "--show-capture=no", "--numprocesses", "0", "--ds=tests.pooled_settings"]
     left_out = [f"--deselect={test}" for test in OF_SQLITE]
-    usual = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "ORB_", "DJANGO_"))}
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *left_out, *PARTS[part]],
-        cwd=ROOT,
-        env={**usual, "ORB_TESTS_POOL_MODE": "transaction"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=time_limit(880),
-    )
-    assert done.returncode == 0, done.stdout[-5000:]
-    assert int(done.stdout.split(" passed")[0].rsplit(maxsplit=1)[-1]) > 400
+    options = ["--ds=tests.pooled_settings", *left_out, *PARTS[part]]
+    assert number_passed(*options, ORB_TESTS_POOL_MODE="transaction") > 400
 
 
 @pytest.fixture

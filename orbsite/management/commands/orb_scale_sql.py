@@ -16,7 +16,8 @@ from orbsite.storage.clock import utc_now
 from orbsite.storage.partitions import Period
 from orbsite.storage.records.domain import Domain
 
-_CITUS, _PARTITIONS = _ENGINES = ("citus", "partitions")
+_PARTITIONS = "partitions"
+_ENGINES = ("citus", _PARTITIONS)
 _MOST_SHARDS = 64_000
 
 

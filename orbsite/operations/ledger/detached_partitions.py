@@ -15,7 +15,7 @@ from orbsite.operations.ledger.change_log import record_name
 from orbsite.operations.progress import Progress
 from orbsite.operations.report import Section
 from orbsite.storage.findings import warning
-from orbsite.storage.partitions import DEFAULT, KEYS, Partition, detached, overlap, partitions
+from orbsite.storage.partitions import DEFAULT, KEYS, LOCK_TIMEOUT, Partition, detached, overlap, partitions
 from orbsite.storage.records.domain import Domain
 from orbsite.storage.records.record import Record
 from orbsite.storage.sql.models import column_of
@@ -23,7 +23,6 @@ from orbsite.storage.sql.retry import TransactionRetry
 from orbsite.storage.sql.store import SqlStore
 
 _LISTED = 1000
-_LOCK_TIMEOUT = "5s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ def _put_back(one: Detached, using: str) -> tuple[int, list[tuple[str, ...]]]:
     is_taken = f"EXISTS (SELECT 1 FROM {table} t WHERE {' AND '.join(f't.{name} = d.{name}' for name in key)})"
     names = ", ".join(key)
     with connections[using].cursor() as cursor:
-        cursor.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
+        cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
         cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         cursor.execute(f"SELECT {names} FROM {one.name} d WHERE {is_taken}")
         taken = [tuple(row) for row in cursor.fetchall()]

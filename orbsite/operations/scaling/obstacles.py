@@ -32,6 +32,11 @@ def refuse_unless_ready(cluster: Cluster) -> None:
         raise OrbError("the database does not have the extension; run on every node: CREATE EXTENSION citus")
     if not cluster.is_coordinator:
         raise OrbError("this server is a worker; set DATABASE_URL to the coordinator of the cluster")
+    refuse_open_migrations(cluster)
+
+
+def refuse_open_migrations(cluster: Cluster) -> None:
+    """Raise OrbError where the database is not in its last version."""
     if cluster.open_migrations:
         listed = ", ".join(cluster.open_migrations)
         raise OrbError(f"the tables are not in their last version ({listed}); run migrate first")

@@ -143,12 +143,6 @@ def _grants(table: TimedTable) -> Iterator[str]:
         yield f"ALTER TABLE {table.of(f'_{KEYS}')} OWNER TO {owner}"
 
 
-def is_partitioned(table: TimedTable) -> bool:
-    """Tell whether a table is partitioned now."""
-    found = rows_of(table, "SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass(%s)", [table.of("")])
-    return bool(found and found[0][0])
-
-
 def rows_of(table: TimedTable, statement: str, values: Sequence[Any] = ()) -> list[Any]:
     """Return the rows of a query in the database of a table."""
     with connections[table.using].cursor() as cursor:

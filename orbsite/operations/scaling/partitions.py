@@ -17,10 +17,10 @@ from orbsite.operations.ledger.run_lock import alone
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import STATEMENTS, Report, Section
 from orbsite.operations.scaling.cluster import Cluster, read_cluster
+from orbsite.operations.scaling.obstacles import refuse_open_migrations
 from orbsite.operations.scaling.partition_statements import (
     TimedTable,
     creation,
-    is_partitioned,
     rows_of,
     statements_for,
     timed_tables,
@@ -29,14 +29,24 @@ from orbsite.operations.scaling.partition_statements import (
 from orbsite.storage.citus import is_distributed
 from orbsite.storage.errors import OrbError
 from orbsite.storage.findings import Finding, error
-from orbsite.storage.partitions import DEFAULT, KEYS, Partition, Period, forget, missing, overlap, partitions
+from orbsite.storage.partitions import (
+    DEFAULT,
+    KEYS,
+    LOCK_TIMEOUT,
+    Partition,
+    Period,
+    forget,
+    is_partitioned,
+    missing,
+    overlap,
+    partitions,
+)
 from orbsite.storage.records.domain import Domain
 from orbsite.storage.sql.retry import TransactionRetry
 
 COLUMNS = ("tables", "partitioned", "to partition", "wrong")
 DATABASE = "database"
 _LEAST_SERVER = 130_000
-_LOCK_TIMEOUT = "5s"
 
 
 def split(
@@ -56,6 +66,7 @@ def split(
     """
     report = Report(columns=COLUMNS, bad=("wrong",))
     progress.tells_of(report)
+    forget(connections[using])  # another process may have partitioned them
     cluster = read_cluster(using)
     _refuse_unless_ready(cluster)
     tables = timed_tables(domains, using)
@@ -74,7 +85,6 @@ def split(
                 break
             _apply(table, period, now)
             progress(1)
-    forget(connections[using])
     _tell(section, tables, period, now)
     return report
 
@@ -98,10 +108,7 @@ def _refuse_unless_ready(cluster: Cluster) -> None:
         raise OrbError(
             f"the server is PostgreSQL {cluster.server // 10_000}; partitions with triggers need 13 or newer"
         )
-    if cluster.open_migrations:
-        raise OrbError(
-            f"the tables are not in their last version ({', '.join(cluster.open_migrations)}); run migrate first"
-        )
+    refuse_open_migrations(cluster)
 
 
 def _obstacles(cluster: Cluster, table: TimedTable, period: Period) -> Iterator[Finding]:
@@ -110,7 +117,7 @@ def _obstacles(cluster: Cluster, table: TimedTable, period: Period) -> Iterator[
         yield error(table.name, "the database has no such table with a key; run migrate, then check the database")
     elif is_distributed(connections[table.using], table.name):
         yield error(table.name, f"it is distributed by Citus; run: SELECT undistribute_table('{table.name}')")
-    elif is_partitioned(table):
+    elif is_partitioned(connections[table.using], table.name):
         yield from _of_other_partitions(table, period)
     else:
         yield from _of_what_would_be_lost(cluster, table)
@@ -143,7 +150,7 @@ def _of_what_would_be_lost(cluster: Cluster, table: TimedTable) -> Iterator[Find
 
 def _apply(table: TimedTable, period: Period, now: datetime) -> None:
     try:
-        if not is_partitioned(table):
+        if not is_partitioned(connections[table.using], table.name):
             _partition(table, period, now)
         else:
             known = partitions(connections[table.using], table.name)
@@ -170,6 +177,7 @@ def _partition(table: TimedTable, period: Period, now: datetime) -> None:
         if before != after:
             raise OrbError(f"{table.name} had {before} rows, and has {after} after the change; nothing was kept")
         cursor.execute(f"ANALYZE {table.of('')}")
+    forget(connections[table.using])
 
 
 def _number(cursor: Any, table: TimedTable) -> int:
@@ -190,7 +198,7 @@ def _add_one(table: TimedTable, one: Partition) -> None:
     keys, key = table.of(f"_{KEYS}"), ", ".join(f'"{name}"' for name in table.key)
     low, high = f"{time} >= '{one.start.isoformat()}'", f"{time} < '{one.end.isoformat()}'"
     with connections[table.using].cursor() as cursor:
-        cursor.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
+        cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
         cursor.execute(f"LOCK TABLE {table.of('')} IN ACCESS EXCLUSIVE MODE")
         cursor.execute(f"SELECT EXISTS (SELECT 1 FROM {others} WHERE {low} AND {high})")
         if not cursor.fetchone()[0]:
@@ -206,7 +214,7 @@ def _add_one(table: TimedTable, one: Partition) -> None:
 def _tell(section: Section, tables: Sequence[TimedTable], period: Period, now: datetime) -> None:
     wrong, statements = {finding.path for finding in section.findings}, list[str]()
     for table in tables:
-        is_done = is_partitioned(table)
+        is_done = is_partitioned(connections[table.using], table.name)
         section.count(table.name, "tables")
         section.count(table.name, "wrong" if table.name in wrong else "partitioned" if is_done else "to partition")
         if table.name in wrong:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from orbsite.storage.partitions import DEFAULT, Partition, partitions
+from orbsite.storage.partitions import DEFAULT, LOCK_TIMEOUT, Partition, partitions
 from orbsite.storage.records.record import columns
 from orbsite.storage.retention.policy import Policy
 from orbsite.storage.sql.models import RecordRow, read_cells
 from orbsite.storage.sql.retention.deletion import KeyedRetentionDeletion
 
-_LOCK_TIMEOUT = "5s"
 _PAGE = 1000
 
 
@@ -39,7 +38,7 @@ class PartitionedRetentionDeletion(KeyedRetentionDeletion):
 
         None if it has a row that must stay, in which case it is left as it is. Nothing writes to it meanwhile.
         """
-        self._run(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
+        self._run(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
         self._run(f"LOCK TABLE {self._quoted(one.name)} IN SHARE MODE")
         number = self._number(one)
         if number is not None:
