@@ -25,6 +25,11 @@ class PolicyState(models.TextChoices):
     FAILED = "failed"
 
 
+def _at_night() -> time:
+    """Return the time of day of a new policy. Django would take a fixed one for the time of an import at that hour."""
+    return time(3)
+
+
 class RetentionPolicy(models.Model):
     """The retention rules of a domain, and when to apply them. Changed rules apply from the next run on."""
 
@@ -65,7 +70,7 @@ class RetentionPolicy(models.Model):
         validators=[MinValueValidator(1), MaxValueValidator(31)],
         help_text="Every month: the day of the month. In a shorter month, its last day stands for it.",
     )
-    at = models.TimeField(default=time(3), help_text="Every day, week or month: the time of day in the time zone.")
+    at = models.TimeField(default=_at_night, help_text="Every day, week or month: the time of day in the time zone.")
     zone = models.CharField("time zone", max_length=64, default="UTC", help_text="An IANA name such as Europe/Berlin.")
     next_due = models.DateTimeField(null=True, blank=True, help_text="Empty: at the next maintenance.")
     claimed_by = models.CharField(max_length=100, blank=True, editable=False)

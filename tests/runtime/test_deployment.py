@@ -8,11 +8,13 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings as all_settings
+from django.core.checks import Tags, run_checks
 from django.core.exceptions import ImproperlyConfigured
 
 from orbsite.conf.checks import check_key, check_parents, writable_parents
@@ -238,3 +240,11 @@ def test_hsts_speaks_for_this_host_alone_unless_it_is_asked_for_more() -> None:
     assert _headers(ORB_HTTPS="false", ORB_HSTS_SUBDOMAINS="true") == [0, False, False]
     assert "ORB_HSTS_PRELOAD requires" in _headers(ORB_HSTS_PRELOAD="true")[0]
     assert set(all_settings.SILENCED_SYSTEM_CHECKS) == {"security.W005", "security.W021"}
+
+
+@pytest.mark.parametrize("hour", range(24))
+def test_the_checks_have_nothing_to_say_at_any_hour(hour: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Django warns of fixed times as defaults, but only at about that time."""
+    now = datetime(2026, 11, 30, hour, tzinfo=UTC)
+    monkeypatch.setattr("django.utils.timezone.now", lambda: now)
+    assert [one for one in run_checks(tags=[Tags.models]) if one.id == "fields.W161"] == []
