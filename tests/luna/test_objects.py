@@ -30,6 +30,7 @@ from orbsite.storage.records.digest import digest
 from orbsite.stores import open_sql_store
 from tests.admin.browsing import form_of
 from tests.support.factories import ObjectProfileFactory
+from tests.support.own_databases import own_database
 
 TIME = "2024-01-01T00:00:00.000Z"
 PREFERENCES = {"tone": "calm", "learnt": ["key: value"], "10": {"a": [1, 1.5, 1e21, None, True]}, "__proto__": {}}
@@ -184,31 +185,24 @@ def test_an_import_takes_both_forms(tmp_path: Path) -> None:
 
 
 @pytest.mark.django_db
-def test_the_hosted_line_in_postgresql_comes_over_with_row_level_security(postgresql_alias: str) -> None:
+@pytest.mark.usefixtures("postgresql_alias")
+def test_the_hosted_line_in_postgresql_comes_over_with_row_level_security() -> None:
     import psycopg
 
-    settings = connections[postgresql_alias].settings_dict
-    url = "postgresql://{USER}@:{PORT}/hosted_profiles?host={HOST}".format(**settings)
-    with psycopg.connect(url.replace("/hosted_profiles?", "/postgres?"), autocommit=True) as admin:
-        admin.execute("DROP DATABASE IF EXISTS hosted_profiles WITH (FORCE)")
-        admin.execute("CREATE DATABASE hosted_profiles")
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(
-            "CREATE TABLE luna_profiles (user_id text, mode_id text, preferences jsonb, constraints jsonb, "
-            "updated_at timestamptz, PRIMARY KEY (user_id, mode_id))"
-        )
-        for one in FORMS[:3]:
+    with own_database() as url:
+        with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(
-                "INSERT INTO luna_profiles VALUES ('ana', %s, %s, %s, %s)",
-                [one["modeId"], json.dumps(one["preferences"]), json.dumps(one["constraints"]), TIME],
+                "CREATE TABLE luna_profiles (user_id text, mode_id text, preferences jsonb, constraints jsonb, "
+                "updated_at timestamptz, PRIMARY KEY (user_id, mode_id))"
             )
-        connection.execute("ALTER TABLE luna_profiles ENABLE ROW LEVEL SECURITY")
-        connection.execute("CREATE POLICY own ON luna_profiles USING (user_id = current_setting('app.user', true))")
-    try:
+            for one in FORMS[:3]:
+                connection.execute(
+                    "INSERT INTO luna_profiles VALUES ('ana', %s, %s, %s, %s)",
+                    [one["modeId"], json.dumps(one["preferences"]), json.dumps(one["constraints"]), TIME],
+                )
+            connection.execute("ALTER TABLE luna_profiles ENABLE ROW LEVEL SECURITY")
+            connection.execute("CREATE POLICY own ON luna_profiles USING (user_id = current_setting('app.user', true))")
         report = import_database([DOMAIN], url, now=utc_now)
-    finally:
-        with psycopg.connect(url.replace("/hosted_profiles?", "/postgres?"), autocommit=True) as admin:
-            admin.execute("DROP DATABASE hosted_profiles WITH (FORCE)")
     assert report.domains["luna"].counts["profiles"]["new"] == 3
     found = {one.mode_id: one.as_json() for one in open_sql_store(DOMAIN).find(Profile)}
     assert found == {one["modeId"]: one for one in FORMS[:3]}

@@ -18,6 +18,7 @@ from orbsite.operations.migration.database_source import LegacyDatabase
 from orbsite.operations.migration.run import COLUMNS
 from orbsite.storage.errors import StoreUnavailable
 from tests.management.test_commands import run
+from tests.support.own_databases import own_database
 
 pytestmark = pytest.mark.django_db
 
@@ -98,23 +99,20 @@ def test_a_database_that_cannot_be_read_is_an_error_without_the_password(url: st
     assert "secret" not in report["findings"][0]["message"]
 
 
-def test_the_same_tables_in_postgresql_are_read_too(postgresql_alias: str) -> None:
-    settings = connections[postgresql_alias].settings_dict
-    url = "postgresql://{USER}@:{PORT}/postgres?host={HOST}".format(**settings)
+@pytest.mark.usefixtures("postgresql_alias")
+def test_the_same_tables_in_postgresql_are_read_too() -> None:
     psycopg = pytest.importorskip("psycopg")
     create = (
         "CREATE TABLE te_reflections (id text, user_id text, session_id text, input text, output text, tags jsonb, "
         "notes text, created_at timestamptz)"
     )
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("DROP DATABASE IF EXISTS earlier")
-        connection.execute("CREATE DATABASE earlier")
-    with psycopg.connect(url.replace("/postgres?", "/earlier?")) as connection:
-        connection.execute(create)
-        connection.execute(
-            "INSERT INTO te_reflections VALUES ('a', 'ana', NULL, 'i', 'o', '[\"t\"]', NULL, '2024-01-01 12:00+02')"
-        )
-    code, report = run("import_orb_database", url.replace("/postgres?", "/earlier?"), "--only", "te")
+    with own_database() as url:
+        with psycopg.connect(url) as connection:
+            connection.execute(create)
+            connection.execute(
+                "INSERT INTO te_reflections VALUES ('a', 'ana', NULL, 'i', 'o', '[\"t\"]', NULL, '2024-01-01 12:00+02')"
+            )
+        code, report = run("import_orb_database", url, "--only", "te")
     assert (code, total(report, "new")) == (0, 1)
     with connections["default"].cursor() as cursor:
         cursor.execute("SELECT session_id, tags, created_at FROM te_reflections")

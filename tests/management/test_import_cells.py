@@ -15,6 +15,7 @@ from django.db import connections
 
 from orbsite.models.ledger import Reject
 from tests.management.test_commands import run
+from tests.support.own_databases import own_database, own_name
 
 pytestmark = pytest.mark.django_db
 
@@ -187,15 +188,8 @@ def hosted(postgresql_alias: str) -> Iterator[Any]:
     """A connection to an empty database, and its address."""
     import psycopg
 
-    settings = connections[postgresql_alias].settings_dict
-    url = "postgresql://{USER}@:{PORT}/hosted_line?host={HOST}".format(**settings)
-    with psycopg.connect(url.replace("/hosted_line?", "/postgres?"), autocommit=True) as admin:
-        admin.execute("DROP DATABASE IF EXISTS hosted_line WITH (FORCE)")
-        admin.execute("CREATE DATABASE hosted_line")
-    with psycopg.connect(url, autocommit=True) as connection:
+    with own_database() as url, psycopg.connect(url, autocommit=True) as connection:
         yield connection, url
-    with psycopg.connect(url.replace("/hosted_line?", "/postgres?"), autocommit=True) as admin:
-        admin.execute("DROP DATABASE hosted_line WITH (FORCE)")
 
 
 HOSTED = (
@@ -266,17 +260,12 @@ def test_what_a_hosted_store_adds_comes_over_as_unknown_keys(hosted: Any) -> Non
 
 
 @pytest.mark.parametrize(("encoding", "taken"), [("LATIN1", 2), ("SQL_ASCII", 1), ("WIN1252", 2), ("UTF8", 2)])
-def test_texts_come_over_from_any_encoding(postgresql_alias: str, encoding: str, taken: int) -> None:
+@pytest.mark.usefixtures("postgresql_alias")
+def test_texts_come_over_from_any_encoding(encoding: str, taken: int) -> None:
     import psycopg
 
-    settings = connections[postgresql_alias].settings_dict
-    url = "postgresql://{USER}@:{PORT}/encoded?host={HOST}".format(**settings)
-    with psycopg.connect(url.replace("/encoded?", "/postgres?"), autocommit=True) as admin:
-        admin.execute("DROP DATABASE IF EXISTS encoded WITH (FORCE)")
-        admin.execute(
-            f"CREATE DATABASE encoded ENCODING '{encoding}' LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
-        )
-    try:
+    options = f"ENCODING '{encoding}' LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    with own_database(options) as url:
         with psycopg.connect(url, autocommit=True) as connection:
             fill(connection)
             connection.execute("DELETE FROM te_reflections WHERE id > 'r1'")
@@ -284,9 +273,6 @@ def test_texts_come_over_from_any_encoding(postgresql_alias: str, encoding: str,
             cell = b"caf\xe9" if encoding == "SQL_ASCII" else "café"
             connection.execute(f"UPDATE te_reflections SET input = {text} WHERE id = 'r1'", [cell])
         code, report = run("import_orb_database", url, "--no-backup", "--only", "te")
-    finally:
-        with psycopg.connect(url.replace("/encoded?", "/postgres?"), autocommit=True) as admin:
-            admin.execute("DROP DATABASE encoded WITH (FORCE)")
     assert (code, report["domains"]["te"]["new"], report["domains"]["te"]["rejected"]) == (2 - taken, taken, 2 - taken)
     with connections["default"].cursor() as cursor:
         cursor.execute("SELECT input FROM te_reflections WHERE id = 'r1'")
@@ -296,47 +282,47 @@ def test_texts_come_over_from_any_encoding(postgresql_alias: str, encoding: str,
 @pytest.mark.parametrize("is_forced", [False, True])
 def test_hidden_rows_are_an_error_and_an_owner_gets_them_all(hosted: Any, is_forced: bool) -> None:
     connection, url = hosted
-    connection.execute("DROP ROLE IF EXISTS owner_of_it")
-    connection.execute("CREATE ROLE owner_of_it LOGIN")
-    connection.execute("GRANT ALL ON SCHEMA public TO owner_of_it")
+    owner = own_name("owner")
+    connection.execute(f"CREATE ROLE {owner} LOGIN")
+    connection.execute(f"GRANT ALL ON SCHEMA public TO {owner}")
     fill(connection)
-    connection.execute("ALTER TABLE te_reflections OWNER TO owner_of_it")
+    connection.execute(f"ALTER TABLE te_reflections OWNER TO {owner}")
     connection.execute("CREATE POLICY own ON te_reflections USING (user_id = current_setting('app.user', true))")
     connection.execute("ALTER TABLE te_reflections ENABLE ROW LEVEL SECURITY")
     if is_forced:
         connection.execute("ALTER TABLE te_reflections FORCE ROW LEVEL SECURITY")
-    owned = url.replace("postgresql://orb@", "postgresql://owner_of_it@")
+    owned = url.replace("postgresql://orb@", f"postgresql://{owner}@")
     code, report = run("import_orb_database", owned, "--no-backup", "--only", "te")
     if is_forced:
         told = report["findings"][0]["message"]
         assert code == 2
         assert "row-level security" in told
         assert "te_reflections" in told
-        assert "owner_of_it" in told
+        assert owner in told
         assert "BYPASSRLS" in told
         code, report = run("import_orb_database", url, "--no-backup", "--only", "te")
     assert (code, report["domains"]["te"]["new"]) == (0, 5)
 
 
 @pytest.mark.parametrize(
-    "grant", ["", "GRANT SELECT ON te_reflections TO nobody_much", "REVOKE ALL ON SCHEMA public FROM PUBLIC"]
+    "grant", ["", "GRANT SELECT ON te_reflections TO {reader}", "REVOKE ALL ON SCHEMA public FROM PUBLIC"]
 )
 def test_a_role_without_rights_is_an_error(hosted: Any, grant: str) -> None:
     connection, url = hosted
-    connection.execute("DROP ROLE IF EXISTS nobody_much")
-    connection.execute("CREATE ROLE nobody_much LOGIN")
+    reader = own_name("reader")
+    connection.execute(f"CREATE ROLE {reader} LOGIN")
     fill(connection)
     connection.execute("ALTER TABLE te_reflections ENABLE ROW LEVEL SECURITY")
     if grant:
-        connection.execute(grant)
+        connection.execute(grant.format(reader=reader))
     code, report = run(
         "import_orb_database",
-        url.replace("postgresql://orb@", "postgresql://nobody_much@"),
+        url.replace("postgresql://orb@", f"postgresql://{reader}@"),
         "--no-backup",
         "--only",
         "te",
     )
     assert code == 2
     assert "te_reflections" in report["findings"][0]["message"]
-    assert "nobody_much" in report["findings"][0]["message"]
+    assert reader in report["findings"][0]["message"]
     assert report["domains"] == {}

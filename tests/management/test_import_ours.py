@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from django.db import connections
 
+from orbsite.models.user_keys import UserKey
 from orbsite.operations.files.export import document_of
 from orbsite.storage.base.snapshot import snapshots
 from orbsite.storage.records.digest import digest
@@ -23,6 +24,7 @@ from orbsite.stores import open_sql_store
 from tests.management.test_commands import run
 from tests.management.test_import_sources import TABLE
 from tests.support.factories import ObjectProfileFactory, ReflectionFactory
+from tests.support.own_databases import own_database
 
 ROOT = Path(__file__).parents[2]
 DOMAINS = ("luna", "te")
@@ -129,6 +131,7 @@ def test_texts_that_look_sealed_come_over_and_sealed_ones_are_refused(tmp_path: 
     luna.put([ObjectProfileFactory(user_id="ana", mode_id="m", preferences={"a": "canary"}, constraints={})])
     sealed = copied(tmp_path / "sealed.db")
     emptied()
+    UserKey.objects.all().delete()  # the database that it is imported into was never sealed
     settings.ORB_KEYS = ""
     code, report = run("import_orb_database", sealed, *arguments)
     assert (code, digests()) == (1, {})
@@ -138,20 +141,11 @@ def test_texts_that_look_sealed_come_over_and_sealed_ones_are_refused(tmp_path: 
 
 @pytest.fixture
 def postgresql_source(postgresql_alias: str) -> Iterator[str]:
-    """The address of a database that holds what the default one does."""
-    import psycopg
-
-    settings = connections[postgresql_alias].settings_dict
-    url = "postgresql://{USER}@:{PORT}/ours?host={HOST}".format(**settings)
-    with psycopg.connect(url.replace("/ours?", "/postgres?"), autocommit=True) as admin:
-        admin.execute("DROP DATABASE IF EXISTS ours WITH (FORCE)")
-        admin.execute("CREATE DATABASE ours")
-    place = "postgres://{USER}@/ours?host={HOST}&port={PORT}".format(**settings)
-    environment = {"PATH": "/usr/bin:/bin", "DEBUG": "true", "SECRET_KEY": "x", "DATABASE_URL": place}
-    subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], cwd=ROOT, env=environment, check=True)
-    yield url
-    with psycopg.connect(url.replace("/ours?", "/postgres?"), autocommit=True) as admin:
-        admin.execute("DROP DATABASE ours WITH (FORCE)")
+    """The address of a database with our tables, which are empty."""
+    with own_database() as url:
+        environment = {"PATH": "/usr/bin:/bin", "DEBUG": "true", "SECRET_KEY": "x", "DATABASE_URL": url}
+        subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], cwd=ROOT, env=environment, check=True)
+        yield url
 
 
 @pytest.mark.django_db

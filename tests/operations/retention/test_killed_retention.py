@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-import psycopg
 import pytest
 from django.db import connections
+from psycopg.conninfo import conninfo_to_dict
 
 from orbsite.models.ledger import Change, Run
 from orbsite.operations.ledger.tombstones import undo
@@ -28,6 +27,7 @@ from te.retention import guides_policy
 from tests.operations.retention.policies import NOW
 from tests.operations.retention.test_retention import ago
 from tests.support.factories import ReflectionFactory
+from tests.support.own_databases import own_database
 from tests.support.processes import ended
 from tests.support.scratch import ALIAS, known_as, scratch
 
@@ -88,17 +88,11 @@ def database(vendor: str, base: Path) -> Iterator[tuple[str, str]]:
         with scratch(base / "orb.sqlite3", tables=False) as alias:
             yield alias, url
         return
-    usual: dict[str, Any] = connections["postgresql"].settings_dict
-    place = {"host": usual["HOST"], "port": usual["PORT"], "user": usual["USER"], "dbname": "postgres"}
-    with psycopg.connect(**place, autocommit=True) as admin:
-        admin.execute("CREATE DATABASE orb_killed")
-        try:
-            url = f"postgres://{usual['USER']}@/orb_killed?host={quote(usual['HOST'])}&port={usual['PORT']}"
-            manage(url, "manage.py", "migrate", "--verbosity", "0", "--skip-checks")
-            with known_as(ALIAS, {**usual, "NAME": "orb_killed"}):
-                yield ALIAS, url
-        finally:
-            admin.execute("DROP DATABASE orb_killed WITH (FORCE)")
+    with own_database() as url:
+        manage(url, "manage.py", "migrate", "--verbosity", "0", "--skip-checks")
+        name = conninfo_to_dict(url)["dbname"]
+        with known_as(ALIAS, {**connections["postgresql"].settings_dict, "NAME": name}):
+            yield ALIAS, url
 
 
 def manage(url: str, *command: str) -> None:
