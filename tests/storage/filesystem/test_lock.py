@@ -334,6 +334,7 @@ def _violations(base: Path, fs: FileSystem) -> list[str]:
     reading, writing = os.pipe()
 
     def wait_and_hold() -> None:
+        os.write(writing, b"runs")  # it has closed what it inherited
         with Directory.open(base, fs) as directory, locked(directory, "x", time_limit(GENEROUS)):
             os.write(writing, b"held")
             time.sleep(time_limit(60))
@@ -341,7 +342,7 @@ def _violations(base: Path, fs: FileSystem) -> list[str]:
     with contextlib.ExitStack() as stack:
         with Directory.open(base, fs) as directory, locked(directory, "x", 1):
             pid = stack.enter_context(forked(wait_and_hold))
-            time.sleep(0.2)  # it closes what it inherited first
+            os.read(reading, 4)
             _wait_until(lambda: _has_open(pid, ".x.lock"))
         os.read(reading, 4)
         found += ["two had the lock"] if _gets_it(base, 0.3, fs) else []
