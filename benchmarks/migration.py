@@ -26,23 +26,23 @@ from typing import Any
 
 from benchmarks import figures
 from benchmarks.figures import Bar, Figure, figure
-from benchmarks.processes import database, environment, fresh, step
+from benchmarks.processes import database, environment, fresh, peak_of, step
 from benchmarks.reflections import FILE, SEED, write
-from benchmarks.timing import cost, peak
+from benchmarks.timing import cost
 
 TITLE = "Migration"
 NOTES = """
 The driver alone writes prepared rows, in one transaction, into the same table with the same indexes and checks:
 `executemany` on SQLite, binary COPY on PostgreSQL, whose server is not in the processor's times. Migration is
 reading, checking, decoding, digests, writing, the ledger and the verification of what was written. The command is a
-process from its start to its end; its start is that of a file of one reflection. The bar of the peak includes the 65
-MiB that the process has before it reads anything; the file itself is held once, as bytes.
+process from its start to its end; its start is that of a file of one reflection. The peak is that of both processes of
+the command; its bar includes the 65 MiB that the process has before it reads anything. The file is held once, as bytes.
 
 Profiled on SQLite, µs of the processor for a record, each step by itself: read, hash and check the file 1.7; decode
 to entries and find repeated keys 3.9 (a third of it for keys); prepare rows and digests 4.0; insert by statements of
 thousands of rows 9.1 (`executemany` 10.9); compare 3.3; checksums of the written rows 5 to 6. The insert is 0.85 x
 the driver, so that 1.6 x leaves 7 µs for the rest, of which reading, hashing, checking, decoding once and two SHA-256
-are some 6, by estimate. The process decodes in a thread; the two wait for Python's lock by turns.
+are some 6, by estimate. A second process decodes, because threads wait for Python's lock by turns.
 
 Earlier: Django's preparation of values took 22 µs a row (now a column at a time, 2.5), a digest 8.7 µs (now 3), and
 one map of all records to find repeated keys most of the memory. On 2026-11-23, a record of 1,000,000 took 1.2 to 1.4
@@ -76,7 +76,7 @@ ROWS = (
     ("sqlite-utils", "sqlite-utils", "first", "x the migration"),
 )
 """The name of a step, its label, what it is compared with, and how."""
-DATABASES = ("raw", "ours", "one", "command", "backup")
+DATABASES = ("raw", "ours", "one", "command", "backup", "memory")
 PEER = (
     "CREATE TABLE te_reflections (id TEXT PRIMARY KEY, user_id TEXT, session_id TEXT, input TEXT, output TEXT, "
     "tags TEXT, notes TEXT, created_at TEXT)"
@@ -175,7 +175,7 @@ def sqlite_utils(base: Path) -> dict[str, float]:
 
 
 def ours(base: Path) -> dict[str, float]:
-    """Migrate as the command does, and return the times, the counts and the peak memory of the run."""
+    """Migrate as the command does, and return the times and the counts of the run."""
     from orbsite.operations.migration.migrate import migrate
     from orbsite.operations.migration.run import Transfer
     from orbsite.storage.clock import utc_now
@@ -192,7 +192,7 @@ def ours(base: Path) -> dict[str, float]:
     found = cost(lambda: reports.append(migrate([DOMAIN], base, now=utc_now)))
     section = reports[0].domains["te"]
     found |= {f"{name} of verification": seconds for name, seconds in verification.items()}
-    return found | {"new": section.total("new"), "unchanged": section.total("unchanged"), "peak": peak()}
+    return found | {"new": section.total("new"), "unchanged": section.total("unchanged")}
 
 
 def verified(base: Path) -> dict[str, float]:
@@ -205,12 +205,13 @@ def verified(base: Path) -> dict[str, float]:
     return found | {"equal": reports[0].domains["te"].total("equal")}
 
 
+COMMAND = [sys.executable, "manage.py", "migrate_orb_files", "--data-dir"]
 STEPS = {"raw": raw, "sqlite_utils": sqlite_utils, "ours": ours, "verified": verified}
 
 
 def command(base: Path, url: str, *options: str) -> dict[str, float]:
     """Run the command of a migration in a new process, and return its times from start to end."""
-    arguments = [sys.executable, "manage.py", "migrate_orb_files", "--data-dir", str(base), *options]
+    arguments = [*COMMAND, str(base), *options]
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(arguments, capture_output=True, env=environment(url), check=True)
     wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -228,6 +229,7 @@ def measure(base: Path, urls: dict[str, str], vendor: str) -> Found:
     found["start"] = command(base / "one", urls["one"], "--no-backup")
     found["command"] = command(base, urls["command"], "--no-backup")
     found["with backup"] = command(base, urls["backup"])
+    found["memory"] = {"peak": peak_of([*COMMAND, str(base), "--no-backup"], urls["memory"])}
     if vendor == figures.SQLITE:
         found["sqlite-utils"] = _step("sqlite_utils", base, urls["raw"])
     return found
@@ -241,8 +243,8 @@ def _step(name: str, base: Path, url: str) -> dict[str, float]:
 def results(vendor: str, data: int, rounds: list[Found]) -> list[Figure]:
     """Return the figures of several rounds. The ratios are those of the medians, by wall and on SQLite by processor."""
     clocks = ("wall", "cpu") if vendor == figures.SQLITE else ("wall",)
+    most = max(one.pop("memory")["peak"] for one in rounds)
     found = [one for clock in clocks for one in _of_clock(clock, rounds, BARS[vendor][clock])]
-    most = max(one["first"]["peak"] for one in rounds)
     return [
         *found,
         Figure(name="the file", value=data / 1e6, unit="MB"),

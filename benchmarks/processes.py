@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -49,3 +52,34 @@ def database(server: Any, name: str) -> str:
     ) as admin:
         admin.execute(f"CREATE DATABASE {name}")
     return f"postgres://{server.user}@/{name}?host={quote(server.host)}&port={server.port}"
+
+
+def peak_of(command: list[str], url: str) -> int:
+    """Run a command in the environment of a database, and return the peak memory of all its processes, in bytes.
+
+    Pages that they share count once. It is looked at every 20 ms.
+    """
+    most = 0
+    with subprocess.Popen(command, env=environment(url), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as one:
+        while one.poll() is None:
+            most = max(most, _memory(one.pid))
+            time.sleep(0.02)
+    if one.returncode:
+        raise subprocess.CalledProcessError(one.returncode, command)
+    return most
+
+
+def _memory(pid: int) -> int:
+    """Return the memory of a process and its children."""
+    taken = 0
+    for process in (pid, *_children(pid)):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
+            taken += int(rollup.partition("\nPss:")[2].split()[0]) * 1024
+    return taken
+
+
+def _children(pid: int) -> list[int]:
+    with contextlib.suppress(OSError):
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from orbsite.operations.progress import Progress
 
+tqdm.monitor_interval = 0  # its thread would keep operations from using a second process
 _SECONDS_BETWEEN_LINES = 1.0
 _SECONDS_UNTIL_A_BAR = 0.5
 

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import overload
+from typing import Any, overload
 
 from orbsite.operations.batched import batched
 from orbsite.operations.migration.ownership import is_open
@@ -55,6 +55,19 @@ class Members(Sequence[Entry]):
         return part.entry(range(len(self))[at] - self._starts[found]) if isinstance(part, Span) else part
 
 
+class Absent(Sequence[Entry]):
+    """Stands for entries whose records were prepared elsewhere, so that only their number is known."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __len__(self) -> int:
+        return self._number
+
+    def __getitem__(self, at: Any) -> Any:
+        raise TypeError(at)
+
+
 @dataclass(slots=True)
 class Batch:
     """Consecutive entries of a source."""
@@ -63,8 +76,11 @@ class Batch:
     """The number of entries."""
     is_done: bool = False
     """Whether an earlier run has processed them."""
-    batches: list[tuple[RecordBatch, Members]] = field(default_factory=list)
-    """Records with one possible owner, by kind, each with its entry."""
+    batches: list[tuple[RecordBatch, Sequence[Entry]]] = field(default_factory=list)
+    """Records with one possible owner, by kind, each with its entry.
+
+    They may be absent, so that there are only rows or column values: see `with_records`.
+    """
     open: list[Entry] = field(default_factory=list)
     """Records with several possible owners. Their findings are not in `findings`."""
     rest: list[Entry] = field(default_factory=list)
@@ -74,6 +90,15 @@ class Batch:
     """The number of entries that are items."""
     findings: list[Finding] = field(default_factory=list)
     """The findings about the entries."""
+
+    whole: Callable[[], Batch] | None = None
+    """Reads the same entries again, where their records are absent."""
+
+    def with_records(self, at: int) -> tuple[RecordBatch, Sequence[Entry]]:
+        """Return the element of `batches` at an index, with its records, which are read again if they are absent."""
+        if self.whole is not None:
+            self.batches, self.whole = self.whole().batches, None
+        return self.batches[at]
 
 
 def parts_of(
@@ -93,7 +118,7 @@ def parts_of(
         items = sum(entry.kind is not None for entry in found)
         yield Batch(len(found), is_done=True, open=list(filter(is_open, found)), items=items)
     for parts in _groups(iterator, size):
-        yield _prepared(parts, target, run())
+        yield batch_of(parts, target, run())
 
 
 def _groups(parts: Iterable[Entry | Span], most: int) -> Iterator[list[Entry | Span]]:
@@ -120,7 +145,8 @@ def _groups(parts: Iterable[Entry | Span], most: int) -> Iterator[list[Entry | S
         yield found
 
 
-def _prepared(parts: list[Entry | Span], target: LedgerStore, run: int | None) -> Batch:
+def batch_of(parts: Sequence[Entry | Span], target: LedgerStore, run: int | None) -> Batch:
+    """Return a batch of entries, prepared for comparison and, with a run, also for insertion."""
     batch = Batch(sum(len(part.records) if isinstance(part, Span) else 1 for part in parts))
     single_owner: list[Entry | Span] = []
     for part in parts:
@@ -143,7 +169,7 @@ def _prepared(parts: list[Entry | Span], target: LedgerStore, run: int | None) -
 
 def batches_of(
     entries: Iterable[Entry | Span], target: LedgerStore, run: int | None = None
-) -> list[tuple[RecordBatch, Members]]:
+) -> list[tuple[RecordBatch, Sequence[Entry]]]:
     """Return batches of records, by kind, each with its entries."""
     groups: dict[type[Record], Members] = {}
     for entry in entries:

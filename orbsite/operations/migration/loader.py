@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 from orbsite.operations.ledger.change_log import ChangeLog, Outcome
-from orbsite.operations.migration.batches import SIZE, Batch, batches_of, parts_of
+from orbsite.operations.migration.batches import SIZE, Batch, batches_of
 from orbsite.operations.migration.ownership import Owners
 from orbsite.operations.migration.peers import Peers, rank
+from orbsite.operations.migration.prepared import SharedFlag, Source, prepared
 from orbsite.operations.migration.preview import Preview
-from orbsite.operations.prefetch import Ahead
 from orbsite.operations.progress import Progress, Stopped, silent
 from orbsite.operations.report import Section
 from orbsite.storage.base.store import LedgerStore, RecordBatch, StoredRecord
@@ -19,7 +19,7 @@ from orbsite.storage.file.content import no_collection
 from orbsite.storage.findings import Finding, error, warning
 from orbsite.storage.records.checksum import Sums
 from orbsite.storage.records.digest import digest
-from orbsite.storage.records.domain import Entry, Span
+from orbsite.storage.records.domain import Entry
 from orbsite.storage.records.record import Key, Record
 
 _ATTEMPTS = 5
@@ -47,17 +47,26 @@ class Loader:
         self._progress, self._change_log, self._samples = progress, change_log, samples
         self.written: dict[type[Record], Sums] = {kind: Sums() for kind in target.domain.kinds}
         """The checksums of the written records, to verify them at the end."""
-        self._may_all_be_new = True
+        self._has_old = SharedFlag()  # whether a record was not new
 
-    def all(self, source: Iterable[Entry | Span], *, part: int = SIZE, transaction: int = SIZE, size: int = 0) -> None:
+    def all(
+        self,
+        source: Source,
+        *,
+        part: int = SIZE,
+        transaction: int = SIZE,
+        size: int = 0,
+        again: Callable[[], Source] | None = None,
+    ) -> None:
         """Load all entries that the change log lacks: `part` entries at a time, `transaction` entries per transaction.
 
-        The source has about `size` bytes. The change log is saved in the same transaction. Raises Stopped after the
-        transaction in which a stop was requested.
+        The source has about `size` bytes; `again` returns it once more. The change log is saved in the same
+        transaction. Raises Stopped after the transaction in which a stop was requested.
         """
         done = self._change_log.done if self._change_log else 0
-        parts = parts_of(source, self._target, size=part, done=done, run=self._run_if_all_new)
-        with self._progress.heeded(), no_collection(), self._target.loading(size), Ahead(parts) as made:
+        run = self._run_if_all_new
+        batches = prepared(source, self._target, part=part, done=done, run=run, size=size, again=again)
+        with self._progress.heeded(), no_collection(), self._target.loading(size), batches as made:
             for first in made:
                 if first.is_done:
                     self._owners.settle(first.open)
@@ -115,23 +124,10 @@ class Loader:
         section.findings += [finding for entry in settled for finding in entry.findings]
         to_compare = [*part.rest, *(entry for entry in settled if entry.copy)]
         written: list[tuple[type[Record], Sums]] = []
-        for batch, entries in (*part.batches, *batches_of((one for one in settled if not one.copy), self._target)):
-            if self._run is not None and self._may_all_be_new and self._all_new(batch, self._run):
-                section.count(batch.kind.plural, "read", len(entries))
-                section.count(batch.kind.plural, "new", len(entries))
-                written.append((batch.kind, batch.sums(range(len(entries)))))
-                continue
-            comparison = self._target.compare(batch)
-            new, existing = len(comparison.free), [entries[at] for at in comparison.other]
-            for what, number in (("new", new), ("unchanged", len(entries) - new - len(existing))):
-                section.count(batch.kind.plural, "read", number)
-                section.count(batch.kind.plural, what, number)
-            to_compare += existing
-            if self._samples is not None:
-                self._samples.take_new(batch.kind, comparison.free, entries)
-            if new and self._run is not None:
-                self._target.insert(batch, comparison.free, self._run)
-                written.append((batch.kind, batch.sums(comparison.free)))
+        given = Batch(0, batches=batches_of((one for one in settled if not one.copy), self._target))
+        for whole in (part, given):
+            for at in range(len(whole.batches)):
+                to_compare += self._in_bulk(whole, at, section, written)
         outcomes = self._compare_rows(to_compare, section)
         loaded = [(one.record, one.entry.position) for one in outcomes if one.what in _LOADED and one.record]
         if loaded and self._run is not None:
@@ -139,18 +135,43 @@ class Loader:
             written += [(type(record), _sum_of(record)) for record, _ in loaded]
         return outcomes, written
 
+    def _in_bulk(self, part: Batch, at: int, section: Section, written: list[tuple[type[Record], Sums]]) -> list[Entry]:
+        """Insert the new records of one kind in a batch; return the entries that differ from their rows."""
+        batch, entries = part.batches[at]
+        kind, number = batch.kind, len(entries)
+        if self._run is not None and not self._has_old.is_set and self._all_new(batch, number, self._run):
+            section.count(kind.plural, "read", number)
+            section.count(kind.plural, "new", number)
+            written.append((kind, batch.sums(range(number))))
+            return []
+        if batch.rows is not None:  # they were prepared in the hope that all records are new
+            batch, entries = part.with_records(at)
+        comparison = self._target.compare(batch)
+        new, differing = comparison.free, comparison.other
+        if new or differing:
+            batch, entries = part.with_records(at)
+        for what, some in (("new", len(new)), ("unchanged", number - len(new) - len(differing))):
+            section.count(kind.plural, "read", some)
+            section.count(kind.plural, what, some)
+        if self._samples is not None:
+            self._samples.take_new(kind, new, entries)
+        if new and self._run is not None:
+            self._target.insert(batch, new, self._run)
+            written.append((kind, batch.sums(new)))
+        return [entries[one] for one in differing]
+
     def _run_if_all_new(self) -> int | None:
         """Return the run if all its records may still be new, and None otherwise."""
-        return self._run if self._may_all_be_new else None
+        return None if self._has_old.is_set else self._run
 
-    def _all_new(self, batch: RecordBatch, run: int) -> bool:
+    def _all_new(self, batch: RecordBatch, number: int, run: int) -> bool:
         """Insert a batch without a comparison. After a first conflict, no other batch is inserted this way."""
         try:
             with self._target.transaction():
-                self._target.insert(batch, range(len(batch.records)), run)
+                self._target.insert(batch, range(number), run)
         except Conflict:
-            self._may_all_be_new = False
-        return self._may_all_be_new
+            self._has_old.set()
+        return not self._has_old.is_set
 
     def _compare_rows(self, entries: list[Entry], section: Section) -> list[Outcome]:
         rows, outcomes = self._rows(entries), []

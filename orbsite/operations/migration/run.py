@@ -117,7 +117,8 @@ class Transfer:
             owners=owners,
             peers=self._peers,
         )
-        work.all(self._entries(domain, wanted), part=part, transaction=transaction, size=size)
+        again = None if self._source.documents is None else partial(self._entries, domain, wanted)
+        work.all(self._entries(domain, wanted), part=part, transaction=transaction, size=size, again=again)
         change_log.settle(wanted)
         self._verify(domain, work, run, section, wanted, everything=goes_on)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from orbsite.models.ledger import Run, RunState
 from orbsite.operations.ledger.erasure_list import known, refused
 from orbsite.operations.ledger.runs import counts_of
-from orbsite.operations.migration.batches import Batch, batches_of, parts_of
+from orbsite.operations.migration.batches import Batch, batches_of
 from orbsite.operations.migration.file_source import DocumentsSnapshot
 from orbsite.operations.migration.ownership import Owners
-from orbsite.operations.prefetch import Ahead
+from orbsite.operations.migration.prepared import Source, prepared
 from orbsite.operations.progress import Progress, silent
 from orbsite.operations.report import Report, Section
 from orbsite.storage.base.erasures import ErasureList
@@ -21,7 +21,7 @@ from orbsite.storage.base.store import LedgerStore, StoredRecord
 from orbsite.storage.file.content import no_collection
 from orbsite.storage.findings import Finding, Unreadable, error
 from orbsite.storage.records.digest import digest
-from orbsite.storage.records.domain import Domain, Entry, Span, flattened
+from orbsite.storage.records.domain import Domain, Entry, flattened
 from orbsite.storage.records.record import Key, Record
 from orbsite.stores import open_sql_store
 
@@ -47,8 +47,10 @@ def verify(
         progress.expect(records)
         source = partial(snapshot.entries, domain)
         comparison = Comparison(targets[domain.name], section, Owners(targets[domain.name], source))
-        comparison.all(refused(domain, erasures, snapshot.spans(domain), source), size=size, progress=progress)
-        comparison.list_extra(partial(_without_erased, domain, erasures, source))
+        again = partial(_without_erased, domain, erasures, source)
+        entries = refused(domain, erasures, snapshot.spans(domain), source)
+        comparison.all(entries, size=size, progress=progress, again=again)
+        comparison.list_extra(again)
     if now is not None and began is not None:
         run = Run(
             operation=Run.Operation.VERIFY, state=RunState.COMPLETE, source=snapshot.name, sources=snapshot.digests
@@ -71,9 +73,20 @@ class Comparison:
         self._found: dict[type[Record], int] = dict.fromkeys(target.domain.kinds, 0)
         """How many records of the store have been compared with an entry."""
 
-    def all(self, source: Iterable[Entry | Span], *, size: int = 0, progress: Progress = silent) -> None:
-        """Compare all entries. `list_extra` lists the records that only the store has."""
-        with no_collection(), self._target.loading(size), Ahead(parts_of(source, self._target)) as parts:
+    def all(
+        self,
+        source: Source,
+        *,
+        size: int = 0,
+        progress: Progress = silent,
+        again: Callable[[], Source] | None = None,
+    ) -> None:
+        """Compare all entries. `list_extra` lists the records that only the store has.
+
+        The source has about `size` bytes; `again` returns it once more.
+        """
+        batches = prepared(source, self._target, size=size, again=again)
+        with no_collection(), self._target.loading(size), batches as parts:
             for part in parts:
                 self._compare(part)
                 progress(part.items)
@@ -99,8 +112,12 @@ class Comparison:
 
     def _compare(self, part: Batch) -> None:
         settled = self._owners.settle(part.open)
-        for batch, entries in (*part.batches, *batches_of((one for one in settled if not one.copy), self._target)):
+        settled_part = Batch(0, batches=batches_of((one for one in settled if not one.copy), self._target))
+        for whole, at in ((one, at) for one in (part, settled_part) for at in range(len(one.batches))):
+            batch, entries = whole.batches[at]
             comparison = self._target.compare(batch)
+            if comparison.free or comparison.other:
+                batch, entries = whole.with_records(at)
             equal = len(entries) - len(comparison.free) - len(comparison.other)
             self._count(batch.kind, "equal", equal)
             self._count(batch.kind, "missing", len(comparison.free))

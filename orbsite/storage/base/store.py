@@ -265,6 +265,11 @@ Placed: TypeAlias = tuple[Record, int | None]
 class LedgerStore(Store):
     """A store that records which run wrote each row, so that migrations into it can be verified and rolled back."""
 
+    @property
+    def has_plain_rows(self) -> bool:
+        """Whether the rows or column values of a batch, all texts and numbers, are enough to insert or compare it."""
+        return False
+
     @abstractmethod
     def make_batch(
         self, kind: type[R], records: Sequence[R], positions: Sequence[int | None], run: int | None = None

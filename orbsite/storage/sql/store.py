@@ -33,6 +33,7 @@ from orbsite.storage.records.decoder import checked
 from orbsite.storage.records.digest import digest
 from orbsite.storage.records.domain import Domain
 from orbsite.storage.records.record import Key, R, Record, columns
+from orbsite.storage.records.sealed_columns import is_sealing
 from orbsite.storage.records.unreadable import Unread
 from orbsite.storage.sql.bulk import Bulk
 from orbsite.storage.sql.bulk_postgresql import PostgresqlBulk
@@ -251,6 +252,11 @@ class SqlStore(LedgerStore):
                 names = {owner: printable(owner) for owner in set(owners)}
                 sums.add_all(map(names.__getitem__, owners), digests)
         return sums
+
+    @property
+    @override
+    def has_plain_rows(self) -> bool:
+        return not is_sealing()
 
     @property
     @override
