@@ -21,6 +21,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -41,14 +42,16 @@ TITLE = "Several processes at one file"
 NOTES = """
 Half of the processes save, the others read, each after a pause of 2 ms; a save is of 6 kB. One more process appends
 and syncs as many bytes to a file of its own: what it waits for is the disk's. Eight processes share two cores. A
-process of a million keeps 2.5 GB, and its document is folded once in some 350 MB of saves, so that 5 minutes have one
-fold or two.
+process of a million keeps 2.5 GB, and its document would be folded once in some 350 MB of saves; one of the processes
+folds it five times, in a thread beside its saves, as it does when a fold is due.
 
 The bare programs run after the processes, for as long: half of them lock a file, append 6 kB, sync and unlock, the
 others read a line of it, and one more writes, hashes and syncs the bytes of the document as often as it was folded.
 They have no records, checks or cache.
 """
 SIZE, SECONDS, PROCESSES = 100_000, 60, 8
+FOLDS, FOLDING = 5, 2
+"""How often the document is folded, beside the folds that become due, and the mark of the process that does it."""
 _TEXT = "z" * 6000
 _PAUSE = 0.002
 """Seconds between two calls of one process."""
@@ -108,7 +111,10 @@ def _wait_for_the_others(mark: int, base: Path) -> None:
 
 
 def one_of_many(verb: str, mark: int, base: Path, seconds: float) -> None:
-    """Save or read for a time, and print the waits, the errors and the number of acknowledged saves."""
+    """Save or read for a time, and print the waits, the errors and the number of acknowledged saves.
+
+    One process also folds the document, in another thread, at regular times.
+    """
     from orbsite.storage.errors import OrbError
 
     store = open_store(base)
@@ -117,6 +123,10 @@ def one_of_many(verb: str, mark: int, base: Path, seconds: float) -> None:
     read()
     _wait_for_the_others(mark, base)
     end = time.monotonic() + seconds
+    if mark == FOLDING:
+        for at in range(1, FOLDS + 1):
+            timer = threading.Timer(at * seconds / (FOLDS + 1), store.fold_concurrently)
+            timer.start()
     while time.monotonic() < end:
         begin = time.monotonic()
         try:
