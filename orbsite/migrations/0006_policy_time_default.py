@@ -11,9 +11,14 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.AlterField(
-            model_name='retentionpolicy',
-            name='at',
-            field=models.TimeField(default=orbsite.models.retention._at_night, help_text='Every day, week or month: the time of day in the time zone.'),
+        # The default is not in the database, so that its table stays as it is.
+        migrations.SeparateDatabaseAndState(
+            state_operations=[
+                migrations.AlterField(
+                    model_name='retentionpolicy',
+                    name='at',
+                    field=models.TimeField(default=orbsite.models.retention._at_night, help_text='Every day, week or month: the time of day in the time zone.'),
+                ),
+            ],
         ),
     ]
