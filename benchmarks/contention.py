@@ -124,9 +124,7 @@ def one_of_many(verb: str, mark: int, base: Path, seconds: float) -> None:
     _wait_for_the_others(mark, base)
     end = time.monotonic() + seconds
     if mark == FOLDING:
-        for at in range(1, FOLDS + 1):
-            timer = threading.Timer(at * seconds / (FOLDS + 1), store.fold_concurrently)
-            timer.start()
+        threading.Thread(target=_fold, args=[store, seconds]).start()
     while time.monotonic() < end:
         begin = time.monotonic()
         try:
@@ -140,6 +138,14 @@ def one_of_many(verb: str, mark: int, base: Path, seconds: float) -> None:
         took.append(time.monotonic() - begin)
         time.sleep(_PAUSE)
     sys.stdout.write(json.dumps({"waits": took, "errors": errors, "saved": saved, "peak": peak()}))
+
+
+def _fold(store: Any, seconds: float) -> None:
+    """Fold a document several times, the last time well before the end."""
+    begin = time.monotonic()
+    for number in range(FOLDS):
+        time.sleep(max(0.0, begin + number * seconds / (FOLDS + 1) - time.monotonic()))
+        store.fold_concurrently()
 
 
 def lost(base: Path, saved: dict[str, int]) -> int:
@@ -157,9 +163,9 @@ def measure(size: int, seconds: float, processes: int, base: Path) -> list[Figur
     path = base / FILE
     verbs = [*("save" if number % 2 else "read" for number in range(processes)), "append"]
     others = _started(verbs, base, seconds)
-    generations, end = {path.stat().st_ino}, time.monotonic() + seconds
+    generations, end = {_generation(path)}, time.monotonic() + seconds
     while time.monotonic() < end:
-        generations.add(path.stat().st_ino)
+        generations.add(_generation(path))
         time.sleep(0.2)
     found = _results(others)
     saved = {str(mark + 1): one["saved"] for mark, one in enumerate(found) if one["saved"]}
@@ -175,6 +181,12 @@ def measure(size: int, seconds: float, processes: int, base: Path) -> list[Figur
         took = [wait for one, of in zip(found, verbs, strict=True) if of == verb for wait in one["waits"]]
         collected += waits(name, took, bar)
     return collected + _limits(base.with_name("bare"), processes, seconds, bytes_of_document, len(generations) - 1)
+
+
+def _generation(path: Path) -> tuple[int, int]:
+    """Return what differs in each fold: the number of a file is used again."""
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns
 
 
 def _limits(base: Path, processes: int, seconds: float, size: int, folds: int) -> list[Figure]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from io import StringIO
 
 import pytest
@@ -28,6 +29,13 @@ def test_lines_are_as_far_apart_as_seconds() -> None:
     with Meter(stream, "records") as progress:
         progress(2)
     assert stream.getvalue() == ""
+
+
+def test_a_bar_has_no_thread() -> None:
+    before = threading.active_count()
+    with Meter(Terminal(), "records") as progress:
+        progress(1)
+        assert threading.active_count() == before
 
 
 def test_on_a_terminal_there_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:

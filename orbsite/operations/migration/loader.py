@@ -124,10 +124,10 @@ class Loader:
         section.findings += [finding for entry in settled for finding in entry.findings]
         to_compare = [*part.rest, *(entry for entry in settled if entry.copy)]
         written: list[tuple[type[Record], Sums]] = []
-        given = Batch(0, batches=batches_of((one for one in settled if not one.copy), self._target))
-        for whole in (part, given):
-            for at in range(len(whole.batches)):
-                to_compare += self._in_bulk(whole, at, section, written)
+        of_settled = Batch(0, batches=batches_of((one for one in settled if not one.copy), self._target))
+        for one in (part, of_settled):
+            for at in range(len(one.batches)):
+                to_compare += self._in_bulk(one, at, section, written)
         outcomes = self._compare_rows(to_compare, section)
         loaded = [(one.record, one.entry.position) for one in outcomes if one.what in _LOADED and one.record]
         if loaded and self._run is not None:

@@ -75,13 +75,16 @@ def prepared(
 
     `again` returns the same source once more. Without it, the batches are prepared in a thread.
     """
-    batches = parts_of(source, target, size=part, done=done, run=run)
-    if again is not None and size >= LARGE and target.has_plain_rows and _may_fork():
-        with _forked(partial(_messages, batches, target.domain.kinds)) as messages:
-            yield _received(messages, _Reader(again, target, part, done, run), target.domain.kinds)
-    else:
-        with Ahead(batches) as made:
-            yield made
+    batches, kinds = parts_of(source, target, size=part, done=done, run=run), target.domain.kinds
+    messages: Iterator[bytes] | None = None
+    with contextlib.ExitStack() as stack:
+        if again is not None and size >= LARGE and target.has_plain_rows and _may_fork():
+            with contextlib.suppress(OSError):  # the system has no room for another process
+                messages = stack.enter_context(_forked(partial(_messages, batches, kinds)))
+        if again is None or messages is None:
+            yield stack.enter_context(Ahead(batches))
+        else:
+            yield _received(messages, _Reader(again, target, part, done, run), kinds)
 
 
 class _Reader:
@@ -160,17 +163,17 @@ def _may_fork() -> bool:
 def _forked(make: Callable[[], Iterator[bytes]]) -> Iterator[Iterator[bytes]]:
     """Yield messages that a forked process makes. They end early if it fails; it ends with the block."""
     reading, writing = Pipe(duplex=False)
-    pid = os.fork()
-    if not pid:
-        reading.close()  # otherwise it would wait for ever if its parent were killed
-        _serve(make, writing)
-    writing.close()
-    try:
-        yield _read(reading)
-    finally:
-        reading.close()
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+    with reading:
+        with writing:
+            pid = os.fork()
+            if not pid:
+                reading.close()  # otherwise it would wait for ever if its parent were killed
+                _serve(make, writing)
+        try:
+            yield _read(reading)
+        finally:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
 
 
 def _serve(make: Callable[[], Iterator[bytes]], writing: Connection) -> None:
@@ -184,7 +187,7 @@ def _serve(make: Callable[[], Iterator[bytes]], writing: Connection) -> None:
 
 
 def _read(reading: Connection) -> Iterator[bytes]:
-    with contextlib.suppress(EOFError):
+    with contextlib.suppress(EOFError, OSError):  # it ends between two messages, or in the middle of one
         while True:
             yield reading.recv_bytes()
     logger.warning("The process that prepared the records ended early. They are prepared here from now on.")

@@ -112,24 +112,29 @@ class Comparison:
 
     def _compare(self, part: Batch) -> None:
         settled = self._owners.settle(part.open)
-        settled_part = Batch(0, batches=batches_of((one for one in settled if not one.copy), self._target))
-        for whole, at in ((one, at) for one in (part, settled_part) for at in range(len(one.batches))):
-            batch, entries = whole.batches[at]
-            comparison = self._target.compare(batch)
-            if comparison.free or comparison.other:
-                batch, entries = whole.with_records(at)
-            equal = len(entries) - len(comparison.free) - len(comparison.other)
-            self._count(batch.kind, "equal", equal)
-            self._count(batch.kind, "missing", len(comparison.free))
-            self._section.findings += [error(entries[at].path, "is not in SQL") for at in comparison.free]
-            self._found[batch.kind] += equal
-            self._compare_each([entries[at] for at in comparison.other])
+        of_settled = Batch(0, batches=batches_of((one for one in settled if not one.copy), self._target))
+        for one in (part, of_settled):
+            for at in range(len(one.batches)):
+                self._compare_in_bulk(one, at)
         for entry in part.rest:
             if entry.record is None and entry.kind is not None:
                 self._count(entry.kind, "rejected")
                 self._section.findings += entry.findings
         copies = [*part.rest, *(entry for entry in settled if entry.copy)]
         self._compare_each([entry for entry in copies if entry.record is not None], met=0)
+
+    def _compare_in_bulk(self, part: Batch, at: int) -> None:
+        """Compare the records of one kind in a batch, and those that differ one by one."""
+        batch, entries = part.batches[at]
+        comparison = self._target.compare(batch)
+        if comparison.free or comparison.other:
+            batch, entries = part.with_records(at)
+        equal = len(entries) - len(comparison.free) - len(comparison.other)
+        self._count(batch.kind, "equal", equal)
+        self._count(batch.kind, "missing", len(comparison.free))
+        self._section.findings += [error(entries[one].path, "is not in SQL") for one in comparison.free]
+        self._found[batch.kind] += equal
+        self._compare_each([entries[one] for one in comparison.other])
 
     def _compare_each(self, entries: list[Entry], met: int = 1) -> None:
         """Compare entries one by one. `met` is 0 for copies of entries that were compared before."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import itertools
 import json
-import logging
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from benchmarks.reflections import write
 from orbsite.operations.migration import batches, prepared
 from orbsite.operations.migration.migrate import migrate
 from orbsite.operations.migration.verify import verify
+from orbsite.operations.prefetch import Ahead
 from orbsite.storage.clock import utc_now
 from orbsite.storage.errors import DocumentCorrupt
 from orbsite.storage.file.content import spans
@@ -124,24 +128,26 @@ def test_both_ways_report_and_store_the_same(
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("sent", [0, 1, 3])
+@pytest.mark.parametrize("begun", [b"", struct.pack("!i", 100) + b"the beginning of a message"])
 def test_the_rest_is_prepared_here_if_the_process_is_killed(
-    sent: int, tmp_path: Path, forks: list[int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    sent: int, begun: bytes, tmp_path: Path, forks: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make = prepared._messages
+    serve = prepared._serve
 
-    def killed(*arguments: Any) -> Iterator[bytes]:
-        for number, message in enumerate(make(*arguments)):
-            if number == sent:
-                os.kill(os.getpid(), signal.SIGKILL)
-            yield message
+    def killed(make: Callable[[], Iterator[bytes]], writing: Connection) -> None:
+        def some() -> Iterator[bytes]:
+            yield from itertools.islice(make(), sent)
+            os.write(writing.fileno(), begun)
+            os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr(prepared, "_messages", killed)
-    with caplog.at_level(logging.WARNING):
-        ours = _transcript(tmp_path / "process")
-    assert len(forks) == 8
-    assert {one.message for one in caplog.records} == {
-        "The process that prepared the records ended early. They are prepared here from now on."
-    }
+        serve(some, writing)
+
+    monkeypatch.setattr(prepared, "_serve", killed)
+    warned = list[str]()
+    monkeypatch.setattr(prepared.logger, "warning", warned.append)
+    ours = _transcript(tmp_path / "process")
+    assert len(forks) == len(warned) == 8
+    assert set(warned) == {"The process that prepared the records ended early. They are prepared here from now on."}
     ReflectionRow.objects.all().delete()
     monkeypatch.setattr(prepared, "_may_fork", lambda: False)
     assert _transcript(tmp_path / "thread") == ours
@@ -174,9 +180,16 @@ def test_a_source_that_cannot_be_read_again_or_is_small_is_prepared_in_a_thread(
     assert taken() == whole
     monkeypatch.setattr(prepared, "LARGE", 10)
     assert taken(again=lambda: spans(TE, document()), size=9) == whole
-    monkeypatch.undo()
-    assert taken(again=lambda: spans(TE, document()), size=1 << 30) == whole  # the tests' runner has threads
     assert forks == []
+    monkeypatch.setattr(os, "fork", _refused)
+    assert taken(again=lambda: spans(TE, document()), size=10) == whole
+    monkeypatch.undo()
+    with Ahead(iter([1])):  # while there is a thread
+        assert not prepared._may_fork()
+
+
+def _refused() -> int:
+    raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
 
 def _children(pid: int) -> list[int]:
