@@ -36,6 +36,9 @@ ALLOWED = {
     "orbsite/admin/jobs/views.py": {"csrf_exempt"},
     "orbsite/client/transport.py": {"http.client", "ssl"},  # the client, which is no part of the server
     "orbsite/client/client.py": {"ssl"},
+    "orbsite/operations/migration/prepared.py": {
+        "marshal"
+    },  # rows, from a fork of the same process, by a pipe of its own
     # notifications, which are off by default: to the addresses in the settings alone, without texts of users
     "orbsite/operations/monitoring/channels.py": {
         *("django.core.mail", "django.core.mail.EmailMessage", "http.client", "smtplib", "ssl"),

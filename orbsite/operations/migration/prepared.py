@@ -2,7 +2,7 @@
 
 Preparing takes about as long as writing, and Python runs one thread at a time. So a large source that can be read again
 is prepared by a forked process, which hands over rows as they are inserted or compared. Its parent reads the source
-again only for batches with a record that it has to look at by itself.
+again only for batches with a record that it has to look at by itself, or with findings.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import logging
 import marshal
 import mmap
 import os
-import pickle
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,7 +21,7 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from orbsite.operations.migration.batches import SIZE, Absent, Batch, batch_of, parts_of
+from orbsite.operations.migration.batches import SIZE, Absent, Batch, batch_of, done_batch_of, parts_of
 from orbsite.operations.prefetch import Ahead
 from orbsite.storage.base.store import LedgerStore, RecordBatch
 from orbsite.storage.records.checksum import Sums
@@ -108,7 +107,7 @@ class _Reader:
             self._entries, self._at = flattened(self._again()), 0
         entries = list(islice(self._entries, start - self._at, start - self._at + size))
         self._at = start + size
-        return batch_of(entries, self._target, self._run())
+        return done_batch_of(entries) if start < self._done else batch_of(entries, self._target, self._run())
 
     def rest(self, start: int) -> Iterator[Batch]:
         """Yield all batches from an entry on."""
@@ -130,9 +129,9 @@ def _received(messages: Iterator[bytes], reader: _Reader, kinds: Sequence[type[R
 
 def _messages(batches: Iterable[Batch], kinds: Sequence[type[Record]]) -> Iterator[bytes]:
     for batch in batches:
-        groups = [_packed(one, kinds) for one, _ in batch.batches]
-        others = pickle.dumps((batch.open, batch.rest, batch.findings))
-        yield marshal.dumps((batch.size, batch.is_done, batch.items, groups, others), _WITHOUT_REFERENCES)
+        is_plain = not (batch.open or batch.rest or batch.findings)
+        groups = [_packed(one, kinds) for one, _ in batch.batches] if is_plain else None
+        yield marshal.dumps((batch.size, batch.is_done, batch.items, groups), _WITHOUT_REFERENCES)
     yield _END
 
 
@@ -143,9 +142,10 @@ def _packed(batch: RecordBatch, kinds: Sequence[type[Record]]) -> _Group:
 
 
 def _unpacked(message: bytes, read: Callable[[int], Batch], kinds: Sequence[type[Record]]) -> Batch:
-    size, is_done, items, groups, others = marshal.loads(message)  # noqa: S302 -- of our own fork
+    size, is_done, items, groups = marshal.loads(message)  # noqa: S302 -- of our own fork
+    if groups is None:  # there is more to be said of its entries than rows can tell
+        return read(size)
     batch = Batch(size, is_done=is_done, items=items, whole=partial(read, size))
-    batch.open, batch.rest, batch.findings = pickle.loads(others)  # noqa: S301 -- of our own fork
     for kind, number, rows, cells, of_users in groups:
         records = RecordBatch(Columns(kinds[kind], ()), (), cells, rows, _sums=Sums(of_users))
         batch.batches.append((records, Absent(number)))

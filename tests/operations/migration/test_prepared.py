@@ -146,7 +146,7 @@ def test_the_rest_is_prepared_here_if_the_process_is_killed(
     warned = list[str]()
     monkeypatch.setattr(prepared.logger, "warning", warned.append)
     ours = _transcript(tmp_path / "process")
-    assert len(forks) == len(warned) == 8
+    assert (len(forks), len(warned)) == (8, 8 if sent < 2 else 4)  # a verification has one batch here
     assert set(warned) == {"The process that prepared the records ended early. They are prepared here from now on."}
     ReflectionRow.objects.all().delete()
     monkeypatch.setattr(prepared, "_may_fork", lambda: False)
