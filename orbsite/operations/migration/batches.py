@@ -115,15 +115,10 @@ def parts_of(
     """
     iterator = iter(flattened(source) if done else source)
     for found in batched(islice(flattened(iterator), done), size):
-        yield done_batch_of(found)
+        items = sum(entry.kind is not None for entry in found)
+        yield Batch(len(found), is_done=True, open=list(filter(is_open, found)), items=items)
     for parts in _groups(iterator, size):
         yield batch_of(parts, target, run())
-
-
-def done_batch_of(entries: Sequence[Entry]) -> Batch:
-    """Return a batch of entries that an earlier run has processed."""
-    items = sum(entry.kind is not None for entry in entries)
-    return Batch(len(entries), is_done=True, open=list(filter(is_open, entries)), items=items)
 
 
 def _groups(parts: Iterable[Entry | Span], most: int) -> Iterator[list[Entry | Span]]:

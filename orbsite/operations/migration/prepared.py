@@ -2,7 +2,8 @@
 
 Preparing takes about as long as writing, and Python runs one thread at a time. So a large source that can be read again
 is prepared by a forked process, which hands over rows as they are inserted or compared. Its parent reads the source
-again only for batches with a record that it has to look at by itself, or with findings.
+again only for batches with a record that it has to look at by itself. From the first batch on of which there is more to
+be said than rows can tell, such as findings, a thread of the parent prepares the rest.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from orbsite.operations.migration.batches import SIZE, Absent, Batch, batch_of, done_batch_of, parts_of
+from orbsite.operations.migration.batches import SIZE, Absent, Batch, batch_of, parts_of
 from orbsite.operations.prefetch import Ahead
 from orbsite.storage.base.store import LedgerStore, RecordBatch
 from orbsite.storage.records.checksum import Sums
@@ -36,7 +37,8 @@ LARGE = 8 << 20
 _THREADS = Path("/proc/self/task")
 _WITHOUT_REFERENCES = 2
 """The version of the format of `marshal` that does not look for repeated objects."""
-_END = b"end"
+_END, _REST = b"end", b"rest"
+"""The last message: all has been sent, or the parent is to prepare the rest."""
 
 Source: TypeAlias = Iterable[Entry | Span]
 _Group: TypeAlias = tuple[int, int, Any, Any, dict[str, tuple[int, int]]]
@@ -83,7 +85,8 @@ def prepared(
         if again is None or messages is None:
             yield stack.enter_context(Ahead(batches))
         else:
-            yield _received(messages, _Reader(again, target, part, done, run), kinds)
+            reader = _Reader(again, target, part, done, run)
+            yield _received(messages, reader, kinds, lambda rest: stack.enter_context(Ahead(rest)))
 
 
 class _Reader:
@@ -107,7 +110,7 @@ class _Reader:
             self._entries, self._at = flattened(self._again()), 0
         entries = list(islice(self._entries, start - self._at, start - self._at + size))
         self._at = start + size
-        return done_batch_of(entries) if start < self._done else batch_of(entries, self._target, self._run())
+        return batch_of(entries, self._target, self._run())
 
     def rest(self, start: int) -> Iterator[Batch]:
         """Yield all batches from an entry on."""
@@ -115,22 +118,31 @@ class _Reader:
         return parts_of(entries, self._target, size=self._part, done=done, run=self._run)
 
 
-def _received(messages: Iterator[bytes], reader: _Reader, kinds: Sequence[type[Record]]) -> Iterator[Batch]:
-    """Yield the batches of messages. If the messages end too early, the rest of the source is prepared here."""
+def _received(
+    messages: Iterator[bytes],
+    reader: _Reader,
+    kinds: Sequence[type[Record]],
+    ahead: Callable[[Iterator[Batch]], Iterator[Batch]],
+) -> Iterator[Batch]:
+    """Yield the batches of messages. If they end before the source does, the rest is prepared here, `ahead`."""
     start = 0
     for message in messages:
         if message == _END:
             return
+        if message == _REST:
+            break
         batch = _unpacked(message, partial(reader.batch, start), kinds)
         start += batch.size
         yield batch
-    yield from reader.rest(start)
+    yield from ahead(reader.rest(start))
 
 
 def _messages(batches: Iterable[Batch], kinds: Sequence[type[Record]]) -> Iterator[bytes]:
     for batch in batches:
-        is_plain = not (batch.open or batch.rest or batch.findings)
-        groups = [_packed(one, kinds) for one, _ in batch.batches] if is_plain else None
+        if batch.open or batch.rest or batch.findings:
+            yield _REST
+            return
+        groups = [_packed(one, kinds) for one, _ in batch.batches]
         yield marshal.dumps((batch.size, batch.is_done, batch.items, groups), _WITHOUT_REFERENCES)
     yield _END
 
@@ -143,8 +155,6 @@ def _packed(batch: RecordBatch, kinds: Sequence[type[Record]]) -> _Group:
 
 def _unpacked(message: bytes, read: Callable[[int], Batch], kinds: Sequence[type[Record]]) -> Batch:
     size, is_done, items, groups = marshal.loads(message)  # noqa: S302 -- of our own fork
-    if groups is None:  # there is more to be said of its entries than rows can tell
-        return read(size)
     batch = Batch(size, is_done=is_done, items=items, whole=partial(read, size))
     for kind, number, rows, cells, of_users in groups:
         records = RecordBatch(Columns(kinds[kind], ()), (), cells, rows, _sums=Sums(of_users))

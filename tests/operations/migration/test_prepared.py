@@ -12,7 +12,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -60,20 +60,31 @@ def forks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return made
 
 
-def _changed() -> bytes:
-    """Return the document with a changed, a newer, a removed and some new items, and one that does not decode."""
-    tree = json.loads(document())
+def _plain() -> bytes:
+    """Return a document of records with one owner each, without findings."""
+    sessions = {"a": [item(number) for number in range(12)], "d": [item(20), item(21, extra=1)], "e": [item(22)]}
+    return json.dumps({"sessions": sessions, "userSessions": {"ana": ["a", "d"], "bo": ["e"]}}).encode()
+
+
+def _changed(content: bytes, *more: Any) -> bytes:
+    """Return a document with a changed, a newer, a removed and some new items."""
+    tree = json.loads(content)
     items = tree["sessions"]["a"]
     items[1]["output"] = "changed"
     items[2] |= {"output": "newer", "createdAt": "2024-05-02T03:04:05.000Z"}
     del items[4]
-    items[4:4] = [item(100), {"id": 7}, item(101, extra={"a": [1, None]})]
+    items[4:4] = [item(100), item(101, extra={"a": [1, None]}), *more]
     tree["sessions"]["f"] = [item(number) for number in range(200, 220)]
-    tree["sessions"]["b"][0]["notes"] = "of two"
+    tree["userSessions"]["bo"].append("f")
     return json.dumps(tree).encode()
 
 
-def _transcript(base: Path) -> list[Any]:
+PLAIN = (_plain(), _plain(), _changed(_plain()))
+MIXED = (document(), document(), _changed(document(), {"id": 7}))
+"""Three versions of a document; the second one also has records of several possible owners, copies and findings."""
+
+
+def _transcript(base: Path, contents: Sequence[bytes]) -> list[Any]:
     """Migrate, verify, change either side, and do it again; return all that is reported and stored."""
     told = list[Any]()
 
@@ -89,7 +100,7 @@ def _transcript(base: Path) -> list[Any]:
     path = base / TE.file
     path.parent.mkdir(mode=0o700, parents=True)
     base.chmod(0o700)
-    for content in (document(), document(), _changed()):
+    for content in contents:
         path.write_bytes(content)
         path.chmod(0o600)
         step()
@@ -106,24 +117,41 @@ def _database(request: pytest.FixtureRequest) -> None:
 
 @pytest.mark.django_db(databases="__all__")
 @pytest.mark.usefixtures("_database")
+@pytest.mark.parametrize("contents", [PLAIN, MIXED], ids=["plain", "mixed"])
 def test_both_ways_report_and_store_the_same(
-    tmp_path: Path, forks: list[int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    contents: Sequence[bytes], tmp_path: Path, forks: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours = _transcript(tmp_path / "process")
-    assert len(forks) == 8
-    assert not caplog.records
+    warned = list[str]()
+    monkeypatch.setattr(prepared.logger, "warning", warned.append)
+    monkeypatch.setattr(prepared, "Ahead", contextlib.nullcontext)  # a thread would have a connection of its own
+    ours = _transcript(tmp_path / "process", contents)
+    assert (len(forks), warned) == (8, [])
     ReflectionRow.objects.all().delete()
     monkeypatch.setattr(prepared, "_may_fork", lambda: False)
-    monkeypatch.setattr(prepared, "Ahead", contextlib.nullcontext)  # a thread would have a connection of its own
-    assert _transcript(tmp_path / "thread") == ours
+    assert _transcript(tmp_path / "thread", contents) == ours
     assert len(forks) == 8
-    kinds = [{what for found in counts.values() for what in found} for counts, _ in ours[0::4]]
-    assert kinds == [
-        {"read", "new", "unchanged", "rejected"},
-        {"read", "unchanged", "rejected"},
-        {"read", "new", "unchanged", "replaced", "rejected"},
-        {"read", "new", "unchanged", "kept", "rejected"},
-    ]
+    kinds = [{what for found in counts.values() for what in found} - {"rejected"} for counts, _ in ours[0::4]]
+    first = {"read", "new"} if contents is PLAIN else {"read", "new", "unchanged"}
+    changed = {"read", "new", "unchanged"}
+    assert kinds == [first, {"read", "unchanged"}, changed | {"replaced"}, changed | {"kept"}]
+
+
+@pytest.mark.django_db
+def test_a_process_prepares_until_there_is_more_to_be_said(forks: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MemoryStore, "has_plain_rows", True)
+
+    def handed_over(content: bytes) -> list[bool]:
+        def read() -> Iterator[Entry | Span]:
+            return spans(TE, content)
+
+        with prepared.prepared(read(), MemoryStore(TE), part=3, again=read) as made:
+            return [batch.whole is not None for batch in made]
+
+    assert set(handed_over(_plain())) == {True}
+    found = handed_over(document())
+    assert set(found) == {True, False}
+    assert found == sorted(found, reverse=True)
+    assert len(forks) == 2
 
 
 @pytest.mark.django_db
@@ -145,12 +173,12 @@ def test_the_rest_is_prepared_here_if_the_process_is_killed(
     monkeypatch.setattr(prepared, "_serve", killed)
     warned = list[str]()
     monkeypatch.setattr(prepared.logger, "warning", warned.append)
-    ours = _transcript(tmp_path / "process")
+    ours = _transcript(tmp_path / "process", PLAIN)
     assert (len(forks), len(warned)) == (8, 8 if sent < 2 else 4)  # a verification has one batch here
     assert set(warned) == {"The process that prepared the records ended early. They are prepared here from now on."}
     ReflectionRow.objects.all().delete()
     monkeypatch.setattr(prepared, "_may_fork", lambda: False)
-    assert _transcript(tmp_path / "thread") == ours
+    assert _transcript(tmp_path / "thread", PLAIN) == ours
 
 
 def test_a_problem_of_the_source_is_met_where_it_lies(forks: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
