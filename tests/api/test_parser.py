@@ -15,7 +15,7 @@ from luna.records import Profile
 from orbsite.api.parsers import read_json
 from orbsite.api.problems import Problem
 from orbsite.operations.files.validate import validate_document
-from orbsite.operations.migration.database_source import LegacyDatabase
+from orbsite.operations.migration.databases.database_source import LegacyDatabase
 from orbsite.storage.encoding import json_parser
 from orbsite.storage.errors import OrbError
 from orbsite.stores import file_store

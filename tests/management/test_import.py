@@ -14,7 +14,7 @@ import pytest
 from django.db import connections
 
 from orbsite.conf.checks import check_origin
-from orbsite.operations.migration.database_source import LegacyDatabase
+from orbsite.operations.migration.databases.database_source import LegacyDatabase
 from orbsite.operations.migration.run import COLUMNS
 from orbsite.storage.errors import StoreUnavailable
 from tests.management.test_commands import run

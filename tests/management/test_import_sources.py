@@ -18,9 +18,9 @@ import pytest
 from django.db import connections
 
 from orbsite.models.ledger import Run, RunState
-from orbsite.operations.migration import sqlite_source
-from orbsite.operations.migration.database_address import Address
-from orbsite.operations.migration.database_source import LegacyDatabase
+from orbsite.operations.migration.databases import sqlite_source
+from orbsite.operations.migration.databases.database_address import Address
+from orbsite.operations.migration.databases.database_source import LegacyDatabase
 from orbsite.operations.migration.migrate import import_database
 from orbsite.operations.progress import Progress, Stopped
 from orbsite.storage.clock import utc_now
@@ -366,14 +366,14 @@ def test_a_terminated_command_ends_in_a_statement(tmp_path: Path) -> None:
     command = (
         "import django, signal, sqlite3, sys; django.setup()\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it starts beside itself\n"
-        "from orbsite.operations.migration import sqlite_source\n"
-        "from orbsite.operations.migration.database_source import LegacyDatabase\n"
+        "from orbsite.operations.migration.databases import sqlite_source\n"
+        "from orbsite.operations.migration.databases.database_source import LegacyDatabase\n"
         "class Slow(sqlite_source.SqliteSource):\n"
         "    def count(self, table):\n"
         "        self._connection.set_authorizer(None); print('ready', flush=True)\n"
         f"        return self._one(table, '{ENDLESS} SELECT count(*) FROM x')[0]\n"
         "from te.domain import DOMAIN\n"
-        "from orbsite.operations.migration import database_source\n"
+        "from orbsite.operations.migration.databases import database_source\n"
         "database_source.SqliteSource = Slow\n"
         "LegacyDatabase(sys.argv[1]).expected(DOMAIN)\n"
     )

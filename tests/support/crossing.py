@@ -24,8 +24,9 @@ ROUTES = {
 LEDGER = {"orb_changes", "orb_rejects", "orb_answers", "orb_user_keys"}
 """The tables that an erasure searches. They are on one node."""
 
+_ONCE_A_MINUTE = "asks once a minute whether texts are sealed, where no keys are configured; the table is on one node"
 STATEMENTS = {
-    'SELECT 1 AS "a" FROM "orb_user_keys" WHERE "orb_user_keys"."destroyed_at" IS NULL LIMIT 1': "asks once a minute "
-    "whether texts are sealed, where no keys are configured; the table is on one node",
+    f'SELECT {one} AS "a" FROM "orb_user_keys" WHERE "orb_user_keys"."destroyed_at" IS NULL LIMIT 1': _ONCE_A_MINUTE
+    for one in ("1", "%s")  # in PostgreSQL, and in SQLite
 }
 """The statements of hot paths that name no user."""

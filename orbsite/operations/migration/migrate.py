@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from orbsite.models.ledger import Run
-from orbsite.operations.migration.database_source import LegacyDatabase
+from orbsite.operations.migration.databases.database_source import LegacyDatabase
 from orbsite.operations.migration.file_source import DocumentsSnapshot
 from orbsite.operations.migration.run import Transfer
 from orbsite.operations.progress import Progress, silent

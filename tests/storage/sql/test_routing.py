@@ -34,6 +34,7 @@ from te.domain import DOMAIN as TE
 from te.records import Reflection
 from te.reflection_log import ReflectionLog
 from tests.contract.harness import SECRETS
+from tests.operations.records.test_sealing import forget_keys
 from tests.support import crossing
 from tests.support.cases import CASES, Case
 from tests.support.factories import ReflectionFactory
@@ -157,6 +158,15 @@ def test_a_verb_names_the_user_in_every_statement(verb: str, case: Case, alias: 
     users = [str(record.user_id) for record in (it.one, it.two, it.free)]
     assert not _wrong(watched, *users)
     assert watched.reached or verb == "printed" or alias == "default", "no statement was seen"
+
+
+def test_the_question_that_a_save_asks_once_a_minute_is_listed(alias: str) -> None:
+    it = _tried(SqlStore, alias, CASES_WITH_OWNER[0])
+    forget_keys()
+    watched = _called("add", it, alias)
+    asked = [one.statement for one in watched.unrouted]
+    assert len(asked) == 1
+    assert asked[0] in crossing.STATEMENTS
 
 
 @pytest.mark.parametrize("verb", ["fetch", "find", "put", "delete", "at_one_moment"])

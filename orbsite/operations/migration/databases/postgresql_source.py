@@ -14,8 +14,8 @@ import psycopg
 from psycopg.adapt import Buffer, Loader
 from psycopg.errors import InsufficientPrivilege
 
-from orbsite.operations.migration.database_address import Address
-from orbsite.operations.migration.source_rows import Column, SourcePage, Unkept
+from orbsite.operations.migration.databases.database_address import Address
+from orbsite.operations.migration.databases.source_rows import Column, SourcePage, Unkept
 from orbsite.operations.progress import Progress, Stopped
 from orbsite.storage.driver_errors import driver_message
 from orbsite.storage.encoding import json_parser

@@ -7,9 +7,9 @@ import sqlite3
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
-from orbsite.operations.migration.database_address import NEEDS_PSYCOPG, Address
-from orbsite.operations.migration.source_rows import RowEntries
-from orbsite.operations.migration.sqlite_source import SqliteSource
+from orbsite.operations.migration.databases.database_address import NEEDS_PSYCOPG, Address
+from orbsite.operations.migration.databases.source_rows import RowEntries
+from orbsite.operations.migration.databases.sqlite_source import SqliteSource
 from orbsite.operations.progress import Progress, silent
 from orbsite.storage.driver_errors import driver_message
 from orbsite.storage.errors import StoreUnavailable
@@ -17,7 +17,7 @@ from orbsite.storage.findings import ROOT, warning
 from orbsite.storage.records.domain import Domain, Entry
 
 if TYPE_CHECKING:
-    from orbsite.operations.migration.postgresql_source import PostgresqlSource
+    from orbsite.operations.migration.databases.postgresql_source import PostgresqlSource
 
 _Tables: TypeAlias = "SqliteSource | PostgresqlSource"
 
@@ -85,7 +85,7 @@ def _of_server(address: Address, progress: Progress) -> PostgresqlSource:
     try:
         import psycopg
 
-        from orbsite.operations.migration.postgresql_source import PostgresqlSource
+        from orbsite.operations.migration.databases.postgresql_source import PostgresqlSource
     except ImportError as problem:
         raise StoreUnavailable(f"{address.name} {NEEDS_PSYCOPG}") from problem
     try:

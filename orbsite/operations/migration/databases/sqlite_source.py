@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from orbsite.operations.migration.database_address import Address
-from orbsite.operations.migration.source_rows import Column, SourcePage, Unkept
-from orbsite.operations.migration.sqlite_file import SqliteFile
+from orbsite.operations.migration.databases.database_address import Address
+from orbsite.operations.migration.databases.source_rows import Column, SourcePage, Unkept
+from orbsite.operations.migration.databases.sqlite_file import SqliteFile
 from orbsite.operations.progress import Progress, Stopped
 from orbsite.storage.driver_errors import driver_message
 from orbsite.storage.errors import StoreUnavailable
