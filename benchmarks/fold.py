@@ -27,7 +27,7 @@ from benchmarks import figures
 from benchmarks.figures import Bar, Figure, figure, waits
 from benchmarks.file_store import fresh, open_store
 from benchmarks.reflections import FILE, SEED, write
-from benchmarks.timing import peak
+from benchmarks.timing import memory, peak
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,7 +136,7 @@ def measure(size: int, base: Path) -> list[Figure]:
     reading = threading.Thread(target=lambda: own.extend(_timed(reader(store), over.is_set)))
     reading.start()
     time.sleep(2)
-    opened, kept = peak(), _now()
+    opened, kept = peak(), memory()
     _PEAK_RESET.write_text("5")
     begin, cpu = time.monotonic(), time.process_time()
     if not store.fold_concurrently():
@@ -161,11 +161,6 @@ def measure(size: int, base: Path) -> list[Figure]:
         _memory("its memory before the fold", kept, data),
         _memory("its peak while it opened the file", opened, data),
     ]
-
-
-def _now() -> int:
-    """Return the memory of this process, in bytes."""
-    return int(Path("/proc/self/status").read_text().partition("VmRSS:")[2].split()[0]) * 1024
 
 
 def _memory(name: str, most: int, data: bytes, bar: Bar | None = None) -> Figure:

@@ -44,5 +44,14 @@ def _processor() -> float:
 
 def peak() -> int:
     """Return the peak memory of this process, in bytes."""
+    return _memory("VmHWM")
+
+
+def memory() -> int:
+    """Return the memory of this process, in bytes."""
+    return _memory("VmRSS")
+
+
+def _memory(name: str) -> int:
     status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    return int(status.partition(f"{name}:")[2].split()[0]) * 1024

@@ -114,8 +114,19 @@ class _Reader:
 
     def rest(self, start: int) -> Iterator[Batch]:
         """Yield all batches from an entry on."""
-        entries, done = islice(flattened(self._again()), start, None), max(0, self._done - start)
-        return parts_of(entries, self._target, size=self._part, done=done, run=self._run)
+        done = max(0, self._done - start)
+        return parts_of(_after(self._again(), start), self._target, size=self._part, done=done, run=self._run)
+
+
+def _after(source: Source, number: int) -> Source:
+    """Leave out the first entries of a source; what remains of a span stays one."""
+    for part in source:
+        size = len(part.records) if isinstance(part, Span) else 1
+        if number >= size:
+            number -= size
+        else:
+            yield part.split(number)[1] if isinstance(part, Span) and number else part
+            number = 0
 
 
 def _received(
