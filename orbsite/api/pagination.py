@@ -55,16 +55,15 @@ class PageRequest:
     limit: int
     after: tuple[Any, ...] | None
     """The `order` of the last record of the previous page, for `Store.find`."""
-    conditions: str
-    """A digest of the record kind and the search conditions."""
+    conditions: Mapping[str, Any]
+    """The search conditions, which a cursor belongs to."""
 
     @classmethod
     def of(cls, request: Any, kind: type[Record], conditions: Mapping[str, Any]) -> PageRequest:
         """Return the page request that the parameters `limit` and `cursor` describe. Raises Problem."""
-        about = sha256(canonical({"kind": kind.plural, **conditions})).hexdigest()[:_DIGITS]
         text = request.query_params.get("cursor")
-        after = None if text is None else _opened(text, kind, about)
-        return cls(request, kind, _limit(request.query_params.get("limit")), after, about)
+        after = None if text is None else _opened(text, kind, _digest(kind, conditions))
+        return cls(request, kind, _limit(request.query_params.get("limit")), after, conditions)
 
     @property
     def bounds(self) -> dict[str, Any]:
@@ -108,7 +107,7 @@ class PageRequest:
 
     def _next(self, last: tuple[Any, ...]) -> str:
         query = self.request.query_params.copy()
-        query["cursor"] = cursor.encode(last, self.conditions)
+        query["cursor"] = cursor.encode(last, _digest(self.kind, self.conditions))
         return f"{self.request.path}?{query.urlencode()}"
 
 
@@ -130,6 +129,11 @@ def _limit(text: str | None) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= len(str(MOST)) and 1 <= int(text) <= MOST):
         raise Problem(BAD, errors=[("limit", f"is a number from 1 to {MOST}")])
     return int(text)
+
+
+def _digest(kind: type[Record], conditions: Mapping[str, Any]) -> str:
+    """Return the digest of a kind of record and search conditions, by which a cursor names them."""
+    return sha256(canonical({"kind": kind.plural, **conditions})).hexdigest()[:_DIGITS]
 
 
 def _opened(text: str, kind: type[Record], conditions: str) -> tuple[Any, ...]:

@@ -29,6 +29,7 @@ from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
+from typing_extensions import override
 
 from orbsite.api.authentication import TokenAuthentication
 from orbsite.api.etags import etag, expected, is_unchanged, must_be_free, not_modified
@@ -60,6 +61,7 @@ T = TypeVar("T")
 READS = {"GET": "read", "HEAD": "read"}
 WRITES = {"POST": "write", "PUT": "write", "PATCH": "write", "DELETE": "write"}
 
+_ANY = "*/*"
 _MOST_COUNTED = 10_000
 _NOT_ALL_CHECKED = "Too many items break a rule; the remaining items were not checked."
 
@@ -75,6 +77,14 @@ class _Negotiation(DefaultContentNegotiation):
 
     class settings:  # noqa: N801 -- the framework's name
         URL_FORMAT_OVERRIDE = None
+
+    @override
+    def select_renderer(self, request: Any, renderers: Any, format_suffix: str | None = None) -> Any:
+        """Return the renderer and its media type: the first one at once for what most clients accept."""
+        first = renderers[0]
+        if not format_suffix and request.META.get("HTTP_ACCEPT", _ANY) in (_ANY, first.media_type):
+            return first, first.media_type
+        return super().select_renderer(request, renderers, format_suffix)
 
 
 class OrbView(APIView):
