@@ -60,6 +60,7 @@ def test_the_first_bar_stands_for_all_older_records_and_the_last_for_the_future(
 ages = some.dictionaries(some.integers(-1000, 20_000), some.integers(1, 10**6), max_size=30)
 
 
+@pytest.mark.deep
 @settings(max_examples=effort(60, 2000), deadline=None)
 @given(ages, ages.filter(bool))
 def test_no_record_is_lost_and_bars_stay_in_the_drawing(kept: dict[int, int], removed: dict[int, int]) -> None:

@@ -47,6 +47,7 @@ def utc(*parts: int) -> datetime:
     return datetime(*parts, tzinfo=UTC)  # type: ignore[arg-type,misc]
 
 
+@pytest.mark.deep
 @settings(max_examples=effort(150, 5000), deadline=None)
 @given(calendars, moments)
 def test_a_due_moment_is_on_its_day_at_its_time(schedule: Calendar, moment: datetime) -> None:
@@ -66,6 +67,7 @@ def test_a_due_moment_is_on_its_day_at_its_time(schedule: Calendar, moment: date
         assert "instead of" in schedule.note(due)
 
 
+@pytest.mark.deep
 @settings(max_examples=effort(100, 3000), deadline=None)
 @given(calendars, moments)
 def test_no_day_is_left_out_and_none_comes_twice(schedule: Calendar, moment: datetime) -> None:
@@ -77,6 +79,7 @@ def test_no_day_is_left_out_and_none_comes_twice(schedule: Calendar, moment: dat
     assert first <= moment + (longest + 1) * DAY + HOUR
 
 
+@pytest.mark.deep
 @settings(max_examples=effort(100, 3000), deadline=None)
 @given(some.one_of(calendars, some.builds(Interval, some.timedeltas(HOUR, 40 * DAY))), moments, some.integers(0, 40))
 def test_what_was_missed_is_counted_and_the_next_moment_is_still_to_come(
