@@ -27,11 +27,11 @@ from typing import Any
 
 import msgspec
 from django.conf import settings
-from rest_framework.response import Response
+from django.http import HttpResponse
 
 from orbsite.api.etags import is_unchanged, not_modified
 from orbsite.api.problems import BAD, Problem
-from orbsite.api.renderers import encoded_list
+from orbsite.api.renderers import JSONRenderer, encoded_list
 from orbsite.storage.base import cursor
 from orbsite.storage.base.query import Query, memory_size
 from orbsite.storage.base.store import Store
@@ -103,7 +103,7 @@ class PageRequest:
         if is_unchanged(self.request, tag):
             return not_modified(tag)
         headers = {"ETag": tag} | ({} if following is None else {"Link": f'<{following}>; rel="next"'})
-        return Response(msgspec.Raw(body), headers=headers)
+        return HttpResponse(body, content_type=JSONRenderer.media_type, headers=headers)
 
     def _next(self, last: tuple[Any, ...]) -> str:
         query = self.request.query_params.copy()
