@@ -46,20 +46,20 @@ def store(request: pytest.FixtureRequest, settings: Any, monkeypatch: pytest.Mon
     settings.ORB_PERSISTENCE = "sql"
     alias = "default" if request.param == "sqlite" else request.getfixturevalue("postgresql_alias")
     opened = SqlStore(DOMAIN, alias)
-    monkeypatch.setitem(views._opened, DOMAIN.name, opened)
+    monkeypatch.setitem(views._opened, (DOMAIN.name, None), opened)
     return opened
 
 
 @pytest.fixture
 def compared(ana: Caller, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """Compare the pages of all queries with those of records; return how many were printed from rows."""
+    """Compare the pages of all queries with those of records; return how many with records were printed from rows."""
     number = 0
     print_rows = SqlStore.printed
 
     def printed(store: SqlStore, kind: Any, query: Query) -> PrintedPage | None:
         nonlocal number
         page = print_rows(store, kind, query)
-        number += page is not None
+        number += page is not None and page.items != b"[]"
         return page
 
     def ask(address: str, **headers: str) -> tuple[Any, ...]:
@@ -107,7 +107,7 @@ def _odd() -> list[Reflection]:
 def test_rows_of_every_text_and_time_are_printed_as_their_records_are(
     store: SqlStore, compared: Callable[[], int]
 ) -> None:
-    assert compared() > 0
+    assert compared() == 0
     store.put(_odd())
     assert compared() > 0
 
@@ -168,6 +168,16 @@ def test_a_page_that_may_be_too_large_is_cut_where_it_was(
     assert store.printed(Reflection, Query(where={"user_id": "ana"}, limit=26, max_bytes=max_bytes)) is None
 
 
+@pytest.mark.parametrize("text", ["orb:sealed:1:", "orb:plain:1:a", "orb:", "a orb:sealed:1:", '"orb:sealed:1:'])
+def test_a_text_like_a_sealed_one_is_shown_as_it_was_saved(
+    store: SqlStore, compared: Callable[[], int], text: str
+) -> None:
+    store.put([msgspec.structs.replace(one, output=text, tags=("x", text)) for one in reflections()])
+    compared()
+    (found,) = store.find(Reflection, {"user_id": "ana"}, limit=1)
+    assert (found.output, found.tags) == (text, ("x", text))
+
+
 @pytest.mark.slow
 def test_sealed_rows_are_opened(store: SqlStore, compared: Callable[[], int]) -> None:
     with override_settings(ORB_KEYS=f"k:{base64.b64encode(b'k' * 32).decode()}"):
@@ -175,6 +185,8 @@ def test_sealed_rows_are_opened(store: SqlStore, compared: Callable[[], int]) ->
         cell = store._rows(Reflection).values_list("input", flat=True)[0]
         assert cell.startswith("orb:sealed:")
         assert compared() > 0
+    without_keys = store.printed(Reflection, Query(where={"user_id": "ana"}, limit=7, max_bytes=1 << 20))
+    assert without_keys is None
 
 
 def test_records_take_no_more_memory_than_is_allowed_for(store: SqlStore) -> None:
