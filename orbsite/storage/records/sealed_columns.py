@@ -22,6 +22,7 @@ from orbsite.storage.sealing.cells import MARKS, PLAIN, SEALED, DataKey, escaped
 _SEALED_MEMBER, _PLAIN_MEMBER = SEALED.rstrip(":"), PLAIN.rstrip(":")
 _MEMBERS = (_SEALED_MEMBER, _PLAIN_MEMBER)
 _JSON_MARK = '{"orb:'
+_PRINTED_MARK = b'"orb:'
 NOT_SEALED = "the column is not sealed, although keys are configured; run seal_orb_data --apply if that is right"
 DESTROYED = "the column is sealed with a data key that was destroyed, as an erasure does, or that is missing"
 DAMAGED = "the sealed column was changed, or belongs in another row"
@@ -206,6 +207,11 @@ def reseal_rows(
         return [tuple(row) for row in rows]
     opened = opener.opened(rows, using, refuses_plain=False)
     return opener.opened_for_good(rows, opened) if unseal else opener.sealed(rows, opened, using)
+
+
+def may_be_marked(printed: bytes) -> bool:
+    """Tell whether a text in JSON, as msgspec prints it, may be sealed or escaped."""
+    return _PRINTED_MARK in printed
 
 
 def is_marked_cell(cell: Any) -> bool:

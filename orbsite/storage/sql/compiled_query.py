@@ -105,24 +105,22 @@ def _number_within(sizes: Iterable[int], most: int, max_bytes: int) -> int:
 
 
 def fetch(page: PageQuery, where: Mapping[str, Any], after: tuple[Any, ...] | None) -> list[tuple[Any, ...]]:
-    """Return the raw columns of the rows of `rows_of`; `after` is a `Cursor`, or the `order` of a record."""
-    connection = connections[page.using]
-    be_lenient(connection)
-    sql, parameters = _compiled(page, connection.vendor, tuple(where), _shape(after))
-    return _opened(page, _run(connection, sql, parameters, where, after))
+    """Return the raw columns of the rows of `rows_of`, opened; `after` is a `Cursor`, or the `order` of a record."""
+    opened = open_rows(page.model.kind, columns(page.model.kind), _stored(page, where, after), page.using)
+    return cast("list[tuple[Any, ...]]", opened)
 
 
 def fetch_within(
     page: PageQuery, where: Mapping[str, Any], after: tuple[Any, ...] | None, max_bytes: int
 ) -> list[tuple[Any, ...]] | None:
-    """Return the rows of `fetch`, or None if they exceed `max_bytes`, or if a text is not UTF-8.
+    """Return the rows of `fetch`, not opened, or None if they exceed `max_bytes`, or if a text is not UTF-8.
 
     No more is in memory than `max_bytes` and one row. In SQLite this takes one query, because SQLite reads a row only
     when it is asked for.
     """
     connection = connections[page.using]
     if connection.vendor != "sqlite":
-        return fetch(page, where, after) if fitting(page, where, after, max_bytes) == page.size else None
+        return _stored(page, where, after) if fitting(page, where, after, max_bytes) == page.size else None
     sql, parameters = _compiled(page, connection.vendor, tuple(where), _shape(after), with_size=True)
     rows, total = list[tuple[Any, ...]](), 0
     with connection.cursor() as cursor, strict_text(connection):
@@ -135,12 +133,14 @@ def fetch_within(
                 rows.append(row[:-1])
         except OperationalError:  # its message contains the text
             return None
-    return _opened(page, rows)
+    return rows
 
 
-def _opened(page: PageQuery, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    opened = open_rows(page.model.kind, columns(page.model.kind), rows, page.using)
-    return cast("list[tuple[Any, ...]]", opened)
+def _stored(page: PageQuery, where: Mapping[str, Any], after: tuple[Any, ...] | None) -> list[tuple[Any, ...]]:
+    connection = connections[page.using]
+    be_lenient(connection)
+    sql, parameters = _compiled(page, connection.vendor, tuple(where), _shape(after))
+    return _run(connection, sql, parameters, where, after)
 
 
 def _shape(after: tuple[Any, ...] | None) -> tuple[str, ...] | None:
