@@ -106,8 +106,12 @@ def _number_within(sizes: Iterable[int], most: int, max_bytes: int) -> int:
 
 def fetch(page: PageQuery, where: Mapping[str, Any], after: tuple[Any, ...] | None) -> list[tuple[Any, ...]]:
     """Return the raw columns of the rows of `rows_of`, opened; `after` is a `Cursor`, or the `order` of a record."""
-    opened = open_rows(page.model.kind, columns(page.model.kind), _stored(page, where, after), page.using)
-    return cast("list[tuple[Any, ...]]", opened)
+    return opened(page, _stored(page, where, after))
+
+
+def opened(page: PageQuery, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Return stored rows of a page with their sealed columns opened. Raises KeyUnavailable."""
+    return cast("list[tuple[Any, ...]]", open_rows(page.model.kind, columns(page.model.kind), rows, page.using))
 
 
 def fetch_within(

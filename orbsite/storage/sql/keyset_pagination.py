@@ -11,9 +11,9 @@ from django.db.models import QuerySet
 
 from orbsite.storage.base.store import PrintedPage
 from orbsite.storage.records.record import R, columns
-from orbsite.storage.records.sealed_columns import is_sealing, may_be_marked, open_rows
+from orbsite.storage.records.sealed_columns import is_sealing, may_be_marked
 from orbsite.storage.records.unreadable import Unread
-from orbsite.storage.sql.compiled_query import PageQuery, fetch, fetch_within, fitting, rows_within
+from orbsite.storage.sql.compiled_query import PageQuery, fetch, fetch_within, fitting, opened, rows_within
 from orbsite.storage.sql.filters import beyond
 from orbsite.storage.sql.models import RecordRow, column_of, read_or_tell
 from orbsite.storage.sql.raw_columns import Cursor, RawValue, named_rows
@@ -63,10 +63,7 @@ def printed(
     rows = None if reader is None else fetch_within(whole, where, after, max_bytes)
     if reader is None or rows is None:
         return None
-    if is_sealing():
-        rows = open_rows(whole.model.kind, columns(whole.model.kind), rows, whole.using)
-        return reader.printed(rows, whole.size - 1, max_bytes)
-    page = reader.printed(rows, whole.size - 1, max_bytes)
+    page = reader.printed(opened(whole, rows) if is_sealing() else rows, whole.size - 1, max_bytes)
     return None if page is None or may_be_marked(page.items) else page
 
 
